@@ -1,0 +1,64 @@
+# One command each; `make help` lists them. Everything runs in .venv, which deploy/install.sh makes.
+SHELL := /bin/bash
+PYTHON_VENV := .venv/bin/python
+BIN := .venv/bin
+RANKS ?= 2
+
+# Open MPI: root in a container, and more ranks than cores
+export OMPI_ALLOW_RUN_AS_ROOT := 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
+export OMPI_MCA_rmaps_base_oversubscribe := 1
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast test-parallel lint types format bench clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: ## make or complete .venv (instant when nothing has changed)
+	@bash deploy/install.sh
+
+# In demo/, a folder of its own: every command finds data/ below the current folder.
+DEMO = cd demo && ../$(PYTHON_VENV) -m
+DEMO_MPI = cd demo && mpirun -n $(RANKS) ../$(PYTHON_VENV) -m
+
+demo: install ## a small archive -> store -> sheet of patches -> five steps of training, in demo/
+	@mkdir -p demo && rm -rf demo/data/store.* demo/run
+	$(DEMO) etl.doctor
+	$(DEMO) etl.sample
+	$(DEMO) etl.catalogue
+	$(DEMO_MPI) etl.extract
+	$(DEMO) etl.verify data/store.h5
+	$(DEMO) etl.preview data/store.h5 --out preview.png
+	$(DEMO_MPI) trainer.run --store data/store.h5 --steps 5 --batch 16 --out run
+	@echo "demo: look at demo/preview.png and demo/run/"
+
+test: install lint types ## every check: lint, types, all tests, those on many ranks included
+	$(PYTHON_VENV) -m pytest --durations=15
+
+test-parallel: install ## the tests on 1, 2, 3, 7 and 72 ranks
+	$(PYTHON_VENV) -m pytest tests/parallel
+
+test-fast: install ## the tests of the core alone: seconds
+	$(PYTHON_VENV) -m pytest -m "not mpi and not slow" --ignore=tests/parallel --ignore=tests/faults --ignore=tests/real
+
+lint: install ## ruff, import-linter, codespell
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
+
+types: install ## mypy, strict
+	$(BIN)/mypy
+
+format: install ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## every benchmark at its tiny size
+	$(PYTHON_VENV) -m benchmarks --size tiny
+
+clean: ## remove what was written here, except .venv
+	rm -rf demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find etl trainer benchmarks tests -name __pycache__ -prune -exec rm -rf {} +

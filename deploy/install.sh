@@ -1,0 +1,318 @@
+#!/usr/bin/env bash
+# Makes the project's Python environment: system packages, compiled wheels, pinned packages, the project itself.
+#
+#     bash deploy/install.sh              # makes or completes .venv; does nothing when nothing has changed
+#
+# Settings, all by environment:
+#     PYTHON      interpreter to start from, 3.11 or newer (python3)
+#     VENV        folder of the environment (.venv beside this project's setup.cfg)
+#     HDF5_DIR    a parallel HDF5, where neither h5pcc nor Debian's package shows it
+#     GPU         1 for TensorFlow with CUDA where there is no GPU to see, as on a login node; 0 for TensorFlow without
+#     HOROVOD_*   passed on to Horovod's build, e.g. HOROVOD_GPU_OPERATIONS=NCCL on a cluster with nvcc and NCCL
+# MPI, HDF5 and GDAL are used as found on PATH (a cluster's modules); only what is missing is asked of apt, and
+# without root the script says what is missing and stops before it has built anything.
+set -euo pipefail
+
+project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=${VENV:-$project/.venv}
+requirements=$project/deploy/requirements.txt
+requirements_dev=$project/deploy/requirements-dev.txt
+cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/sentinel-etl
+wheels=$cache/wheels
+logs=$cache/logs
+
+# setuptools: 65 is refused by h5py, 80 and later break Horovod's build.
+build_tools=(pip==26.3 setuptools==79.0.1 wheel==0.47.0 Cython==3.3.1 pkgconfig==1.6.0 packaging==26.3
+    cloudpickle==3.1.2 psutil==7.2.2 PyYAML==6.0.3)
+
+say() { printf '[install] %s\n' "$*"; }
+
+fail() {
+    printf '[install] FAILED: %s\n' "$@" >&2
+    exit 1
+}
+
+has() {
+    local tool
+    for tool in "$@"; do command -v "$tool" >/dev/null || return 1; done
+}
+
+hash_of() { printf '%s\n' "$@" | sha256sum | cut -c1-16; }
+
+pinned() { sed -n "s/^$1==//p" "$requirements"; }
+
+# run "what it is" function arguments... : one line with the seconds; the function's output only if it fails
+run() {
+    local what=$1 log=$logs/${1//[^A-Za-z0-9._-]/_}.log status start=$SECONDS
+    shift
+    set +e
+    (set -e && "$@") >"$log" 2>&1
+    status=$?
+    set -e
+    if [ "$status" -lt 128 ]; then rm -f "$venv/.interrupted"; fi
+    if [ "$status" != 0 ]; then
+        tail -n 40 "$log" >&2
+        fail "$what, after $((SECONDS - start)) s; the whole output is in $log"
+    fi
+    say "$what: $((SECONDS - start)) s"
+}
+
+# run_once "inputs" "what it is" function arguments... : skipped while the environment has it from the same inputs
+run_once() {
+    local inputs stamp=$venv/.steps/$3
+    inputs=$(hash_of "$1" "$(declare -f "$3")")
+    shift
+    if [ -f "$stamp" ] && [ "$(<"$stamp")" = "$inputs" ]; then return; fi
+    # Where pip is killed half way it may take for installed what is not: the mark makes the next run start afresh.
+    mkdir -p "$venv/.steps"
+    touch "$venv/.interrupted"
+    run "$@"
+    printf '%s\n' "$inputs" >"$stamp"
+}
+
+# ---- what the machine must bring -------------------------------------------------------------------------------
+
+python_is() { "$python" -c "$1" >/dev/null 2>&1; }
+has_python() {
+    has "$python" || return 1
+    python_is 'import ensurepip, venv' || return 1
+    python_is 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")'
+}
+has_compiler() { has cc c++ make; }
+has_build_helpers() { has cmake pkg-config git; }
+has_certificates() { [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ]; }
+has_mpi() { has mpicc mpirun; }
+has_hdf5() { [ -n "$(hdf5_dir)" ]; }
+has_gdal() { has gdal-config gdalinfo && [ -e "$(gdal_include)/gdal.h" ]; }
+has_viewers() { has h5dump ncdump; }
+
+gdal_include() { gdal-config --cflags | tr ' ' '\n' | sed -n 's/^-I//p' | head -n 1; }
+
+# Folder of a parallel HDF5 with include/ and lib/: the user's, then the compiler wrapper's, then Debian's.
+hdf5_dir() {
+    local dir
+    for dir in "${HDF5_DIR:-}" "$(dirname "$(dirname "$(command -v h5pcc)")")" /usr/lib/*/hdf5/openmpi; do
+        if grep -qs 'H5_HAVE_PARALLEL 1' "$dir/include/H5pubconf.h"; then
+            printf '%s\n' "$dir"
+            return
+        fi
+    done
+}
+
+# A line each: test | what it is for | Debian packages
+needs() {
+    local python_debs=python3
+    case $python in python3.*) python_debs=$python ;; esac
+    cat <<TABLE
+has_python|Python 3.11 or newer with venv and headers (or PYTHON=...)|$python_debs $python_debs-venv $python_debs-dev
+has_compiler|a C and C++ compiler and make|build-essential
+has_build_helpers|cmake, pkg-config and git|cmake pkg-config git
+has_mpi|MPI: mpicc and mpirun (a cluster: module load openmpi)|openmpi-bin libopenmpi-dev
+has_hdf5|parallel HDF5 (a cluster: module load hdf5, or HDF5_DIR=...)|libhdf5-openmpi-dev
+has_gdal|GDAL with headers: gdal-config and gdalinfo (a cluster: module load gdal)|gdal-bin libgdal-dev
+TABLE
+    # Good to have, and not worth stopping for without root.
+    if [ -n "$root" ]; then
+        echo 'has_certificates|certificates for downloads|ca-certificates'
+        echo 'has_viewers|h5dump and ncdump, to look into stores by hand|hdf5-tools netcdf-bin'
+    fi
+}
+
+# How to become root for apt: "env" as root, "sudo -n env" where it asks no password, nothing where there is no way.
+way_to_root() {
+    has apt-get dpkg-query || return 0
+    if [ "$(id -u)" = 0 ]; then
+        echo env
+    elif has sudo && sudo -n true 2>/dev/null; then
+        echo sudo -n env
+    fi
+}
+
+apt_packages() {
+    # shellcheck disable=SC2086  # $root is a command of several words
+    $root DEBIAN_FRONTEND=noninteractive apt-get update
+    # shellcheck disable=SC2086
+    $root DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y \
+        --no-install-recommends "$@"
+}
+
+missing_debs() {
+    local deb
+    for deb in "$@"; do
+        dpkg-query -W -f '${db:Status-Status}' "$deb" 2>/dev/null | grep -qx installed || echo "$deb"
+    done
+}
+
+check_system() {
+    local test what debs gaps='' wanted=''
+    while IFS='|' read -r test what debs; do
+        if "$test"; then continue; fi
+        gaps+="  $what"$'\n'
+        wanted+=" $debs"
+    done < <(needs)
+    if [ -z "$gaps" ]; then return; fi
+    # shellcheck disable=SC2086  # package names are words
+    if [ -z "$root" ]; then
+        fail "missing here, and no root rights to install it:"$'\n'"$gaps"$'[install] this line closes the gap:\n'"  sudo apt-get install --no-install-recommends$wanted"
+    fi
+    # shellcheck disable=SC2086
+    wanted=$(missing_debs $wanted)
+    # shellcheck disable=SC2086
+    if [ -n "$wanted" ]; then run "system packages ($(wc -w <<<"$wanted"))" apt_packages $wanted; fi
+    hash -r
+    while IFS='|' read -r test what debs; do
+        "$test" || fail "still missing although apt has installed $debs: $what"
+    done < <(needs)
+}
+
+check_python() {
+    python_is 'import sys; assert sys.version_info >= (3, 11)' ||
+        fail "Python 3.11 or newer is needed, $(command -v "$python") is $("$python" -V 2>&1); name another: PYTHON=python3.11 bash deploy/install.sh"
+}
+
+# ---- what is compiled here, once for each set of versions ------------------------------------------------------
+
+mpi_version() { mpirun --version 2>&1 | grep -oE '(Open MPI|HYDRA|Intel)|[0-9]+\.[0-9.]+' | tr -d ' ' | head -n 2 | paste -sd '' -; }
+hdf5_version() { sed -n 's/^#define H5_PACKAGE_VERSION "\(.*\)"/\1/p' "$(hdf5_dir)/include/H5pubconf.h"; }
+python_tag() { "$python" -c 'import sys; print(sys.implementation.cache_tag)'; }
+
+kept_wheel() { compgen -G "$wheels/$1/*.whl" | head -n 1; }
+
+# keep_wheel key builder: the builder writes a wheel into the folder it is given; an interrupted build leaves no trace
+keep_wheel() {
+    local key=$1 building
+    building=$(mktemp -d "$wheels/.building.XXXXXX")
+    # shellcheck disable=SC2064  # the folder of this build
+    trap "rm -rf '$building'" EXIT
+    "$2" "$building/wheel"
+    rm -rf "${wheels:?}/$key"
+    mv -T "$building/wheel" "$wheels/$key"
+}
+
+# No build isolation: it would compile mpi4py and numpy anew. No pip cache: it knows nothing of MPI and HDF5 versions.
+pip_wheel() {
+    "$venv/bin/python" -m pip wheel --no-build-isolation --no-deps --no-cache-dir --no-binary :all: --wheel-dir "$@"
+}
+
+# Debian's own numpy 1 lies beside Python.h and would be found first; what is compiled against it cannot be imported.
+numpy_first() {
+    local include
+    include=-I$("$venv/bin/python" -c 'import numpy; print(numpy.get_include())')
+    CFLAGS="$include ${CFLAGS:-}" CXXFLAGS="$include ${CXXFLAGS:-}" "$@"
+}
+
+build_h5py() { CC=mpicc HDF5_MPI=ON HDF5_DIR=$(hdf5_dir) numpy_first pip_wheel "$1" "h5py==$(pinned h5py)"; }
+
+build_gdal() { numpy_first pip_wheel "$1" "gdal==$(gdal-config --version)"; }
+
+# The released source includes XLA headers that TensorFlow no longer ships; the one file that does so is optional.
+build_horovod() {
+    local source=$1.source
+    mkdir -p "$source"
+    "$venv/bin/python" -m pip download --no-build-isolation --no-deps --no-binary :all: --dest "$source" \
+        "horovod==$(pinned horovod)"
+    tar -xzf "$source"/horovod-*.tar.gz --strip-components 1 -C "$source"
+    rm "$source"/horovod-*.tar.gz
+    sed -i '/xla_mpi_ops\.cc/d' "$source/horovod/tensorflow/CMakeLists.txt"
+    # Its own choice is eight compilers at once, whatever the machine.
+    MAKEFLAGS=${MAKEFLAGS:--j$(nproc)} PATH=$venv/bin:$PATH CMAKE_POLICY_VERSION_MINIMUM=3.5 HOROVOD_WITH_MPI=1 HOROVOD_WITH_GLOO=1 \
+        HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 HOROVOD_WITHOUT_NVTX=1 \
+        pip_wheel "$1" "$source"
+}
+
+# compiled name version key: builds the wheel if none is kept under the key and this recipe, then installs it
+compiled() {
+    local name=$1 version=$2 key wheel
+    key=$3-$(hash_of "$(declare -f "build_$name" pip_wheel numpy_first)")
+    if [ -z "$(kept_wheel "$key")" ]; then run "$name $version compiled" keep_wheel "$key" "build_$name"; fi
+    wheel=$(kept_wheel "$key")
+    run_once "$(stat -c '%n %s %Y' "$wheel")" "$name $version installed" "install_$name" "$wheel"
+}
+
+install_h5py() { pip_install --no-deps --force-reinstall "$1"; }
+install_gdal() { pip_install --no-deps --force-reinstall "$1"; }
+install_horovod() { pip_install --no-deps --force-reinstall "$1"; }
+
+# ---- the environment -------------------------------------------------------------------------------------------
+
+pip_install() { "$venv/bin/python" -m pip install "$@"; }
+
+make_venv() {
+    if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ]; then
+        echo "$venv is there and is no virtual environment; name another: VENV=... bash deploy/install.sh"
+        return 1
+    fi
+    "$python" -m venv --clear "$venv"
+}
+
+# Whole, and of the Python that was asked for.
+venv_fits() {
+    local print_tag='import pip, sys; print(sys.implementation.cache_tag)'
+    [ ! -e "$venv/.interrupted" ] && [ "$("$venv/bin/python" -c "$print_tag" 2>/dev/null)" = "$tag" ]
+}
+
+# numpy and mpi4py come with the tools, for the compiled packages build against them
+build_environment() { pip_install "${build_tools[@]}" "numpy==$(pinned numpy)" "mpi4py==$(pinned mpi4py)"; }
+
+tensorflow_here() {
+    local gpu=${GPU:-0}
+    if [ -z "${GPU:-}" ] && has nvidia-smi; then gpu=1; fi
+    if [ "$gpu" = 1 ]; then echo 'tensorflow[and-cuda]'; else echo tensorflow-cpu; fi
+}
+
+# h5py's wheel with MPI is in place by now, so that pip leaves it; Horovod is compiled against what is installed here.
+pinned_packages() {
+    sed -e "s/^tensorflow-cpu==/$(tensorflow_here)==/" -e '/^horovod==/d' "$requirements" >"$venv/requirements.txt"
+    pip_install -r "$venv/requirements.txt" -r "$requirements_dev"
+}
+
+this_project() { pip_install --no-deps --no-build-isolation --editable "$project"; }
+
+works() {
+    cd "$venv"
+    "$venv/bin/python" - <<'PYTHON'
+import h5py
+from osgeo import gdal, gdal_array
+
+if not h5py.get_config().mpi:
+    raise SystemExit("h5py was built without MPI")
+gdal.UseExceptions()
+gdal_array.OpenArray
+PYTHON
+    "$venv/bin/python" -c 'import horovod.tensorflow as hvd; assert hvd.mpi_built(), "Horovod was built without MPI"'
+}
+
+main() {
+    local start=$SECONDS
+    trap 'fail "interrupted; run it again to go on"' INT TERM HUP
+    python=${PYTHON:-python3}
+    root=$(way_to_root)
+    mkdir -p "$wheels" "$logs"
+    exec 9>"$cache/lock"
+    if has flock && ! flock --nonblock 9; then
+        say "another install.sh is at work; waiting for it"
+        flock 9
+    fi
+    rm -rf "$wheels"/.building.*
+    check_system
+    check_python
+    tag=$(python_tag)
+    local on
+    on=$tag-$(uname -m)
+    venv_fits || run "environment $venv of $("$python" -V)" make_venv
+    run_once "${build_tools[*]} $(pinned numpy) $(pinned mpi4py)" "build tools, numpy, mpi4py" build_environment
+    local numpy mpi hdf5 gdal
+    numpy=numpy$(pinned numpy) mpi=$(mpi_version) hdf5=HDF5_$(hdf5_version) gdal=$(gdal-config --version)
+    compiled h5py "$(pinned h5py)" "h5py-$(pinned h5py)-$on-$mpi-$hdf5-$numpy"
+    compiled gdal "$gdal" "gdal-$gdal-$on-$numpy"
+    run_once "$(tensorflow_here) $(<"$requirements") $(<"$requirements_dev")" "pinned packages" pinned_packages
+    local horovod_key
+    horovod_key=horovod-$(pinned horovod)-no_xla-$on-$mpi-$(tensorflow_here | tr -d '[]')$(pinned tensorflow-cpu)
+    horovod_key+=-$(hash_of "$(env | grep '^HOROVOD_' | sort)")
+    compiled horovod "$(pinned horovod)" "$horovod_key"
+    run_once "$project $(<"$project/setup.cfg") $(<"$project/pyproject.toml")" "the project, editable" this_project
+    run_once "$(cat "${BASH_SOURCE[0]}" "$venv"/.steps/{install_*,pinned_packages})" "a first import of all of it" works
+    say "ready: $venv ($((SECONDS - start)) s)"
+}
+
+main "$@"

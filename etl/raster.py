@@ -1,0 +1,124 @@
+"""Raster files through GDAL: the only module that imports `osgeo`.
+
+Reading is by whole blocks (the tiles of a JPEG 2000 file), decoded straight into the caller's array; writing is for
+samples and tests. GDAL's own log is turned into exceptions that carry its last message.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from osgeo import gdal, osr
+
+__all__ = ["Georeference", "RasterError", "RasterFile", "configure", "write_geotiff", "write_jp2"]
+
+gdal.UseExceptions()
+
+_OPTIONS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing of the folder, no search for side-car files
+    "GDAL_PAM_ENABLED": "NO",
+    "GTIFF_VIRTUAL_MEM_IO": "NO",
+    "GDAL_CACHEMAX": "16",  # MiB; blocks are read once, straight into our own buffers
+}
+
+
+class RasterError(Exception):
+    """A raster file cannot be read or is not what it should be; the message names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Georeference:
+    """Where a raster lies."""
+
+    epsg: int
+    """EPSG code of the projection."""
+
+    ulx: float
+    """Easting of the upper left corner in m."""
+
+    uly: float
+    """Northing of the upper left corner in m."""
+
+    gsd_m: int
+    """Pixel side in m."""
+
+
+def configure(threads: int = 1) -> None:
+    """Set what fast reading needs, unless the environment already says otherwise; `threads` decode one file."""
+    for key, value in {**_OPTIONS, "GDAL_NUM_THREADS": str(threads)}.items():
+        if gdal.GetConfigOption(key) is None:
+            gdal.SetConfigOption(key, value)
+
+
+class RasterFile:
+    """One band of an open raster file.
+
+    Raises:
+        RasterError: the file is absent, or GDAL cannot read it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path)
+        try:
+            self._file = gdal.Open(self.path)
+            self._band = self._file.GetRasterBand(1)
+        except RuntimeError as error:
+            raise RasterError(f"{self.path} cannot be opened: {_first_line(error)}") from None
+        self.shape = (self._band.YSize, self._band.XSize)
+        """(rows, columns)."""
+        columns, rows = self._band.GetBlockSize()
+        self.block = (rows, columns)
+        """(rows, columns) of one block; blocks at the lower and right border may be cut."""
+        self.dtype = gdal.GetDataTypeName(self._band.DataType)
+        """GDAL's name of the pixel type, e.g. UInt16."""
+
+    @property
+    def georeference(self) -> Georeference | None:
+        """Where the file says that it lies, or None where it does not say or is not north-up with square pixels."""
+        ulx, width, rotation, uly, rotation2, height = self._file.GetGeoTransform()
+        reference = self._file.GetSpatialRef()
+        code = reference.GetAuthorityCode(None) if reference is not None else None
+        if code is None or rotation or rotation2 or width != -height or width != int(width):
+            return None
+        return Georeference(int(code), ulx, uly, int(width))
+
+    def read(self, window: tuple[int, int, int, int], out: npt.NDArray[np.generic]) -> None:
+        """Decode window (row, column, rows, columns) into `out`, shape (rows, columns), of any strides.
+
+        Raises:
+            RasterError: the file is broken there.
+        """
+        row, column, rows, columns = window
+        try:
+            got = self._band.ReadAsArray(column, row, columns, rows, buf_obj=out)
+        except RuntimeError as error:
+            raise RasterError(f"{self.path} is broken at row {row}, column {column}: {_first_line(error)}") from None
+        if got is None:
+            raise RasterError(f"{self.path} is broken at row {row}, column {column}")
+
+
+def write_jp2(path: Path, pixels: npt.NDArray[np.generic], where: Georeference, block: int) -> None:
+    """Write `pixels`, shape (row, col), uint16 or uint8, as lossless JPEG 2000 with square tiles of `block` pixels."""
+    options = ["QUALITY=100", "REVERSIBLE=YES", f"BLOCKXSIZE={block}", f"BLOCKYSIZE={block}", "YCBCR420=NO"]
+    _write(path, pixels, where, "JP2OpenJPEG", options)
+
+
+def write_geotiff(path: Path, pixels: npt.NDArray[np.generic], where: Georeference) -> None:
+    """Write `pixels`, shape (row, col), as an uncompressed one-band GeoTIFF, as in BigEarthNet."""
+    _write(path, pixels, where, "GTiff", [])
+
+
+def _write(path: Path, pixels: npt.NDArray[np.generic], where: Georeference, driver: str, options: list[str]) -> None:
+    kind = {"uint8": gdal.GDT_Byte, "uint16": gdal.GDT_UInt16}[pixels.dtype.name]
+    memory = gdal.GetDriverByName("MEM").Create("", pixels.shape[1], pixels.shape[0], 1, kind)
+    memory.SetGeoTransform((where.ulx, where.gsd_m, 0.0, where.uly, 0.0, -where.gsd_m))
+    reference = osr.SpatialReference()
+    reference.ImportFromEPSG(where.epsg)
+    memory.SetProjection(reference.ExportToWkt())
+    memory.GetRasterBand(1).WriteArray(pixels)
+    gdal.GetDriverByName(driver).CreateCopy(str(path), memory, options=options).FlushCache()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", maxsplit=1)[0]

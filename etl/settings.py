@@ -1,0 +1,136 @@
+"""Settings of every command: frozen dataclasses filled from flags, `pipeline.toml` and defaults, in that order.
+
+A command declares its settings once, as a dataclass whose fields are made by `setting`; the flags, their help and the
+keys of its `[table]` in `pipeline.toml` follow from it. An unknown key or flag is an error that names the nearest one.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+__all__ = ["FILE", "load", "setting"]
+
+FILE = Path("pipeline.toml")
+"""Where settings are looked for, in the current folder."""
+
+T = TypeVar("T")
+
+
+def setting(default: Any, text: str, unit: str = "", choices: Sequence[str] = ()) -> Any:
+    """A dataclass field of type bool, int, float, str or Path (or one of them or None) with help text and unit."""
+    return dataclasses.field(default=default, metadata={"help": text, "unit": unit, "choices": tuple(choices)})
+
+
+def load(cls: type[T], command: str, argv: Sequence[str] | None = None, positional: str | None = None) -> T:
+    """Settings of a command such as etl.extract: a flag beats the file, which beats the default.
+
+    The file is `pipeline.toml`; the command's table in it is named like its last word, here `[extract]`. `positional`
+    names the field that is also taken as a bare argument. The help text is the class docstring. Ends the program with
+    status 2 and a line on stderr on bad arguments or a bad file, as argparse does; a `ValueError` of the class's own
+    `__post_init__` becomes such a line too.
+    """
+    table = command.rsplit(".", 1)[-1]
+    parser = _parser(cls, command, positional)
+    given, unknown = parser.parse_known_args(argv)
+    if unknown:
+        hint = _nearest(unknown[0].split("=")[0], parser._option_string_actions)
+        parser.error(f"unknown argument {unknown[0]!r}{hint}")
+    flags = {key: value for key, value in vars(given).items() if value is not None}
+    try:
+        values = {**_from_file(cls, table), **flags}
+        return cls(**values)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+
+
+def _parser(cls: type[Any], command: str, positional: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {command}",
+        description=cls.__doc__,
+        epilog=f"Every setting can also stand in [{command.rsplit('.', 1)[-1]}] of {FILE} in the current folder.",
+        allow_abbrev=False,
+    )
+    hints = typing.get_type_hints(cls)
+    for item in dataclasses.fields(cls):
+        kind, text = _kind(hints[item.name]), _help(item)
+        flag = "--" + item.name.replace("_", "-")
+        if item.name == positional:
+            parser.add_argument(item.name, nargs="?", type=kind, default=None, help=text)
+        elif kind is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        else:
+            choices = item.metadata["choices"] or None
+            parser.add_argument(flag, type=kind, choices=choices, default=None, help=text, metavar=_metavar(item, kind))
+    return parser
+
+
+def _help(item: "dataclasses.Field[Any]") -> str:
+    unit = f", {item.metadata['unit']}" if item.metadata["unit"] else ""
+    shown = {"None": "none", "True": "on", "False": "off"}.get(str(item.default), item.default)
+    return f"{item.metadata['help']} (default: {shown}{unit if item.default is not None else ''})".replace("%", "%%")
+
+
+def _metavar(item: "dataclasses.Field[Any]", kind: type[Any]) -> str | None:
+    if item.metadata["choices"]:
+        return None
+    return {Path: "PATH", int: "N", float: "X"}.get(kind, "TEXT")
+
+
+def _kind(hint: Any) -> type[Any]:
+    """The plain type of an annotation such as `int` or `int | None`."""
+    if isinstance(hint, types.UnionType):
+        hint = next(part for part in typing.get_args(hint) if part is not type(None))
+    return typing.cast("type[Any]", hint)
+
+
+def _tables() -> dict[str, Any]:
+    """All tables of the file; none where it is absent."""
+    if not FILE.is_file():
+        return {}
+    try:
+        return tomllib.loads(FILE.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{FILE} must be valid TOML, in UTF-8: {error}") from None
+
+
+def _from_file(cls: type[Any], table: str) -> dict[str, Any]:
+    """Values of the table, checked against the class's fields and types."""
+    tables = _tables()
+    near = difflib.get_close_matches(table, tables, n=1, cutoff=0.8)
+    if near and table not in tables:
+        raise ValueError(f"{FILE}: no command has a table [{near[0]}]; did you mean [{table}]?")
+    found = tables.get(table, {})
+    if not isinstance(found, dict):
+        raise ValueError(f"{FILE}: {table} must be a table, [{table}], got {found!r}")
+    hints = typing.get_type_hints(cls)
+    known = {item.name: item for item in dataclasses.fields(cls)}
+    values = {}
+    for key, value in found.items():
+        if key not in known:
+            raise ValueError(f"{FILE}: table [{table}] has no setting {key!r}{_nearest(key, known)}")
+        values[key] = _converted(f"{FILE}: [{table}] {key}", value, _kind(hints[key]), known[key].metadata["choices"])
+    return values
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; it knows {', '.join(known)}"
+
+
+def _converted(name: str, value: object, kind: type[Any], choices: Sequence[str]) -> object:
+    good = (
+        isinstance(value, str)
+        if kind in (str, Path)
+        else isinstance(value, (int, float)) and not (isinstance(value, bool) ^ (kind is bool))
+    )
+    if not good or (kind is int and not isinstance(value, int)):
+        raise ValueError(f"{name} must be a {kind.__name__.lower()}, got {value!r}")
+    if choices and value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    return kind(value)

@@ -1,0 +1,58 @@
+"""Commands run as a user runs them, and what they leave."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+__all__ = ["content", "extract", "mpirun", "ranks", "same"]
+
+
+def mpirun(size: int, *command: str) -> list[str]:
+    """The command line that runs a module on `size` ranks; one rank needs no mpirun."""
+    line = [sys.executable, "-m", *command]
+    return ["mpirun", "-n", str(size), *line] if size > 1 else line
+
+
+def ranks(
+    size: int, *command: str, cwd: Path | None = None, timeout: float = 120
+) -> "subprocess.CompletedProcess[str]":
+    """Run `python -m <command>` on `size` ranks to its end; a hang is ended, with all ranks, and raised as an error."""
+    environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
+    with subprocess.Popen(
+        mpirun(size, *command), cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            out, err = process.communicate()
+            raise AssertionError(f"{' '.join(command)} on {size} ranks hung for {timeout} s\n{out}\n{err}") from None
+    return subprocess.CompletedProcess(list(command), process.returncode, out, err)
+
+
+def extract(
+    size: int, archive: Path, out: Path, *flags: str, timeout: float = 120
+) -> "subprocess.CompletedProcess[str]":
+    """Extract the tiles of a sample archive; `flags` may name another source."""
+    paths = ("--catalogue", str(archive / "patches.parquet"), "--source", str(archive / "tiles"), "--out", str(out))
+    return ranks(size, "etl.extract", *paths, *flags, timeout=timeout)
+
+
+def content(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Every data set of a store."""
+    found = {}
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda name, item: found.update({name: item[...]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def same(one: dict[str, np.ndarray[Any, Any]], other: dict[str, np.ndarray[Any, Any]]) -> bool:
+    """Whether two stores hold the same data sets with the same bytes (so that NaN equals NaN)."""
+    return one.keys() == other.keys() and all(one[name].tobytes() == other[name].tobytes() for name in one)

@@ -1,0 +1,44 @@
+"""What every test shares: Open MPI's settings for small machines, and the folder of real data."""
+
+import os
+from pathlib import Path
+
+import pytest
+from commands import extract, ranks
+
+# Root in a container, and more ranks than cores; set before any mpirun is started.
+for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe"):
+    os.environ.setdefault(name, "1")
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real patches, scenes and lists, read-only; the test is skipped where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the real data are not here: ../shared/data from the project's root")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small sample archive with its catalogue: four tiles of 11 x 11 patches, more than one block in every group."""
+    folder = tmp_path_factory.mktemp("sample")
+    for command in (
+        ("etl.sample", "--out", str(folder), "--tile-px", "1320"),
+        ("etl.catalogue", "--source", str(folder / "labels"), "--lists", str(folder / "lists"),
+         "--out", str(folder / "patches.parquet")),
+    ):  # fmt: skip
+        done = ranks(1, *command)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reference(sample: Path) -> Path:
+    """The sample's store as one rank writes it."""
+    out = sample / "reference.h5"
+    done = extract(1, sample, out)
+    assert done.returncode == 0, done.stderr
+    return out

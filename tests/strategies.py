@@ -1,0 +1,44 @@
+"""Hypothesis strategies for what the core works on."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from etl.plan.layers import Layer
+from etl.plan.work import Tile
+
+
+@st.composite
+def layers(draw: st.DrawFn, tile_px: int) -> tuple[Layer, ...]:
+    """Layers of a tile of `tile_px` pixels at 10 m, with blocks of any size."""
+    out = []
+    for name, gsd_m, bands, context in (("10m", 10, 4, 0), ("20m", 20, 6, 1), ("60m", 60, 2, 1), ("scl", 20, 1, 0)):
+        size = tile_px * 10 // gsd_m
+        block = draw(st.integers(max(1, size // 6), size + 5))
+        out.append(Layer(name, gsd_m, bands, (size, size), (block, block), context))
+    return tuple(out)
+
+
+@st.composite
+def tiles(draw: st.DrawFn) -> list[Tile]:
+    """One to four tiles with any of their patches pending, as rows of one store."""
+    out, first = [], 0
+    for _ in range(draw(st.integers(1, 4))):
+        cells = draw(st.integers(1, 8))
+        kept = np.array(draw(st.lists(st.booleans(), min_size=cells * cells, max_size=cells * cells)))
+        j, i = np.divmod(np.flatnonzero(kept), cells)
+        rows = first + np.flatnonzero(kept)
+        out.append(Tile(rows, j, i, draw(layers(cells * 120))))
+        first += cells * cells
+    return out
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> np.ndarray:
+    """A square window with one pixel of context, shape (row, col, band), uint16, with some nodata and saturation."""
+    side = draw(st.integers(1, 5)) + 2
+    bands = draw(st.integers(1, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    pixels = rng.integers(0, 65536, (side, side, bands)).astype(np.uint16)
+    gaps = draw(st.sampled_from([0.0, 0.3]))
+    pixels[rng.random(pixels.shape) < gaps] = draw(st.sampled_from([0, 65535]))
+    return pixels
