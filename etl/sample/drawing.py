@@ -1,0 +1,179 @@
+"""Draws the sample's tiles: land, sky and sensor to the three native groups, the scene classification and the labels.
+
+A tile is drawn in blocks of rows, each from its own random numbers, so that no pixel depends on how many threads draw
+and a full tile needs little more memory than its own pixels.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.bands import GROUPS, NODATA
+from etl.labels import CLASSES_43
+from etl.sample.fields import Rows
+from etl.sample.landcover import COVERS, Land, ground_at, survey
+from etl.sample.pixels import Pixels
+from etl.sample.product import ProductSpec
+from etl.sample.regions import REGIONS, Region
+from etl.sample.sensor import Sky, classify, expose, look, sky_over, unseen
+
+__all__ = ["PATCH_PX", "DrawnTile", "Recipe", "draw_tile"]
+
+Mask = npt.NDArray[np.bool_]
+
+PATCH_PX = 120
+"""Side of a patch on the 10 m grid."""
+
+BLOCK_PX = 2 * PATCH_PX
+"""Rows drawn at a time: whole patches, and whole 60 m pixels."""
+
+LABEL_SHARE = 0.1
+"""A class is a label of a patch when it covers at least this share of it."""
+
+LISTED_SHARE = 0.01
+"""A patch is listed when at least this share of its scene classification is snow, or is cloud or its shadow."""
+
+_CLOUDY, _SNOWY = (3, 8, 9, 10), (11,)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What all of the sample's pixels and labels follow from."""
+
+    tile_px: int = 2400
+    """Side of a tile on the 10 m grid; 10980 for a real one."""
+
+    tiles: int = 4
+    """Number of tiles."""
+
+    seed: int = 0
+    """Of all random numbers."""
+
+    def __post_init__(self) -> None:
+        if not PATCH_PX <= self.tile_px <= 10_980 or self.tile_px % 6:
+            raise ValueError(f"tile_px must be a multiple of 6 in [{PATCH_PX}, 10980], got {self.tile_px}")
+        if not 1 <= self.tiles <= len(REGIONS):
+            raise ValueError(f"tiles must be in [1, {len(REGIONS)}], got {self.tiles}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DrawnTile(Pixels):
+    """A tile as drawn, and what is known of each of its patches, shapes (row j, col i)."""
+
+    region: Region
+    """Where it lies."""
+
+    classes: npt.NDArray[np.uint8]
+    """Multi-hot labels of the 43 classes, 0/1, shape (row j, col i, class)."""
+
+    valid: Mask
+    """Whether the patch has any pixel with data."""
+
+    snow: Mask
+    """Whether the patch belongs on the list of seasonal snow."""
+
+    cloud: Mask
+    """Whether the patch belongs on the list of cloud and cloud shadow; never one that is on the other list."""
+
+    @property
+    def spec(self) -> ProductSpec:
+        """The product that holds the tile."""
+        return self.region.product
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Canvas:
+    """A tile in the making; threads write to it side by side, each its own rows."""
+
+    land: Land
+    sky: Sky
+    groups: tuple[npt.NDArray[np.uint16], ...]
+    scl: npt.NDArray[np.uint8]
+    counts: npt.NDArray[np.int64]
+    """Pixels with data of each patch and cover, shape (row j, col i, cover)."""
+
+
+def draw_tile(settings: Recipe, index: int, workers: int = 1) -> DrawnTile:
+    """Tile number `index` of the sample, the same whatever `workers`, the number of threads that draw.
+
+    Raises:
+        ValueError: the recipe has no such tile.
+    """
+    if not 0 <= index < settings.tiles:
+        raise ValueError(f"index must be in [0, tiles={settings.tiles}), got {index}")
+    region, px = REGIONS[index], settings.tile_px
+    canvas = _prepare(np.random.default_rng([settings.seed, index]), region, px)
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(_painter(settings, index, canvas), range(0, px, BLOCK_PX)))
+    valid = canvas.counts.sum(axis=-1) > 0
+    snow, cloud = _listed(canvas.scl, px // PATCH_PX)
+    data_10m, data_20m, data_60m = canvas.groups
+    return DrawnTile(data_10m, data_20m, data_60m, canvas.scl, region, _labels(canvas.counts), valid, snow, cloud)
+
+
+def _prepare(rng: np.random.Generator, region: Region, px: int) -> _Canvas:
+    land, cells = survey(rng, px), px // PATCH_PX
+    sky = sky_over(rng, region.landscape, land.relief, cells)
+    groups = tuple(np.zeros((px // g.factor, px // g.factor, len(g.bands)), np.uint16) for g in GROUPS)
+    counts = np.zeros((cells, cells, len(COVERS)), np.int64)
+    return _Canvas(land, sky, groups, np.zeros((px // 2, px // 2), np.uint8), counts)
+
+
+def _painter(settings: Recipe, index: int, canvas: _Canvas) -> Callable[[int], None]:
+    px, landscape = settings.tile_px, REGIONS[index].landscape
+
+    def paint(first: int) -> None:
+        rows = Rows(first, min(first + BLOCK_PX, px), px)
+        rng = np.random.default_rng([settings.seed, index, 1 + first // BLOCK_PX])
+        ground = ground_at(canvas.land, landscape, Rows(rows.first - 1, rows.stop + 1, px), rng)
+        view = look(canvas.sky, ground, rows)
+        for group, data in zip(GROUPS, canvas.groups, strict=True):
+            out = data[rows.first // group.factor : rows.stop // group.factor]
+            for place, band in enumerate(group.super_index):
+                expose(view.bands[band], rng, out[..., place])
+            _mask(out, unseen(canvas.sky, rows, group.factor))
+        scl = canvas.scl[rows.first // 2 : rows.stop // 2]
+        scl[...] = classify(view)
+        _mask(scl, unseen(canvas.sky, rows, 2))
+        _count(ground.cover[1:-1], unseen(canvas.sky, rows, 1), canvas.counts[first // PATCH_PX :])
+
+    return paint
+
+
+def _mask(pixels: npt.NDArray[np.uint16] | npt.NDArray[np.uint8], unseen_there: Mask | None) -> None:
+    if unseen_there is not None:
+        pixels[unseen_there] = NODATA
+
+
+def _count(cover: npt.NDArray[np.uint8], unseen_there: Mask | None, out: npt.NDArray[np.int64]) -> None:
+    """Count the covers' pixels in each whole patch of some rows of patches."""
+    cells, kinds = out.shape[1:]
+    number = cover.astype(np.intp)
+    if unseen_there is not None:
+        number[unseen_there] = kinds  # a cover of its own, which is dropped
+    for j in range(cover.shape[0] // PATCH_PX):
+        patches = number[j * PATCH_PX : (j + 1) * PATCH_PX, : cells * PATCH_PX].reshape(PATCH_PX, cells, PATCH_PX)
+        patches = patches + np.arange(cells)[None, :, None] * (kinds + 1)
+        out[j] = np.bincount(patches.ravel(), minlength=cells * (kinds + 1)).reshape(cells, kinds + 1)[:, :kinds]
+
+
+def _labels(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Multi-hot labels, shape (row j, col i, class 43): the covers with enough pixels, at least the largest."""
+    out = np.zeros((*counts.shape[:2], len(CLASSES_43)), np.uint8)
+    enough = np.minimum(LABEL_SHARE * PATCH_PX**2, np.maximum(counts.max(axis=-1), 1))
+    for number, cover in enumerate(COVERS):
+        out[..., CLASSES_43.index(cover.label)] = counts[..., number] >= enough
+    return out
+
+
+def _listed(scl: npt.NDArray[np.uint8], cells: int) -> tuple[Mask, Mask]:
+    """Patches listed for snow, and for cloud and shadow; one that has both, for what it has more of."""
+    side = PATCH_PX // 2
+    patches = scl[: cells * side, : cells * side].reshape(cells, side, cells, side)
+    snow, cloud = (np.isin(patches, values).mean(axis=(1, 3)) for values in (_SNOWY, _CLOUDY))
+    return (snow >= LISTED_SHARE) & (snow > cloud), (cloud >= LISTED_SHARE) & (cloud >= snow)

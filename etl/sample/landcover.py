@@ -1,0 +1,296 @@
+"""The land cover of a tile: which cover lies where, and what each pixel of it is made of. Pure numpy.
+
+The land is dealt out from smooth fields in a fixed order (open land in plots, then forest, heath, mountains, towns,
+water), so that labels follow from pixels: `counts` says how much of each patch each cover has.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.sample.fields import NODE_PX, Parcels, Rows, at_rows, parcels_at, smooth_field
+from etl.sample.regions import Landscape
+from etl.sample.spectra import GLINT, material
+
+__all__ = ["COVERS", "Cover", "Ground", "Land", "ground_at", "survey"]
+
+F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
+
+_CHOICES = 16
+
+_GLINTING = 3.3
+"""Standard deviations of chance beyond which a roof mirrors the sun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """One kind of land and the materials that it shows."""
+
+    label: str
+    """CORINE class, of the 43."""
+
+    main: tuple[str, ...]
+    """Materials of which each plot has one, each as likely as it is often named."""
+
+    second: str
+    """Material mixed into it."""
+
+    share: float
+    """Mean share of the second material."""
+
+    by_plot: float
+    """How much the share differs from plot to plot, from end to end."""
+
+    by_clump: float
+    """How much the share differs over 40 m: large where two materials lie side by side."""
+
+    tone: float = 0.25
+    """How much brightness differs from plot to plot, from end to end."""
+
+    grain: float = 0.05
+    """Standard deviation of brightness from pixel to pixel."""
+
+
+COVERS = (
+    Cover(
+        "Non-irrigated arable land",
+        ("green_crop",) * 5 + ("young_crop",) * 3 + ("ripe_crop",) * 4 + ("dark_soil",) * 2 + ("pale_soil",) * 2,
+        "dark_soil", 0.12, 0.25, 0.1,
+    ),
+    Cover("Pastures", ("grass", "grass", "grass", "green_crop"), "dry_grass", 0.25, 0.6, 0.3),
+    Cover(
+        "Complex cultivation patterns",
+        ("grass", "green_crop", "ripe_crop", "young_crop", "shrub", "dark_soil", "broadleaf", "roof_tile"),
+        "grass", 0.2, 0.4, 0.3,
+    ),
+    Cover(
+        "Land principally occupied by agriculture, with significant areas of natural vegetation",
+        ("green_crop", "grass", "ripe_crop", "young_crop"), "broadleaf", 0.4, 0.3, 2.2,
+    ),
+    Cover("Broad-leaved forest", ("broadleaf",), "shrub", 0.12, 0.3, 0.5, 0.2, 0.09),
+    Cover("Mixed forest", ("conifer", "broadleaf"), "broadleaf", 0.5, 0.3, 2.5, 0.2, 0.10),
+    Cover("Coniferous forest", ("conifer",), "shrub", 0.08, 0.2, 0.5, 0.25, 0.12),
+    Cover("Transitional woodland/shrub", ("shrub", "shrub", "dry_grass", "grass"), "conifer", 0.3, 0.4, 1.0, 0.2, 0.1),
+    Cover("Moors and heathland", ("heath", "heath", "shrub"), "dry_grass", 0.2, 0.4, 0.5, 0.2, 0.06),
+    Cover("Peatbogs", ("wet_moss", "wet_moss", "heath"), "clear_water", 0.12, 0.2, 0.5, 0.2, 0.05),
+    Cover("Natural grassland", ("dry_grass", "grass"), "rock", 0.15, 0.2, 0.6, 0.15, 0.06),
+    Cover("Bare rock", ("rock",), "dry_grass", 0.2, 0.2, 0.6, 0.2, 0.08),
+    Cover("Burnt areas", ("burnt",), "shrub", 0.12, 0.2, 0.5, 0.3, 0.07),
+    Cover("Discontinuous urban fabric", ("roof_tile", "roof_tile", "asphalt"), "grass", 0.5, 0.3, 1.5, 0.2, 0.12),
+    Cover("Continuous urban fabric", ("roof_tile", "asphalt", "asphalt"), "broadleaf", 0.12, 0.1, 0.4, 0.25, 0.14),
+    Cover("Industrial or commercial units", ("concrete", "asphalt"), "asphalt", 0.35, 0.5, 1.5, 0.3, 0.08),
+    Cover("Mineral extraction sites", ("gravel", "pale_soil"), "dark_soil", 0.25, 0.4, 1.0, 0.15, 0.06),
+    Cover("Water courses", ("river_water",), "clear_water", 0.25, 0.0, 0.3, 0.1, 0.05),
+    Cover("Water bodies", ("clear_water",), "river_water", 0.15, 0.0, 0.4, 0.1, 0.05),
+    Cover("Sea and ocean", ("sea_water",), "river_water", 0.1, 0.0, 0.3, 0.05, 0.06),
+)  # fmt: skip
+"""Every cover, by the number it has in maps."""
+
+(ARABLE, PASTURE, COMPLEX, MOSAIC, BROADLEAF, MIXED, CONIFER, SHRUB, HEATH, PEAT) = range(10)
+(GRASSLAND, ROCK, BURNT, SUBURB, CITY, INDUSTRY, QUARRY, RIVER, LAKE, SEA) = range(10, 20)
+
+
+@dataclass(frozen=True, slots=True)
+class Land:
+    """What a tile's land is carved from: smooth fields over the whole tile, and the ways of its plots."""
+
+    relief: F32
+    """Height, shape (node, node), 0 to 1 uniform like all the fields."""
+
+    river: F32
+    """Its contour 0.5 is where rivers run."""
+
+    town: F32
+    """High in towns."""
+
+    wood: F32
+    """High in forests."""
+
+    kind: F32
+    """Which open land, which forest."""
+
+    wet: F32
+    """High in heath and bogs."""
+
+    scar: F32
+    """High in burnt areas, low in quarries."""
+
+    clump: F32
+    """White noise at 40 m."""
+
+    angles: tuple[float, ...]
+    """Directions of the plots' sides in radians."""
+
+    seed: int
+    """What the plots' random bits begin with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What lies on some rows of the 10 m grid."""
+
+    cover: U8
+    """Index into `COVERS`, shape (row, col)."""
+
+    main: U8
+    """First material."""
+
+    second: U8
+    """Second material."""
+
+    share: F32
+    """Share of the second material, 0 to 1."""
+
+    tone: F32
+    """Brightness, about 1."""
+
+    vigour: F32
+    """How well plants grow on the plot, 0 to 1."""
+
+
+_SCALES = {
+    "relief": (6000, 3.4),
+    "river": (6000, 3.2),
+    "town": (2600, 3.6),
+    "wood": (3200, 3.1),
+    "kind": (4500, 3.6),
+    "wet": (3000, 3.4),
+    "scar": (2600, 3.6),
+}
+"""Scale in m and roughness of each field."""
+
+
+def survey(rng: np.random.Generator, tile_px: int) -> Land:
+    """A tile's land; the fields' scales are in metres, so a larger tile shows more of the same."""
+    nodes = -(-tile_px // NODE_PX)
+    smooth = {name: smooth_field(rng, nodes, scale_m, roughness) for name, (scale_m, roughness) in _SCALES.items()}
+    clump = rng.random((nodes, nodes), dtype=np.float32)
+    angles = tuple(float(angle) for angle in rng.uniform(0, np.pi / 2, 3))
+    return Land(**smooth, clump=clump, angles=angles, seed=int(rng.integers(2**31)))
+
+
+def ground_at(land: Land, scape: Landscape, rows: Rows, rng: np.random.Generator) -> Ground:
+    """What lies at some rows; `rng` adds what differs from pixel to pixel."""
+    kind, clump = at_rows(land.kind, rows), at_rows(land.clump, rows)
+    wood = at_rows(land.wood, rows) + (clump - 0.5) * np.float32(0.04)
+    plots, small = _plots(land, rows, at_rows(land.river, rows) > 0.5)
+    cover = _open_land(scape, kind, plots)
+    _add_forest(cover, scape, wood, kind)
+    _add_wilds(cover, scape, land, rows)
+    _add_built(cover, scape, land, rows, plots)
+    _add_water(cover, scape, land, rows)
+    in_small = _SMALL_PLOTS[cover]
+    plots = Parcels(np.where(in_small, small.number, plots.number), np.where(in_small, small.margin, plots.margin))
+    return _materials(cover, _variety(cover, plots, kind, clump), clump, rng.standard_normal(cover.shape, np.float32))
+
+
+def _plots(land: Land, rows: Rows, elsewhere: npt.NDArray[np.bool_]) -> tuple[Parcels, Parcels]:
+    """Large plots, which run another way `elsewhere`, and small ones."""
+    here = parcels_at(rows, (33.0, 15.0), land.angles[0], land.seed)
+    there = parcels_at(rows, (22.0, 25.0), land.angles[1], land.seed + 1)
+    number = np.where(elsewhere, there.number, here.number)
+    large = Parcels(number, np.where(elsewhere, there.margin, here.margin))
+    return large, parcels_at(rows, (9.0, 6.0), land.angles[2], land.seed + 2)
+
+
+def _open_land(scape: Landscape, kind: F32, plots: Parcels) -> U8:
+    """Open land everywhere; where two kinds meet, each plot is of one of them."""
+    near = kind + (plots.share(3) - np.float32(0.5)) * np.float32(0.12)
+    bounds = np.cumsum([scape.arable, scape.complex, scape.mosaic])
+    order = np.array([ARABLE, COMPLEX, MOSAIC, PASTURE], np.uint8)
+    out: U8 = order[np.searchsorted(bounds.astype(np.float32), near)]
+    return out
+
+
+def _add_forest(cover: U8, scape: Landscape, wood: F32, kind: F32) -> None:
+    edge = 1 - scape.forest
+    cover[wood > edge - 0.08] = SHRUB
+    forest = wood > edge
+    stand = np.where(kind < scape.conifer, CONIFER, np.where(kind < scape.conifer + 0.25, MIXED, BROADLEAF))
+    np.copyto(cover, stand.astype(np.uint8), where=forest)
+
+
+def _add_wilds(cover: U8, scape: Landscape, land: Land, rows: Rows) -> None:
+    wet, relief, scar = at_rows(land.wet, rows), at_rows(land.relief, rows), at_rows(land.scar, rows)
+    cover[wet > 1 - scape.wet] = HEATH
+    cover[wet > 1 - 0.6 * scape.wet] = PEAT
+    cover[(scar > 1 - scape.burnt) & (cover >= BROADLEAF) & (cover <= HEATH)] = BURNT
+    cover[(scar < 0.012) & (cover <= SHRUB)] = QUARRY
+    cover[relief > 1 - scape.alpine] = GRASSLAND
+    cover[relief > 1 - 0.35 * scape.alpine] = ROCK
+
+
+def _add_built(cover: U8, scape: Landscape, land: Land, rows: Rows, plots: Parcels) -> None:
+    town = at_rows(land.town, rows)
+    dry = cover < GRASSLAND
+    cover[(town > 1 - scape.town) & dry] = SUBURB
+    cover[(town > 1 - 0.2 * scape.town) & dry] = CITY
+    fringe = (town > 1 - 1.3 * scape.town) & (town < 1 - 0.55 * scape.town)
+    cover[fringe & dry & ((plots.number & np.uint32(7)) < 3)] = INDUSTRY
+
+
+def _add_water(cover: U8, scape: Landscape, land: Land, rows: Rows) -> None:
+    relief, river = at_rows(land.relief, rows), at_rows(land.river, rows)
+    cover[(np.abs(river - np.float32(0.5)) < 0.5 * scape.river) & (relief < 0.75)] = RIVER
+    cover[relief < scape.water] = SEA if scape.coastal else LAKE
+
+
+@dataclass(frozen=True, slots=True)
+class _Variety:
+    """What differs within a cover: from plot to plot, or where land has no plots, from place to place."""
+
+    choice: U8
+    """Which of the main materials, 0 to 15, shape (row, col) like all."""
+
+    mixture: F32
+    """How much of the second material, 0 to 1."""
+
+    tone: F32
+    """How bright, 0 to 1."""
+
+    vigour: F32
+    """How well plants grow, 0 to 1."""
+
+    margin: npt.NDArray[np.bool_]
+    """Edges of fields."""
+
+
+def _variety(cover: U8, plots: Parcels, kind: F32, clump: F32) -> _Variety:
+    wild = _WILD[cover]
+    wave = np.abs((kind * np.float32(9)) % 2 - 1)
+    of_clump = (clump * np.float32(_CHOICES - 0.01)).astype(np.uint8)
+    choice = np.where(wild, of_clump, (plots.number & np.uint32(_CHOICES - 1)).astype(np.uint8))
+    mixture, tone, vigour = (np.where(wild, wave, plots.share(byte)) for byte in (2, 3, 1))
+    return _Variety(choice, mixture, tone, vigour, plots.margin & (cover <= MOSAIC))
+
+
+def _materials(cover: U8, variety: _Variety, clump: F32, noise: F32) -> Ground:
+    """The materials of each pixel, by its cover, its plot or place, its clump and chance."""
+    main = _MAIN[cover.astype(np.uint16) * np.uint16(_CHOICES) + variety.choice]
+    main[variety.margin] = material("grass")
+    share = _SHARE[cover] + _BY_PLOT[cover] * (variety.mixture - np.float32(0.5))
+    share += _BY_CLUMP[cover] * (clump - np.float32(0.5)) + np.float32(0.05) * noise
+    np.clip(share, 0, 1, out=share)
+    glint = (cover == INDUSTRY) & (noise > _GLINTING)
+    main[glint] = GLINT
+    share[glint] = 0
+    tone = 1 + _TONE[cover] * (variety.tone - np.float32(0.5)) + _GRAIN[cover] * noise
+    return Ground(cover, main, _SECOND[cover], share, np.maximum(tone, np.float32(0.3)), variety.vigour)
+
+
+def _spread(names: tuple[str, ...]) -> list[int]:
+    """The materials on `_CHOICES` places, each as often as its share says."""
+    return [material(names[place * len(names) // _CHOICES]) for place in range(_CHOICES)]
+
+
+_SMALL_PLOTS = np.isin(np.arange(len(COVERS)), (COMPLEX, SUBURB, CITY, MOSAIC))
+_WILD = np.isin(np.arange(len(COVERS)), (HEATH, PEAT, GRASSLAND, ROCK, BURNT, RIVER, LAKE, SEA))
+_MAIN = np.array([_spread(cover.main) for cover in COVERS], np.uint8).ravel()
+_SECOND = np.array([material(cover.second) for cover in COVERS], np.uint8)
+_SHARE = np.array([cover.share for cover in COVERS], np.float32)
+_BY_PLOT = np.array([cover.by_plot for cover in COVERS], np.float32)
+_BY_CLUMP = np.array([cover.by_clump for cover in COVERS], np.float32)
+_TONE = np.array([cover.tone for cover in COVERS], np.float32)
+_GRAIN = np.array([cover.grain for cover in COVERS], np.float32)

@@ -1,0 +1,169 @@
+"""The command `python -m etl.catalogue` as people and scripts run it, on one rank and on several."""
+
+import csv
+import json
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from commands import ranks
+
+from etl.catalogue.table import COLUMNS, load, read
+from etl.grid import nominal_origin
+
+STEM = "S2A_MSIL2A_20170613T101031"
+L1C = "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE"
+WKT = 'PROJCS["WGS 84 / UTM zone 33N",AUTHORITY["EPSG","32633"]]'
+
+
+def catalogue(size, source, *flags, cwd=None):
+    out = ("--out", str(cwd / "out" / "patches.parquet")) if cwd else ()
+    return ranks(size, "etl.catalogue", "--source", str(source), *out, *flags, cwd=cwd)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """Seven patches of version 1 in one row of a tile, the last of them without a good description."""
+    grid = nominal_origin("33UUP")
+    for i in range(7):
+        patch, ulx = f"{STEM}_{i}_0", grid.ulx + 1200 * i
+        corners = {"ulx": ulx, "uly": grid.uly, "lrx": ulx + 1200, "lry": grid.uly - 1200}
+        said = {"labels": ["Pastures"], "coordinates": corners, "projection": WKT, "tile_source": L1C}
+        (tmp_path / "v1" / patch).mkdir(parents=True)
+        text = json.dumps(said) if i < 6 else "{"
+        (tmp_path / "v1" / patch / f"{patch}_labels_metadata.json").write_text(text)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "train.csv").write_text(f"{STEM}_0_0\n{STEM}_1_0\n")
+    (tmp_path / "lists" / "test.csv").write_text(f"{STEM}_2_0\n")
+    (tmp_path / "lists" / "patches_with_seasonal_snow.csv").write_text(f"{STEM}_3_0\n")
+    return tmp_path
+
+
+def rejections(tmp_path):
+    with (tmp_path / "out" / "patches.rejected.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("size", [1, 3, 9])  # 9 ranks: two of them have no patch
+def test_the_catalogue_is_the_same_whatever_the_rank_count(archive, size):
+    done = catalogue(size, archive / "v1", "--lists", str(archive / "lists"), cwd=archive)
+    assert done.returncode == 0, done.stderr
+    out = archive / "out" / "patches.parquet"
+    said = f"6 patches of 1 products: 5 kept, 1 snow, 0 cloud, train 2 val 0 test 1, 1 rejected -> {out}"
+    assert done.stdout.splitlines() == [said]
+    assert load(out)["patch"].to_pylist() == [f"{STEM}_{i}_0" for i in range(6)]
+    assert [row["patch"] for row in rejections(archive)] == [f"{STEM}_6_0"]
+    assert "must be JSON" in rejections(archive)[0]["reason"]
+
+
+def test_rejections_end_with_status_4_only_under_strict(archive):
+    assert catalogue(1, archive / "v1", cwd=archive).returncode == 0
+    assert catalogue(2, archive / "v1", "--strict", cwd=archive).returncode == 4
+    assert len(read(archive / "out" / "patches.parquet")) == 6
+    shutil.rmtree(archive / "v1" / f"{STEM}_6_0")
+    assert catalogue(1, archive / "v1", "--strict", cwd=archive).returncode == 0
+    assert not (archive / "out" / "patches.rejected.csv").exists()
+
+
+def test_a_dry_run_counts_and_writes_nothing(archive):
+    done = catalogue(1, archive / "v1", "--dry-run", cwd=archive)
+    assert "6 patches of 1 products" in done.stdout
+    assert not (archive / "out").exists()
+
+
+def test_without_arguments_the_default_folders_are_read_and_written(archive):
+    (archive / "data").mkdir()
+    (archive / "v1").rename(archive / "data" / "labels")
+    (archive / "lists").rename(archive / "data" / "lists")
+    done = ranks(1, "etl.catalogue", cwd=archive)
+    assert done.stdout.endswith("train 2 val 0 test 1, 1 rejected -> data/patches.parquet\n"), done.stderr
+    assert len(read(archive / "data" / "patches.parquet")) == 6
+
+
+def test_a_catalogue_made_from_a_catalogue_is_the_same(archive):
+    first = catalogue(1, archive / "v1", "--lists", str(archive / "lists"), cwd=archive)
+    before = load(archive / "out" / "patches.parquet")
+    assert first.returncode == 0
+    shuffled = before.take(pa.array([4, 0, 5, 2, 1, 3]))
+    pq.write_table(shuffled, archive / "shuffled.parquet")
+    assert catalogue(1, archive / "shuffled.parquet", cwd=archive).returncode == 0
+    assert load(archive / "out" / "patches.parquet").equals(before)
+
+
+def test_rows_that_cannot_be_extracted_stay_and_are_told(archive):
+    catalogue(1, archive / "v1", cwd=archive)
+    rows = load(archive / "out" / "patches.parquet").to_pylist()
+    rows[1]["labels"] = ["Meadow"]
+    pq.write_table(pa.Table.from_pylist([*rows, rows[0]], COLUMNS), archive / "odd.parquet")
+    done = catalogue(1, archive / "odd.parquet", cwd=archive)
+    assert done.returncode == 0
+    assert "2 of 7 patches cannot be extracted as listed" in done.stderr
+    assert len(read(archive / "out" / "patches.parquet")) == 7
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--source", "absent"), "source must exist, got absent"),
+        (("--source", "lists"), "lists holds no patches, products or lists"),
+        (("--source", "v1", "--lists", "absent"), "lists must be a folder of published lists, got absent"),
+        (("--source", "v1", "--lists", "v1"), "must hold at least one of train.csv"),
+        (("--source", "v1", "--lists", "others"), "none of others names any of 6"),
+        (("--source", "bad"), "bad holds no patch; of 1 rejected the first is"),
+        (("--source", "v1", "--out", "lists"), "out must be a file"),
+        (("--sorce", "v1"), "did you mean --source"),
+    ],
+)
+def test_bad_input_ends_with_status_2_and_one_clear_line(archive, flags, reason):
+    (archive / "others").mkdir()
+    (archive / "others" / "train.csv").write_text(f"{STEM}_80_80\n")
+    (archive / "bad" / f"{STEM}_0_0").mkdir(parents=True)
+    done = ranks(1, "etl.catalogue", *flags, cwd=archive)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.count(reason) == 1
+    assert "Traceback" not in done.stderr
+    assert not (archive / "data" / "patches.parquet").exists()
+
+
+@pytest.mark.parametrize("flags", [("--source", "absent"), ("--source", "v1", "--lists", "v1"), ("--sorce", "v1")])
+def test_bad_input_is_told_once_by_many_ranks_and_none_hangs(archive, flags):
+    done = ranks(3, "etl.catalogue", *flags, cwd=archive)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("error: ") == 1
+
+
+def test_a_version_2_folder_is_described_by_the_table_beside_it(tmp_path):
+    stem = f"{STEM}_N9999_R022_T33UUP"
+    said = {"patch_id": f"{stem}_03_07", "labels": ["Pastures"], "split": "test", "country": "Austria"}
+    said |= {"contains_seasonal_snow": False, "contains_cloud_or_shadow": False}
+    pq.write_table(pa.Table.from_pylist([said]), tmp_path / "metadata.parquet")
+    (tmp_path / "BigEarthNet-S2" / stem / f"{stem}_03_07").mkdir(parents=True)
+    done = catalogue(1, "BigEarthNet-S2", cwd=tmp_path)
+    assert "1 patches of 1 products: 1 kept, 0 snow, 0 cloud, train 0 val 0 test 1, 0 rejected" in done.stdout, (
+        done.stderr
+    )
+    assert read(tmp_path / "out" / "patches.parquet").nomenclature == 19
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_an_output_that_cannot_be_written_ends_with_status_1(archive, size):
+    done = ranks(size, "etl.catalogue", "--source", "v1", "--out", "/dev/null/patches.parquet", cwd=archive)
+    assert done.returncode == 1, done.stderr
+    assert "/dev/null" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_every_setting_with_its_default():
+    done = ranks(1, "etl.catalogue", "--help")
+    text = " ".join(done.stdout.split())
+    assert done.returncode == 0
+    for part in (
+        "--source PATH",
+        "default: data/labels",
+        "--lists PATH",
+        "data/patches.parquet",
+        "--strict",
+        "--dry-run",
+    ):
+        assert part in text
