@@ -1,0 +1,206 @@
+"""Rows made ready for writing: a decoding thread fills batches of neighbouring rows while the last ones are written."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.bands import GROUPS
+from etl.source.patch import Patch, PatchError, shares
+from etl.source.tiles import Timer
+from etl.store.rows import checksum
+from etl.store.schema import REJECTED, WRITTEN, Schema
+from etl.store.sums import Sums, row_sums
+from etl.upsample.method import Upsampler
+
+__all__ = ["Batch", "Limits", "Producer", "Source", "batch_ranges"]
+
+_LONGEST_PATCH_S = 30.0
+
+
+class Source(Protocol):
+    """Where one rank's patches come from."""
+
+    timer: Timer
+
+    def outgoing(self) -> Iterator[tuple[Any, tuple[int, ...]]]:
+        """What other ranks wait for, each with those ranks; comes first."""
+
+    def patches(self) -> Iterator[tuple[int, Patch | PatchError]]:
+        """(store row, patch or why there is none), in store order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Largest shares that a kept patch may have, by its scene classification."""
+
+    cloud: float
+    """Cloud and cloud shadow, 0 to 1."""
+
+    snow: float
+    """Snow, 0 to 1."""
+
+
+def batch_ranges(rows: npt.NDArray[np.intp], capacity: int) -> list[tuple[int, int]]:
+    """Store rows [first, stop) of the batches that hold ascending `rows`: neighbours together, at most `capacity`."""
+    edges = np.flatnonzero(np.diff(rows) != 1) + 1
+    ranges = []
+    for part in np.split(rows, edges) if len(rows) else []:
+        first, stop = int(part[0]), int(part[-1]) + 1
+        ranges += [(start, min(start + capacity, stop)) for start in range(first, stop, capacity)]
+    return ranges
+
+
+class Batch:
+    """Neighbouring rows of every data set that extraction fills."""
+
+    def __init__(self, schema: Schema, capacity: int) -> None:
+        self.pixels = {d.name: np.empty((capacity, *d.row_shape), np.uint16) for d in schema.pixels}
+        self.results = {d.name: np.empty(capacity, d.dtype) for d in schema.results}
+        self.first = 0
+        """Store row of the first one."""
+        self.rows = 0
+        """Number of rows filled."""
+        self.rejected: dict[int, str] = {}
+        """Reason by store row."""
+
+    def arrays(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        """(data set, its filled rows); `state` comes last."""
+        for name, array in (*self.pixels.items(), *self.results.items()):
+            yield name, array[: self.rows]
+
+
+@dataclass(slots=True)
+class Stages:
+    """Seconds of one rank's thread, by what it did."""
+
+    upsample_s: float = 0.0
+    sum_s: float = 0.0
+    hash_s: float = 0.0
+    blocked_s: float = 0.0
+    """Waiting for the writer to give a batch back."""
+
+
+@dataclass(slots=True, eq=False)
+class Producer:
+    """Fills batches in a thread of its own; the main thread writes them and gives them back."""
+
+    source: Source
+    schema: Schema
+    upsampler: Upsampler | None
+    limits: Limits
+    ranges: Sequence[tuple[int, int]]
+    """Rows of each batch, in order."""
+    splits: npt.NDArray[np.uint8]
+    """Split of each row, in the same order."""
+    exchange: Any
+    depth: int = 2
+    """Batches in flight: one filled while one is written."""
+    sums: Sums = field(init=False)
+    stages: Stages = field(default_factory=Stages)
+    full: "queue.SimpleQueue[Batch]" = field(default_factory=queue.SimpleQueue)
+    error: BaseException | None = None
+    """What ended the thread before its time."""
+    empty: Batch = field(init=False)
+    """What a rank that has no batch left takes part with."""
+    free: "queue.SimpleQueue[Batch | None]" = field(default_factory=queue.SimpleQueue)
+    _stopped: bool = False
+    _thread: threading.Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sums = Sums(self.schema.pixels)
+        self.empty = Batch(self.schema, 0)
+        self._thread = threading.Thread(target=self._run, name="producer", daemon=True)
+        capacity = max((stop - first for first, stop in self.ranges), default=0)
+        for _ in range(min(self.depth, len(self.ranges))):
+            self.free.put(Batch(self.schema, capacity))
+
+    def start(self) -> None:
+        """Begin filling."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the patch or block that it is at; decoding must not go on while the process ends."""
+        self._stopped = True
+        self.free.put(None)
+        self._thread.join(_LONGEST_PATCH_S)
+
+    def _run(self) -> None:
+        try:
+            for data, ranks in self.source.outgoing():
+                self.exchange.post(data, ranks)
+                if self._stopped:
+                    return
+            patches = zip(self.source.patches(), self.splits.tolist(), strict=True)
+            for first, stop in self.ranges:
+                start = time.perf_counter()
+                batch = self.free.get()
+                self.stages.blocked_s += time.perf_counter() - start
+                if batch is None:
+                    return
+                self._fill(batch, first, stop, patches)
+                if self._stopped:
+                    return
+                self.full.put(batch)
+        except BaseException as error:
+            self.error = error
+
+    def _fill(
+        self, batch: Batch, first: int, stop: int, patches: Iterator[tuple[tuple[int, Patch | PatchError], int]]
+    ) -> None:
+        batch.first, batch.rows, batch.rejected = first, stop - first, {}
+        for place, row in enumerate(range(first, stop)):
+            if self._stopped:
+                return
+            (got_row, patch), split = next(patches)
+            if got_row != row:
+                raise RuntimeError(f"the source must give row {row} next, got {got_row}")
+            self._place(batch, place, patch, split)
+        self.sums.fold()
+
+    def _place(self, batch: Batch, place: int, patch: Patch | PatchError, split: int) -> None:
+        results = batch.results
+        cloud, snow = shares(patch.scl if isinstance(patch, Patch) else None)
+        results["cloud_share"][place], results["snow_share"][place] = cloud, snow
+        problem = str(patch) if isinstance(patch, PatchError) else self._over_limit(cloud, snow)
+        pixels = [array[place] for array in batch.pixels.values()]
+        if problem or isinstance(patch, PatchError):
+            batch.rejected[batch.first + place] = problem
+            for target in pixels:
+                target[...] = 0
+        else:
+            self._pixels(pixels, patch, split)
+        start = time.perf_counter()
+        results["checksum"][place] = checksum(pixels)
+        results["state"][place] = REJECTED if problem else WRITTEN
+        self.stages.hash_s += time.perf_counter() - start
+
+    def _over_limit(self, cloud: float, snow: float) -> str:
+        for what, share, limit in (("cloud", cloud, self.limits.cloud), ("snow", snow, self.limits.snow)):
+            if share > limit:
+                return f"{what} share {share:.3f} is above the limit {limit:g}"
+        return ""
+
+    def _pixels(self, targets: Sequence[npt.NDArray[np.uint16]], patch: Patch, split: int) -> None:
+        start = time.perf_counter()
+        for group, window, target in zip(GROUPS, patch.native, targets, strict=False):
+            context = (window.shape[0] - group.patch_px) // 2
+            inner = slice(context, context + group.patch_px)
+            target[...] = window[inner, inner]
+        if self.upsampler is not None:
+            self.upsampler(patch.native, targets[3])
+        middle = time.perf_counter()
+        names = [item.name for item in self.schema.pixels]
+        sums = {name: row_sums(target) for name, target in zip(names[1:], targets[1:], strict=True)}
+        # data_super holds the 10 m bands as they are: no need to add them up again
+        whole = sums.get("data_super")
+        sums[names[0]] = row_sums(targets[0]) if whole is None else whole[:, list(GROUPS[0].super_index)]
+        for name, found in sums.items():
+            self.sums.add(split, name, found)
+        self.stages.upsample_s += middle - start
+        self.stages.sum_s += time.perf_counter() - middle

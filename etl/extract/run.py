@@ -1,0 +1,294 @@
+"""One extraction, from settings to a finished store: the collective steps, in order.
+
+Every rank runs this file line by line; what differs between ranks is in its assignment.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.extract import prepare, resume, summary
+from etl.extract.batches import Limits, Producer, batch_ranges
+from etl.extract.exchange import Exchange
+from etl.extract.rounds import Rounds
+from etl.extract.settings import ExtractSettings
+from etl.mpi import BAD_INPUT, DONE, REJECTED, Comm, JobError, agree, file_hints, on_root
+from etl.plan.work import Plan, Tile, make_plan
+from etl.raster import configure
+from etl.source.archive import ArchivePatches
+from etl.source.tiles import TilePatches
+from etl.store import schema as on_disk
+from etl.store.hdf5 import Writer, create, stats_names
+from etl.store.journal import Journal, Lock, journal_path
+from etl.store.rows import blank_checksum, overwrite
+from etl.store.sums import Sums, to_words
+from etl.upsample.method import METHODS, Upsampler
+
+__all__ = ["extract"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ground:
+    """What is known before anything is written; the same on every rank but for `wanted`."""
+
+    settings: ExtractSettings
+    comm: Comm
+    upsampler: Upsampler | None
+    inspected: list[prepare.Inspected]
+    """By tile."""
+    schema: on_disk.Schema
+    archive: bool
+    """Whether the source is a patch archive."""
+    wanted: prepare.Wanted | None
+    """On rank 0 alone."""
+
+    @property
+    def context_px(self) -> tuple[int, int, int]:
+        """Pixels around a patch that upsampling looks at, by group."""
+        return self.upsampler.context_px if self.upsampler else (0, 0, 0)
+
+
+@dataclass(slots=True, eq=False)
+class Begun:
+    """A store that is there and what is left to do; on rank 0."""
+
+    journal: Journal
+    pending: npt.NDArray[np.bool_]
+    """Rows that are still to be made."""
+    done: npt.NDArray[np.intp]
+    """Finished rows in state 1, to be held against their checksums."""
+    cells: npt.NDArray[np.intp]
+    """(row j, column i) of each patch on its tile."""
+    complete: bool = False
+    """Nothing is left to do."""
+
+
+@dataclass(slots=True)
+class Times:
+    """Seconds of the steps of a run."""
+
+    start: float = field(default_factory=time.perf_counter)
+    prepared_s: float = 0.0
+    written_s: float = 0.0
+
+
+def extract(settings: ExtractSettings, comm: Comm) -> int:
+    """Collective: run one extraction and return its exit status."""
+    times = Times()
+    configure(settings.decode_threads)
+    ground = _look_over(settings, comm)
+    if settings.dry_run:
+        return _dry_run(ground)
+    lock = _lock(ground)
+    begun = on_root(comm, lambda: _begin(ground))
+    if comm.bcast(begun.complete if begun else None):
+        return summary.already_complete(settings, comm, begun.journal if begun else None)
+    sums = _recheck(ground, begun)
+    assignment, plan = _share_out(ground, begun)
+    times.prepared_s = time.perf_counter() - times.start
+    report = _write(ground, begun, assignment, sums)
+    times.written_s = time.perf_counter() - times.start
+    totals = comm.gather(sums.of)
+    on_root(comm, lambda: _finish(ground, begun, totals or []))
+    lock.release()
+    total_s = time.perf_counter() - times.start
+    record = summary.collect(comm, report, plan, (times.prepared_s, times.written_s, total_s))
+    rejected = comm.bcast(len(begun.journal.rejected) if begun else None)
+    if record is not None and begun is not None:
+        journal = begun.journal
+        on_root(comm, lambda: summary.finish(settings, ground.schema, record, journal))
+    else:
+        on_root(comm, lambda: None)
+    return REJECTED if rejected and settings.strict else DONE
+
+
+def _look_over(settings: ExtractSettings, comm: Comm) -> Ground:
+    """Catalogue and source, and the products inspected by all ranks between them."""
+    method = METHODS[settings.upsample]
+    upsampler = method() if method else None
+    wanted = on_root(comm, lambda: prepare.want(settings))
+    listed, paths, archive = comm.bcast((wanted.listed, wanted.serving, wanted.folder is not None) if wanted else None)
+    if archive:
+        inspected = [prepare.Inspected(None, (), "") for _ in listed]
+    else:
+        context_px = upsampler.context_px if upsampler else (0, 0, 0)
+        inspected = prepare.inspect_products(paths, listed, context_px, comm)
+    schema = comm.bcast(prepare.schema_for(wanted, inspected, upsampler is not None) if wanted else None)
+    return Ground(settings, comm, upsampler, inspected, schema, archive, wanted)
+
+
+def _lock(ground: Ground) -> Lock:
+    """Collective: make sure that no other run writes the store."""
+
+    def take() -> Lock:
+        ground.settings.out.parent.mkdir(parents=True, exist_ok=True)
+        if ground.settings.out.exists() and not ground.settings.resume:
+            raise JobError(f"{ground.settings.out} exists; name another --out, or complete it with --resume", BAD_INPUT)
+        lock = Lock(ground.settings.out)
+        lock.take_over()
+        return lock
+
+    lock = on_root(ground.comm, take)
+    if lock is None:
+        lock = Lock(ground.settings.out)
+        lock.share()
+    return lock
+
+
+def _begin(ground: Ground) -> Begun:
+    """Create the store, or take up what an interrupted run left; on rank 0."""
+    assert ground.wanted is not None
+    reasons, cells = prepare.problems(ground.wanted, ground.inspected)
+    path = ground.settings.out
+    begun_with = prepare.begun_with(ground.settings, ground.wanted)
+    pending = np.ones(ground.schema.rows, bool)
+    pending[list(reasons)] = False
+    columns = prepare.initial_columns(ground.wanted, ground.inspected)
+    columns["state"][list(reasons)] = on_disk.REJECTED
+    columns["checksum"][list(reasons)] = blank_checksum(ground.schema)
+    settled = prepare.ranges_of(np.array(sorted(reasons), np.intp))
+    if ground.settings.resume and path.exists():
+        return _take_up(ground, cells, reasons, begun_with)
+    journal = Journal.begin(journal_path(path), begun_with)
+    attributes = summary.attributes(ground.settings, ground.wanted.catalogue.nomenclature)
+    create(path, ground.schema, columns, attributes, ground.settings.align_mib << 20)
+    journal.add(settled, reasons)
+    return Begun(journal, pending, np.empty(0, np.intp), cells)
+
+
+def _take_up(
+    ground: Ground, cells: npt.NDArray[np.intp], reasons: dict[int, str], begun_with: dict[str, object]
+) -> Begun:
+    """What an interrupted run left."""
+    assert ground.wanted is not None
+    path = ground.settings.out
+    journal = Journal.read(journal_path(path), repair=True)
+    found = resume.found(path, journal, begun_with)
+    done = found.done.copy()
+    if ground.settings.retry_rejected:
+        done &= found.state != on_disk.REJECTED
+    columns = prepare.initial_columns(ground.wanted, ground.inspected)
+    gone = [row for row in sorted(reasons) if done[row] and found.state[row] == on_disk.WRITTEN]
+    if gone:
+        raise ValueError(
+            f"row {gone[0]} of {path} was made from {found.product[gone[0]].decode()}, but cannot be made again: "
+            f"{reasons[gone[0]]}; resume with the same --source"
+        )
+    changed = (
+        done & (found.state == on_disk.WRITTEN) & (found.product != columns["product"].astype(found.product.dtype))
+    )
+    if changed.any():
+        row = int(np.flatnonzero(changed)[0])
+        raise ValueError(
+            f"row {row} of {path} was made from {found.product[row].decode()}, which is not the product that serves it "
+            "now; resume with the same --source"
+        )
+    settled = np.array([row for row in sorted(reasons) if not done[row]], np.intp)
+    pending = ~done
+    pending[settled] = False
+    if not pending.any() and found.complete and not len(settled):
+        return Begun(journal, pending, np.empty(0, np.intp), cells, complete=True)
+    names = {
+        name: columns[name].astype(f"S{width}")
+        for name, width in (("product", ground.schema.product_bytes), ("baseline", 5))
+    }
+    state = np.where(done, found.state, np.uint8(on_disk.UNWRITTEN))  # a rejected row that is tried again, too
+    overwrite(path, {**names, "complete": np.zeros((), np.uint8), "state": state})
+    resume.reject(path, ground.schema, settled)
+    journal.add(prepare.ranges_of(settled), {int(row): reasons[int(row)] for row in settled})
+    return Begun(journal, pending, np.flatnonzero(done & (found.state == on_disk.WRITTEN)), cells)
+
+
+def _recheck(ground: Ground, begun: Begun | None) -> Sums:
+    """Collective: hold finished rows against their checksums; torn ones become pending again."""
+    comm = ground.comm
+    sums = Sums(ground.schema.pixels)
+    parts = comm.scatter(np.array_split(begun.done, comm.size) if begun else None)
+    torn, problem = [], None
+    try:
+        torn = resume.check_rows(ground.settings.out, ground.schema, parts, sums) if len(parts) else []
+    except (OSError, ValueError) as error:
+        problem = str(error)
+    agree(comm, "reading finished rows", problem)
+    lost = comm.gather(torn)
+    if begun is not None and lost is not None:
+        begun.pending[[row for part in lost for row in part]] = True
+    return sums
+
+
+def _plan(
+    ground: Ground, pending: npt.NDArray[np.bool_], cells: npt.NDArray[np.intp]
+) -> tuple[Plan, list[Tile], list[list[tuple[int, int]]]]:
+    """Plan, tiles with pending rows, and the rows of every rank's batches; on rank 0."""
+    assert ground.wanted is not None
+    tiles = prepare.pending_tiles(ground.wanted, ground.inspected, cells, pending)
+    plan = make_plan(tiles, ground.comm.size, ground.settings.balance)
+    capacity = max(1, (ground.settings.round_mib << 20) // ground.schema.row_bytes)
+    none = np.empty(0, np.intp)
+    rows = [np.concatenate([none, *(tiles[r.tile].rows[r.first : r.stop] for r in s.runs)]) for s in plan.shares]
+    return plan, tiles, [batch_ranges(mine, capacity) for mine in rows]
+
+
+def _share_out(ground: Ground, begun: Begun | None) -> tuple[prepare.Assignment, Plan | None]:
+    """Collective: every rank's assignment; the plan on rank 0."""
+    plan, assignments = None, None
+    if begun is not None and ground.wanted is not None:
+        plan, tiles, ranges = _plan(ground, begun.pending, begun.cells)
+        assignments = prepare.assign(plan, tiles, ground.wanted, ranges)
+    return ground.comm.scatter(assignments), plan
+
+
+def _write(ground: Ground, begun: Begun | None, assignment: prepare.Assignment, sums: Sums) -> summary.RankReport:
+    """Collective: decode, upsample and write this rank's rows."""
+    comm, settings = ground.comm, ground.settings
+    exchange = Exchange(comm, assignment.share, {number: tile.layers for number, tile in assignment.tiles.items()})
+    source: TilePatches | ArchivePatches
+    if ground.archive:
+        rows = [row for first, stop in assignment.ranges for row in range(first, stop)]
+        source = ArchivePatches(rows, assignment.folders, ground.context_px)
+    else:
+        products = {number: found.product for number, found in enumerate(ground.inspected) if found.product}
+        source = TilePatches(assignment.share, assignment.tiles, products, exchange.take)
+    limits = Limits(settings.max_cloud_share, settings.max_snow_share)
+    producer = Producer(source, ground.schema, ground.upsampler, limits, assignment.ranges, assignment.splits, exchange)
+    progress = summary.Progress(comm, ground.schema, assignment.rounds, len(begun.pending) if begun else 0)
+    with Writer(settings.out, comm, file_hints(), settings.write == "collective") as writer:
+        producer.start()
+        journal = begun.journal if begun else None
+        rounds = Rounds(comm, writer, producer, exchange, journal, settings.sync_s, progress)
+        try:
+            rounds.run(assignment.rounds)
+        except JobError:
+            writer.close()  # every rank raises it
+            raise
+    sums.merge([producer.sums.of])
+    return summary.RankReport.of(assignment, source.timer, producer.stages, rounds.seconds)
+
+
+def _finish(ground: Ground, begun: Begun | None, totals: Sequence[dict[str, npt.NDArray[np.object_]]]) -> None:
+    """Write the statistics of all rows and the rejected ones, then say that the store is complete; on rank 0."""
+    assert begun is not None
+    assert ground.wanted is not None
+    sums = Sums(ground.schema.pixels)
+    sums.merge(totals)
+    arrays: dict[str, npt.NDArray[np.uint64]] = {}
+    for path, _, _ in stats_names(ground.schema):
+        words = to_words(sums.of[path.split("/")[1]])
+        arrays |= {f"{path}/{name}": words[:, k] for k, name in enumerate(on_disk.STATS)}
+    overwrite(ground.settings.out, arrays)
+    summary.write_rejected(ground.settings.out, begun.journal, ground.wanted)
+    overwrite(ground.settings.out, {"complete": np.ones((), np.uint8)})
+
+
+def _dry_run(ground: Ground) -> int:
+    """Collective: say what would be done; write nothing."""
+    if ground.wanted is not None:
+        reasons, cells = prepare.problems(ground.wanted, ground.inspected)
+        pending = np.ones(ground.schema.rows, bool)
+        pending[list(reasons)] = False
+        plan, _, _ = _plan(ground, pending, cells)
+        summary.print_plan(ground.settings, ground.schema, plan, reasons)
+    return DONE

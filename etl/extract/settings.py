@@ -1,0 +1,58 @@
+"""Settings of `etl.extract`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from etl.settings import setting
+
+__all__ = ["ExtractSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractSettings:
+    """Turn tiles or a patch archive into one analysis-ready store, on any number of MPI ranks."""
+
+    catalogue: Path = setting(Path("data/patches.parquet"), "patches to extract, as made by etl.catalogue")
+    source: Path = setting(
+        Path("data/tiles"), "folder of Level-2A products (.SAFE or .zip), or a BigEarthNet patch folder"
+    )
+    out: Path = setting(Path("data/store.h5"), "store to write; its suffix chooses the format")
+    upsample: str = setting("bilinear", "how 20 m and 60 m bands are brought to 10 m", choices=("bilinear", "none"))
+    balance: str = setting(
+        "cost",
+        "how work is dealt to ranks: by cost, or whole tiles by the paper's Algorithm 1",
+        choices=("cost", "paper"),
+    )
+    write: str = setting("collective", "how ranks write to the one file", choices=("collective", "independent"))
+    resume: bool = setting(False, "complete a store that an interrupted run left; begins one where there is none")
+    retry_rejected: bool = setting(False, "with --resume: try rejected patches again")
+    strict: bool = setting(False, "end with status 4 where a patch was rejected")
+    dry_run: bool = setting(False, "print the plan and write nothing")
+    keep_snow: bool = setting(False, "keep patches on the published list of seasonal snow")
+    keep_cloud: bool = setting(False, "keep patches on the published list of cloud and shadow")
+    max_cloud_share: float = setting(
+        1.0, "reject patches with a larger share of cloud or shadow pixels by scene classification", "0 to 1"
+    )
+    max_snow_share: float = setting(
+        1.0, "reject patches with a larger share of snow pixels by scene classification", "0 to 1"
+    )
+    round_mib: int = setting(64, "most bytes that a rank writes in one collective round", "MiB")
+    sync_s: float = setting(30.0, "how often finished rows are brought to the disk and journalled", "s")
+    align_mib: int = setting(1, "data sets begin at multiples of this; the file system's stripe size is best", "MiB")
+    decode_threads: int = setting(1, "threads that decode one JPEG 2000 block together")
+
+    def __post_init__(self) -> None:
+        if self.out.suffix not in (".h5", ".hdf5"):
+            raise ValueError(f"--out must end in .h5, got {self.out}")
+        for name in ("max_cloud_share", "max_snow_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1], got {getattr(self, name)}")
+        for name in ("round_mib", "align_mib", "decode_threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        if self.round_mib > 1024:
+            raise ValueError(
+                f"--round-mib must be at most 1024 (MPI-IO counts overflow at 2 GiB), got {self.round_mib}"
+            )
+        if self.retry_rejected and not self.resume:
+            raise ValueError("--retry-rejected needs --resume")

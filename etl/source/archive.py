@@ -1,0 +1,82 @@
+"""Patches from a patch archive: twelve GeoTIFFs a patch, as BigEarthNet v1 and v2 publish them.
+
+A lone patch has no neighbours: what upsampling sees beyond its border is its own outermost pixel, repeated.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.bands import GROUPS
+from etl.raster import RasterError, RasterFile
+from etl.source.patch import Patch, PatchError, repeat_border
+from etl.source.tiles import Timer
+
+__all__ = ["ArchivePatches", "folder_of"]
+
+
+def folder_of(archive: Path, first_patch: str) -> Callable[[str], Path] | None:
+    """How the archive names a patch's folder, seen on one: v1 `<patch>`, v2 `<product>/<patch>`; None if neither."""
+    for layout in (_flat, _by_product):
+        if (archive / layout(first_patch)).is_dir():
+            return lambda patch, layout=layout: archive / layout(patch)  # type: ignore[misc]
+    return None
+
+
+def _flat(patch: str) -> Path:
+    return Path(patch)
+
+
+def _by_product(patch: str) -> Path:
+    return Path(patch.rsplit("_", 2)[0], patch)
+
+
+class ArchivePatches:
+    """Patches of one rank's share, in store order."""
+
+    def __init__(self, rows: Sequence[int], folders: Sequence[Path], context_px: tuple[int, int, int]) -> None:
+        """`folders`: one for each store row of `rows`; its name is the patch's."""
+        self._rows, self._folders = rows, folders
+        self._windows = [
+            np.empty((g.patch_px + 2 * c, g.patch_px + 2 * c, len(g.bands)), np.uint16)
+            for g, c in zip(GROUPS, context_px, strict=True)
+        ]
+        self._context_px = context_px
+        self.timer = Timer()
+
+    def outgoing(self) -> Iterator[tuple[npt.NDArray[np.uint16], tuple[int, ...]]]:
+        """Nothing: each rank reads its own patches."""
+        return iter(())
+
+    def patches(self) -> Iterator[tuple[int, Patch | PatchError]]:
+        """(store row, patch or why there is none) of every patch of the share, in store order."""
+        for row, folder in zip(self._rows, self._folders, strict=True):
+            start = time.perf_counter()
+            got = self._patch(folder)
+            self.timer.decode_s += time.perf_counter() - start
+            self.timer.blocks += 1
+            yield row, got
+
+    def _patch(self, folder: Path) -> Patch | PatchError:
+        try:
+            for group, window, context in zip(GROUPS, self._windows, self._context_px, strict=True):
+                side = group.patch_px
+                inner = window[context : context + side, context : context + side]
+                for k, band in enumerate(group.bands):
+                    _read(f"{folder}/{folder.name}_{band}.tif", side, inner[..., k])
+                repeat_border(window, (context, context + side, context, context + side))
+        except RasterError as error:
+            return PatchError(str(error))
+        return Patch(tuple(self._windows), None)
+
+
+def _read(path: str, side: int, out: npt.NDArray[np.uint16]) -> None:
+    file = RasterFile(path)
+    if file.shape != (side, side) or file.dtype != "UInt16":
+        raise RasterError(
+            f"{path} must be {side} x {side} pixels of UInt16, got {file.shape[0]} x {file.shape[1]} of {file.dtype}"
+        )
+    file.read((0, 0, side, side), out)

@@ -1,0 +1,240 @@
+"""Patches cut from tiles: each block is decoded once, by one rank, and handed to the others that need it.
+
+A rank first decodes the blocks that others wait for and posts them; then it goes through its patches in store order,
+decoding its own blocks when a patch first needs them, taking others' from its inbox, and letting each go after its
+last patch. A block that cannot be decoded rejects the patches that need it, on whichever rank they are.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.bands import GROUPS
+from etl.plan.layers import Layer, blocks_of, patch_window
+from etl.plan.work import Block, Share, Tile
+from etl.raster import RasterError, RasterFile
+from etl.source.patch import Patch, PatchError, repeat_border
+from etl.source.radiometry import table
+from etl.source.safe import Product, ProductError
+
+__all__ = ["BlockData", "TilePatches", "Timer", "layers_of"]
+
+_HEAD = 1024
+"""uint16 words in front of a block's pixels: why it could not be decoded, as text; all 0 where it could."""
+
+
+class BlockData:
+    """Pixels of one block of all bands of a layer, or why there are none; one contiguous message for MPI."""
+
+    def __init__(self, layer: Layer, index: int) -> None:
+        _, _, rows, columns = layer.block_window(*divmod(index, layer.blocks[1]))
+        self.message = np.empty(_HEAD + rows * columns * layer.bands, np.uint16)
+        """The whole message, uint16."""
+        self.message[:_HEAD] = 0
+        self.pixels = self.message[_HEAD:].reshape(rows, columns, layer.bands)
+        """Shape (row, col, band), uint16; whatever was there before where `problem` is not empty."""
+
+    @property
+    def problem(self) -> str:
+        """Why the block could not be decoded; empty where it could."""
+        return self.message[:_HEAD].tobytes().rstrip(b"\0").decode(errors="replace") if self.message[0] else ""
+
+    def fail(self, reason: str) -> None:
+        """Mark the block as not decoded."""
+        text = reason.encode(errors="replace")
+        if len(text) > 2 * _HEAD - 2:  # a long path stands in front
+            text = b"..." + text[5 - 2 * _HEAD :]
+        self.message[:_HEAD] = np.frombuffer(text.ljust(2 * _HEAD, b"\0"), np.uint16)
+
+
+@dataclass(slots=True)
+class Timer:
+    """Seconds and counts of one rank's decoding."""
+
+    decode_s: float = 0.0
+    """Seconds inside GDAL and the radiometry table."""
+
+    wait_s: float = 0.0
+    """Seconds spent waiting for blocks of other ranks."""
+
+    blocks: int = 0
+    """Blocks decoded, of all layers, all bands of a layer counted as one."""
+
+    seconds_of: dict[Block, float] = field(default_factory=dict)
+    """Seconds of each block."""
+
+
+def layers_of(product: Product, context_px: Sequence[int]) -> tuple[Layer, ...]:
+    """Layers of a product: the three groups and, where there is one, the scene classification.
+
+    Block sizes, pixel types and sizes are read from every band's file.
+
+    Raises:
+        ProductError: a file cannot be opened, or is not of the type and size that the metadata promises.
+    """
+    wanted = [(g.name, g.gsd_m, g.bands, "UInt16", context_px[k]) for k, g in enumerate(GROUPS)]
+    if "SCL" in product.files:
+        wanted.append(("scl", 20, ("SCL",), "Byte", 0))
+    layers = []
+    for name, gsd_m, bands, dtype, context in wanted:
+        size = product.grid.size_px * 10 // gsd_m
+        block = (0, 0)
+        for band in bands:
+            block = _checked_block(product.files[band], band, (size, size), dtype)
+        layers.append(Layer(name, gsd_m, len(bands), (size, size), block, context))
+    return tuple(layers)
+
+
+def _checked_block(path: str, band: str, shape: tuple[int, int], dtype: str) -> tuple[int, int]:
+    try:
+        file = RasterFile(path)
+    except RasterError as error:
+        raise ProductError(f"band {band}: {error}") from None
+    if file.shape != shape or file.dtype != dtype:
+        raise ProductError(
+            f"band {band} must be {shape[0]} x {shape[1]} pixels of {dtype}, "
+            f"got {file.shape[0]} x {file.shape[1]} of {file.dtype} in {path}"
+        )
+    return file.block
+
+
+class TilePatches:
+    """Patches of one rank's share, in store order."""
+
+    def __init__(
+        self,
+        share: Share,
+        tiles: Mapping[int, Tile],
+        products: Mapping[int, Product],
+        inbox: Callable[[Block], BlockData],
+    ) -> None:
+        """`inbox` gives a block that another rank decodes, waiting for it."""
+        self._share, self._tiles, self._products, self._inbox = share, tiles, products, inbox
+        self._cache: dict[Block, BlockData] = {}
+        self._uses = self._count_uses()
+        self._files: dict[tuple[int, int], list[RasterFile]] = {}
+        self._tables: dict[tuple[int, int], list[npt.NDArray[np.uint16] | None]] = {}
+        self._windows: dict[Layer, npt.NDArray[np.uint16]] = {}
+        self.timer = Timer()
+
+    def _count_uses(self) -> Counter[Block]:
+        """How many patches of the share need each block."""
+        uses: Counter[Block] = Counter()
+        for run in self._share.runs:
+            tile = self._tiles[run.tile]
+            for number, layer in enumerate(tile.layers):
+                needed = np.sort(blocks_of(layer, tile.j[run.first : run.stop], tile.i[run.first : run.stop]), axis=1)
+                distinct = np.ones(needed.shape, bool)
+                distinct[:, 1:] = needed[:, 1:] != needed[:, :-1]
+                index, count = np.unique(needed[distinct], return_counts=True)
+                for block, n in zip(index.tolist(), count.tolist(), strict=True):
+                    uses[Block(run.tile, number, block)] += n
+        return uses
+
+    def outgoing(self) -> Iterator[tuple[BlockData, tuple[int, ...]]]:
+        """Blocks that other ranks wait for, each with those ranks; to be exhausted before `patches`."""
+        for block, ranks in self._share.sends:
+            data = self._decode(block)
+            if self._uses[block]:
+                self._cache[block] = data
+            yield data, ranks
+
+    def patches(self) -> Iterator[tuple[int, Patch | PatchError]]:
+        """(store row, patch or why there is none) of every patch of the share, in store order."""
+        for run in self._share.runs:
+            tile = self._tiles[run.tile]
+            for k in range(run.first, run.stop):
+                yield int(tile.rows[k]), self._patch(run.tile, int(tile.j[k]), int(tile.i[k]))
+            for key in [key for key in self._files if key[0] == run.tile]:
+                del self._files[key]
+
+    def _patch(self, number: int, j: int, i: int) -> Patch | PatchError:
+        tile = self._tiles[number]
+        windows = []
+        problem = None
+        for layer_number, layer in enumerate(tile.layers):
+            out = self._windows.get(layer)
+            if out is None:
+                side = layer.patch_px + 2 * layer.context_px
+                out = self._windows[layer] = np.empty((side, side, layer.bands), np.uint16)
+            try:
+                self._fill(out, (number, layer_number), patch_window(layer, j, i))
+            except PatchError as error:
+                problem = problem or error
+            windows.append(out)
+        if problem is not None:
+            return problem
+        scl = windows[3][..., 0].astype(np.uint8) if len(windows) > 3 else None
+        return Patch(tuple(windows[:3]), scl)
+
+    def _fill(self, out: npt.NDArray[np.uint16], where: tuple[int, int], window: tuple[int, int, int, int]) -> None:
+        """Copy a window from the blocks that hold it, repeating the outermost pixels beyond the tile's border."""
+        layer = self._tiles[where[0]].layers[where[1]]
+        row, column, rows, columns = window
+        top, left = max(row, 0), max(column, 0)
+        bottom, right = min(row + rows, layer.size_px[0]), min(column + columns, layer.size_px[1])
+        problem = ""
+        for by in range(top // layer.block_px[0], (bottom - 1) // layer.block_px[0] + 1):
+            for bx in range(left // layer.block_px[1], (right - 1) // layer.block_px[1] + 1):
+                block = Block(*where, by * layer.blocks[1] + bx)
+                data = self._get(block)
+                problem = problem or data.problem
+                r0, c0, height, width = layer.block_window(by, bx)
+                y0, y1, x0, x1 = max(top, r0), min(bottom, r0 + height), max(left, c0), min(right, c0 + width)
+                out[y0 - row : y1 - row, x0 - column : x1 - column] = data.pixels[y0 - r0 : y1 - r0, x0 - c0 : x1 - c0]
+                self._release(block)
+        if problem:
+            raise PatchError(problem)
+        repeat_border(out, (top - row, bottom - row, left - column, right - column))
+
+    def _get(self, block: Block) -> BlockData:
+        data = self._cache.get(block)
+        if data is None:
+            if block in self._share.receives:
+                start = time.perf_counter()
+                data = self._inbox(block)
+                self.timer.wait_s += time.perf_counter() - start
+            else:
+                data = self._decode(block)
+            self._cache[block] = data
+        return data
+
+    def _release(self, block: Block) -> None:
+        self._uses[block] -= 1
+        if self._uses[block] <= 0:
+            del self._cache[block]
+
+    def _decode(self, block: Block) -> BlockData:
+        """Decode one block of all bands of a layer, on the store's scale."""
+        layer = self._tiles[block.tile].layers[block.layer]
+        start = time.perf_counter()
+        data = BlockData(layer, block.index)
+        window = layer.block_window(*divmod(block.index, layer.blocks[1]))
+        try:
+            files, tables = self._open(block, layer)
+            for k, (file, lut) in enumerate(zip(files, tables, strict=True)):
+                file.read(window, data.pixels[..., k])
+                if lut is not None:
+                    data.pixels[..., k] = lut[data.pixels[..., k]]
+        except RasterError as error:
+            data.fail(str(error))
+        seconds = time.perf_counter() - start
+        self.timer.decode_s += seconds
+        self.timer.blocks += 1
+        self.timer.seconds_of[block] = seconds
+        return data
+
+    def _open(self, block: Block, layer: Layer) -> tuple[list[RasterFile], list[npt.NDArray[np.uint16] | None]]:
+        key = (block.tile, block.layer)
+        if key not in self._files:
+            product = self._products[block.tile]
+            bands = ("SCL",) if layer.name == "scl" else GROUPS[block.layer].bands
+            self._files[key] = [RasterFile(product.files[band]) for band in bands]
+            self._tables[key] = [
+                None if band == "SCL" else table(product.offsets[band], product.quantification) for band in bands
+            ]
+        return self._files[key], self._tables[key]

@@ -1,0 +1,63 @@
+"""Exact statistics gathered row by row: counts, sums, sums of squares per split and band, as whole numbers.
+
+One patch's sums fit float64 exactly (14,400 x 65,534^2 < 2^53), so that a BLAS product gives them without rounding;
+they are added up as Python integers, which never overflow. At full size the sums of squares pass 64 bits.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.bands import NODATA, SATURATED
+from etl.store.schema import SPLITS, STATS, DataSet
+
+__all__ = ["Sums", "row_sums", "to_words"]
+
+
+def row_sums(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
+    """Statistics of one row, shape (5 as in `STATS`, band), int64, of pixels of shape (row, col, band), uint16."""
+    bands = pixels.shape[-1]
+    flat = pixels.reshape(-1, bands)
+    values = flat.astype(np.float64)
+    out = np.zeros((len(STATS), bands), np.int64)
+    out[0] = len(flat)
+    out[1] = np.ones(len(flat)) @ values
+    out[2] = (values.T @ values).diagonal()
+    if flat.min() == NODATA or flat.max() == SATURATED:
+        nodata, saturated = (flat == NODATA).sum(0), (flat == SATURATED).sum(0)
+        out[0] -= nodata + saturated
+        out[1] -= saturated * SATURATED
+        out[2] -= saturated * SATURATED**2
+        out[3], out[4] = nodata, saturated
+    return out
+
+
+class Sums:
+    """Statistics of many rows, per pixel data set: object arrays of Python integers, shape (split, statistic, band)."""
+
+    def __init__(self, pixels: Sequence[DataSet]) -> None:
+        self.of = {item.name: np.zeros((len(SPLITS), len(STATS), item.shape[-1]), object) for item in pixels}
+        self._batch = {name: np.zeros(total.shape, np.int64) for name, total in self.of.items()}
+
+    def add(self, split: int, name: str, sums: npt.NDArray[np.int64]) -> None:
+        """Add one row's sums of one data set; `fold` must follow before 2^63 / 2^53 = 1,024 rows have been added."""
+        self._batch[name][split] += sums
+
+    def fold(self) -> None:
+        """Bring what was added since the last call into the exact totals."""
+        for name, batch in self._batch.items():
+            self.of[name] = self.of[name] + batch.astype(object)
+            batch[...] = 0
+
+    def merge(self, others: Sequence[Mapping[str, npt.NDArray[np.object_]]]) -> None:
+        """Add the totals of others."""
+        for other in others:
+            for name, total in other.items():
+                self.of[name] = self.of[name] + total
+
+
+def to_words(total: npt.NDArray[np.object_]) -> npt.NDArray[np.uint64]:
+    """Whole numbers as uint64 words, high before low, along a new last axis."""
+    words = [[int(v) >> 64, int(v) & (2**64 - 1)] for v in total.ravel()]
+    return np.array(words, np.uint64).reshape(*total.shape, 2)

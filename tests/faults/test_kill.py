@@ -1,0 +1,109 @@
+"""Kills: a run that is killed at any instant leaves a store that opens, says so, and resumes to the same content."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+
+import h5py
+import numpy as np
+import pytest
+from commands import content, extract, mpirun, same
+
+KILLS = 20
+
+
+def start(size, sample, out):
+    """Start an extraction with small rounds and frequent syncs, to have many moments to be killed at."""
+    paths = ["--catalogue", str(sample / "patches.parquet"), "--source", str(sample / "tiles"), "--out", str(out)]
+    command = mpirun(size, "etl.extract", *paths, "--round-mib", "2", "--sync-s", "0.2", "--resume")
+    with out.with_suffix(".log").open("w") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+
+def rank_processes(job):
+    """Process ids of the ranks below a job's mpirun."""
+    found = subprocess.run(["ps", "-o", "pid=,args=", "-g", str(job.pid)], capture_output=True, text=True).stdout
+    lines = [line.split(None, 1) for line in found.splitlines()]
+    return [int(pid) for pid, args in lines if "etl.extract" in args and "mpirun" not in args]
+
+
+def kill(job, victim, rng):
+    """Kill one rank, all ranks, or mpirun, with no warning."""
+    pids = rank_processes(job)
+    chosen = {"rank": pids and [rng.choice(pids)], "ranks": pids, "mpirun": [job.pid]}[victim]
+    for pid in chosen or [job.pid]:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_run_opens_says_it_is_incomplete_and_resumes_to_the_same_content(sample, reference, tmp_path):
+    rng = random.Random(20171)
+    whole = content(reference)
+    landed = 0
+    for attempt in range(KILLS):
+        out = tmp_path / f"{attempt}.h5"
+        job = start(rng.choice([1, 2, 3]), sample, out)
+        began = time.monotonic()
+        while not out.exists() and job.poll() is None:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, max(1.0, 1.5 * (time.monotonic() - began))))
+        kill(job, rng.choice(["rank", "ranks", "mpirun"]), rng)
+        job.wait(timeout=60)
+        assert out.exists(), out.with_suffix(".log").read_text()
+        with h5py.File(out) as file:
+            state, complete = file["state"][...], file["complete"][()]
+        if not complete:
+            landed += 1
+            assert (state == 0).any() or (state > 0).all()
+        done = extract(rng.choice([1, 2, 3]), sample, out, "--resume")
+        assert done.returncode == 0, done.stderr
+        assert same(content(out), whole), f"attempt {attempt}"
+        out.unlink()
+    assert landed >= KILLS // 2, f"only {landed} of {KILLS} kills hit a run that was under way"
+
+
+def test_a_finished_row_that_the_disk_lost_is_found_by_its_checksum_and_made_again(sample, reference, tmp_path):
+    out = tmp_path / "store.h5"
+    assert extract(1, sample, out).returncode == 0
+    with h5py.File(out) as file:
+        row = len(file["state"]) // 2
+        offset = file["data_super"].id.get_offset() + row * 345_600
+        complete = file["complete"].id.get_offset()
+    with out.open("r+b") as file:
+        file.seek(offset)
+        file.write(bytes(4096))
+        file.seek(complete)
+        file.write(b"\0")
+    assert extract(2, sample, out, "--resume").returncode == 0
+    assert same(content(out), content(reference))
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_stop_ends_with_75_and_can_be_resumed(sample, reference, tmp_path, kind):
+    out = tmp_path / "store.h5"
+    job = start(1, sample, out)
+    while not out.exists():
+        time.sleep(0.02)
+    time.sleep(0.3)
+    job.send_signal(kind)
+    assert job.wait(timeout=60) == 75
+    with h5py.File(out) as file:
+        assert file["complete"][()] == 0
+        assert np.isin(file["state"][...], [0, 1]).all()
+    assert extract(2, sample, out, "--resume").returncode == 0
+    assert same(content(out), content(reference))
+
+
+def test_resuming_a_complete_store_does_nothing(sample, tmp_path):
+    out = tmp_path / "store.h5"
+    assert extract(1, sample, out).returncode == 0
+    before = out.stat().st_mtime_ns
+    done = extract(2, sample, out, "--resume")
+    assert done.returncode == 0
+    assert "is complete" in done.stdout
+    assert out.stat().st_mtime_ns == before

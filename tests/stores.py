@@ -1,0 +1,126 @@
+"""Small stores, made without extraction, for the tests of what reads them."""
+
+import csv
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from etl.bands import GROUPS
+from etl.catalogue.table import read, table_of, write
+from etl.grid import nominal_origin
+from etl.labels import CLASSES_43
+from etl.store.hdf5 import create
+from etl.store.journal import Journal, journal_path
+from etl.store.rows import checksum, overwrite
+from etl.store.schema import REJECTED, SCHEMA_VERSION, SPLITS, STATS, UNWRITTEN, WRITTEN, Schema
+from etl.store.sums import Sums, row_sums, to_words
+
+TILE = nominal_origin("33UUP")
+PRODUCT = "S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP_20170613T101608"
+COLS = 3
+
+
+GOOD = [1, 1, 2, 1, 1, 1]
+"""States of a complete store's rows."""
+
+TRAIN, VAL = SPLITS.index("train"), SPLITS.index("val")
+
+
+def make_catalogue(path: Path, rows: int, **columns: Any) -> None:
+    """A catalogue of the first `rows` cells of a tile, three in a row; other columns as given."""
+    j, i = np.divmod(np.arange(rows), COLS)
+    said = {
+        "patch": [f"S2A_MSIL2A_20170613T101031_{c}_{r}" for r, c in zip(j, i, strict=True)],
+        "tile": ["33UUP"] * rows,
+        "product": [PRODUCT.replace("L2A", "L1C") + ".SAFE"] * rows,
+        "acquired": [datetime(2017, 6, 13, 10, 10, 31, tzinfo=UTC)] * rows,
+        "epsg": np.full(rows, TILE.epsg, np.int32),
+        "ulx": TILE.ulx + 1200.0 * i,
+        "uly": TILE.uly - 1200.0 * j,
+        "labels": [[CLASSES_43[k % 43], CLASSES_43[(3 * k + 1) % 43]] for k in range(rows)],
+        "split": [("train", "val", "test", None)[k % 4] for k in range(rows)],
+    }
+    write(path, table_of(**{**said, **columns}))
+
+
+def draw_pixels(schema: Schema, state: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Random pixels of every row, 0 in rejected ones; `data_super` is random but for its 10 m bands."""
+    rng = np.random.default_rng(seed)
+    pixels = {d.name: rng.integers(0, 4000, d.shape, np.uint16) for d in schema.pixels}
+    pixels["data_10m"][0, :5, :5] = 65535
+    for array in pixels.values():
+        array[state == REJECTED] = 0
+    if schema.upsampled:
+        pixels["data_super"][..., list(GROUPS[0].super_index)] = pixels["data_10m"]
+    return pixels
+
+
+def stats_of(schema: Schema, pixels: dict[str, Any], split: np.ndarray, state: np.ndarray) -> dict[str, Any]:
+    """Statistics as a store holds them."""
+    sums = Sums(schema.pixels)
+    for row in np.flatnonzero(state == WRITTEN).tolist():
+        for name, array in pixels.items():
+            sums.add(int(split[row]), name, row_sums(array[row]))
+    sums.fold()
+    return {f"stats/{n}/{s}": to_words(sums.of[n])[:, k] for n in pixels for k, s in enumerate(STATS)}
+
+
+def write_beside(path: Path, names: np.ndarray, state: np.ndarray, complete: bool) -> None:
+    """The journal and, for a complete store, `rejected.csv`."""
+    journal = Journal.begin(journal_path(path), {"rows": len(state)})
+    rejected = {int(row): "broken" for row in np.flatnonzero(state == REJECTED)}
+    journal.add([(int(row), int(row) + 1) for row in np.flatnonzero(state != UNWRITTEN)], rejected)
+    if complete:
+        with path.with_name(path.stem + ".rejected.csv").open("w", newline="") as file:
+            lines = csv.writer(file)
+            lines.writerow(("patch", "tile", "row", "reason"))
+            lines.writerows((names[row].decode(), "33UUP", row, reason) for row, reason in rejected.items())
+
+
+def make_store(folder: Path, states: list[int], complete: bool = True, upsampled: bool = True, **columns: Any) -> Path:
+    """A store as an extraction leaves it, one row a state, with its catalogue, journal and `rejected.csv`."""
+    path, made_from, state = folder / "store.h5", folder / "patches.parquet", np.array(states, np.uint8)
+    make_catalogue(made_from, len(state), **columns)
+    catalogue = read(made_from)
+    schema = Schema(len(state), 43, upsampled)
+    identity = {n: getattr(catalogue, n) for n in ("patch", "tile", "epsg", "ulx", "uly", "split", "classes")}
+    identity["acquired"] = catalogue.acquired.astype("datetime64[s]").astype(np.int64)
+    identity["product"], identity["baseline"] = np.full(len(state), PRODUCT.encode()), np.full(len(state), b"02.05")
+    identity |= {n: np.full(len(state), np.nan, np.float32) for n in ("cloud_share", "snow_share")}
+    identity |= {"state": state, "checksum": np.zeros(len(state), np.uint64)}
+    create(path, schema, identity, {"settings": json.dumps({"catalogue": str(made_from)}), "schema_version": "1"}, 4096)
+    pixels = draw_pixels(schema, state, seed=0)
+    sums = [checksum([array[k] for array in pixels.values()]) for k in range(len(state))]
+    columns = {"state": state, "checksum": np.array(sums, np.uint64), **pixels}
+    if complete:
+        columns |= {**stats_of(schema, pixels, catalogue.split, state), "complete": np.ones((), np.uint8)}
+    overwrite(path, columns)
+    write_beside(path, catalogue.patch, state, complete)
+    return path
+
+
+def training_store(
+    path: Path, split: list[int], state: list[int] | None = None, upsampled: bool = True
+) -> dict[str, object]:
+    """A complete store of random rows, as etl.extract leaves one; returns its pixel arrays and `classes` by name."""
+    rng = np.random.default_rng(7)
+    rows = len(split)
+    schema = Schema(rows, upsampled=upsampled)
+    identity = {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}
+    identity["split"] = np.array(split, np.uint8)
+    identity["classes"] = rng.integers(0, 2, (rows, schema.nomenclature), np.uint8)
+    create(path, schema, identity, {"schema_version": SCHEMA_VERSION}, align_bytes=4096)
+    arrays = {item.name: rng.integers(1, 10_000, item.shape, np.uint16) for item in schema.pixels}
+    arrays["state"] = np.array(state if state is not None else [WRITTEN] * rows, np.uint8)
+    arrays["complete"] = np.ones((), np.uint8)
+    with h5py.File(path, "r") as file:
+        offsets = {name: file[name].id.get_offset() for name in arrays}
+    with path.open("r+b") as raw:
+        for name, array in arrays.items():
+            raw.seek(offsets[name] or 0)
+            raw.write(array.tobytes())
+    return {**arrays, "classes": identity["classes"]}

@@ -1,0 +1,116 @@
+"""Plans: every row once, every block decoded once, whatever the number of ranks."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import tiles
+
+from etl.plan.layers import Layer, blocks_of, patch_window
+from etl.plan.work import Block, Cost, Tile, deal_tiles, make_plan
+
+BALANCES = pytest.mark.parametrize("balance", ["cost", "paper"])
+
+
+def needed_by(share, given_tiles):
+    """Blocks that a share's patches need."""
+    out = set()
+    for run in share.runs:
+        tile = given_tiles[run.tile]
+        for number, layer in enumerate(tile.layers):
+            found = blocks_of(layer, tile.j[run.first : run.stop], tile.i[run.first : run.stop])
+            out |= {Block(run.tile, number, int(index)) for index in found.ravel()}
+    return out
+
+
+@BALANCES
+@given(tiles=tiles(), ranks=st.integers(1, 9))
+@settings(max_examples=40, deadline=None)
+def test_shares_cover_every_pending_row_once_and_in_store_order(balance, tiles, ranks):
+    plan = make_plan(tiles, ranks, balance)
+    rows = [[int(tiles[r.tile].rows[k]) for r in s.runs for k in range(r.first, r.stop)] for s in plan.shares]
+    assert all(mine == sorted(mine) for mine in rows)
+    assert sorted(row for mine in rows for row in mine) == sorted(int(r) for t in tiles for r in t.rows)
+
+
+@BALANCES
+@given(tiles=tiles(), ranks=st.integers(1, 9))
+@settings(max_examples=40, deadline=None)
+def test_every_needed_block_is_decoded_by_exactly_one_rank_and_reaches_all_that_need_it(balance, tiles, ranks):
+    plan = make_plan(tiles, ranks, balance)
+    decoded, got = Counter(), Counter()
+    for rank, share in enumerate(plan.shares):
+        needed = needed_by(share, tiles)
+        sent = {block for block, _ in share.sends}
+        decoded.update(sent | (needed - share.receives.keys()))
+        assert not sent & share.receives.keys()
+        assert share.receives.keys() <= needed
+        for block, others in share.sends:
+            assert rank not in others
+            got.update((block, other) for other in others)
+            assert all(plan.shares[other].receives[block] == rank for other in others)
+    assert set(decoded.values()) <= {1}
+    assert set(got) == {(block, rank) for rank, share in enumerate(plan.shares) for block in share.receives}
+    assert plan.decoded_twice == pytest.approx(0)
+
+
+@given(tiles=tiles(), ranks=st.integers(1, 9))
+@settings(max_examples=40, deadline=None)
+def test_blocks_flow_from_lower_to_higher_ranks_only_so_that_no_two_ranks_wait_for_each_other(tiles, ranks):
+    for rank, share in enumerate(make_plan(tiles, ranks).shares):
+        assert all(source < rank for source in share.receives.values())
+
+
+@given(tiles=tiles(), ranks=st.integers(2, 9))
+@settings(max_examples=40, deadline=None)
+def test_each_pair_of_ranks_sends_and_receives_in_the_same_order(tiles, ranks):
+    shares = make_plan(tiles, ranks).shares
+    for source, share in enumerate(shares):
+        for target in range(ranks):
+            sent = [block for block, others in share.sends if target in others]
+            assert sent == [block for block, rank in shares[target].receives.items() if rank == source]
+
+
+def full_tiles(count):
+    cut = ((10, 4, 1024, 0), (20, 6, 640, 1), (60, 2, 192, 1))
+    parts = tuple(Layer(f"{g}m", g, n, (109800 // g,) * 2, (b,) * 2, c) for g, n, b, c in cut)
+    j, i = np.divmod(np.arange(91 * 91), 91)
+    return [Tile(np.arange(8281) + 8281 * k, j, i, parts) for k in range(count)]
+
+
+def test_work_is_even_to_half_a_block_a_rank():
+    tile = full_tiles(1)[0]
+    largest_s = Cost().block_s(tile.layers[0], 1024, 1024)
+    for ranks in (2, 3, 7, 72):
+        plan = make_plan([tile], ranks)
+        assert max(plan.busy_s) <= sum(plan.busy_s) / ranks + largest_s
+
+
+def test_no_block_reaches_further_than_its_patches():
+    layer = Layer("20m", 20, 6, (5490, 5490), (640, 640), 1)
+    for j in (0, 10, 63, 90):
+        row, _, rows, _ = patch_window(layer, j, 0)
+        touched = {int(b) // layer.blocks[1] for b in blocks_of(layer, np.array([j]), np.array([0])).ravel()}
+        assert touched == {max(row, 0) // 640, min(row + rows - 1, 5489) // 640}
+
+
+def test_algorithm_1_gives_the_rank_with_the_largest_tile_the_smallest_of_every_later_row_or_none():
+    assert deal_tiles([70, 90, 10, 50, 30, 80, 20, 60], 3) == [(1, 4), (2, 3, 5), (0, 6, 7)]
+    assert deal_tiles([5], 3) == [(0,), (), ()]
+    assert deal_tiles([], 2) == [(), ()]
+
+
+@given(patches=st.lists(st.integers(0, 8281), max_size=40), ranks=st.integers(1, 12))
+def test_algorithm_1_deals_every_tile_once(patches, ranks):
+    dealt = deal_tiles(patches, ranks)
+    assert sorted(tile for mine in dealt for tile in mine) == list(range(len(patches)))
+    assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
+
+
+def test_a_plan_for_no_rank_or_of_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="at least one rank, got 0"):
+        make_plan([], 0)
+    with pytest.raises(ValueError, match="cost or paper, got 'fair'"):
+        make_plan([], 1, "fair")

@@ -1,0 +1,311 @@
+"""Level-2A products: found wherever they lie, the right one serves, and what they say of themselves is read exactly."""
+
+import random
+import re
+import shutil
+import zipfile
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from etl.bands import BANDS, GROUPS
+from etl.grid import nominal_origin
+from etl.raster import Georeference, RasterFile, write_jp2
+from etl.sample.pixels import Pixels
+from etl.sample.product import OFFSET, ProductSpec
+from etl.sample.safe import write_product, zip_product
+from etl.source.safe import ProductError, find_products, products_by_scene, read_product, serving
+from etl.source.tiles import BlockData, layers_of
+
+SENSED = datetime(2017, 6, 13, 10, 10, 31)
+NATIVE = {band: group.gsd_m for group in GROUPS for band in group.bands} | {"SCL": 20}
+
+
+def spec_of(**other):
+    said = {"tile": "33UUP", "baseline": "02.05", "generated": datetime(2017, 6, 13, 12), **other}
+    return ProductSpec("S2A", SENSED, SENSED, relative_orbit=22, absolute_orbit=10312, **said)
+
+
+def flat_pixels(px=120):
+    """A tile in which each band of each group has a value of its own."""
+    arrays = [np.zeros((px // g.factor, px // g.factor, len(g.bands)), np.uint16) for g in GROUPS]
+    for k, array in enumerate(arrays):
+        array += np.arange(100 * k + 1, 100 * k + 1 + array.shape[2], dtype=np.uint16)
+    return Pixels(*arrays, np.full((px // 2, px // 2), 4, np.uint8))
+
+
+ERAS = {
+    "old form, no offset": {"old_form": True},
+    "today's form, no offset": {"baseline": "02.12"},
+    "today's form, offset": {"baseline": "04.00", "offsets": OFFSET},
+    "an offset of each band's own": {"baseline": "05.10", "offsets": tuple(-1000 - k for k in range(13))},
+    "another quantification value": {"quantification": 2000},
+    "the southern hemisphere": {"tile": "56HLH"},
+}
+
+
+@pytest.fixture(scope="module", params=list(ERAS))
+def era(request, tmp_path_factory):
+    """A product of each era, and the folder that it lies in."""
+    folder = tmp_path_factory.mktemp("era")
+    spec = spec_of(**ERAS[request.param])
+    return spec, write_product(folder, spec, flat_pixels())
+
+
+def deflated(product):
+    """The product in a compressed zip file."""
+    out = product.parent / "deflated" / f"{product.name}.zip"
+    out.parent.mkdir()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(product.rglob("*")):
+            archive.write(path, path.relative_to(product.parent))
+    return out
+
+
+def test_what_a_product_says_is_read_in_every_era_and_alike_from_folder_zip_and_compressed_zip(era):
+    spec, folder = era
+    for path in (folder, zip_product(folder), deflated(folder)):
+        product = read_product(path)
+        assert product.name == spec.name.removesuffix(".SAFE")
+        assert product.baseline == spec.baseline
+        assert product.quantification == spec.quantification
+        wanted = spec.offsets or (0,) * 13
+        assert product.offsets == {band.name: wanted[band.band_id] for band in BANDS}
+        nominal = nominal_origin(spec.tile)
+        assert (product.grid.epsg, product.grid.ulx, product.grid.uly) == (nominal.epsg, nominal.ulx, nominal.uly)
+        assert product.grid.size_px == 120
+        assert set(product.files) == set(NATIVE)
+        for band, file in product.files.items():
+            assert file.endswith(f"/IMG_DATA/R{NATIVE[band]}m/{spec.prefix}_{band}_{NATIVE[band]}m.jp2")
+            assert RasterFile(file).shape == (1200 // NATIVE[band],) * 2
+        layers = layers_of(product, (0, 1, 1))
+        assert [(layer.name, layer.bands, layer.size_px[0]) for layer in layers] == [
+            ("10m", 4, 120), ("20m", 6, 60), ("60m", 2, 20), ("scl", 1, 60)
+        ]  # fmt: skip
+
+
+def test_bands_at_other_resolutions_are_not_read(tmp_path):
+    """Real products also hold B02 at 20 m and 60 m, B8A at 60 m, and list them first."""
+    product = write_product(tmp_path, spec_of(), flat_pixels())
+    text = (product / "MTD_MSIL2A.xml").read_text()
+    line = re.search(r"<IMAGE_FILE>\S+_B02_10m</IMAGE_FILE>", text)[0]
+    for folder, name in (("R20m", "B02_20m"), ("R60m", "B02_60m"), ("R60m", "B8A_60m")):
+        other = line.replace("R10m", folder).replace("B02_10m", name)
+        text = text.replace(line, other + line)
+        stem = re.sub("<[^>]*>", "", other)
+        write_jp2(product / f"{stem}.jp2", np.ones((60, 60), np.uint16), Georeference(32633, 0, 0, 20), 64)
+    (product / "MTD_MSIL2A.xml").write_text(text)
+    files = read_product(product).files
+    assert files["B02"].endswith("R10m/T33UUP_20170613T101031_B02_10m.jp2")
+    assert files["B8A"].endswith("R20m/T33UUP_20170613T101031_B8A_20m.jp2")
+
+
+def test_images_that_the_xml_names_wrongly_are_found_by_the_end_of_their_names(tmp_path):
+    product = write_product(tmp_path, spec_of(), flat_pixels())
+    path = product / "MTD_MSIL2A.xml"
+    path.write_text(path.read_text().replace("IMG_DATA/R10m/T33UUP", "IMG_DATA/R10m/renamed_T33UUP"))
+    assert set(read_product(product).files) == set(NATIVE)
+
+
+@pytest.mark.parametrize("band", ["B02", "B09"])
+def test_a_band_that_the_xml_lists_and_nobody_has_is_missed_by_name(tmp_path, band):
+    product = write_product(tmp_path, spec_of(), flat_pixels())
+    next(product.glob(f"GRANULE/*/IMG_DATA/*/*_{band}_*.jp2")).unlink()
+    with pytest.raises(ProductError, match=rf"{product} must hold all twelve bands; {band} missing below IMG_DATA"):
+        read_product(product)
+
+
+def test_a_product_without_scene_classification_has_no_layer_for_it(tmp_path):
+    product = write_product(tmp_path, spec_of(), flat_pixels())
+    next(product.glob("GRANULE/*/IMG_DATA/*/*_SCL_20m.jp2")).unlink()
+    assert [layer.name for layer in layers_of(read_product(product), (0, 0, 0))] == ["10m", "20m", "60m"]
+
+
+def test_a_product_whose_files_are_links_is_read(tmp_path):
+    real = write_product(tmp_path / "real", spec_of(), flat_pixels())
+    farm = tmp_path / "farm" / real.name
+    for path in sorted(real.rglob("*")):
+        target = farm / path.relative_to(real)
+        if path.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(path)
+    assert len(layers_of(read_product(farm), (0, 1, 1))) == 4
+
+
+def test_a_product_with_a_linked_folder_inside_is_read(tmp_path):
+    product = write_product(tmp_path / "tiles", spec_of(), flat_pixels())
+    shutil.move(product / "GRANULE", tmp_path / "elsewhere")
+    (product / "GRANULE").symlink_to(tmp_path / "elsewhere")
+    assert len(layers_of(read_product(product), (0, 1, 1))) == 4
+
+
+# --- finding ---------------------------------------------------------------------------------------------------------
+
+NAME = "S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP_20170613T101608"
+
+
+def test_products_are_found_at_any_depth_as_folders_zips_and_links_and_nothing_else_is(tmp_path):
+    wanted = [
+        f"{NAME}.SAFE", f"2017/{NAME}.SAFE", f"2017/ü ö/{NAME}.zip", f"2017/06/{NAME}.SAFE.zip",
+        f"links/{NAME}.SAFE",
+        f"l1c/{NAME.replace('L2A', 'L1C')}.SAFE",
+    ]  # fmt: skip
+    others = [
+        f"2017/{NAME}",
+        f"2017/{NAME}.tar",
+        "2017/notes.zip",
+        "2017/other.SAFE/x.zip",
+        f"in/{NAME}.SAFE/{NAME}.zip",
+    ]
+    for name in (*wanted, *others):
+        path = tmp_path / "tiles" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.startswith("links"):
+            (tmp_path / "real.SAFE").mkdir()
+            path.symlink_to(tmp_path / "real.SAFE")
+        elif name.endswith((".zip", ".tar")):
+            path.write_bytes(b"")
+        else:
+            path.mkdir(exist_ok=True)
+    found = find_products(tmp_path / "tiles")
+    assert found == sorted(tmp_path / "tiles" / name for name in (*wanted, f"in/{NAME}.SAFE"))
+    assert find_products(found[0]) == [found[0]]
+    assert find_products(tmp_path / "tiles" / "2017" / NAME) == []
+
+
+def test_products_behind_a_linked_folder_are_found_once_even_if_the_links_go_in_circles(tmp_path):
+    (tmp_path / "store" / f"{NAME}.SAFE").mkdir(parents=True)
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "tiles" / "2017").symlink_to(tmp_path / "store")
+    (tmp_path / "store" / "back").symlink_to(tmp_path / "tiles")
+    assert find_products(tmp_path / "tiles") == [tmp_path / "tiles" / "2017" / f"{NAME}.SAFE"]
+
+
+def product(tmp, **other):
+    return tmp / spec_of(**other).name
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608",
+        "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE",
+        "S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE",
+        "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP",
+    ],
+)
+def test_the_newest_baseline_then_the_newest_processing_serves_whatever_name_the_list_uses(tmp_path, listed):
+    old = product(tmp_path, generated=datetime(2024, 1, 1), baseline="02.05")
+    new = product(tmp_path, generated=datetime(2023, 1, 1), baseline="05.00")
+    newer = product(tmp_path, generated=datetime(2023, 6, 1), baseline="05.00")
+    newest = product(tmp_path, generated=datetime(2022, 1, 1), baseline="05.10")
+    assert serving(listed, products_by_scene([new, old])) == new
+    assert serving(listed, products_by_scene([newer, old, new])) == newer
+    assert serving(listed, products_by_scene([old, newest, newer, new])) == newest
+    zipped = newest.with_suffix(".SAFE.zip")
+    assert serving(listed, products_by_scene([zipped, old])) == zipped
+
+
+def test_a_product_of_another_mission_orbit_tile_level_or_day_does_not_serve(tmp_path):
+    listed = "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608"
+    good = product(tmp_path).name
+    for old, new in (
+        ("S2A_", "S2B_"), ("_R022", "_R122"), ("T33UUP", "T33UVP"), ("MSIL2A", "MSIL1C"), ("A_20170613", "A_20170623"),
+    ):  # fmt: skip
+        assert old in good
+        assert serving(listed, products_by_scene([tmp_path / good.replace(old, new, 1)])) is None
+    assert serving("no product at all", products_by_scene([tmp_path / good])) is None
+
+
+def test_sensing_times_that_are_some_seconds_off_still_name_the_product(tmp_path):
+    there = product(tmp_path)
+    for seconds in (-8, 3, 59):
+        time = SENSED + timedelta(seconds=seconds)
+        listed = f"S2A_MSIL1C_{time:%Y%m%dT%H%M%S}_N0205_R022_T33UUP_20170613T101608"
+        assert serving(listed, products_by_scene([there])) == there
+
+
+# --- broken metadata -------------------------------------------------------------------------------------------------
+
+
+def broken(text, rng):
+    """The text with one thing done to it: cut, bytes flipped, a value, an element or an attribute replaced."""
+    kind = rng.randrange(5)
+    if kind == 0:
+        return text[: rng.randrange(len(text))]
+    if kind == 1:
+        flipped = bytearray(text)
+        for _ in range(rng.randrange(1, 6)):
+            flipped[rng.randrange(len(flipped))] = rng.randrange(256)
+        return bytes(flipped)
+    pattern = {2: rb">([^<>\s][^<>]*)<", 3: rb"<(\w+)[ >]", 4: rb'="([^"]*)"'}[kind]
+    found = rng.choice(list(re.finditer(pattern, text)))
+    values = [b"", b" ", b"x", b"nan", b"inf", b"-1", b"0", b"1e400", b"9" * 30, b"-1000.5", "ü".encode()]
+    if kind == 3:
+        return text.replace(found[1], b"Other")
+    return text[: found.start(1)] + rng.choice(values) + text[found.end(1) :]
+
+
+def trial(path):
+    """What the product says, or why it cannot be used; any other error is raised."""
+    try:
+        return read_product(path)
+    except ProductError as error:
+        return error
+
+
+@pytest.mark.parametrize("name", ["MTD_MSIL2A.xml", "GRANULE/*/MTD_TL.xml"])
+def test_whatever_is_wrong_with_a_metadata_file_is_one_kind_of_error_or_none(tmp_path, name):
+    folder = write_product(tmp_path, spec_of(baseline="05.10", offsets=OFFSET), flat_pixels())
+    path = next(folder.glob(name))
+    text, rng, refused = path.read_bytes(), random.Random(2017), 0
+    for _ in range(200):
+        path.write_bytes(broken(text, rng))
+        said = trial(folder)
+        assert isinstance(said, ProductError) or 0 < said.quantification < float("inf")
+        assert str(folder) in str(said)
+        refused += isinstance(said, ProductError)
+    assert refused > 50
+
+
+def test_whatever_is_wrong_with_a_zip_file_is_one_kind_of_error_or_none(tmp_path):
+    path = deflated(write_product(tmp_path, spec_of(), flat_pixels()))
+    data, rng, refused = path.read_bytes(), random.Random(2017), 0
+    for number in range(150):
+        damaged = bytearray(data[: rng.randrange(len(data))] if number % 2 else data)
+        for _ in range(rng.randrange(1, 40)):
+            damaged[rng.randrange(max(0, len(damaged) - 6000), len(damaged))] = rng.randrange(256)
+        path.write_bytes(damaged)
+        said = trial(path)
+        assert str(path) in str(said)
+        refused += isinstance(said, ProductError)
+    assert refused > 100
+
+
+def test_a_zip_file_of_two_products_or_of_none_is_refused(tmp_path):
+    path = tmp_path / f"{NAME}.zip"
+    for names, wanted in (
+        (["a/x", "b/x"], r"one product folder, got \['a', 'b'\]"),
+        (["x"], "one product folder, got none"),
+    ):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, b"")
+        with pytest.raises(ProductError, match=wanted):
+            read_product(path)
+
+
+# --- why a block could not be decoded --------------------------------------------------------------------------------
+
+
+def test_the_reason_of_a_block_travels_with_it_and_of_a_long_one_the_end_is_kept(tmp_path):
+    (layer, *_) = layers_of(read_product(write_product(tmp_path, spec_of(), flat_pixels())), (0, 0, 0))
+    for reason in ("x", "Größe", "/long" * 100 + " is broken at row 0", "/longer" * 1000 + " is broken at row 0"):
+        sent, got = BlockData(layer, 0), BlockData(layer, 0)
+        assert sent.problem == ""
+        sent.fail(reason)
+        got.message[:] = sent.message
+        assert got.problem == reason if len(reason) < 2000 else got.problem.endswith("longer is broken at row 0")
