@@ -1,0 +1,1 @@
+"""`python -m etl.preview STORE --out F.png`: patches with their labels, and what became of every cell of a tile."""

@@ -1,0 +1,244 @@
+"""The contact sheet as a picture: cards on the left, a map of each tile on the right, a strip of the finer grid below.
+
+All lengths are px of a picture 1600 px wide and are scaled to the width asked for.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+
+from etl.bands import SUPER_BANDS
+from etl.preview.cells import FATES
+from etl.preview.colours import FATE_COLOURS, INK, PAPER, QUIET, Stretch, stretch_of
+from etl.preview.names import caption
+from etl.preview.settings import CARD_COLUMNS
+from etl.preview.sheet import Card, Detail, Sheet
+
+__all__ = ["draw"]
+
+_WIDTH, _MARGIN, _HEADER, _HEADING, _FOOTER = 1600, 40, 134, 34, 34
+_SIDE, _PAIR_GAP, _CARD_GAP, _CARD_HEIGHT = 169, 4, 26, 246
+_MAPS_LEFT, _MAPS_WIDTH, _MAP_GAP, _MAP_FOOT = 1160, 400, 12, 40
+_LEGEND_GAP, _LEGEND_STEP = 4, 27
+_LARGE_FROM_ROWS = 3
+_MOST_MARKS = 28
+_CAPTION_CHARACTERS, _CAPTION_LINES = 43, 2
+_MOST_GRIDLINES = 40
+_DPI = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A figure on which things are placed in px from the upper left corner."""
+
+    figure: Figure
+    height: float
+
+    @property
+    def scale(self) -> float:
+        """Real px a px of the layout."""
+        return float(self.figure.get_figwidth()) * _DPI / _WIDTH
+
+    def text(self, x: float, y: float, words: str, size: float, **looks: Any) -> None:
+        """Words whose baseline starts at (x, y), `size` px tall."""
+        looks = {"color": INK, **looks}
+        points = size * self.scale * 72 / _DPI
+        self.figure.text(x / _WIDTH, 1 - y / self.height, words, fontsize=points, va="baseline", **looks)
+
+    def axes(self, x: float, y: float, width: float, height: float) -> Any:
+        """Empty axes without frame or ticks whose upper left corner is (x, y)."""
+        box = (x / _WIDTH, 1 - (y + height) / self.height, width / _WIDTH, height / self.height)
+        axes = self.figure.add_axes(box)
+        axes.set_axis_off()
+        return axes
+
+    def image(self, x: float, y: float, side: float, pixels: npt.NDArray[Any], **looks: Any) -> Any:
+        """A picture in a square, each pixel a crisp square."""
+        axes = self.axes(x, y, side, side)
+        axes.imshow(pixels, interpolation="nearest", **looks)
+        return axes
+
+    def swatch(self, x: float, y: float, side: float, colour: str) -> None:
+        """A small square of one colour."""
+        box = (x / _WIDTH, 1 - (y + side) / self.height)
+        size = (side / _WIDTH, side / self.height)
+        mark = Rectangle(box, *size, facecolor=colour, edgecolor=QUIET, linewidth=0.5 * self.scale)
+        mark.set_transform(self.figure.transFigure)
+        self.figure.add_artist(mark)
+
+
+def draw(sheet: Sheet, width: int, out: Path) -> None:
+    """Write the contact sheet as a PNG of `width` px; it appears under its name when complete.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    rows = -(-len(sheet.cards) // CARD_COLUMNS)
+    large = len(sheet.maps) == 1 and rows >= _LARGE_FROM_ROWS
+    left = rows * _CARD_HEIGHT + (_HEADING + _SIDE + 20 if sheet.detail else 0)
+    right = _maps_height(len(sheet.maps), large) + _LEGEND_GAP + _LEGEND_STEP * len(_legend(sheet))
+    height = _HEADER + max(left, right) + _FOOTER
+    figure = Figure(figsize=(width / _DPI, width / _DPI * height / _WIDTH), dpi=_DPI, facecolor=PAPER)
+    page = _Page(figure, height)
+    _draw_header(page, sheet)
+    if sheet.cards:
+        stretch = stretch_of(np.stack([card.pixels for card in sheet.cards]))
+        for number, card in enumerate(sheet.cards, 1):
+            _draw_card(page, number, card, stretch)
+        if sheet.detail is not None:
+            pixels = stretch(sheet.cards[sheet.detail.number - 1].pixels)
+            _draw_detail(page, sheet.detail, _HEADER + rows * _CARD_HEIGHT, pixels)
+        true = Stretch(stretch.low[[2, 1, 0]], stretch.high[[2, 1, 0]])
+        _draw_pictures(page, sheet, large, true)
+    _draw_fates(page, sheet, large)
+    _draw_legend(page, sheet, _HEADER + _maps_height(len(sheet.maps), large) + _LEGEND_GAP)
+    with _draft(out) as draft, mpl.rc_context({"font.family": "DejaVu Sans"}):
+        figure.savefig(draft, format="png", dpi=_DPI, facecolor=PAPER)
+
+
+@contextlib.contextmanager
+def _draft(out: Path) -> Iterator[Path]:
+    """A name to write to, which becomes `out` if all goes well."""
+    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        yield draft
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _draw_header(page: _Page, sheet: Sheet) -> None:
+    counts = sheet.counts
+    made = {name: counts[name] for name in ("train", "val", "test", "no split") if counts[name]}
+    splits = ", ".join(f"{count:,} {name}" for name, count in made.items()) or "none written yet"
+    some = f" ({len(sheet.maps)} shown)" if 1 < len(sheet.maps) < sheet.tiles else ""
+    tiles = f"{sheet.tiles} tiles{some}" if sheet.tiles > 1 else f"tile {sheet.maps[0].tile}"
+    page.text(_MARGIN, 54, f"{sum(made.values()):,} patches from {tiles}", 31, weight="bold")
+    page.text(_MARGIN, 84, f"{sheet.title} · {splits}", 17, color=QUIET)
+    words = "True colour (B04 B03 B02) and false colour (B08 B04 B03), 1200 m a side"
+    page.text(_MARGIN, _HEADER - 13, words, 17, weight="bold")
+    page.text(_MAPS_LEFT, _HEADER - 13, "What became of each cell", 17, weight="bold")
+
+
+def _draw_card(page: _Page, number: int, card: Card, stretch: Stretch) -> None:
+    row, column = divmod(number - 1, CARD_COLUMNS)
+    x, y = _card_left(column), _HEADER + row * _CARD_HEIGHT
+    colours = stretch(card.pixels)
+    page.image(x, y, _SIDE, colours[..., [2, 1, 0]])
+    page.image(x + _SIDE + _PAIR_GAP, y, _SIDE, colours[..., [3, 2, 1]])
+    y += _SIDE + 19
+    page.text(x, y, f"{number}", 14, weight="bold")
+    page.text(x + 26, y, f"{card.tile} · row {card.cell[0]}, column {card.cell[1]}", 14, color=QUIET)
+    if card.split != "none":
+        right = x + 2 * _SIDE + _PAIR_GAP
+        page.text(right, y, card.split, 14, color=FATE_COLOURS[card.split], weight="bold", ha="right")
+    for k, line in enumerate(caption(card.labels, _CAPTION_CHARACTERS, _CAPTION_LINES)):
+        page.text(x, y + 19 + 18 * k, line, 15)
+
+
+def _card_left(column: int) -> float:
+    return _MARGIN + column * (2 * _SIDE + _PAIR_GAP + _CARD_GAP)
+
+
+def _draw_detail(page: _Page, detail: Detail, top: float, colours: npt.NDArray[np.float32]) -> None:
+    """One patch: bands as read beside the same bands at 10 m, and a composite that only the 10 m grid allows."""
+    fine, method = detail.fine, f"10 m, {detail.method}" if detail.method else "10 m"
+    b12, b11, b8a, b04, b01 = (SUPER_BANDS.index(name) for name in ("B12", "B11", "B8A", "B04", "B01"))
+    infrared = fine[..., [b8a, b11, b04]]
+    grey_12, grey_01 = stretch_of(detail.b12[..., None]), stretch_of(detail.b01[..., None])
+    pairs = [
+        ((_grey(grey_12, detail.b12), "B12, 20 m as read"), (_grey(grey_12, fine[..., b12]), f"B12, {method}")),
+        ((_grey(grey_01, detail.b01), "B01, 60 m as read"), (_grey(grey_01, fine[..., b01]), f"B01, {method}")),
+        ((colours[..., [2, 1, 0]], "B04 B03 B02"), (stretch_of(infrared)(infrared), "B8A B11 B04, 10 m")),
+    ]
+    page.text(_MARGIN, top + _HEADING - 13, f"Patch {detail.number}: every band on the 10 m grid", 17, weight="bold")
+    for column, pair in enumerate(pairs):
+        for k, (pixels, words) in enumerate(pair):
+            x = _card_left(column) + k * (_SIDE + _PAIR_GAP)
+            page.image(x, top + _HEADING, _SIDE, pixels)
+            page.text(x, top + _HEADING + _SIDE + 19, words, 14, color=QUIET)
+
+
+def _grey(stretch: Stretch, band: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+    return np.repeat(stretch(band[..., None]), 3, -1)
+
+
+def _map_side(large: bool) -> float:
+    """A large map is as wide as its column, its two pictures one above the other."""
+    return _MAPS_WIDTH if large else (_MAPS_WIDTH - _MAP_GAP) / 2
+
+
+def _maps_height(maps: int, large: bool) -> float:
+    side = _map_side(large)
+    return maps * ((2 * side + _MAP_GAP if large else side) + _MAP_FOOT)
+
+
+def _draw_pictures(page: _Page, sheet: Sheet, large: bool, true: Stretch) -> None:
+    """Each tile in true colour, with the numbers of its cards."""
+    side = _map_side(large)
+    for k, tile in enumerate(sheet.maps):
+        rows, columns = tile.fate.shape
+        looks: dict[str, Any] = {"extent": (0, columns, rows, 0), "aspect": "equal"}
+        axes = page.image(_MAPS_LEFT, _HEADER + _maps_height(k, large), side, true(tile.picture), **looks)
+        for number, card in enumerate(sheet.cards, 1):
+            if card.tile == tile.tile and card.cell[0] >= 0:
+                row, column = (cell - first for cell, first in zip(card.cell, tile.place.first, strict=True))
+                _mark(axes, number, (row, column), page.scale)
+
+
+def _mark(axes: Any, number: int, cell: tuple[int, int], scale: float) -> None:
+    """A card's number beside a box around its cell, which is never too small to see."""
+    cells, edge = max(axes.get_xlim()[1], axes.get_ylim()[0]), withStroke(linewidth=2.4 * scale, foreground=INK)
+    box = max(1.0, cells / _MOST_MARKS)
+    y, x = cell[0] + 0.5, cell[1] + 0.5
+    looks: dict[str, Any] = {"edgecolor": "white", "linewidth": 1.2 * scale, "path_effects": [edge]}
+    axes.add_patch(Rectangle((x - box / 2, y - box / 2), box, box, fill=False, **looks))
+    side = -1 if x > 0.8 * axes.get_xlim()[1] else 1
+    axes.annotate(
+        str(number), (x + side * box / 2, y), (3 * side * scale, 0), textcoords="offset points", color="white",
+        fontsize=9.5 * scale, weight="bold", va="center", ha="left" if side > 0 else "right", path_effects=[edge],
+    )  # fmt: skip
+
+
+def _draw_fates(page: _Page, sheet: Sheet, large: bool) -> None:
+    """Each tile's cells in the colours of what became of them, and its name and count below."""
+    side, colours = _map_side(large), ListedColormap([FATE_COLOURS[name] for name in FATES])
+    for k, tile in enumerate(sheet.maps):
+        y, (rows, columns) = _HEADER + _maps_height(k, large), tile.fate.shape
+        corner = (_MAPS_LEFT, y + side + _MAP_GAP) if large else (_MAPS_LEFT + side + _MAP_GAP, y)
+        looks: dict[str, Any] = {"extent": (0, columns, rows, 0), "aspect": "equal", "cmap": colours}
+        axes = page.image(corner[0], corner[1], side, tile.fate, vmin=-0.5, vmax=len(FATES) - 0.5, **looks)
+        if max(rows, columns) <= _MOST_GRIDLINES:
+            axes.hlines(np.arange(1, rows), 0, columns, color=PAPER, linewidth=0.6 * page.scale)
+            axes.vlines(np.arange(1, columns), 0, rows, color=PAPER, linewidth=0.6 * page.scale)
+        kept, listed = int((tile.fate >= FATES.index("no split")).sum()), int((tile.fate > 0).sum())
+        below, right = _HEADER + _maps_height(k + 1, large) - _MAP_FOOT + 19, _MAPS_LEFT + _MAPS_WIDTH
+        page.text(_MAPS_LEFT, below, tile.tile, 15, weight="bold")
+        page.text(right, below, f"{kept:,} of {listed:,} cells extracted", 14, color=QUIET, ha="right")
+
+
+def _legend(sheet: Sheet) -> list[tuple[str, str]]:
+    """(one of `FATES`, its words)."""
+    words = {name: name for name in FATES} | {name: f"extracted: {name}" for name in FATES[5:]}
+    words |= {"snow": "left out: snow", "cloud or shadow": "left out: cloud or shadow"}
+    always = ("train", "val", "test", "rejected", *(("snow", "cloud or shadow") if sheet.excluded else ()))
+    return [(name, words[name]) for name in reversed(FATES) if sheet.counts[name] or name in always]
+
+
+def _draw_legend(page: _Page, sheet: Sheet, top: float) -> None:
+    for k, (name, words) in enumerate(_legend(sheet)):
+        y = top + _LEGEND_STEP * k
+        page.swatch(_MAPS_LEFT, y, 16, FATE_COLOURS[name])
+        page.text(_MAPS_LEFT + 27, y + 13.5, words, 15)
+        page.text(_MAPS_LEFT + _MAPS_WIDTH, y + 13.5, f"{sheet.counts[name]:,}", 15, ha="right", color=QUIET)

@@ -1,0 +1,171 @@
+"""One verification, from settings to verdict: rank 0 looks at columns and lists, all ranks read rows between them."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from etl.mpi import BAD_INPUT, Comm, JobError, agree, on_root
+from etl.store.journal import Journal
+from etl.verify import pixels
+from etl.verify.beside import check_journal, check_rejected_list, finished_rows, read_journal
+from etl.verify.check import Check, Faults, Report
+from etl.verify.columns import Columns, check_complete, check_layout, check_values, read_columns
+from etl.verify.listed import catalogue_of, check_listed, read_kept
+from etl.verify.rows import RowsFound, check_rows, check_statistics
+from etl.verify.settings import VerifySettings
+
+__all__ = ["verify"]
+
+log = logging.getLogger(__name__)
+
+_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What rank 0 knows once it has looked at everything but pixels."""
+
+    columns: Columns
+    settled: npt.NDArray[np.bool_]
+    """Rows that must be as they are stored, shape (patch,): all of a complete store, else those journalled."""
+    tasks: list[pixels.Task]
+    """Rows to read again from the source."""
+
+
+def verify(settings: VerifySettings, comm: Comm) -> int:
+    """Collective: verify one store and return the exit status."""
+    start = time.perf_counter()
+    report = Report(comm.rank == 0)
+    found = on_root(comm, lambda: _look(settings, report))
+    if not comm.bcast(found is not None):
+        return int(comm.bcast(report.close(settings.store)))
+    rows = _read_rows(settings, comm, found)
+    if rows is not None and found is not None:
+        report.add(*rows.checks(found.columns.schema), check_statistics(found.columns, rows.sums))
+    seconds = time.perf_counter() - start
+    _read_source(settings, comm, found, report)
+    pace = ""
+    if rows is not None and found is not None:
+        read = rows.written + rows.rejected
+        mib = read * found.columns.schema.row_bytes / 2**20
+        speed = f"{read / seconds:.0f} rows/s, {mib / seconds:.0f} MiB/s"
+        pace = f"{read} rows in {seconds:.1f} s on {comm.size} {'rank' if comm.size == 1 else 'ranks'} ({speed})"
+    return int(comm.bcast(report.close(settings.store, pace)))
+
+
+def _look(settings: VerifySettings, report: Report) -> Found | None:
+    """Rank 0's part: everything but pixels; None where the store cannot be read any further."""
+    path = settings.store
+    if not path.is_file() or not h5py.is_hdf5(path):
+        what = "is not an HDF5 file" if path.is_file() else "is not there" if not path.exists() else "is a folder"
+        raise JobError(f"store must be an HDF5 file made by etl.extract; {path} {what}", BAD_INPUT)
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        report.add(Check("opens", False, str(error)))
+        return None
+    with file:
+        if "data_10m" not in file and "state" not in file:
+            holds = ", ".join(file) or "nothing"
+            raise JobError(f"store must be made by etl.extract; {path} is HDF5 but holds {holds}", BAD_INPUT)
+        layout = check_layout(file)
+        report.add(Check("opens", True, f"HDF5, {path.stat().st_size / 2**20:.1f} MiB"), layout)
+        if not layout.passed:
+            return None
+        columns = read_columns(file, path)
+    tasks = _tasks(settings, columns)
+    catalogue = _catalogue(settings, columns)
+    report.add(check_complete(columns), check_values(columns))
+    journal, problem = _journal(columns)
+    report.add(problem or check_journal(columns, journal), check_rejected_list(columns), *catalogue)
+    settled = np.ones(columns.schema.rows, bool)
+    if not columns.complete and journal is not None:
+        settled = finished_rows(journal, columns.schema.rows)
+    return Found(columns, settled, tasks)
+
+
+def _tasks(settings: VerifySettings, columns: Columns) -> list[pixels.Task]:
+    if settings.source is None:
+        return []
+    sources = pixels.find_sources(settings.source, columns)
+    return pixels.tasks_of(columns, pixels.pick_rows(columns, settings.sample, settings.seed), sources)
+
+
+def _catalogue(settings: VerifySettings, columns: Columns) -> list[Check]:
+    path = catalogue_of(settings.catalogue, columns)
+    if path is None:
+        said = columns.settings.get("catalogue", "")
+        why = f"{said}, which the store was made from, is not here" if said else "the store does not say which"
+        return [Check("catalogue", None, f"{why}; name one with --catalogue")]
+    return check_listed(columns, read_kept(path, columns))
+
+
+def _journal(columns: Columns) -> tuple[Journal | None, Check | None]:
+    try:
+        return read_journal(columns.path), None
+    except ValueError as error:
+        return None, Check("journal", False, str(error))
+
+
+def _read_rows(settings: VerifySettings, comm: Comm, found: Found | None) -> RowsFound | None:
+    """Collective: every rank reads a run of rows; what all of them found, on rank 0."""
+    parts = None
+    if found is not None:
+        bounds = np.linspace(0, found.columns.schema.rows, comm.size + 1).astype(int).tolist()
+        parts = [(bounds[k], found.settled[bounds[k] : bounds[k + 1]]) for k in range(comm.size)]
+    first, settled = comm.scatter(parts)
+    got, problem = None, None
+    try:
+        got = check_rows(settings.store, first, settled, _progress(comm, "rows", len(settled)))
+    except OSError as error:
+        problem = str(error)
+    agree(comm, "reading rows", problem)
+    all_found = comm.gather(got)
+    if all_found is None:
+        return None
+    total: RowsFound = all_found[0]
+    for other in all_found[1:]:
+        total.merge(other)
+    return total
+
+
+def _read_source(settings: VerifySettings, comm: Comm, found: Found | None, report: Report) -> None:
+    """Collective: every rank reads a run of the chosen rows from the source again."""
+    if settings.source is None:
+        report.add(Check("source pixels", None, "not asked for; --source DIR reads native pixels again"))
+        return
+    parts = None
+    if found is not None:
+        bounds = np.linspace(0, len(found.tasks), comm.size + 1).astype(int).tolist()
+        parts = [found.tasks[bounds[k] : bounds[k + 1]] for k in range(comm.size)]
+    mine = comm.scatter(parts)
+    got, problem = Faults(), None
+    try:
+        got = pixels.check_pixels(settings.store, mine, _progress(comm, "source pixels", len(mine)))
+    except OSError as error:
+        problem = str(error)
+    agree(comm, "reading the source", problem)
+    all_found = comm.gather(got)
+    if all_found is not None and found is not None:
+        total = Faults()
+        for other in all_found:
+            total.merge(other)
+        report.add(pixels.pixel_check(total, len(found.tasks), settings.source))
+
+
+def _progress(comm: Comm, what: str, rows: int) -> Callable[[int], None]:
+    """What rank 0 calls with the number of its rows done: one line every 10 s."""
+    last = time.monotonic()
+
+    def tell(done: int) -> None:
+        nonlocal last
+        if comm.rank == 0 and time.monotonic() - last >= _EVERY_S:
+            last = time.monotonic()
+            log.info("verify: %s, %.0f %% done", what, 100 * done / rows)
+
+    return tell
