@@ -1,0 +1,114 @@
+"""`python -m trainer.run` on one worker: the stream's bytes, two steps of training, and what it says on bad input."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from stores import TRAIN, VAL, training_store
+from test_trainer_rows import set_scalar
+
+from trainer.devices import threads_of
+from trainer.parallel import launched
+from trainer.run import main
+
+BATCH = ("--batch", "4")
+
+
+def run(*flags: object, without: str = "") -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, where the package `without` cannot be imported."""
+    code = f"import sys; sys.modules[{without!r}] = None; from trainer.run import main; sys.exit(main(sys.argv[1:]))"
+    call = [sys.executable, *(("-c", code) if without else ("-m", "trainer.run")), *map(str, flags)]
+    return subprocess.run(call, capture_output=True, text=True, timeout=280, check=False)
+
+
+def test_the_stream_delivers_the_stored_bytes_epoch_after_epoch(tmp_path):
+    from trainer.deal import Deal
+    from trainer.rows import open_rows
+    from trainer.stream import batches
+
+    path = tmp_path / "store.h5"
+    arrays = training_store(path, [TRAIN, VAL, TRAIN, TRAIN, TRAIN, TRAIN, TRAIN, VAL])
+    rows = open_rows(path, "data_10m", ())
+    deal = Deal(len(rows), batch=2, size=2, seed=3)
+    for rank in range(2):
+        found = list(batches(rows, deal, rank, 0, 2 * deal.epoch_steps))
+        assert len(found) == 4
+        for step, (pixels, labels, weights) in enumerate(found):
+            share = deal.share(step, rank)
+            stored = rows.numbers[share.rows]
+            assert np.array_equal(pixels, arrays["data_10m"][stored])
+            assert np.array_equal(labels, arrays["classes"][stored])
+            assert np.array_equal(weights, share.weights)
+
+
+@pytest.mark.slow
+def test_one_worker_trains_without_mpirun_and_without_horovod(tmp_path):
+    training_store(tmp_path / "store.h5", [TRAIN] * 6)
+    flags = ("--store", tmp_path / "store.h5", "--out", tmp_path / "run", "--bands", "rgb", "--steps", 2)
+    done = run(*flags, *BATCH, without="horovod")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["steps"] == len(record["loss"]) == len(record["seconds"]) == 2
+    assert record["patches"] == 6  # a whole batch, and the two rows that are left
+    assert np.isfinite(record["loss"]).all()
+    assert done.stdout.splitlines()[-1].startswith("2 steps by 1 worker in ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_store_ends_with_status_2_and_one_line(tmp_path):
+    done = run("--store", tmp_path / "none.h5")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "none.h5 is not there" in done.stderr
+
+
+def test_an_incomplete_store_ends_with_status_2_and_the_way_to_complete_it(tmp_path, caplog):
+    training_store(tmp_path / "store.h5", [TRAIN] * 2)
+    set_scalar(tmp_path / "store.h5", "complete", 0)
+    assert main(["--store", str(tmp_path / "store.h5")]) == 2
+    assert "etl.extract --resume" in caplog.text
+
+
+def test_a_dry_run_writes_nothing(tmp_path, caplog):
+    training_store(tmp_path / "store.h5", [TRAIN] * 6)
+    out = tmp_path / "run"
+    with caplog.at_level("INFO"):
+        assert (
+            main(["--store", str(tmp_path / "store.h5"), "--out", str(out), "--dry-run", "--epochs", "3", *BATCH]) == 0
+        )
+    assert "6 training rows" in caplog.text
+    assert "2 steps an epoch, 6 steps" in caplog.text
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("flags", [("--batch", "0"), ("--bands", "ultraviolet"), ("--momentum", "1")])
+def test_a_bad_setting_ends_with_status_2(flags, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(list(flags))
+    assert stop.value.code == 2
+    assert flags[0] in capsys.readouterr().err
+
+
+def test_importing_the_command_does_not_import_tensorflow():
+    code = "import sys, trainer.run; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=100, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores", "workers", "threads"),
+    [(0, 2, 1, 0), (0, 2, 2, 1), (0, 2, 4, 1), (0, 16, 4, 4), (3, 2, 2, 3)],
+)
+def test_workers_of_a_node_share_its_cores(asked, cores, workers, threads):
+    assert threads_of(asked, cores, workers) == threads
+
+
+def test_rank_and_size_come_from_the_launcher(monkeypatch):
+    for name in [key for key in os.environ if key.startswith(("OMPI_", "PMI_", "HOROVOD_", "SLURM_"))]:
+        monkeypatch.delenv(name)
+    assert launched() == (0, 1)
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "3")
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    assert launched() == (3, 4)
