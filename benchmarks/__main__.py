@@ -1,0 +1,80 @@
+"""`python -m benchmarks`: measure, and write the tables; `--help` names every setting."""
+
+import argparse
+import logging
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.runner import RESULTS, SCENARIOS, run_scenario, say
+from benchmarks.setup import SIZES, Setup, default_cache
+from benchmarks.table import README, write_tables
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Answer questions of speed and memory: one scenario a question, one JSON record an answer. "
+        "`table` writes the result tables of benchmarks/README.md from the records.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("scenario", nargs="*", help=f"{', '.join(SCENARIOS)}, or table (default: all scenarios)")
+    parser.add_argument("--size", choices=SIZES, default="tiny", help="tiny: seconds, speeds mean nothing (default)")
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, metavar="DIR", help=f"folder of records (default: {RESULTS})"
+    )
+    parser.add_argument("--repeats", type=int, metavar="N", help="interleaved repeats (default: the scenario's own)")
+    text = "most further repeats where other programs disturb (default: as many as repeats; tiny: none)"
+    parser.add_argument("--spare", type=int, metavar="N", help=text)
+    scratch = Path(tempfile.gettempdir())
+    text = f"folder on the disk that stores are written to, and removed from (default: {scratch})"
+    parser.add_argument("--scratch", type=Path, default=scratch, metavar="DIR", help=text)
+    text = f"folder where inputs are kept between runs (default: {default_cache()})"
+    parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help=text)
+    text = "how programs are started (default: %(default)s)"
+    parser.add_argument("--launcher", default="mpirun -n {ranks}", metavar="LINE", help=text)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for and give back the exit status."""
+    parser = _parser()
+    asked = parser.parse_args(argv)
+    unknown = [name for name in asked.scenario if name not in (*SCENARIOS, "table")]
+    if unknown:
+        parser.error(f"scenario must be one of {', '.join(SCENARIOS)} or table, got {', '.join(unknown)}")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        setup = Setup(
+            asked.size, asked.scratch.resolve(), asked.cache.resolve(), asked.repeats, asked.spare, asked.launcher
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    failed = _measure(asked, setup)
+    if "table" in asked.scenario and not failed:
+        try:
+            count = write_tables(asked.out, README)
+        except ValueError as error:
+            parser.error(str(error))
+        logging.getLogger("benchmarks").info("%s: tables of %d records", README, count)
+    return 1 if failed else 0
+
+
+def _measure(asked: argparse.Namespace, setup: Setup) -> bool:
+    """Run the scenarios; whether one failed."""
+    failed = False
+    chosen = [name for name in asked.scenario if name != "table"]
+    for name in chosen or ([] if asked.scenario else SCENARIOS):
+        try:
+            say(run_scenario(name, setup, asked.out))
+        except RuntimeError as error:
+            logging.getLogger("benchmarks").error("%s failed: %s", name, error)
+            failed = True
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""What is measured on: a tile made once by `etl.sample`, a patch folder with many names, both kept in the cache."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.findings import Skipped
+from benchmarks.launch import prepare
+from benchmarks.setup import Setup
+from etl.bands import GROUPS, PATCH_M
+from etl.catalogue.names import parse_product
+from etl.catalogue.table import table_of, write
+from etl.grid import TileGrid
+from etl.plan.layers import Layer, blocks_of
+from etl.source.safe import Product, find_products, read_product
+from etl.source.tiles import layers_of
+
+__all__ = ["REAL_DATA", "PatchFolder", "TileInput", "block_job", "patch_folder", "tile"]
+
+REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+"""Folder of real patches and lists, beside the project."""
+
+_CONTEXT_PX = (0, 1, 1)
+"""Pixels around a patch that bilinear upsampling looks at, by group."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileInput:
+    """One Level-2A product and a catalogue of every patch of its grid."""
+
+    source: Path
+    """Folder that holds the product."""
+
+    catalogue: Path
+    """`patches.parquet` of all its cells, unlabelled."""
+
+    product: Product
+    """What the product says of itself."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """What is decoded of it, with bilinear upsampling."""
+        return layers_of(self.product, _CONTEXT_PX)
+
+    @property
+    def cells(self) -> int:
+        """Patches along one side."""
+        return self.product.grid.size_px * 10 // PATCH_M
+
+    @property
+    def files(self) -> list[Path]:
+        """Its image files."""
+        return [Path(path) for path in self.product.files.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class PatchFolder:
+    """Patches of BigEarthNet v1, twelve GeoTIFFs each."""
+
+    source: Path
+    """The folder."""
+
+    catalogue: Path
+    """`patches.parquet` of what it holds."""
+
+    folders: tuple[Path, ...]
+    """One a patch, in store order."""
+
+    real: bool
+    """Whether the pixels are BigEarthNet's own."""
+
+
+def _side_px(setup: Setup) -> int:
+    return 1200 if setup.size == "tiny" else 10980
+
+
+def tile(setup: Setup) -> TileInput:
+    """The sample's first tile: full-size, but for `tiny`; made where the cache does not hold it."""
+    side = _side_px(setup)
+    home = setup.cache / f"tile-{side}"
+    _make_sample(home, side, archives=setup.size == "tiny")
+    product = read_product(find_products(home / "tiles")[0])
+    catalogue = home / "grid.parquet"
+    if not catalogue.exists():
+        cells = product.grid.size_px * 10 // PATCH_M
+        j, i = np.divmod(np.arange(cells**2), cells)
+        _write_catalogue(catalogue, product.name, product.grid, (j, i))
+    return TileInput(home / "tiles", catalogue, product)
+
+
+def _make_sample(home: Path, side_px: int, archives: bool) -> None:
+    """One tile by `etl.sample`; it appears under its name when it is complete."""
+    if home.exists():
+        return
+    draft = home.with_name(f".{home.name}.{os.getpid()}")
+    flags = ("--out", str(draft), "--tile-px", str(side_px), "--tiles", "1")
+    problem = prepare("etl.sample", (*flags, "--archives" if archives else "--no-archives"), home.parent)
+    if problem:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise Skipped(problem)
+    draft.rename(home)
+
+
+def _write_catalogue(path: Path, product: str, grid: TileGrid, cells: Sequence[np.ndarray[Any, Any]]) -> list[str]:
+    """A catalogue of the patches in rows j and columns i of a tile, named as in version 1; gives back their names."""
+    said, (j, i) = parse_product(product), cells
+    count = len(j)
+    names = [f"{said.mission}_MSIL2A_{said.acquired:%Y%m%dT%H%M%S}_{b}_{a}" for a, b in zip(j, i, strict=True)]
+    table = table_of(
+        patch=names,
+        tile=[said.tile] * count,
+        product=[product] * count,
+        acquired=pa.array([said.acquired] * count, pa.timestamp("s", tz="UTC")),
+        epsg=pa.array([grid.epsg] * count, pa.int32()),
+        ulx=grid.ulx + float(PATCH_M) * i,
+        uly=grid.uly - float(PATCH_M) * j,
+    )
+    write(path, table)
+    return names
+
+
+def block_job(source: TileInput) -> dict[str, Any]:
+    """What a bare loop has to decode: every needed block of every band once, for `benchmarks.programs.read`."""
+    j, i = np.divmod(np.arange(source.cells**2), source.cells)
+    files = []
+    for layer in source.layers:
+        bands = ("SCL",) if layer.name == "scl" else next(g.bands for g in GROUPS if g.name == layer.name)
+        needed = np.unique(blocks_of(layer, j, i)).tolist()
+        windows = [(index, *layer.block_window(*divmod(index, layer.blocks[1]))) for index in needed]
+        files += [{"layer": layer.name, "path": source.product.files[band], "windows": windows} for band in bands]
+    return {"files": files}
+
+
+def patch_folder(setup: Setup, source: TileInput) -> PatchFolder:
+    """Patches in a folder: 2,000 with the pixels of the real ones; the sample's own for `tiny` or without those.
+
+    The cells of `source` give them their places.
+    """
+    real = sorted((REAL_DATA / "patches_v1").glob("S2*"))
+    if setup.size == "tiny" or not real:
+        home = setup.cache / "tile-1200"
+        _make_sample(home, 1200, archives=True)
+        real = sorted((home / "BigEarthNet-v1.0").glob("S2*"))
+    count = 60 if setup.size == "tiny" else 2000
+    home = setup.cache / f"patches-{count}"
+    j, i = np.divmod(np.arange(count), source.cells)
+    if not home.exists():
+        draft = home.with_name(f".{home.name}.{os.getpid()}")
+        draft.mkdir(parents=True)
+        names = _write_catalogue(draft / "patches.parquet", source.product.name, source.product.grid, (j, i))
+        for number, name in enumerate(names):
+            _copy_patch(real[number % len(real)], draft / "patches" / name)
+        draft.rename(home)
+    names = [path.name for path in (home / "patches").iterdir()]
+    names.sort(key=lambda name: tuple(map(int, name.split("_")[:-3:-1])))
+    folders = tuple(home / "patches" / name for name in names)
+    return PatchFolder(home / "patches", home / "patches.parquet", folders, real[0].is_relative_to(REAL_DATA))
+
+
+def _copy_patch(source: Path, target: Path) -> None:
+    """One patch under another name."""
+    target.mkdir(parents=True)
+    for file in source.iterdir():
+        shutil.copyfile(file, target / file.name.replace(source.name, target.name))

@@ -1,0 +1,129 @@
+"""Programs started on many ranks, and what they cost: wall seconds, CPU seconds, peak memory of every rank."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import Moment, others_share
+from benchmarks.setup import Setup
+
+__all__ = ["Job", "Outcome", "prepare", "run", "run_together"]
+
+_ENVIRONMENT = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",  # root in a container
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",  # more ranks than cores
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One module to run on some ranks."""
+
+    module: str
+    """As after `python -m`."""
+
+    arguments: tuple[str, ...]
+    """Its command line."""
+
+    ranks: int
+    """Number of ranks."""
+
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables to set, over those of this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one run cost."""
+
+    wall_s: float
+    """From starting the launcher to its end."""
+
+    others_share: float
+    """Share of the machine's CPU time that other processes took meanwhile, 0 to 1; NaN where it cannot be said."""
+
+    ranks: list[dict[str, Any]]
+    """What `benchmarks.programs.watch` says of each rank: peak memory in MiB, CPU seconds, in all and by thread."""
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of all ranks."""
+        return float(sum(rank["cpu_s"] for rank in self.ranks))
+
+    def of(self, name: str) -> list[float]:
+        """One quantity of every rank."""
+        return [float(rank[name]) for rank in self.ranks]
+
+    def short(self) -> dict[str, Any]:
+        """For the record: without the ranks."""
+        return {k: v for k, v in asdict(self).items() if k != "ranks"} | {"cpu_s": self.cpu_s}
+
+
+def run(setup: Setup, job: Job) -> Outcome:
+    """Run one job to its end.
+
+    Raises:
+        RuntimeError: it failed; the message ends with what it said.
+    """
+    return run_together(setup, [job])[0]
+
+
+def run_together(setup: Setup, jobs: Sequence[Job]) -> list[Outcome]:
+    """Start all jobs at the same time and wait for all of them; raises as `run` does."""
+    with tempfile.TemporaryDirectory(prefix="watch-", dir=setup.scratch) as folder:
+        places = [Path(folder, str(number)) for number in range(len(jobs))]
+        before, start = Moment.now(), time.perf_counter()
+        running = [_start(setup, job, place) for job, place in zip(jobs, places, strict=True)]
+        walls = [_finish(process, job, start) for process, job in zip(running, jobs, strict=True)]
+        after = Moment.now()
+        found = [[json.loads(path.read_text()) for path in sorted(place.glob("*.json"))] for place in places]
+    others = others_share(before, after, sum(rank["cpu_s"] for ranks in found for rank in ranks))
+    return [Outcome(wall_s, others, ranks) for wall_s, ranks in zip(walls, found, strict=True)]
+
+
+def prepare(module: str, arguments: Sequence[str], folder: Path) -> str:
+    """Run `python -m module` to make an input; `folder` is its current one. Gives back why it failed, else nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    line = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(line, cwd=folder, env=_environment(), capture_output=True, text=True)
+    return "" if done.returncode == 0 else f"{module} could not make an input: {done.stderr.strip()[-300:]}"
+
+
+def _environment() -> dict[str, str]:
+    """Variables of every program: Open MPI's on small machines, and the code that lies beside this package."""
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    return {**_ENVIRONMENT, **os.environ, "PYTHONPATH": path}
+
+
+def _start(setup: Setup, job: Job, place: Path) -> "subprocess.Popen[str]":
+    place.mkdir()
+    line = [*setup.command(job.ranks), sys.executable, "-m", "benchmarks.programs.watch", str(place), job.module]
+    return subprocess.Popen(
+        [*line, *job.arguments],
+        cwd=place,  # a pipeline.toml of the current folder must not change what is measured
+        env={**_environment(), **job.environment},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def _finish(process: "subprocess.Popen[str]", job: Job, start: float) -> float:
+    """Seconds from `start` to the end of a process."""
+    said, _ = process.communicate()
+    wall_s = time.perf_counter() - start
+    if process.returncode != 0:
+        end = "\n".join(said.splitlines()[-12:])
+        raise RuntimeError(
+            f"{job.module} on {job.ranks} ranks must end with status 0, got {process.returncode}; it said:\n{end}"
+        )
+    return wall_s

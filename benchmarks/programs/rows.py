@@ -1,0 +1,147 @@
+"""`python -m benchmarks.programs.rows JOB.json RESULT.json`: the rows of a store, written in several ways in turn.
+
+Every way writes the same bytes to the same places of a fresh, fully allocated store, in the same rounds, one call a
+data set: through HDF5 as extraction does, through plain MPI-IO, and by `pwrite`. Times run from opening to closing.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from benchmarks.findings import QUIET, least_disturbed
+from benchmarks.machine import Moment, others_share
+from benchmarks.programs.world import SharedFile, in_step, total, world, write_result
+from etl.extract.batches import Batch
+from etl.mpi import Comm, file_hints
+from etl.store.hdf5 import Writer, create
+from etl.store.schema import Schema
+
+__all__ = ["WAYS", "main"]
+
+
+@dataclass(slots=True)
+class Rows:
+    """What one rank writes, and where it lies in the file."""
+
+    comm: Comm
+    path: Path
+    rounds: int
+    batch: Batch
+    offsets: dict[str, int]
+    """Of each data set in the file."""
+    unsynced_s: float = field(default=0.0)
+    """Seconds until the last row was handed over."""
+
+    def each(self, write: Callable[[str, int, Any], None]) -> None:
+        """Call `write(data set, first row, rows)` round by round."""
+        start = time.perf_counter()
+        for number in range(self.rounds):
+            first = (self.comm.rank * self.rounds + number) * self.batch.rows
+            for name, rows in self.batch.arrays():
+                write(name, first, rows)
+        self.unsynced_s = time.perf_counter() - start
+
+    def place(self, name: str, first: int, rows: Any) -> int:
+        """Offset of a row in the file."""
+        return int(self.offsets[name] + first * rows[0].nbytes)
+
+
+def _hdf5(work: Rows, collective: bool) -> None:
+    with Writer(work.path, work.comm, file_hints(), collective) as writer:
+        work.each(writer.write)
+        writer.sync()
+
+
+def _mpi(work: Rows, collective: bool) -> None:
+    file = SharedFile(work.comm, work.path)
+    put = file.write_all if collective else file.write
+    work.each(lambda name, first, rows: put(work.place(name, first, rows), rows))
+    file.sync()
+    file.close()
+
+
+def _pwrite(work: Rows) -> None:
+    handle = os.open(work.path, os.O_RDWR)
+
+    def write(name: str, first: int, rows: Any) -> None:
+        left, place = memoryview(rows).cast("B"), work.place(name, first, rows)
+        while left:
+            done = os.pwrite(handle, left, place)
+            left, place = left[done:], place + done
+
+    work.each(write)
+    os.fsync(handle)
+    os.close(handle)
+
+
+WAYS: dict[str, Callable[[Rows], None]] = {
+    "hdf5_collective": lambda work: _hdf5(work, True),
+    "mpi_collective": lambda work: _mpi(work, True),
+    "hdf5_independent": lambda work: _hdf5(work, False),
+    "mpi_independent": lambda work: _mpi(work, False),
+    "pwrite": _pwrite,
+}
+
+
+def _filled(schema: Schema, rows: int) -> Batch:
+    batch = Batch(schema, rows)
+    batch.rows = rows
+    numbers = np.random.default_rng(0)
+    for array in batch.pixels.values():
+        array[...] = numbers.integers(1, 10_000, array.shape[1:], np.uint16)
+    for array in batch.results.values():
+        array[...] = 1
+    return batch
+
+
+def _fresh(comm: Comm, path: Path, schema: Schema, align_bytes: int) -> dict[str, int]:
+    """Collective: a new store; offsets of what its rows are made of."""
+    offsets: dict[str, int] = {}
+    if comm.rank == 0:
+        path.unlink(missing_ok=True)
+        create(path, schema, {}, {}, align_bytes)
+        with h5py.File(path, "r") as file:
+            offsets = {item.name: file[item.name].id.get_offset() for item in (*schema.pixels, *schema.results)}
+    return dict(comm.bcast(offsets))
+
+
+def _repeat(comm: Comm, job: dict[str, Any], schema: Schema, batch: Batch, reverse: bool) -> dict[str, Any]:
+    """Collective: every way once; its seconds, with and without syncing, and what others took of the machine."""
+    found: dict[str, Any] = {"seconds": {}, "unsynced_s": {}}
+    before, cpu_s, path = Moment.now(), time.process_time(), Path(job["path"])
+    for way in list(WAYS)[::-1] if reverse else list(WAYS):
+        work = Rows(comm, path, job["rounds"], batch, _fresh(comm, path, schema, job["align_bytes"]))
+        found["seconds"][way] = in_step(comm, lambda way=way, work=work: WAYS[way](work))  # type: ignore[misc]
+        found["unsynced_s"][way] = work.unsynced_s
+    own_s = total(comm, time.process_time() - cpu_s)
+    found["others_share"] = comm.bcast(others_share(before, Moment.now(), own_s))
+    return found
+
+
+def main() -> None:
+    """Collective: write the rows as the job says."""
+    comm, job = world(), json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    schema = Schema(comm.size * job["rounds"] * job["rows"])
+    batch, found = _filled(schema, job["rows"]), list[dict[str, Any]]()
+    while len(found) < job["repeats"] + job["spare"]:
+        found.append(_repeat(comm, job, schema, batch, reverse=len(found) % 2 == 1))
+        if sum(repeat["others_share"] <= QUIET for repeat in found) >= job["repeats"]:
+            break
+    for number in least_disturbed([repeat["others_share"] for repeat in found], job["repeats"]):
+        found[number]["counted"] = True
+    comm.Barrier()
+    if comm.rank == 0:
+        Path(job["path"]).unlink()
+    write_result(comm, Path(sys.argv[2]), found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""MPI for the peers: the only module here that imports mpi4py.
+
+`etl.mpi` comes first, so that the peers run with the settings of Open MPI's I/O that extraction runs with.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from etl.mpi import Comm, file_hints
+
+from mpi4py import MPI  # isort: skip
+
+__all__ = ["SharedFile", "in_step", "total", "world", "write_result"]
+
+
+def world() -> Comm:
+    """All ranks."""
+    return MPI.COMM_WORLD
+
+
+def write_result(comm: Comm, path: Path, mine: Any) -> None:
+    """Collective: write the list of what every rank found, as JSON, on rank 0."""
+    found = comm.gather(mine)
+    if found is not None:
+        path.write_text(json.dumps(found), encoding="utf-8")
+
+
+def in_step(comm: Comm, action: Callable[[], None]) -> float:
+    """Collective: seconds that the slowest rank takes, all having begun together."""
+    comm.Barrier()
+    start = time.perf_counter()
+    action()
+    return float(comm.allreduce(time.perf_counter() - start, op=MPI.MAX))
+
+
+def total(comm: Comm, value: float) -> float:
+    """Collective: the sum over all ranks."""
+    return float(comm.allreduce(value))
+
+
+class SharedFile:
+    """One file open on all ranks through plain MPI-IO, with the hints that extraction uses."""
+
+    def __init__(self, comm: Comm, path: Path) -> None:
+        """Collective."""
+        self._file = MPI.File.Open(comm, str(path), MPI.MODE_RDWR, file_hints())
+        self._raw = os.open(path, os.O_RDWR)
+
+    def write_all(self, offset: int, rows: Any) -> None:
+        """Collective: write an array's bytes at `offset`."""
+        self._file.Write_at_all(offset, [rows, rows.nbytes, MPI.BYTE])
+
+    def write(self, offset: int, rows: Any) -> None:
+        """Write an array's bytes at `offset`, this rank alone."""
+        self._file.Write_at(offset, [rows, rows.nbytes, MPI.BYTE])
+
+    def sync(self) -> None:
+        """Bring what this process has written to the disk, as the store's writer does."""
+        os.fsync(self._raw)
+
+    def close(self) -> None:
+        """Collective."""
+        self._file.Close()
+        os.close(self._raw)

@@ -1,0 +1,169 @@
+"""A plan replayed with the seconds that blocks really took: who is busy how long, and who waits for whom.
+
+Pure: tiles, a plan and seconds in, numbers out. Messages between ranks take no time here; waiting for them does.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.plan.layers import Layer, blocks_of
+from etl.plan.work import Block, Plan, Run, Share, Tile
+
+__all__ = ["Measured", "Replay", "Seconds", "draw", "pack_tiles", "replay"]
+
+Seconds = Mapping[tuple[int, int], npt.NDArray[np.float64]]
+"""By (tile, layer): seconds to decode each block of the layer, by its flat index; NaN where no patch needs it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Seconds a million pixels of every measured block, by layer name and whether the tile's border cut the block."""
+
+    rates: Mapping[tuple[str, bool], npt.NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer], seconds: Mapping[tuple[str, int], float]) -> "Measured":
+        """From the seconds of blocks, all bands together, by (layer name, flat index)."""
+        found: dict[tuple[str, bool], list[float]] = {}
+        by_name = {layer.name: layer for layer in layers}
+        for (name, index), taken_s in seconds.items():
+            layer = by_name[name]
+            pixels, cut = _pixels(layer, index)
+            found.setdefault((name, cut), []).append(taken_s / pixels * 1e6)
+        return cls({key: np.array(values) for key, values in found.items()})
+
+    def of_block(self, layer: Layer, index: int, numbers: np.random.Generator) -> float:
+        """Seconds of one block, drawn from those of its kind."""
+        pixels, cut = _pixels(layer, index)
+        kind = (layer.name, cut) if (layer.name, cut) in self.rates else (layer.name, not cut)
+        return float(numbers.choice(self.rates[kind])) * pixels * 1e-6
+
+
+def _pixels(layer: Layer, index: int) -> tuple[int, bool]:
+    """Pixels of a block in one band, and whether it is smaller than the others."""
+    _, _, rows, columns = layer.block_window(*divmod(index, layer.blocks[1]))
+    return rows * columns, (rows, columns) != layer.block_px
+
+
+def draw(tiles: Sequence[Tile], measured: Measured, spread: float = 0.0, seed: int = 0) -> Seconds:
+    """Seconds of every needed block, drawn from the measured ones; the same for the same seed.
+
+    `spread`: standard deviation of the natural logarithm of a factor that all blocks of one tile share.
+    """
+    out = {}
+    for number, tile in enumerate(tiles):
+        numbers = np.random.default_rng([seed, number])
+        factor = float(np.exp(spread * numbers.standard_normal() - spread**2 / 2))
+        for k, layer in enumerate(tile.layers):
+            seconds = np.full(layer.blocks[0] * layer.blocks[1], np.nan)
+            needed = np.unique(blocks_of(layer, tile.j, tile.i))
+            seconds[needed] = [factor * measured.of_block(layer, int(index), numbers) for index in needed]
+            out[number, k] = seconds
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What each rank did."""
+
+    decode_s: npt.NDArray[np.float64]
+    """Seconds of decoding, by rank."""
+
+    busy_s: npt.NDArray[np.float64]
+    """Seconds of all work, by rank."""
+
+    finish_s: npt.NDArray[np.float64]
+    """When each rank is done, its waiting for others' blocks included."""
+
+    once_s: float
+    """Seconds to decode every needed block once."""
+
+    work_s: float
+    """`once_s` and the seconds of all patches."""
+
+    @property
+    def decode_inefficiency(self) -> float:
+        """Ranks x the slowest rank's decoding / decoding every needed block once."""
+        return len(self.decode_s) * float(self.decode_s.max()) / self.once_s
+
+    @property
+    def inefficiency(self) -> float:
+        """Ranks x the slowest rank's work / all work done once."""
+        return len(self.busy_s) * float(self.busy_s.max()) / self.work_s
+
+    @property
+    def inefficiency_with_waiting(self) -> float:
+        """Ranks x the time at which the last rank is done / all work done once."""
+        return len(self.finish_s) * float(self.finish_s.max()) / self.work_s
+
+    @property
+    def decoded_twice(self) -> float:
+        """Share of decoding that is done more than once."""
+        return float(self.decode_s.sum()) / self.once_s - 1.0
+
+
+def replay(plan: Plan, tiles: Sequence[Tile], seconds: Seconds, patch_s: float) -> Replay:
+    """Go through every rank's share: first the blocks that others wait for, then its patches in store order."""
+    ranks = len(plan.shares)
+    decode_s, busy_s, finish_s = np.zeros(ranks), np.zeros(ranks), np.zeros(ranks)
+    arrival: dict[tuple[Block, int], float] = {}
+    for rank, share in enumerate(plan.shares):
+        for sent, _ in share.sends:
+            decode_s[rank] += seconds[sent.tile, sent.layer][sent.index]
+            arrival[sent, rank] = float(decode_s[rank])
+    for rank, share in enumerate(plan.shares):
+        have = {block for block, _ in share.sends}
+        now = float(decode_s[rank])
+        for patches, block in _needs(share, tiles):
+            now += patches * patch_s
+            busy_s[rank] += patches * patch_s
+            if block is None or block in have:
+                continue
+            have.add(block)
+            if block in share.receives:
+                now = max(now, arrival[block, share.receives[block]])
+            else:
+                taken_s = seconds[block.tile, block.layer][block.index]
+                decode_s[rank] += taken_s
+                now += taken_s
+        finish_s[rank] = now
+    once_s = float(sum(np.nansum(values) for values in seconds.values()))
+    patches = sum(len(tile.rows) for tile in tiles)
+    return Replay(decode_s, busy_s + decode_s, finish_s, once_s, once_s + patches * patch_s)
+
+
+def _needs(share: Share, tiles: Sequence[Tile]) -> Iterator[tuple[int, Block | None]]:
+    """(patches finished before, block needed next), in order; None at the end of a run."""
+    for run in share.runs:
+        done = 0
+        for place, block in _first_needs(run, tiles[run.tile]):
+            yield place - done, block
+            done = place
+        yield run.stop - run.first - done, None
+
+
+def _first_needs(run: Run, tile: Tile) -> list[tuple[int, Block]]:
+    """(place in the run, block) where each block is needed for the first time."""
+    found = []
+    j, i = tile.j[run.first : run.stop], tile.i[run.first : run.stop]
+    for k, layer in enumerate(tile.layers):
+        needed = blocks_of(layer, j, i)
+        index, first = np.unique(needed.ravel(), return_index=True)
+        places = (first // needed.shape[1]).tolist()
+        found += [(p, Block(run.tile, k, b)) for p, b in zip(places, index.tolist(), strict=True)]
+    return sorted(found)
+
+
+def pack_tiles(tiles: Sequence[Tile], seconds: Seconds, patch_s: float, ranks: int) -> float:
+    """Inefficiency of whole tiles, the longest first, each to the rank with least work (LPT), its seconds known."""
+    own = np.zeros(len(tiles))
+    for (tile, _), values in seconds.items():
+        own[tile] += np.nansum(values)
+    own += np.array([len(tile.rows) for tile in tiles]) * patch_s
+    load = np.zeros(ranks)
+    for work_s in np.sort(own)[::-1]:
+        load[load.argmin()] += work_s
+    return ranks * float(load.max()) / float(own.sum())

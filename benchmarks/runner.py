@@ -1,0 +1,135 @@
+"""Runs scenarios and writes one JSON record each."""
+
+import importlib
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from benchmarks.findings import Findings, Skipped
+from benchmarks.page_cache import memory_bytes
+from benchmarks.setup import Setup
+
+__all__ = ["RESULTS", "SCENARIOS", "run_scenario", "say"]
+
+log = logging.getLogger(__name__)
+
+SCENARIOS = ("extract", "archive", "memory", "balance", "write", "ranks")
+"""Names of the modules of `benchmarks.scenarios`, in the order in which they run."""
+
+RESULTS = Path(__file__).resolve().parent / "results"
+"""Where records are written to, and read from for the tables."""
+
+_PACKAGES = ("sentinel-etl", "numpy", "h5py", "mpi4py", "gdal", "pyarrow", "xxhash")
+
+
+def run_scenario(name: str, setup: Setup, out: Path) -> dict[str, Any]:
+    """Measure one scenario and write its record to `out`/<name>.<size>.json; gives back the record.
+
+    Raises:
+        RuntimeError: a program that it ran failed.
+    """
+    module = importlib.import_module(f"benchmarks.scenarios.{name}")
+    record: dict[str, Any] = {"benchmark": name, "question": module.QUESTION, **_circumstances(setup)}
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix=f"benchmark-{name}-", dir=setup.scratch) as scratch:
+        try:
+            found, skipped = module.measure(replace(setup, scratch=Path(scratch))), ""
+        except Skipped as reason:
+            found, skipped = Findings(), str(reason)
+    record |= {"seconds": time.perf_counter() - start, "load_after": os.getloadavg(), "skipped": skipped}
+    record |= _answer(found)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{name}.{setup.size}.json"
+    path.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
+    log.info("%s: %s", path, skipped or f"{len(found.figures)} figures in {record['seconds']:.0f} s")
+    return record
+
+
+def _answer(found: Findings) -> dict[str, Any]:
+    bars = [
+        {**asdict(bar), "value": found.figures[bar.figure], "met": bar.met(found.figures[bar.figure])}
+        for bar in found.bars
+    ]
+    answer = asdict(found)
+    return {**answer, "bars": bars}
+
+
+def _circumstances(setup: Setup) -> dict[str, Any]:
+    """What decides the speed beside the code."""
+    return {
+        "size": setup.size,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": {
+            "name": platform.node(),
+            "cpu": _cpu_model(),
+            "cores": os.cpu_count(),
+            "memory_bytes": memory_bytes(),
+            "system": platform.platform(),
+        },
+        "versions": _versions(),
+        "commit": _commit(),
+        "load_before": os.getloadavg(),
+        "settings": {key: str(value) for key, value in asdict(setup).items()},
+        "environment": {
+            k: v for k, v in os.environ.items() if k.startswith(("OMPI_", "GDAL_", "OPJ_", "OMP_", "OPENBLAS_"))
+        },
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+def _versions() -> Mapping[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed as a package"
+    found["mpirun"] = _first_line(["mpirun", "--version"])
+    return found
+
+
+def _commit() -> str:
+    """Commit of the code, marked where files differ from it."""
+    said = _first_line(["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty", "--abbrev=12"])
+    return said or "unknown"
+
+
+def _first_line(command: list[str]) -> str:
+    if shutil.which(command[0]) is None:
+        return ""
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.splitlines()[0] if done.returncode == 0 and done.stdout else ""
+
+
+def say(record: Mapping[str, Any]) -> None:
+    """Print what a record answers, on stdout."""
+    sys.stdout.write(f"{record['benchmark']}: {record['question']}\n")
+    if record["skipped"]:
+        sys.stdout.write(f"  skipped: {record['skipped']}\n")
+    for bar in record["bars"]:
+        sign = ">=" if bar["at_least"] else "<="
+        aim = f", aim {bar['aim']:g}" if bar["aim"] is not None else ""
+        verdict = "met" if bar["met"] else "NOT MET"
+        sys.stdout.write(f"  {bar['figure']} {bar['value']:.4g} (bar {sign} {bar['limit']:g}{aim}): {verdict}\n")
+    sys.stdout.flush()

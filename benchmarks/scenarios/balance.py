@@ -1,0 +1,140 @@
+"""How evenly a plan deals the work: measured blocks replayed through it at many ranks, and real runs at few.
+
+Inefficiency = ranks x the slowest rank's busy time / the time to do every piece of work once.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from benchmarks.extraction import Extraction, Loop, Task, extract, read_loop
+from benchmarks.findings import Bar, Findings, Skipped
+from benchmarks.inputs import REAL_DATA, TileInput, block_job, tile
+from benchmarks.launch import prepare
+from benchmarks.page_cache import warm
+from benchmarks.replay import Measured, draw, pack_tiles, replay
+from benchmarks.setup import Setup
+from etl.bands import PATCH_M
+from etl.catalogue.table import read
+from etl.grid import nominal_origin
+from etl.plan.layers import Layer
+from etl.plan.work import Cost, Tile, make_plan
+
+__all__ = ["QUESTION", "measure"]
+
+QUESTION = "How much longer does the busiest rank work than if all work were dealt out evenly and done once?"
+
+_REPLAYED = {"tiny": (3, 16), "laptop": (72, 256, 1024, 16384), "cluster": (72, 256, 1024, 16384)}
+_REAL = {"tiny": (1, 2), "laptop": (1, 2, 4, 8), "cluster": (1, 2, 4, 8, 36)}
+_BARS = {72: (1.08, 1.04), 256: (1.25, 1.1), 1024: (1.5, 1.25)}
+_TILE_SPREAD = 0.2
+"""A guess: how much tiles may differ in seconds a pixel (clouds and water decode faster than towns)."""
+
+
+def measure(setup: Setup) -> Findings:
+    """Measure blocks, replay them, and hold real runs beside it."""
+    source = tile(setup)
+    warm(source.files)
+    loop = read_loop(setup, block_job(source), 1)
+    found = Findings(ranks=[*_REAL[setup.size], *_REPLAYED[setup.size]], repeats=[loop.short("decode")])
+    runs = [extract(setup, Task(source.catalogue, source.source), ranks) for ranks in _REAL[setup.size]]
+    found.repeats += [run.short("extract") for run in runs]
+    patch_s = max(0.0, (runs[0].outcome.cpu_s - loop.cpu_s) / source.cells**2)
+    found.figures["patch_cpu_seconds"] = patch_s
+    for run in runs:
+        _put_real(found, run, runs[0])
+    tiles = _small_tiles(source.layers) if setup.size == "tiny" else _listed_tiles(setup, source.layers)
+    if not tiles:
+        found.notes.append(f"Not replayed: the lists of BigEarthNet are not at {REAL_DATA / 'lists'}.")
+        return found
+    found.data = {"tiles": len(tiles), "patches": sum(len(t.rows) for t in tiles), "tile_spread": _TILE_SPREAD}
+    for ranks in _REPLAYED[setup.size]:
+        _put_replayed(found, tiles, _measured(source, loop), patch_s, ranks)
+    found.notes += [
+        "Replayed: each block's CPU seconds drawn from those of its layer; the plan knows only its own costs.",
+        "Real: CPU seconds of the decoding thread, as ranks share cores; once: those of the run on one rank.",
+    ]
+    return found
+
+
+def _measured(source: TileInput, loop: Loop) -> Measured:
+    seconds: dict[tuple[str, int], float] = defaultdict(float)
+    for layer, index, taken_s in loop.blocks:
+        seconds[layer, index] += taken_s
+    return Measured.of(source.layers, seconds)
+
+
+def _put_replayed(found: Findings, tiles: Sequence[Tile], measured: Measured, patch_s: float, ranks: int) -> None:
+    """Figures of one number of ranks."""
+    seconds, figures, at = draw(tiles, measured), found.figures, f"{ranks}_ranks"
+    for balance in ("cost", "paper"):
+        start = time.perf_counter()
+        plan = make_plan(tiles, ranks, balance)
+        figures[f"plan_{balance}_{at}_seconds"] = time.perf_counter() - start
+        whole = replay(plan, tiles, seconds, patch_s)
+        figures[f"inefficiency_all_work_{balance}_{at}"] = whole.inefficiency
+        figures[f"inefficiency_all_work_with_waiting_{balance}_{at}"] = whole.inefficiency_with_waiting
+        figures[f"decoded_twice_{balance}_{at}_share"] = whole.decoded_twice
+        alone = replay(make_plan(tiles, ranks, balance, Cost(patch_s=0.0)), tiles, seconds, 0.0)
+        figures[f"inefficiency_decoding_{balance}_{at}"] = alone.decode_inefficiency
+        figures[f"inefficiency_decoding_with_waiting_{balance}_{at}"] = alone.inefficiency_with_waiting
+    figures[f"inefficiency_decoding_whole_tiles_{at}"] = pack_tiles(tiles, seconds, 0.0, ranks)
+    figures[f"inefficiency_all_work_whole_tiles_{at}"] = pack_tiles(tiles, seconds, patch_s, ranks)
+    uneven = replay(make_plan(tiles, ranks), tiles, draw(tiles, measured, _TILE_SPREAD), patch_s)
+    figures[f"inefficiency_all_work_cost_uneven_tiles_{at}"] = uneven.inefficiency
+    if ranks in _BARS:
+        limit, aim = _BARS[ranks]
+        found.bars += [Bar(f"inefficiency_{what}_cost_{at}", limit, aim=aim) for what in ("decoding", "all_work")]
+
+
+def _put_real(found: Findings, run: Extraction, alone: Extraction) -> None:
+    """Figures of a real run beside the one on one rank."""
+    producers = [_producer_s(rank) for rank in run.outcome.ranks]
+    once_s = sum(_producer_s(rank) for rank in alone.outcome.ranks)
+    found.figures[f"real_inefficiency_all_work_{run.ranks}_ranks"] = run.ranks * max(producers) / once_s
+    stages = run.record["seconds_by_stage"], alone.record["seconds_by_stage"]
+    if all("decode_cpu_s" in stage for stage in stages):
+        slowest, once = stages[0]["decode_cpu_s"]["max"], stages[1]["decode_cpu_s"]["max"]
+        found.figures[f"real_inefficiency_decoding_{run.ranks}_ranks"] = run.ranks * slowest / once
+    blocks = run.record["blocks_decoded"] / alone.record["blocks_decoded"] - 1.0
+    found.figures[f"real_blocks_decoded_twice_{run.ranks}_ranks_share"] = blocks
+    found.figures[f"predicted_inefficiency_decoding_{run.ranks}_ranks"] = run.record["predicted_inefficiency"]
+
+
+def _producer_s(rank: Mapping[str, object]) -> float:
+    """CPU seconds of the thread that decodes and assembles."""
+    threads = rank["threads_cpu_s"]
+    return float(threads.get("producer", 0.0)) if isinstance(threads, dict) else 0.0
+
+
+def _small_tiles(layers: Sequence[Layer]) -> list[Tile]:
+    """Three small tiles with some patches left out, for the tests."""
+    numbers, tiles = np.random.default_rng(0), []
+    side = layers[0].size_px[0] // layers[0].patch_px
+    for number in range(3):
+        keep = np.flatnonzero(numbers.random(side**2) < 0.7)
+        tiles.append(Tile(keep + number * side**2, keep // side, keep % side, tuple(layers)))
+    return tiles
+
+
+def _listed_tiles(setup: Setup, layers: Sequence[Layer]) -> list[Tile]:
+    """The kept patches of BigEarthNet by product, as the extraction would have them; empty without the lists."""
+    path, lists = setup.cache / "bigearthnet.parquet", REAL_DATA / "lists"
+    if not path.exists() and not lists.is_dir():
+        return []
+    if not path.exists():
+        problem = prepare("etl.catalogue", ("--source", str(lists), "--out", str(path)), setup.cache)
+        if problem:
+            raise Skipped(problem)
+    catalogue = read(path)
+    catalogue = catalogue.take(~(catalogue.snow | catalogue.cloud))
+    tiles = []
+    _, first, tile_of = np.unique(catalogue.product, return_index=True, return_inverse=True)
+    for number in np.argsort(first):
+        rows = np.flatnonzero(tile_of == number)
+        grid = nominal_origin(catalogue.tile[rows[0]].decode())
+        j, i = (grid.uly - catalogue.uly[rows]) // PATCH_M, (catalogue.ulx[rows] - grid.ulx) // PATCH_M
+        tiles.append(Tile(rows, j.astype(np.intp), i.astype(np.intp), tuple(layers)))
+    return tiles

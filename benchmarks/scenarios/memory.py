@@ -1,0 +1,46 @@
+"""Peak resident memory of every extraction rank: on a full tile, and of ranks that have nothing to do."""
+
+from benchmarks.extraction import Task, extract
+from benchmarks.findings import Bar, Findings
+from benchmarks.inputs import TileInput, patch_folder, tile
+from benchmarks.page_cache import memory_bytes
+from benchmarks.setup import Setup
+from etl.catalogue.table import load, write
+
+__all__ = ["QUESTION", "measure"]
+
+QUESTION = "How much memory does a rank of an extraction hold at its peak?"
+
+_BUSY = {"tiny": (2,), "laptop": (1, 2, 4), "cluster": (1, 8, 36)}
+_IDLE = {"tiny": 4, "laptop": 72, "cluster": 72}
+
+
+def measure(setup: Setup) -> Findings:
+    """One extraction at each number of ranks; then one patch on many ranks, so that all but one are idle."""
+    source = tile(setup)
+    found = Findings(ranks=[*_BUSY[setup.size], _IDLE[setup.size]])
+    found.data = {"tile_px": source.product.grid.size_px, "patches": source.cells**2, "memory_bytes": memory_bytes()}
+    task = Task(source.catalogue, source.source)
+    for ranks in _BUSY[setup.size]:
+        run = extract(setup, task, ranks)
+        found.repeats.append(run.short("busy"))
+        name = f"peak_resident_largest_{ranks}_ranks_mib"
+        found.figures[name] = max(run.outcome.of("peak_resident_mib"))
+        found.bars.append(Bar(name, 1024.0))
+    _idle(setup, source, found)
+    found.notes.append("Peak resident: VmHWM of each rank as it ends, shared libraries counted in full in every rank.")
+    return found
+
+
+def _idle(setup: Setup, source: TileInput, found: Findings) -> None:
+    """One patch of a patch folder on many ranks: one rank reads it, all others have nothing to do."""
+    ranks, patches = _IDLE[setup.size], patch_folder(setup, source)
+    catalogue = setup.scratch / "one.parquet"
+    write(catalogue, load(patches.catalogue).slice(0, 1))
+    run = extract(setup, Task(catalogue, patches.source), ranks)
+    found.repeats.append(run.short("idle"))
+    idle = sorted(run.outcome.ranks, key=lambda rank: float(rank["threads_cpu_s"].get("producer", 0.0)))[:-1]
+    for key in ("peak_resident_mib", "proportional_mib"):
+        found.figures[f"idle_{key.removesuffix('_mib')}_largest_{ranks}_ranks_mib"] = max(rank[key] for rank in idle)
+    found.figures[f"idle_run_{ranks}_ranks_seconds"] = run.outcome.wall_s
+    found.bars.append(Bar(f"idle_peak_resident_largest_{ranks}_ranks_mib", 120.0))

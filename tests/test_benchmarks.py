@@ -1,0 +1,203 @@
+"""Every scenario runs at its tiny size and answers in the agreed form; speeds are never asserted."""
+
+import json
+import math
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.findings import Bar, interleave, put_ratio
+from benchmarks.launch import Job, run
+from benchmarks.page_cache import resident_share, warm
+from benchmarks.replay import Measured, draw, pack_tiles, replay
+from benchmarks.runner import SCENARIOS, run_scenario
+from benchmarks.setup import Setup
+from benchmarks.table import BEGIN, END, write_tables
+from etl.plan.layers import Layer
+from etl.plan.work import Cost, Tile, make_plan
+
+UNITS = ("ratio", "share", "seconds", "per_second", "mib", "count", "inefficiency")
+"""One of these words stands in every figure's name."""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Inputs, made by the first scenario that needs them."""
+    return tmp_path_factory.mktemp("inputs")
+
+
+@pytest.fixture(scope="module")
+def records() -> dict[str, dict[str, Any]]:
+    """What the scenarios answered, by name."""
+    return {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_scenario_answers_its_question_in_one_record(name, cache, tmp_path, records):
+    records[name] = run_scenario(name, Setup("tiny", tmp_path, cache), tmp_path / "out")
+    record = json.loads((tmp_path / "out" / f"{name}.tiny.json").read_text())
+    assert record["skipped"] == ""
+    assert record["repeats"]
+    assert record["ranks"]
+    assert record["data"]
+    assert {"question", "versions", "host", "layout", "notes", "commit", "load_before"} <= record.keys()
+    for figure, value in record["figures"].items():
+        assert isinstance(value, int | float), figure
+        assert math.isfinite(value), figure
+        assert any(unit in figure for unit in UNITS), figure
+    for bar in record["bars"]:
+        assert bar["value"] == record["figures"][bar["figure"]]
+        assert bar["met"] == (bar["value"] >= bar["limit"] if bar["at_least"] else bar["value"] <= bar["limit"])
+    assert not list(tmp_path.glob("benchmark-*")), "the scratch folder is left as it was"
+
+
+@pytest.mark.slow
+def test_the_table_is_written_between_the_markers_from_records_that_count(records, tmp_path):
+    if not records:
+        pytest.skip("no scenario has run")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGIN}\nyesterday's\n{END}\nafter\n")
+    with pytest.raises(ValueError, match="must hold records of size laptop or cluster"):
+        write_tables(tmp_path, readme)
+    for name, record in records.items():
+        text = json.dumps(record | {"size": "laptop"}, default=str)
+        (tmp_path / f"{name}.laptop.json").write_text(text)
+    assert write_tables(tmp_path, readme) == len(records)
+    text = readme.read_text()
+    assert text.startswith(f"before\n{BEGIN}\n")
+    assert text.endswith(f"{END}\nafter\n")
+    assert "yesterday's" not in text
+    for record in records.values():
+        assert record["question"] in text
+        assert all(f"| {name} |" in text for name in record["figures"])
+
+
+def test_a_program_that_fails_is_named_with_what_it_said(tmp_path):
+    setup = Setup("tiny", tmp_path, tmp_path)
+    with pytest.raises(RuntimeError, match=r"(?s)etl.extract on 1 ranks must end with status 0, got 2.*nowhere"):
+        run(setup, Job("etl.extract", ("--catalogue", str(tmp_path / "nowhere")), 1))
+
+
+def test_what_a_rank_took_is_written_down(tmp_path):
+    outcome = run(Setup("tiny", tmp_path, tmp_path), Job("etl.extract", ("--help",), 2))
+    assert len(outcome.ranks) == 2
+    # the kernel counts both to about a MiB
+    assert all(rank["peak_resident_mib"] + 1 > rank["resident_mib"] > 5 for rank in outcome.ranks)
+    assert outcome.cpu_s > 0
+    assert 0 <= outcome.others_share <= 1
+
+
+@pytest.mark.parametrize("argv", [["speed"], ["--size", "huge"], ["--repeats", "0"], ["--launcher", "srun"]])
+def test_bad_arguments_end_with_status_2(argv, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 2
+    assert "must" in capsys.readouterr().err or "huge" in argv
+
+
+def test_help_names_every_scenario(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in (*SCENARIOS, "table"))
+
+
+def test_repeats_are_interleaved_and_every_second_one_is_reversed():
+    order: list[str] = []
+
+    def task(name):
+        order.append(name)
+        return SimpleNamespace(name=name, disturbance=0.0)
+
+    results = interleave({name: partial(task, name) for name in "abc"}, 3)
+    assert "".join(order) == "abccbaabc"
+    for name in "abc":
+        assert [run.name for run in results.of(name)] == [name] * 3
+
+
+def test_a_disturbed_repeat_is_made_again_and_does_not_count():
+    seen = iter([0.0, 0.9, 0.0, 0.0])
+    results = interleave({"a": lambda: SimpleNamespace(disturbance=next(seen))}, 3, spare=3)
+    assert len(results.all) == 4
+    assert [run.disturbance for run in results.of("a")] == [0.0] * 3
+
+
+def test_a_ratio_is_the_median_of_the_repeats_own_ratios():
+    figures: dict[str, float] = {}
+    put_ratio(figures, "x", [2.0, 30.0, 3.0], [1.0, 10.0, 1.0])
+    assert figures == {"x_ratio_median": 3.0, "x_ratio_min": 2.0, "x_ratio_max": 3.0}
+
+
+def test_a_bar_knows_its_direction():
+    assert Bar("x", 1.15).met(1.15)
+    assert not Bar("x", 1.15).met(1.16)
+    assert Bar("x", 0.9, at_least=True).met(0.9)
+    assert not Bar("x", 0.9, at_least=True).met(0.89)
+
+
+def test_a_file_that_was_just_read_lies_in_the_page_cache(tmp_path):
+    file = tmp_path / "bytes"
+    file.write_bytes(bytes(1 << 20))
+    assert warm([file]) == 1 << 20
+    share = resident_share([file])
+    assert math.isnan(share) or share == 1.0
+
+
+LAYERS = (Layer("10m", 10, 4, (1200, 1200), (1024, 1024)), Layer("20m", 20, 6, (600, 600), (320, 320), 1))
+
+
+def _tiles() -> list[Tile]:
+    j, i = np.divmod(np.arange(100), 10)
+    return [Tile(np.arange(100) + 100 * k, j, i, LAYERS) for k in range(3)]
+
+
+MEASURED = Measured.of(LAYERS, {(layer.name, b): 0.1 + 0.01 * b for layer in LAYERS for b in range(4)})
+
+
+@pytest.mark.parametrize("balance", ["cost", "paper"])
+@pytest.mark.parametrize("ranks", [1, 2, 7, 40])
+def test_a_replay_does_all_the_work_and_nobody_ends_before_its_own(balance, ranks):
+    tiles = _tiles()
+    done = replay(make_plan(tiles, ranks, balance), tiles, draw(tiles, MEASURED), 0.002)
+    assert done.decode_s.sum() == pytest.approx(done.once_s * (1 + done.decoded_twice))
+    assert done.busy_s.sum() == pytest.approx(done.decode_s.sum() + 300 * 0.002)
+    assert (done.finish_s >= done.busy_s - 1e-9).all()
+    assert done.inefficiency >= 1 - 1e-9
+    assert done.inefficiency_with_waiting >= done.inefficiency - 1e-9
+
+
+def test_a_replay_with_the_plans_own_seconds_is_what_the_plan_predicts():
+    tiles, cost = _tiles(), Cost()
+    plan = make_plan(tiles, 5, "cost", cost)
+    own = Measured.of(
+        LAYERS,
+        {(y.name, b): cost.block_s(y, *y.block_window(*divmod(b, y.blocks[1]))[2:]) for y in LAYERS for b in range(4)},
+    )
+    done = replay(plan, tiles, draw(tiles, own), cost.patch_s)
+    assert done.decode_s == pytest.approx(plan.decode_s)
+    assert done.busy_s == pytest.approx(plan.busy_s)
+    assert done.once_s == pytest.approx(plan.once_s)
+    assert done.decode_inefficiency == pytest.approx(plan.inefficiency)
+
+
+def test_drawn_seconds_are_the_same_for_the_same_seed_and_cover_what_is_needed():
+    tiles = _tiles()
+    one, other = draw(tiles, MEASURED, 0.2, seed=1), draw(tiles, MEASURED, 0.2, seed=1)
+    assert one.keys() == {(tile, layer) for tile in range(3) for layer in range(2)}
+    assert all((one[key] == other[key]).all() and (one[key] > 0).all() for key in one)
+    assert not (one[0, 0] == draw(tiles, MEASURED, 0.2, seed=2)[0, 0]).all()
+
+
+def test_whole_tiles_on_more_ranks_than_tiles_leave_ranks_without_work():
+    tiles = _tiles()
+    seconds = {(tile, 0): np.array([1.0, 2.0, np.nan]) for tile in range(3)}
+    assert pack_tiles(tiles, seconds, 0.0, 3) == pytest.approx(1.0)
+    assert pack_tiles(tiles, seconds, 0.0, 2) == pytest.approx(2 * 6 / 9)
+    assert pack_tiles(tiles, seconds, 0.01, 30) == pytest.approx(10.0)
