@@ -1,5 +1,6 @@
 """Kills: a run that is killed at any instant leaves a store that opens, says so, and resumes to the same content."""
 
+import contextlib
 import os
 import random
 import signal
@@ -8,6 +9,7 @@ import time
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 from commands import content, extract, mpirun, same
 
@@ -23,21 +25,20 @@ def start(size, sample, out):
 
 
 def rank_processes(job):
-    """Process ids of the ranks below a job's mpirun."""
-    found = subprocess.run(["ps", "-o", "pid=,args=", "-g", str(job.pid)], capture_output=True, text=True).stdout
-    lines = [line.split(None, 1) for line in found.splitlines()]
-    return [int(pid) for pid, args in lines if "etl.extract" in args and "mpirun" not in args]
+    """Process ids of the ranks of a job: itself, or those below its mpirun."""
+    below = psutil.Process(job.pid).children(recursive=True)
+    return [process.pid for process in below] or [job.pid]
 
 
 def kill(job, victim, rng):
     """Kill one rank, all ranks, or mpirun, with no warning."""
-    pids = rank_processes(job)
-    chosen = {"rank": pids and [rng.choice(pids)], "ranks": pids, "mpirun": [job.pid]}[victim]
-    for pid in chosen or [job.pid]:
-        try:
+    try:
+        pids = rank_processes(job)
+    except psutil.NoSuchProcess:
+        return
+    for pid in {"rank": [rng.choice(pids)], "ranks": pids, "mpirun": [job.pid]}[victim]:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
 
 
 @pytest.mark.timeout(900)
@@ -54,7 +55,7 @@ def test_a_killed_run_opens_says_it_is_incomplete_and_resumes_to_the_same_conten
         time.sleep(rng.uniform(0, max(1.0, 1.5 * (time.monotonic() - began))))
         kill(job, rng.choice(["rank", "ranks", "mpirun"]), rng)
         job.wait(timeout=60)
-        assert out.exists(), out.with_suffix(".log").read_text()
+        assert out.exists(), f"status {job.returncode}: {out.with_suffix('.log').read_text()}"
         with h5py.File(out) as file:
             state, complete = file["state"][...], file["complete"][()]
         if not complete:
