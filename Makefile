@@ -23,16 +23,18 @@ install: ## make or complete .venv (instant when nothing has changed)
 DEMO = cd demo && ../$(PYTHON_VENV) -m
 DEMO_MPI = cd demo && mpirun -n $(RANKS) ../$(PYTHON_VENV) -m
 
-demo: install ## a small archive -> store -> sheet of patches -> five steps of training, in demo/
-	@mkdir -p demo && rm -rf demo/data/store.* demo/run
+demo: install ## a small archive -> store -> sheet of patches -> short training -> scores and report, in demo/
+	@mkdir -p demo && rm -rf demo/data/store.* demo/run demo/report
 	$(DEMO) etl.doctor
 	$(DEMO) etl.sample
 	$(DEMO) etl.catalogue
 	$(DEMO_MPI) etl.extract
 	$(DEMO) etl.verify data/store.h5
 	$(DEMO) etl.preview data/store.h5 --out preview.png
-	$(DEMO_MPI) trainer.run --store data/store.h5 --steps 5 --batch 16 --out run
-	@echo "demo: look at demo/preview.png and demo/run/"
+	$(DEMO_MPI) trainer.run --store data/store.h5 --steps 50 --batch 16 --out run
+	$(DEMO_MPI) trainer.evaluate --run run --store data/store.h5 --split test
+	@if [ -e trainer/report.py ]; then $(DEMO) trainer.report run --out report; fi
+	@echo "demo: look at demo/preview.png and demo/report/"
 
 test: install lint types ## every check: lint, types, all tests, those on many ranks included
 	$(PYTHON_VENV) -m pytest --durations=15

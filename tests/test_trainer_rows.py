@@ -8,7 +8,13 @@ import pytest
 from stores import TRAIN, VAL, training_store
 
 from etl.store.schema import REJECTED, UNWRITTEN, WRITTEN
-from trainer.rows import open_rows
+from trainer.config import pixel_sets
+from trainer.normalise import moments, whole_numbers
+from trainer.rows import Wanted, open_rows
+
+
+def read(path, name, bands=(), **wanted):
+    return open_rows(path, Wanted(((name, bands),), **wanted))
 
 
 def set_scalar(path: Path, name: str, value: int) -> None:
@@ -25,38 +31,40 @@ def store(tmp_path):
 
 
 def test_training_rows_are_those_written_of_the_split_train(store):
-    assert open_rows(store, "data_super", ()).numbers.tolist() == [0, 3]
+    assert read(store, "data_super").numbers.tolist() == [0, 3]
 
 
 def test_where_a_store_has_no_splits_every_written_row_is_trained_on(tmp_path):
     training_store(tmp_path / "store.h5", [0, 0, 0], [WRITTEN, REJECTED, WRITTEN])
-    assert open_rows(tmp_path / "store.h5", "data_10m", ()).numbers.tolist() == [0, 2]
+    assert read(tmp_path / "store.h5", "data_10m").numbers.tolist() == [0, 2]
 
 
 def test_rgb_is_delivered_as_b04_b03_b02(store):
-    assert open_rows(store, "data_10m", ("B04", "B03", "B02")).pixels.channels == (2, 1, 0)
+    assert read(store, "data_10m", ("B04", "B03", "B02")).pixels[0].channels == (2, 1, 0)
 
 
 @pytest.mark.parametrize("name", ["data_10m", "data_super"])
 def test_rows_are_read_as_stored_in_any_order(tmp_path, name):
     arrays = training_store(tmp_path / "store.h5", [TRAIN] * 4)
-    pixels = open_rows(tmp_path / "store.h5", name, ()).pixels
+    pixels = read(tmp_path / "store.h5", name).pixels[0]
     order = np.array([3, 0, 0, 2])
     with (tmp_path / "store.h5").open("rb") as file:
-        assert np.array_equal(pixels.read(file.fileno(), order), arrays[name][order])
+        out = np.empty((4, *pixels.row_shape), np.uint16)
+        pixels.read(file.fileno(), order, out)
+        assert np.array_equal(out, arrays[name][order])
 
 
 def test_a_store_that_ends_early_is_an_error_while_reading(store):
-    pixels = open_rows(store, "data_super", ()).pixels
+    pixels = read(store, "data_super").pixels[0]
     with store.open("r+b") as file:
         file.truncate(pixels.offset + 2 * pixels.row_bytes + 5)
         with pytest.raises(OSError, match=r"ends at byte \d+, inside data_super: it is truncated"):
-            pixels.read(file.fileno(), np.array([2]))
+            pixels.read(file.fileno(), np.array([2]), np.empty((1, *pixels.row_shape), np.uint16))
 
 
 def test_a_store_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"none\.h5 is not there; make it with etl\.extract"):
-        open_rows(tmp_path / "none.h5", "data_super", ())
+        read(tmp_path / "none.h5", "data_super")
 
 
 def test_an_incomplete_store_is_refused_with_the_way_to_complete_it(tmp_path):
@@ -64,41 +72,99 @@ def test_an_incomplete_store_is_refused_with_the_way_to_complete_it(tmp_path):
     training_store(path, [TRAIN] * 3, [WRITTEN, UNWRITTEN, UNWRITTEN])
     set_scalar(path, "complete", 0)
     with pytest.raises(ValueError, match=r"incomplete, 2 of 3 rows are not written: .*etl\.extract --resume"):
-        open_rows(path, "data_super", ())
+        read(path, "data_super")
 
 
 def test_a_store_whose_split_train_is_empty_is_refused_with_the_counts(tmp_path):
     training_store(tmp_path / "store.h5", [VAL, TRAIN, VAL], [WRITTEN, REJECTED, WRITTEN])
-    with pytest.raises(ValueError, match=r"no row to train on; .* none 0, train 0, val 2, test 0"):
-        open_rows(tmp_path / "store.h5", "data_super", ())
+    with pytest.raises(ValueError, match=r"no row of split train; .* none 0, train 0, val 2, test 0"):
+        read(tmp_path / "store.h5", "data_super")
 
 
 def test_all_bands_of_a_store_without_upsampling_are_refused(tmp_path):
     training_store(tmp_path / "store.h5", [TRAIN], upsampled=False)
     with pytest.raises(ValueError, match="has no data_super"):
-        open_rows(tmp_path / "store.h5", "data_super", ())
-    assert len(open_rows(tmp_path / "store.h5", "data_10m", ("B04", "B03", "B02"))) == 1
+        read(tmp_path / "store.h5", "data_super")
+    assert len(read(tmp_path / "store.h5", "data_10m", ("B04", "B03", "B02"))) == 1
 
 
 def test_a_truncated_store_is_refused(store):
     with store.open("r+b") as file:
         file.truncate(store.stat().st_size // 2)
     with pytest.raises(ValueError, match="truncated"):
-        open_rows(store, "data_super", ())
+        read(store, "data_super")
 
 
 def test_a_file_that_is_no_store_is_refused(tmp_path):
     (tmp_path / "text.h5").write_text("not HDF5")
     with pytest.raises(ValueError, match="cannot be read"):
-        open_rows(tmp_path / "text.h5", "data_super", ())
+        read(tmp_path / "text.h5", "data_super")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
     with pytest.raises(ValueError, match="must be a store"):
-        open_rows(tmp_path / "other.h5", "data_super", ())
+        read(tmp_path / "other.h5", "data_super")
 
 
 def test_a_store_of_another_schema_version_is_refused(store):
     with h5py.File(store, "r+") as file:
         file.attrs["schema_version"] = "0"
     with pytest.raises(ValueError, match="schema version 1, got 0"):
-        open_rows(store, "data_super", ())
+        read(store, "data_super")
+
+
+def test_a_chunked_compressed_store_is_read_through_hdf5(store, tmp_path):
+    contiguous = read(store, "data_10m").pixels[0]
+    with h5py.File(store) as file, h5py.File(tmp_path / "chunked.h5", "w") as out:
+        for name in file:
+            if name != "data_10m":
+                file.copy(name, out)
+        out.create_dataset("data_10m", data=file["data_10m"][...], chunks=(1, 120, 120, 4), compression="gzip")
+        out.attrs.update(file.attrs)
+    chunked = read(tmp_path / "chunked.h5", "data_10m").pixels[0]
+    assert chunked.offset is None
+    order, found = np.array([3, 0, 0, 1]), []
+    for pixels in (contiguous, chunked):
+        found.append(np.empty((4, *pixels.row_shape), np.uint16))
+        with pixels.path.open("rb") as file:
+            pixels.read(file.fileno(), order, found[-1])
+    assert np.array_equal(*found)
+
+
+def test_43_classes_are_read_as_19_and_rows_left_without_a_label_are_skipped_and_counted(tmp_path):
+    path = tmp_path / "store.h5"
+    training_store(path, [TRAIN] * 3)
+    with h5py.File(path, "r+") as file:
+        classes = np.zeros((3, 43), np.uint8)
+        classes[0, 0], classes[1, 3], classes[2, [42, 40]] = 1, 1, 1  # class 3 is in none of the 19
+        file["classes"][...] = classes
+    rows = read(path, "data_10m", classes=19)
+    assert (rows.numbers.tolist(), rows.unlabelled, len(rows.classes)) == ([0, 2], 1, 19)
+    assert [np.flatnonzero(row).tolist() for row in rows.labels] == [[0], [18]]
+    assert len(read(path, "data_10m", classes=19, labelled=False)) == 3
+    assert len(read(path, "data_10m")) == 3
+
+
+def test_labels_that_are_all_zero_are_refused(tmp_path):
+    training_store(tmp_path / "store.h5", [TRAIN] * 2)
+    with h5py.File(tmp_path / "store.h5", "r+") as file:
+        file["classes"][...] = 0
+    with pytest.raises(ValueError, match="none of the 2 rows of split train has a label"):
+        read(tmp_path / "store.h5", "data_10m")
+
+
+def test_a_list_of_bands_is_read_from_the_group_that_has_them_all():
+    assert pixel_sets("B08,B02") == (("data_10m", ("B08", "B02")),)
+    assert pixel_sets("B02,B8A") == (("data_super", ("B02", "B8A")),)
+    with pytest.raises(ValueError, match="rgb, all, native or a list"):
+        pixel_sets("B02,B10")
+
+
+def test_mean_and_deviation_are_those_of_the_pixels_whatever_the_size_of_the_sums():
+    values = np.random.default_rng(0).integers(1, 65535, (1000, 2)).astype(object)
+    count = np.array([1000, 1000], object)
+    mean, deviation = moments(count, values.sum(0), (values**2).sum(0))
+    np.testing.assert_allclose(mean, values.astype(float).mean(0), rtol=1e-6)
+    np.testing.assert_allclose(deviation, values.astype(float).std(0), rtol=1e-6)
+    words = np.array([[1, 5], [0, 7]], np.uint64)
+    assert whole_numbers(words).tolist() == [2**64 + 5, 7]
+    assert moments(*np.zeros((3, 1), object))[1].tolist() == [1.0]

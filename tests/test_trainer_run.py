@@ -1,4 +1,4 @@
-"""`python -m trainer.run` on one worker: the stream's bytes, two steps of training, and what it says on bad input."""
+"""`python -m trainer.run` on one worker: two steps of training and what they leave, and what it says on bad input."""
 
 import json
 import os
@@ -24,29 +24,9 @@ def run(*flags: object, without: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(call, capture_output=True, text=True, timeout=280, check=False)
 
 
-def test_the_stream_delivers_the_stored_bytes_epoch_after_epoch(tmp_path):
-    from trainer.deal import Deal
-    from trainer.rows import open_rows
-    from trainer.stream import batches
-
-    path = tmp_path / "store.h5"
-    arrays = training_store(path, [TRAIN, VAL, TRAIN, TRAIN, TRAIN, TRAIN, TRAIN, VAL])
-    rows = open_rows(path, "data_10m", ())
-    deal = Deal(len(rows), batch=2, size=2, seed=3)
-    for rank in range(2):
-        found = list(batches(rows, deal, rank, 0, 2 * deal.epoch_steps))
-        assert len(found) == 4
-        for step, (pixels, labels, weights) in enumerate(found):
-            share = deal.share(step, rank)
-            stored = rows.numbers[share.rows]
-            assert np.array_equal(pixels, arrays["data_10m"][stored])
-            assert np.array_equal(labels, arrays["classes"][stored])
-            assert np.array_equal(weights, share.weights)
-
-
 @pytest.mark.slow
 def test_one_worker_trains_without_mpirun_and_without_horovod(tmp_path):
-    training_store(tmp_path / "store.h5", [TRAIN] * 6)
+    training_store(tmp_path / "store.h5", [TRAIN] * 6 + [VAL] * 3)
     flags = ("--store", tmp_path / "store.h5", "--out", tmp_path / "run", "--bands", "rgb", "--steps", 2)
     done = run(*flags, *BATCH, without="horovod")
     assert done.returncode == 0, done.stderr
@@ -56,6 +36,17 @@ def test_one_worker_trains_without_mpirun_and_without_horovod(tmp_path):
     assert np.isfinite(record["loss"]).all()
     assert done.stdout.splitlines()[-1].startswith("2 steps by 1 worker in ")
     assert "Traceback" not in done.stderr
+    assert record["by_epoch"][0]["val"]["rows"] == record["scores"]["val"]["at_half"]["rows"] == 3
+    assert (tmp_path / "run" / "checkpoint.npz").exists()
+    assert len(list((tmp_path / "run" / "logs").iterdir())) == 1
+
+
+def test_a_folder_that_holds_a_run_is_refused_without_resume(tmp_path, caplog):
+    training_store(tmp_path / "store.h5", [TRAIN] * 2)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoint.npz").write_bytes(b"")
+    assert main(["--store", str(tmp_path / "store.h5"), "--out", str(tmp_path / "run")]) == 2
+    assert "go on with --resume" in caplog.text
 
 
 def test_a_missing_store_ends_with_status_2_and_one_line(tmp_path):

@@ -4,101 +4,186 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from trainer import augment
+from trainer.checkpoint import State
+from trainer.deal import Deal
+from trainer.model import reseed
+from trainer.optimise import Schedule, layer_rates, rate_at
 from trainer.parallel import FAILED, WorkerError, Workers
 
-__all__ = ["History", "checksum", "fit", "step_function"]
+__all__ = ["Course", "checksum", "fit", "settle", "step_function"]
 
 log = logging.getLogger(__name__)
 
 _EVERY_S = 10.0
 
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What was seen in each step, in order."""
-
-    loss: list[float] = field(default_factory=list)
-    """Mean binary cross-entropy over the step's rows of all workers and the classes."""
-
-    step_s: list[float] = field(default_factory=list)
-    """Seconds of the whole step on this worker, waiting included."""
-
-    wait_s: list[float] = field(default_factory=list)
-    """Seconds of it that this worker waited for its batch."""
+Step = Callable[..., tf.Tensor]
 
 
-def step_function(
-    model: keras.Model, optimiser: keras.optimizers.Optimizer, workers: Workers
-) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
-    """One training step as a graph, collective: (pixels, labels, weights) of `stream.batches` -> the loss, float32.
+@dataclass(frozen=True, slots=True, eq=False)
+class Course:
+    """What a run does, step by step."""
+
+    model: keras.Model
+    optimiser: keras.optimizers.Optimizer
+    schedule: Schedule
+    deal: Deal
+    steps: int
+    """Steps of the whole run."""
+    batches: Callable[[range], Iterator[Any]]
+    """This worker's batches of a range of steps, see `stream.Stream`."""
+    rows: npt.NDArray[np.int64]
+    """(row,): place in the store of each row, by which augmentation draws."""
+    positive: npt.NDArray[np.float32]
+    """(class,): what a label that is there counts for in the loss."""
+    seed: int = 0
+    turn: bool = False
+    mixup: float = 0.0
+    lars: float = 0.0
+    compress: bool = False
+    checkpoint_steps: int = 0
+    patience: int = 0
+
+
+def step_function(course: Course, workers: Workers) -> Step:
+    """One training step as a graph, collective: (batch of `stream.Stream`, number of the step) -> float32,
+    (2,): mean binary cross-entropy over the step's rows and the classes, and that with the network's own penalties.
 
     Loss and gradients are averaged over workers in one grouped all-reduce, so every worker takes the same step.
     """
+    model, rows = course.model, tf.constant(course.rows)
+    positive = tf.constant(course.positive)
 
-    def step(pixels: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    def step(pixels: Any, labels: tf.Tensor, weights: tf.Tensor, places: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+        epoch, keys = number // course.deal.epoch_steps, tf.gather(rows, places)
+        truth = tf.cast(labels, tf.float32)
+        groups = [tf.cast(x, tf.float32) for x in pixels]
+        if course.turn:
+            groups = augment.turn(groups, course.seed, epoch, keys)
+        if course.mixup:
+            *groups, truth = augment.mix([*groups, truth], course.mixup, course.seed, (epoch, keys))
+        groups = [tf.cast(tf.round(x), tf.uint16) for x in groups]  # mixed to whole counts
+        reseed(model, workers.rank, number)
         with tf.GradientTape() as tape:
-            logits = model(pixels, training=True)
-            entropy = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(labels, tf.float32), logits)
+            logits = model(groups if len(groups) > 1 else groups[0], training=True)
+            entropy = tf.nn.weighted_cross_entropy_with_logits(truth, logits, positive)
             loss = tf.reduce_sum(weights * tf.reduce_mean(entropy, axis=1))
+            total = tf.add_n([loss, *(tf.cast(term, tf.float32) for term in model.losses)])
         # Keras 3 variables wrap TensorFlow's, which are what a tape and Horovod know.
-        gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
-        loss, *gradients = workers.average([loss, *gradients])
-        optimiser.apply(gradients, model.trainable_variables)
-        return loss
+        gradients = tape.gradient(total, [variable.value for variable in model.trainable_variables])
+        loss, total, *gradients = workers.average([loss, total, *gradients], course.compress)
+        if course.lars:
+            gradients = layer_rates(gradients, [v.value for v in model.trainable_variables], course.lars)
+        course.optimiser.apply(gradients, model.trainable_variables)
+        return tf.stack([loss, total])
 
-    graph: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] = tf.function(step)
+    graph: Step = tf.function(step)
     return graph
 
 
 def fit(
-    model: keras.Model, optimiser: keras.optimizers.Optimizer, batches: tf.data.Dataset, workers: Workers
-) -> History:
-    """Collective: train on every batch, in order; all workers end with the same weights.
+    course: Course,
+    state: State,
+    workers: Workers,
+    validate: Callable[[int], dict[str, Any] | None],
+    save: Callable[[bool], None],
+) -> None:
+    """Collective: train from `state` to the end of the course; all workers end with the same weights.
+
+    `validate` scores the split val after an epoch, or gives None; `save` writes a checkpoint, and the best one too.
 
     Raises:
         WorkerError: the loss is not finite, on every worker in the same step.
     """
     # ---- every worker begins with worker 0's weights
-    optimiser.build(model.trainable_variables)
-    workers.broadcast([variable.value for variable in (*model.variables, *optimiser.variables)])
-    step = step_function(model, optimiser, workers)
-    history, steps, told = History(), int(batches.cardinality()), -math.inf
+    workers.broadcast([variable.value for variable in (*course.model.variables, *course.optimiser.variables)])
+    step, epoch_steps, told = step_function(course, workers), course.deal.epoch_steps, -math.inf
 
-    # ---- one batch, one step
-    source = iter(batches)
-    for number in range(1, steps + 1):
+    # ---- one epoch, or what is left of it
+    while state.step < course.steps:
+        if course.patience and state.since_best >= course.patience:
+            log.info("micro-F1 on val has not risen for %d validations; stopping", course.patience)
+            return
+        epoch = state.step // epoch_steps
+        todo = range(state.step, min((epoch + 1) * epoch_steps, course.steps))
         start = time.perf_counter()
-        batch = next(source)
-        ready = time.perf_counter()
-        loss = float(step(*batch))
-        end = time.perf_counter()
-        history.loss.append(loss)
-        history.step_s.append(end - start)
-        history.wait_s.append(ready - start)
-        if not math.isfinite(loss):
-            text = f"the loss must stay finite, got {loss} in step {number} of {steps}; try a smaller --rate"
-            raise WorkerError(text, FAILED)
-        if end - told >= _EVERY_S or number == steps:
-            log.info("step %d of %d: loss %.4f, %.2f s a step", number, steps, loss, history.step_s[-1])
-            told = end
+        source = course.batches(todo)
 
-    # ---- each worker has seen other batches: their moving statistics become one
+        # ---- one batch, one step
+        for number in todo:
+            batch = next(source)
+            ready = time.perf_counter()
+            rate = rate_at(course.schedule, number / epoch_steps)
+            course.optimiser.learning_rate.assign(rate)
+            loss, total = step(*batch, tf.constant(number, tf.int64)).numpy().tolist()
+            end = time.perf_counter()
+            if not math.isfinite(total):
+                raise _diverged(f"the loss is {total}", course, state, number)
+            state.step = number + 1
+            for kept, value in ((state.loss, loss), (state.step_s, end - start), (state.wait_s, ready - start)):
+                kept.append(value)
+            if end - told >= _EVERY_S or state.step == course.steps:
+                log.info("step %d of %d: loss %.4f, %.2f s a step", state.step, course.steps, loss, end - start)
+                told = end
+            if course.checkpoint_steps and state.step % course.checkpoint_steps == 0 and state.step < todo.stop:
+                settle(course.model, workers)
+                save(False)
+            start = time.perf_counter()
+
+        # ---- each worker has seen other batches: their moving statistics become one; then what they are worth
+        settle(course.model, workers)
+        if not all(np.isfinite(value).all() for value in course.model.get_weights()):
+            raise _diverged("a weight is not finite", course, state, state.step - 1)
+        trained, first = time.perf_counter(), epoch * epoch_steps
+        scored = validate(epoch)
+        better = scored is not None and scored["micro"]["f1"] > state.best
+        if scored is not None:
+            state.best, state.since_best = max(state.best, scored["micro"]["f1"]), 0 if better else state.since_best + 1
+        state.by_epoch.append(
+            {
+                "epoch": epoch,
+                "steps": state.step - first,
+                "loss": float(np.mean(state.loss[first:])),
+                "seconds": sum(state.step_s[first:]),
+                "seconds_waiting": sum(state.wait_s[first:]),
+                "seconds_validating": time.perf_counter() - trained,
+                "rate": rate,
+                "val": scored,
+            }
+        )
+        save(better)
+
+
+def _diverged(what: str, course: Course, state: State, number: int) -> WorkerError:
+    rate = rate_at(course.schedule, number / course.deal.epoch_steps)
+    before = " ".join(f"{value:.4g}" for value in state.loss[-5:]) or "none"
+    return WorkerError(
+        f"{what} in step {number + 1} of {course.steps}, at rate {rate:.4g}; last losses: {before}; "
+        "try a smaller --rate or a longer --warmup",
+        FAILED,
+    )
+
+
+def settle(model: keras.Model, workers: Workers) -> None:
+    """Collective: give every worker the mean of all workers' moving statistics."""
     moving = [v for v in model.non_trainable_variables if keras.backend.is_float_dtype(v.dtype)]
     for variable, mean in zip(moving, workers.average([tf.convert_to_tensor(v.value) for v in moving]), strict=True):
         variable.assign(mean)
-    return history
 
 
 def checksum(model: Any) -> str:
-    """BLAKE2b over the bytes of every weight of a model, in order: 16 hexadecimal digits."""
+    """BLAKE2b over the bytes of every float weight of a model, in order: 16 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=8)
     for value in model.get_weights():
-        digest.update(value.tobytes())
+        if value.dtype.kind == "f":
+            digest.update(value.tobytes())
     return digest.hexdigest()

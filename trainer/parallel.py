@@ -16,9 +16,9 @@ from typing import Any, NoReturn, TypeVar
 os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
 os.environ.setdefault("HOROVOD_CYCLE_TIME", "5")
 
-__all__ = ["BAD_INPUT", "DONE", "FAILED", "WorkerError", "Workers", "abandon", "connect", "launched"]
+__all__ = ["BAD_INPUT", "DONE", "FAILED", "RESUMABLE", "WorkerError", "Workers", "abandon", "connect", "launched"]
 
-DONE, FAILED, BAD_INPUT = 0, 1, 2
+DONE, FAILED, BAD_INPUT, RESUMABLE = 0, 1, 2, 75
 """Exit status of every command."""
 
 T = TypeVar("T")
@@ -85,11 +85,15 @@ class Workers:
         listed = ", ".join(map(str, errors))
         raise WorkerError(f"{what} failed on {len(errors)} of {self.size} workers [{listed}]; worker {first}: {text}")
 
-    def average(self, tensors: Sequence[Any]) -> list[Any]:
-        """Collective: each tensor's mean over workers, in one grouped all-reduce; also within a graph."""
+    def average(self, tensors: Sequence[Any], compress: bool = False) -> list[Any]:
+        """Collective: each tensor's mean over workers, in one grouped all-reduce; also within a graph.
+
+        `compress` sends them as fp16.
+        """
         if self._horovod is None:
             return list(tensors)
-        return list(self._horovod.grouped_allreduce(list(tensors), op=self._horovod.Average))
+        form = self._horovod.Compression.fp16 if compress else self._horovod.Compression.none
+        return list(self._horovod.grouped_allreduce(list(tensors), op=self._horovod.Average, compression=form))
 
     def broadcast(self, variables: Sequence[Any]) -> None:
         """Collective: give every worker the values that worker 0 has in these TensorFlow variables."""
@@ -121,11 +125,17 @@ def connect() -> Workers:
     return Workers(horovod)
 
 
-def abandon(workers: Workers) -> NoReturn:
-    """End this worker at once, with the error being handled: the others would wait for it for ever.
+def abandon(workers: Workers, error: BaseException) -> NoReturn:
+    """End this worker at once, because of `error`: the others would wait for it for ever.
 
-    The launcher ends them when it sees a worker leave this way.
+    The launcher ends them when it sees a worker leave this way. Where a worker is lost, the others see it as an error
+    of Horovod's, and end with status 75: the run can be resumed.
     """
     where = f"worker {workers.rank} of {workers.size}: " if workers.size > 1 else ""
-    print(f"error: {where}{traceback.format_exc()}", file=sys.stderr, flush=True)
-    os._exit(1)
+    lost = workers.size > 1 and "Horovod" in f"{type(error).__name__} {error}"
+    if lost:
+        text = f"another worker is lost ({str(error).strip().splitlines()[-1]}); --resume goes on from the checkpoint"
+    else:
+        text = "".join(traceback.format_exception(error))
+    print(f"error: {where}{text}", file=sys.stderr, flush=True)
+    os._exit(RESUMABLE if lost else FAILED)

@@ -1,108 +1,156 @@
-"""What a run leaves behind: one JSON record, and the closing lines."""
+"""`python -m trainer.report RUN... --out DIR`: what runs came to, as one HTML page and its pictures."""
 
-import json
-import platform
-import statistics
-from dataclasses import asdict, dataclass
-from importlib import metadata
+import argparse
+import io
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
+import matplotlib as mpl
+from matplotlib.figure import Figure
 
-from trainer.config import RunSettings
-from trainer.deal import Deal
-from trainer.fit import History
+from trainer import draw, paper, sheet
+from trainer.page import Plot, class_table, page, scaling_table
+from trainer.past import PastRun, Samples, open_runs, open_samples
+from trainer.scaling import ANY_LENGTH, ANY_STORE, series_of
 
-__all__ = ["Outcome", "closing_lines", "record", "write"]
+__all__ = ["main", "report"]
 
+MOST_COLUMNS = 4
+"""Runs whose classes are drawn side by side."""
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A finished training."""
-
-    deal: Deal
-    """Which rows went where."""
-
-    history: History
-    """What worker 0 saw."""
-
-    seconds: float
-    """From the first step to the last."""
-
-    checksums: list[str]
-    """Of each worker's weights, by rank."""
-
-    @property
-    def weights_equal(self) -> bool:
-        """Whether every worker ended with the same weights."""
-        return len(set(self.checksums)) == 1
+_LOOKS: dict[Any, Any] = {"font.family": "DejaVu Sans", "text.color": draw.INK, "axes.labelcolor": draw.INK}
 
 
-def record(settings: RunSettings, outcome: Outcome) -> dict[str, Any]:
-    """The record of a run. Rates leave the first step out, which traces the graph, where there are others."""
-    history, deal = outcome.history, outcome.deal
-    steps = range(len(history.loss))
-    steady = steps[1:] or steps
-    step_s, wait_s = ([values[k] for k in steady] for values in (history.step_s, history.wait_s))
-    return {
-        "command": "trainer.run",
-        "workers": deal.size,
-        "threads": tf.config.threading.get_intra_op_parallelism_threads(),  # 0: TensorFlow's choice
-        "rows": deal.rows,
-        "steps": len(steps),
-        "epochs": len(steps) / deal.epoch_steps,
-        "patches": sum(len(deal.step_rows(step)) for step in steps),
-        "figures": {
-            "loss_first": history.loss[0],
-            "loss_last": history.loss[-1],
-            "seconds_total": outcome.seconds,
-            "seconds_first_step": history.step_s[0],
-            "seconds_a_step_median": statistics.median(step_s),
-            "waiting_share": sum(wait_s) / sum(step_s),
-            "patches_per_second": sum(len(deal.step_rows(k)) for k in steady) / sum(step_s),
-        },
-        "loss": history.loss,
-        "seconds": history.step_s,
-        "seconds_waiting": history.wait_s,
-        "weights_equal": outcome.weights_equal,
-        "weights_checksums": outcome.checksums,
-        "host": platform.node(),
-        "software": {"python": platform.python_version()} | {name: _version(name) for name in _SOFTWARE},
-        "settings": {key: str(value) for key, value in asdict(settings).items()},
-    }
-
-
-_SOFTWARE = ("sentinel-etl", "tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy", "h5py")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def write(folder: Path, found: dict[str, Any]) -> Path:
-    """Write the record into the run's folder, whole or not at all; returns its path."""
-    path, part = folder / "run.json", folder / "run.json.part"
-    part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return part.rename(path)
-
-
-def closing_lines(found: dict[str, Any], path: Path) -> str:
-    """What the command answers."""
-    loss, figures, workers = found["loss"], found["figures"], found["workers"]
-    shown = [f"{value:.4f}" for value in loss]
-    if len(shown) > 10:
-        shown = [*shown[:5], "...", *shown[-5:]]
-    who = "1 worker" if workers == 1 else f"{workers} workers"
-    equal = f"weights of {who} {'are equal' if found['weights_equal'] else 'DIFFER'}"
-    return (
-        f"loss by step: {' '.join(shown)}\n"
-        f"{equal if workers > 1 else 'weights'}, checksum {' '.join(sorted(set(found['weights_checksums'])))}\n"
-        f"{found['steps']} steps by {who} in {figures['seconds_total']:.1f} s "
-        f"({figures['seconds_a_step_median']:.2f} s a step, {figures['patches_per_second']:.1f} patches/s, "
-        f"{100 * figures['waiting_share']:.1f} % waiting for data), "
-        f"loss {figures['loss_first']:.4f} -> {figures['loss_last']:.4f} -> {path}"
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.report",
+        description="Draw what runs of the trainer came to: one HTML page and its pictures.",
+        allow_abbrev=False,
     )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, --out of trainer.run")
+    parser.add_argument("--out", type=Path, default=Path("runs/report"), metavar="DIR",
+                        help="folder of the page and its pictures (default: %(default)s)")  # fmt: skip
+    given = parser.parse_args(argv)
+    try:
+        if given.out.exists() and not given.out.is_dir():
+            raise ValueError(f"--out must be a folder, {given.out} is a file")
+        runs = open_runs(given.runs)
+        samples = [open_samples(run) for run in runs]
+        given.out.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    print(report(runs, samples, given.out))
+    return 0
+
+
+def report(runs: Sequence[PastRun], samples: Sequence[Samples | None], out: Path) -> str:
+    """Write the page and its pictures into the folder `out`; returns what the command answers.
+
+    `samples` are each run's.
+    """
+    with mpl.rc_context(_LOOKS):
+        plots = [*_curves(runs), _classes(runs), *_scaling(runs), _by_workers(runs), *_samples(runs, samples)]
+    for path in (*(out / f"{plot.name}.png" for plot in plots), *out.glob("samples_*.png")):
+        path.unlink(missing_ok=True)  # an earlier report's would pass for this one's
+    for plot in plots:
+        if plot.png is not None:
+            (out / f"{plot.name}.png").write_bytes(plot.png)
+    part = out / "report.html.part"
+    part.write_text(page(runs, plots), encoding="utf-8")
+    path = part.rename(out / "report.html")
+    drawn = sum(plot.png is not None for plot in plots)
+    return f"{len(runs)} run{'s' * (len(runs) > 1)}, {drawn} of {len(plots)} figures -> {path}"
+
+
+def _plot(name: str, title: str, figure: Figure | None, notes: tuple[str, str], table: str = "") -> Plot:
+    """`notes` are what is seen, and what is missing where there is no figure."""
+    if figure is None:
+        return Plot(name, title, notes[1])
+    png = io.BytesIO()
+    figure.savefig(png, format="png", facecolor=draw.PAGE)
+    return Plot(name, title, notes[0], png.getvalue(), table)
+
+
+def _curves(runs: Sequence[PastRun]) -> list[Plot]:
+    return [
+        _plot("loss_by_step", "Loss by step", draw.loss_by_step(runs),
+              ("Of many steps the mean of a few at a time, with their range behind it.", "no run holds losses.")),
+        _plot("loss_by_epoch", "Loss by epoch", draw.loss_by_epoch(runs),
+              ("Mean over the epoch's rows.", "no run holds the loss of a whole epoch.")),
+        _plot("f1_by_epoch", "F1 by epoch", draw.f1_by_epoch(runs),
+              ("On validation, threshold 0.5; the paper's test scores (table 2) in grey.",
+               "no run holds scores of the validation split by epoch.")),
+    ]  # fmt: skip
+
+
+def _classes(runs: Sequence[PastRun]) -> Plot:
+    best: dict[PastRun, tuple[str, Mapping[str, Any]]] = {}
+    for run, split in ((run, split) for run in runs for split in ("test", "val")):
+        scores = run.scores(split)
+        if scores and scores.get("classes"):
+            best.setdefault(run, (f"{run.label}, {split}", scores))
+    chosen = list(best)
+    note = "Threshold 0.5; the paper's (table 3) as diamonds. Its test set is not ours: its split is not stated."
+    if len(best) > MOST_COLUMNS:
+        first = {(run.settings.get("bands"), run.upsample): run for run in reversed(chosen)}
+        chosen = [run for run in best if run in first.values()][:MOST_COLUMNS]
+        note += f" {len(chosen)} of {len(best)} runs are shown, the first of each kind of bands and upsampling."
+    columns = [best[run] for run in chosen]
+    notes = (note, "no run holds scores by class.")
+    table = class_table(columns) if columns else ""
+    return _plot("f1_by_class", "F1 by class beside support", draw.f1_by_class(columns), notes, table)
+
+
+def _scaling(runs: Sequence[PastRun]) -> list[Plot]:
+    """The paper's figures 3 to 5."""
+    absent = "it takes runs of the same settings with different numbers of workers"
+    epochs = series_of(runs, lambda run: run.epoch_seconds, ANY_LENGTH)
+    totals = series_of(runs, lambda run: run.total_seconds)
+    seen = "Mean and standard deviation over repeats; runs of one series have the same settings but for seed and out."
+    of_epoch = f"{seen} Training alone, without the first epoch; of a run without two whole epochs, by its steps."
+    of_all = f"{seen} All epochs, validation included. Paper: figure 5, whose ends its text tells."
+    plots = []
+    for name, title, series, published, notes in (
+        ("epoch_seconds", "Seconds of an epoch by workers", epochs, paper.EPOCH_SECONDS,
+         (f"{of_epoch} Paper: figure 3.", f"{absent}.")),
+        ("total_seconds", "Seconds in all by workers", totals, paper.TOTAL_SECONDS,
+         (of_all, f"{absent} that ended all their epochs.")),
+    ):  # fmt: skip
+        what = "an epoch" if series is epochs else "all epochs"
+        figure = draw.times(series, what, published)
+        plots.append(_plot(name, title, figure, notes, scaling_table(series) if figure else ""))
+    return plots
+
+
+def _by_workers(runs: Sequence[PastRun]) -> Plot:
+    """The paper's figure 6."""
+    split = "test" if any(run.scores("test") for run in runs) else "validation"
+
+    def f1(run: PastRun) -> float | None:
+        found = (run.scores("test" if split == "test" else "val") or {}).get("micro", {}).get("f1")
+        return float(found) if isinstance(found, int | float) else None
+
+    notes = (
+        "Mean and standard deviation over repeats, by the store's upsampling. (Paper: figure 6.)",
+        "it takes runs with scores and different numbers of workers, or of stores with different upsampling.",
+    )
+    series = series_of(runs, f1, ANY_STORE)
+    return _plot("f1_by_workers", "F1 by workers and upsampling", draw.f1_by_workers(series, split), notes)
+
+
+def _samples(runs: Sequence[PastRun], samples: Sequence[Samples | None]) -> list[Plot]:
+    plots = []
+    for number, (run, found) in enumerate(zip(runs, samples, strict=True), 1):
+        if found is not None and found.patch:
+            shown = min(len(found.patch), sheet.MOST)
+            note = f"{shown} of {len(found.patch)} patches; a label is predicted from 0.5 on."
+            title, name = f"Sample predictions of {run.name}", f"samples_{number}"
+            plots.append(_plot(name, title, sheet.contact_sheet(found), (note, "")))
+    return plots or [Plot("samples_1", "Sample predictions", "no run holds samples.npz.")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,44 +1,121 @@
-"""Training rows to a tf.data stream of whole batches."""
+"""Rows of a store to a tf.data stream of whole batches, read into buffers that are used again.
+
+TensorFlow takes an aligned array as it is, without a copy, and holds on to it: a buffer goes back to the pool only when
+the last array made of it is gone, whoever held it.
+"""
 
 import os
 import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from trainer.deal import Deal
-from trainer.rows import TrainingRows
+from trainer.deal import Share
+from trainer.rows import Rows
 
-__all__ = ["READERS", "batches"]
+__all__ = ["READERS", "Buffers", "Stream"]
 
 READERS = 2
 """Batches that are read at the same time, and that wait ready."""
 
+ALIGN_BYTES = 64
+"""What TensorFlow asks of an array that it takes without a copy."""
 
-def batches(rows: TrainingRows, deal: Deal, rank: int, first: int, last: int) -> tf.data.Dataset:
-    """Batches of worker `rank` in steps [first, last) of the run, in order.
 
-    Each is (pixels as stored, uint16, (batch, row, col, band); labels, uint8, (batch, class); weights, float32,
-    (batch,), see `Share`). The store is read here, batch by batch in one call each, without HDF5 and without the
-    interpreter's lock.
+class Buffers:
+    """Memory of batches of one shape, handed out as arrays and taken back when these are gone."""
+
+    def __init__(
+        self, shape: tuple[int, ...], on_release: Callable[[npt.NDArray[np.uint16]], None] | None = None
+    ) -> None:
+        """`on_release` is called with a buffer that has come back, before it can be handed out again."""
+        self._shape, self._on_release = shape, on_release
+        # Lists, whose append and pop need no lock: an array may end on any thread, in the midst of anything.
+        self._free: list[npt.NDArray[np.uint16]] = []
+        self._made: list[npt.NDArray[np.uint16]] = []
+
+    @property
+    def made(self) -> int:
+        """Buffers that exist."""
+        return len(self._made)
+
+    def take(self) -> npt.NDArray[np.uint16]:
+        """An array of the shape, uint16, with whatever stood in it."""
+        try:
+            memory = self._free.pop()
+        except IndexError:
+            memory = _aligned(self._shape)
+            self._made.append(memory)
+        # A view's base is the last array before memory that is no array, here the memoryview: so every view of what is
+        # handed out, whoever makes it, holds `whole`, and the end of that is the end of all.
+        whole = np.frombuffer(memoryview(memory).cast("B"), np.uint16)
+        weakref.finalize(whole, self._give_back, memory).atexit = False
+        return whole.reshape(self._shape)
+
+    def _give_back(self, memory: npt.NDArray[np.uint16]) -> None:
+        if self._on_release is not None:
+            self._on_release(memory)
+        self._free.append(memory)
+
+
+def _aligned(shape: tuple[int, ...]) -> npt.NDArray[np.uint16]:
+    size = int(np.prod(shape)) * 2
+    raw = np.empty(size + ALIGN_BYTES, np.uint8)
+    start = -raw.ctypes.data % ALIGN_BYTES
+    return raw[start : start + size].view(np.uint16).reshape(shape)
+
+
+class Stream:
+    """Batches of one worker, in the order of the steps that are asked for.
+
+    The store is read here, without HDF5 where it is contiguous and without the interpreter's lock.
     """
-    file = os.open(rows.pixels.path, os.O_RDONLY)
 
-    def fetch(step: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
-        share = deal.share(int(step), rank)
-        return rows.pixels.read(file, rows.numbers[share.rows]), rows.labels[share.rows], share.weights
+    def __init__(
+        self, rows: Rows, batch: int, share_of: Callable[[int], Share], buffers: Sequence[Buffers] | None = None
+    ) -> None:
+        """`share_of` says which rows a step takes, always `batch`; `buffers`: one a data set."""
+        self._rows, self._batch, self._share_of = rows, batch, share_of
+        self._buffers = buffers or [Buffers((batch, *item.row_shape)) for item in rows.pixels]
+        self._file = os.open(rows.path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file).atexit = False
 
-    weakref.finalize(fetch, os.close, file)  # TensorFlow lets go of it when the last graph that calls it is gone
+    def __call__(self, steps: range) -> Iterator[Any]:
+        """Of each step (pixels as stored of every data set, uint16, (batch, row, col, band); labels, uint8, (batch,
+        class); weights, float32, (batch,), see `Share`; places among the rows, int64, (batch,)).
+        """
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = READERS  # reading goes on where a step holds every other thread
+        numbers = tf.data.Dataset.range(steps.start, steps.stop).with_options(options)
+        yield from numbers.map(self._loader(), num_parallel_calls=READERS, deterministic=True).prefetch(READERS)
 
-    def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        pixels, labels, weights = tf.numpy_function(fetch, [step], [tf.uint16, tf.uint8, tf.float32])
-        pixels = tf.ensure_shape(pixels, (deal.batch, *rows.pixels.row_shape))
-        labels = tf.ensure_shape(labels, (deal.batch, rows.labels.shape[1]))
-        return pixels, labels, tf.ensure_shape(weights, (deal.batch,))
+    def _loader(self) -> Callable[[tf.Tensor], Any]:
+        batch, pixels, classes = self._batch, self._rows.pixels, self._rows.labels.shape[1]
+        types = [*[tf.uint16] * len(pixels), tf.uint8, tf.float32, tf.int64]
+        shapes = [*[(batch, *item.row_shape) for item in pixels], (batch, classes), (batch,), (batch,)]
+        # TensorFlow keeps for ever every function that a graph ever called: this one, so, must not hold the stream.
+        stream = weakref.ref(self)
 
-    options = tf.data.Options()
-    options.threading.private_threadpool_size = READERS  # reading goes on where a step holds every other thread
-    steps = tf.data.Dataset.range(first, last).with_options(options)
-    return steps.map(batch, num_parallel_calls=READERS, deterministic=True).prefetch(READERS)
+        def fetch(step: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
+            alive = stream()
+            if alive is None:
+                raise OSError("the stream is closed")
+            return alive._fetch(int(step))
+
+        def load(step: tf.Tensor) -> tuple[Any, ...]:
+            found = tf.numpy_function(fetch, [step], types)
+            *shaped, labels, weights, places = map(tf.ensure_shape, found, shapes)
+            return tuple(shaped), labels, weights, places
+
+        return load
+
+    def _fetch(self, step: int) -> tuple[npt.NDArray[Any], ...]:
+        share, arrays = self._share_of(step), []
+        for item, pool in zip(self._rows.pixels, self._buffers, strict=True):
+            out = pool.take()
+            item.read(self._file, self._rows.numbers[share.rows], out)
+            arrays.append(out)
+        return (*arrays, self._rows.labels[share.rows], share.weights, share.rows)

@@ -4,10 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from stores import TRAIN, training_store
+from commands import ranks
+from stores import TRAIN, VAL, small_rows, training_store
 
+from etl.store.schema import SPLITS
 from trainer.parallel import WorkerError, connect
 from trainer.run import main
+
+TEST = SPLITS.index("test")
 
 
 @pytest.mark.mpi(ranks=[2, 3], timeout=280)
@@ -56,6 +60,131 @@ def test_two_workers_end_with_equal_weights(mpi_ranks, comm, mpi_tmp_path, capfd
     assert record["patches"] == 11
     assert np.isfinite(record["loss"]).all()
     assert printed.startswith("loss by step:") if comm.rank == 0 else not printed
+
+
+def trained(rows, network, steps, workers):
+    """Weights, trainable and moving, and losses after some steps, of all workers together; 8 rows a step."""
+    from courses import RATE, course_of
+
+    from trainer.fit import settle, step_function
+
+    model = network(rows, workers.average if workers.size > 1 else None)
+    course = course_of(rows, model, steps, workers)
+    course.optimiser.learning_rate.assign(RATE)
+    import tensorflow as tf
+
+    step = step_function(course, workers)
+    losses = [step(*b, tf.constant(k, tf.int64)).numpy() for k, b in enumerate(course.batches(range(steps)))]
+    settle(model, workers)
+    return *([v.numpy() for v in some] for some in (model.trainable_variables, model.non_trainable_variables)), losses
+
+
+def farthest(found, wanted):
+    """Largest distance of a weight from what it should be, against that one's norm."""
+    norms = [(np.linalg.norm(a - b), np.linalg.norm(b)) for a, b in zip(found, wanted, strict=True)]
+    return max(distance / max(norm, 1e-3) for distance, norm in norms)
+
+
+def small(rows, average):
+    from courses import small_network
+
+    return small_network(rows, average)
+
+
+def widened(average):
+    """The same for tensors of several types, which Horovod does not take in one group."""
+    import tensorflow as tf
+
+    def wide(tensors, compress=False):
+        means = average([tf.cast(x, tf.float64) for x in tensors], compress)
+        return [tf.cast(mean, x.dtype) for mean, x in zip(means, tensors, strict=True)]
+
+    return wide
+
+
+def resnet50(rows, average):
+    """In float64: what rounding does to the gradients of an untrained one is larger than the step."""
+    import keras
+
+    from trainer.model import Design, build
+
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    return build(rows.pixels, Design(5, l2=1e-4), 3, average)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.mpi(ranks=[2], timeout=580)
+@pytest.mark.parametrize(
+    ("network", "steps", "most"), [(small, 1, 1e-5), (small, 20, 1e-4), (resnet50, 1, 1e-5)], ids=["1", "20", "resnet"]
+)
+def test_steps_of_two_workers_are_those_of_one_on_the_joined_batch(mpi_ranks, comm, mpi_tmp_path, network, steps, most):
+    from courses import ALONE
+
+    rows = small_rows(mpi_tmp_path / f"pixels.{comm.rank}", 40, side=64)
+    workers = connect()
+    if network is resnet50:
+        workers.average = widened(workers.average)
+    together, moving, losses = trained(rows, network, steps, workers)
+    alone, moving_alone, losses_alone = trained(rows, network, steps, ALONE)
+    assert farthest(together, alone) <= most
+    assert farthest(moving, moving_alone) <= 10 * most
+    np.testing.assert_allclose(losses, losses_alone, rtol=most)
+    assert len(set(workers.gather(b"".join(a.tobytes() for a in (*together, *moving))))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.mpi(ranks=[3], timeout=580)
+def test_more_workers_than_rows_train_and_validate_all_the_same(mpi_ranks, comm, mpi_tmp_path):
+    store, out = mpi_tmp_path / "store.h5", mpi_tmp_path / "run"
+    if comm.rank == 0:
+        training_store(store, [TRAIN] * 2 + [VAL])
+    comm.Barrier()
+    flags = ("--store", store, "--out", out, "--bands", "rgb", "--batch", 2, "--epochs", 2, "--sync-norm")
+    assert main([str(flag) for flag in flags]) == 0
+    comm.Barrier()
+    record = json.loads((out / "run.json").read_text())
+    assert (record["workers"], record["steps"], record["patches"]) == (3, 2, 4)
+    assert record["weights_equal"]
+    assert record["scores"]["val"]["at_half"]["rows"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_scores_are_the_same_on_two_workers_and_those_of_scikit_learn_on_what_is_predicted(tmp_path):
+    import pyarrow.parquet as pq
+    from sklearn.metrics import average_precision_score, f1_score
+
+    arrays = training_store(tmp_path / "store.h5", [TRAIN] * 4 + [VAL] * 2 + [TEST] * 7)
+    place = ("--store", str(tmp_path / "store.h5"), "--batch", "2")
+    made = ("--out", str(tmp_path / "run"), "--bands", "rgb", "--steps", "1")
+    assert (done := ranks(1, "trainer.run", *place, *made)).returncode == 0, done.stderr
+    scored = []
+    for size in (1, 2):
+        done = ranks(size, "trainer.evaluate", *place, "--run", str(tmp_path / "run"), timeout=250)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("test: 7 rows, micro precision ")
+        scored.append(json.loads((tmp_path / "run" / "evaluate.test.json").read_text())["scores"])
+    predicted = ("--run", str(tmp_path / "run"), "--split", "test", "--out", str(tmp_path / "p.parquet"))
+    assert (done := ranks(1, "trainer.predict", *place, *predicted)).returncode == 0, done.stderr
+    table = pq.read_table(tmp_path / "p.parquet")
+    assert table.column_names[:5] == ["patch", "tile", "epsg", "ulx", "uly"]
+    found = np.stack([table[name].to_numpy() for name in table.column_names[5:]], axis=1)
+    labels = arrays["classes"][6:]
+    assert found.shape == labels.shape == (7, 43)
+    for kind, per_class in (("at_half", False), ("tuned", True)):
+        one, two = (score[kind] for score in scored)
+        limits = [c["threshold"] for c in one["classes"]] if per_class else 0.5
+        positive = found >= np.array(limits, np.float32)
+        for mean in ("micro", "macro", "weighted"):
+            assert one[mean] == pytest.approx(two[mean], abs=1e-6)
+            assert one[mean]["f1"] == pytest.approx(f1_score(labels, positive, average=mean, zero_division=0))
+        there = labels.any(axis=0)
+        wanted = average_precision_score(labels[:, there], found[:, there])
+        assert one["mean_average_precision"] == pytest.approx(wanted)
+        assert two["mean_average_precision"] == pytest.approx(wanted, abs=1e-6)
 
 
 @pytest.mark.mpi(ranks=[2], timeout=200)

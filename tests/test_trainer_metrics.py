@@ -1,0 +1,178 @@
+"""Scores held against scikit-learn, tuned thresholds against brute force, and the paper's own numbers."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from etl.labels import CLASSES_43
+from trainer import paper
+from trainer.metrics import scores, tuned_thresholds
+
+
+@st.composite
+def predictions(draw):
+    """(labels, probabilities) with empty classes, full classes, ties, and probabilities of exactly 0 and 1."""
+    rows, classes = draw(st.integers(1, 30)), draw(st.integers(1, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    labels = (rng.random((rows, classes)) < rng.choice([0, 0.2, 0.7, 1], classes)).astype(np.uint8)
+    values = rng.random((rows, classes), np.float32)
+    steps = draw(st.sampled_from([0, 1, 4]))
+    return labels, np.round(values * steps) / np.float32(steps) if steps else values
+
+
+def f1_of(labels, predicted):
+    return sk.f1_score(labels, predicted, zero_division=0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(predictions())
+def test_scores_equal_those_of_scikit_learn_class_by_class(drawn):
+    labels, probabilities = drawn
+    classes = labels.shape[1]
+    thresholds = np.linspace(0.2, 0.8, classes).astype(np.float32)
+    found = scores(labels, probabilities, thresholds, [f"class {k}" for k in range(classes)])
+    predicted = (probabilities >= thresholds).astype(np.uint8)
+    assert found["rows"] == len(labels)
+    for k, one in enumerate(found["classes"]):
+        assert one["name"] == f"class {k}"
+        assert one["precision"] == sk.precision_score(labels[:, k], predicted[:, k], zero_division=0)
+        assert one["recall"] == sk.recall_score(labels[:, k], predicted[:, k], zero_division=0)
+        assert one["f1"] == f1_of(labels[:, k], predicted[:, k])
+        assert one["support"] == labels[:, k].sum()
+        assert one["threshold"] == thresholds[k]
+        if not one["support"]:
+            assert one["average_precision"] is None
+        else:
+            assert one["average_precision"] == sk.average_precision_score(labels[:, k], probabilities[:, k])
+    assert found["micro"]["f1"] == pytest.approx(f1_of(labels.ravel(), predicted.ravel()))
+    assert found["macro"]["f1"] == pytest.approx(np.mean([one["f1"] for one in found["classes"]]))
+    support = labels.sum(0)
+    if support.any():
+        of_each = [one["f1"] for one in found["classes"]]
+        assert found["weighted"]["f1"] == pytest.approx(np.average(of_each, weights=support))
+
+
+def test_means_equal_those_of_scikit_learn_on_classes_together():
+    rng = np.random.default_rng(0)
+    labels, values = (rng.random((200, 7)) < 0.3).astype(np.uint8), rng.random((200, 7), np.float32)
+    labels[:, 3] = 0
+    found = scores(labels, values, 0.4, list("abcdefg"))
+    for mean in ("micro", "macro", "weighted"):
+        one = sk.precision_recall_fscore_support(labels, values >= np.float32(0.4), average=mean, zero_division=0)
+        assert list(found[mean].values()) == list(one[:3])
+        assert list(found[mean]) == ["precision", "recall", "f1"]
+    occurring = [0, 1, 2, 4, 5, 6]
+    mean = sk.average_precision_score(labels[:, occurring], values[:, occurring], average="macro")
+    assert found["mean_average_precision"] == pytest.approx(mean)
+
+
+def test_scores_are_plain_data_also_where_no_label_occurs():
+    none = np.zeros((3, 2), np.uint8)
+    found = scores(none, np.full((3, 2), 0.1, np.float32), 0.5, np.array(["a", "b"]))
+    assert json.loads(json.dumps(found)) == found
+    assert found["mean_average_precision"] == 0
+    assert found["micro"] == found["macro"] == found["weighted"] == {"precision": 0, "recall": 0, "f1": 0}
+
+
+def test_a_probability_equal_to_the_threshold_is_a_positive():
+    at = np.array([[0.3], [0.29999998]], np.float32)
+    found = scores(np.array([[1], [0]], np.uint8), at, 0.3, ["a"])
+    assert found["classes"][0]["f1"] == 1
+
+
+@settings(deadline=None, max_examples=200)
+@given(predictions())
+def test_no_threshold_has_a_higher_f1_than_the_tuned_one(drawn):
+    labels, probabilities = drawn
+    tuned = tuned_thresholds(labels, probabilities)
+    assert tuned.dtype == np.float32
+    assert ((tuned > 0) & (tuned < 1)).all()
+    tried = np.unique(np.append(probabilities, np.float32([0.5, 1e-9, 1 - 2**-24])))
+    for k, threshold in enumerate(tuned):
+        best = max(f1_of(labels[:, k], probabilities[:, k] >= t) for t in tried[(tried > 0) & (tried < 1)])
+        assert f1_of(labels[:, k], probabilities[:, k] >= threshold) == pytest.approx(best)
+        if not labels[:, k].any():
+            assert threshold == 0.5
+
+
+def test_tuned_thresholds_are_never_worse_than_one_half_on_the_rows_they_are_tuned_on():
+    rng = np.random.default_rng(1)
+    labels, values = (rng.random((500, 9)) < 0.1).astype(np.uint8), rng.random((500, 9), np.float32)
+    names = list("abcdefghi")
+    half = scores(labels, values, 0.5, names)["classes"]
+    tuned = scores(labels, values, tuned_thresholds(labels, values), names)["classes"]
+    assert all(one["f1"] >= other["f1"] for one, other in zip(tuned, half, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "threshold"),
+    [
+        ([0.8, 0.4, 0.2], [1, 1, 0], 0.3),  # midway
+        ([0.8, 0.4], [1, 1], 0.2),  # midway to 0
+        ([1, 1 - 2**-24], [1, 0], (1 - 2**-24) / 2),  # only a threshold of 1 could part them
+        ([0.5 + 2**-24, 0.5], [1, 0], 0.5 + 2**-24),  # neighbours
+        ([1e-45, 0], [1, 0], 1e-45),  # the least number above 0
+        ([0, 0], [1, 0], 0.5),  # no threshold finds it
+    ],
+)
+def test_a_tuned_threshold_parts_what_can_be_parted(values, labels, threshold):
+    found = tuned_thresholds(np.array(labels, np.uint8)[:, None], np.array(values, np.float32)[:, None])
+    assert found[0] == np.float32(threshold)
+
+
+def test_a_diverged_training_is_told_by_row_and_class():
+    values = np.full((4, 2), 0.5, np.float32)
+    values[2, 1] = np.nan
+    for function in (lambda *a: scores(*a, 0.5, ["a", "b"]), tuned_thresholds):
+        with pytest.raises(ValueError, match=r"must lie in \[0, 1\], got nan in row 2, class 1 \(1 such\)"):
+            function(np.zeros((4, 2), np.uint8), values)
+
+
+@pytest.mark.parametrize(
+    ("labels", "values", "names", "message"),
+    [
+        (np.zeros((2, 2)), np.zeros((2, 3)), "ab", r"one shape \(row, class\), neither 0, got \(2, 2\) and \(2, 3\)"),
+        (np.zeros((0, 2)), np.zeros((0, 2)), "ab", "neither 0"),
+        (np.full((1, 2), 2), np.zeros((1, 2)), "ab", "must be 0 or 1, got 2"),
+        (np.zeros((1, 2)), np.zeros((1, 2)), "abc", "names must be one a class, 2, got 3"),
+    ],
+)
+def test_what_does_not_fit_together_is_an_error(labels, values, names, message):
+    with pytest.raises(ValueError, match=message):
+        scores(labels.astype(np.uint8), values.astype(np.float32), 0.5, list(names))
+
+
+def test_importing_the_scores_does_not_import_scikit_learn():
+    code = "import sys, trainer.metrics; sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=100, check=False).returncode == 0
+
+
+def test_the_papers_classes_are_bigearthnets_in_order_and_sum_to_what_the_paper_says():
+    assert tuple(paper.CLASS_SCORES) == CLASSES_43
+    each = paper.CLASS_SCORES.values()
+    support = np.array([one.support for one in each])
+    assert support.sum() == 308_272
+    for kind, weighted, plain in (("f1_all", 0.774, 0.607), ("f1_rgb", 0.754, 0.574)):
+        f1 = [getattr(one, kind) for one in each]
+        assert round(np.average(f1, weights=support), 3) == weighted
+        assert round(np.mean(f1), 3) == plain
+    better = {name for name, one in paper.CLASS_SCORES.items() if one.f1_rgb > one.f1_all}
+    assert better == {
+        "Airports", "Bare rock", "Peatbogs", "Port areas", "Sea and ocean", "Sport and leisure facilities",
+        "Industrial or commercial units",
+    }  # fmt: skip
+
+
+def test_the_papers_global_scores_and_times_fit_each_other():
+    for one in paper.SCORES.values():
+        f1 = 2 * one.precision * one.recall / (one.precision + one.recall)
+        assert f1 == pytest.approx(one.f1, abs=0.01)  # each rounded to two digits
+    first, last = paper.EPOCH_SECONDS[1], paper.EPOCH_SECONDS[24]
+    assert first * paper.EPOCHS == pytest.approx(paper.TOTAL_SECONDS[1], rel=0.01)
+    assert last * paper.EPOCHS <= paper.TOTAL_SECONDS[24]

@@ -1,0 +1,83 @@
+"""The network: its input's normalisation, its penalties against the closed form, its inputs, its first weights."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from stores import TRAIN, training_store
+
+from trainer.config import pixel_sets
+from trainer.model import Design, Standardise, build
+from trainer.rows import Wanted, open_rows
+
+
+@pytest.fixture(scope="module")
+def pixels(tmp_path_factory):
+    """Inputs of a store of random rows, by the name of --bands."""
+    path = tmp_path_factory.mktemp("model") / "store.h5"
+    training_store(path, [TRAIN] * 3)
+    return {name: open_rows(path, Wanted(pixel_sets(name))).pixels for name in ("rgb", "all", "native", "B02,B8A")}
+
+
+def test_pixels_become_deviations_from_the_bands_mean_and_those_without_data_0():
+    stored = np.array([[[[1000, 300, 0]]]], np.uint16)
+    found = Standardise([1, 0, 2], [200.0, 500.0, 7.0], [50.0, 250.0, 1.0])(stored)
+    np.testing.assert_allclose(found, [[[[2.0, 2.0, 0.0]]]])
+
+
+def test_a_saturated_pixel_is_cut_off():
+    assert Standardise([0], [1000.0], [100.0])(np.full((1, 1, 1, 1), 65535, np.uint16)).numpy().item() == 10
+
+
+def test_every_convolution_adds_the_closed_form_to_the_loss_and_its_gradient(pixels):
+    model = build(pixels["rgb"], Design(5, l2=0.01), seed=0)
+    resnet = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+    kernels = [layer.kernel for layer in resnet.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert len(kernels) == len(model.losses) == 53
+    wanted = 0.01 * sum(np.square(k.numpy(), dtype=np.float64).sum() for k in kernels)
+    with tf.GradientTape() as tape:
+        total = tf.add_n(model.losses)
+    assert float(total) == pytest.approx(wanted, rel=1e-5)
+    np.testing.assert_allclose(tape.gradient(total, kernels[7].value), 2 * 0.01 * kernels[7].numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("bands", "channels", "penalties"), [("all", 12, 53), ("native", 48, 56), ("B02,B8A", 2, 53)])
+def test_each_choice_of_bands_gives_its_channels_and_logits(pixels, bands, channels, penalties):
+    model = build(pixels[bands], Design(43, l2=1e-4, dropout=0.5), seed=0)
+    resnet = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+    assert (resnet.input_shape[-1], model.output_shape, len(model.losses)) == (channels, (None, 43), penalties)
+    batch = [np.ones((2, *item.row_shape), np.uint16) for item in pixels[bands]]
+    assert model(batch if len(batch) > 1 else batch[0], training=False).shape == (2, 43)
+
+
+def test_the_same_seed_gives_the_same_first_weights(pixels):
+    one, same, other = (build(pixels["rgb"], Design(3), seed=seed).get_weights() for seed in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
+    assert not np.array_equal(one[0], other[0])
+
+
+def test_imagenet_weights_are_taken_with_their_own_order_and_normalisation(pixels, tmp_path):
+    plain = keras.applications.ResNet50(weights=None, include_top=False, pooling="avg", input_shape=(120, 120, 3))
+    plain.save_weights(tmp_path / "imagenet.weights.h5")
+    model = build(pixels["rgb"], Design(3, imagenet=tmp_path / "imagenet.weights.h5"), seed=4)
+    stored = np.random.default_rng(0).integers(1, 2900, (2, 120, 120, 4), np.uint16)
+    red_green_blue = stored[..., [2, 1, 0]] * np.float32(255 / 3000)
+    features = plain(keras.applications.resnet.preprocess_input(red_green_blue.copy()))
+    logits = model.get_layer("logits")(features)
+    np.testing.assert_allclose(model(stored), logits, rtol=1e-3, atol=1e-4)
+
+
+def test_imagenet_weights_that_do_not_fit_are_refused(pixels, tmp_path):
+    with pytest.raises(ValueError, match="need --bands rgb"):
+        build(pixels["all"], Design(3, imagenet=tmp_path / "x.weights.h5"), seed=0)
+    with pytest.raises(ValueError, match="must hold weights of ResNet50"):
+        build(pixels["rgb"], Design(3, imagenet=tmp_path / "x.weights.h5"), seed=0)
+
+
+def test_the_momentum_of_the_moving_statistics_is_as_designed(pixels):
+    model = build(pixels["rgb"], dataclasses.replace(Design(3), norm_momentum=0.7), seed=0)
+    resnet = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+    found = {layer.momentum for layer in resnet.layers if isinstance(layer, keras.layers.BatchNormalization)}
+    assert found == {0.7}

@@ -1,0 +1,284 @@
+"""`python -m trainer.report` on run folders made by hand: what the page holds, what is left out, and bad input."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from etl.labels import CLASSES_43
+from trainer.metrics import scores
+from trainer.past import open_runs, open_samples
+from trainer.report import main
+from trainer.scaling import ANY_LENGTH, ANY_STORE, perfect, series_of
+from trainer.sheet import MISSED, RIGHT, WRONG, verdicts
+
+NAMES = ("Pastures", "Rice <fields>", "Never & nowhere")
+
+
+def found_scores(names=NAMES, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((20, len(names))) < 0.5).astype(np.uint8)
+    labels[:, -1] = 0
+    return scores(labels, rng.random(labels.shape, np.float32), 0.5, names)
+
+
+def epochs_of(seconds, score=None):
+    return [
+        {"epoch": k, "loss": 0.5 / k, "seconds": s, "seconds_validating": 1.0, "val": score}
+        for k, s in enumerate(seconds, 1)
+    ]
+
+
+def make_run(folder, **record):
+    folder.mkdir(parents=True)
+    settings = {"bands": "all", "store": "data/store.h5", "batch": "64", "seed": "0", "out": str(folder)}
+    settings |= record.pop("settings", {})
+    base = {"command": "trainer.run", "workers": 1, "rows": 640, "settings": settings, "software": {"keras": "3.15.1"}}
+    (folder / "run.json").write_text(json.dumps(base | record))
+    return folder
+
+
+def make_samples(folder, **changed):
+    arrays = {
+        "rgb": np.full((2, 120, 120, 3), 90, np.uint8),
+        "patch": np.array([b"patch_one", b"patch_two"], "S64"),
+        "labels": np.array([[1, 0, 1], [0, 0, 0]], np.uint8),
+        "probabilities": np.array([[0.9, 0.5, 0.2], [0.1, 0.1, 0.1]], np.float32),
+        "classes": np.array(NAMES),
+    }
+    np.savez(folder / "samples.npz", **arrays | changed)
+
+
+def report(out, *folders):
+    """(exit status, text of the page)."""
+    status = main([*map(str, folders), "--out", str(out)])
+    return status, (out / "report.html").read_text()
+
+
+def pictures(out):
+    return {path.name for path in out.glob("*.png")}
+
+
+def test_a_full_run_is_drawn_whole(tmp_path, capsys):
+    one = found_scores(CLASSES_43)
+    run = make_run(
+        tmp_path / "run", loss=[0.7, 0.5], seconds=[3.0, 1.0], steps=2, epochs=2, upsample="bilinear",
+        by_epoch=epochs_of([3, 1], one), scores={"test": {"at_half": one, "tuned": one}, "val": {"at_half": one}},
+    )  # fmt: skip
+    make_samples(run)
+    status, text = report(tmp_path / "out", run)
+    assert status == 0
+    assert pictures(tmp_path / "out") == {
+        "loss_by_step.png", "loss_by_epoch.png", "f1_by_epoch.png", "f1_by_class.png", "samples_1.png",
+    }  # fmt: skip
+    assert "1 run, 5 of 8 figures ->" in capsys.readouterr().out
+    for words in ("bilinear", "3.15.1", "data/store.h5", "paper (rgb, 4 GPUs)", "0.770", "tuned", "Sea and ocean"):
+        assert words in text
+    assert "<td>Land principally occupied by agriculture, with significant areas of natural vegetation</td>" in text
+    assert '<td class="number">26,447</td>' in text
+
+
+def test_the_page_holds_its_pictures_and_needs_no_other_file(tmp_path):
+    _, text = report(tmp_path / "out", make_run(tmp_path / "run", loss=[0.7, 0.5]))
+    sources = re.findall(r'(?:src|href)="([^"]{0,22})', text)
+    assert sources == ["data:image/png;base64,"]
+    held = base64.b64decode(re.findall(r'base64,([^"]+)"', text)[0])
+    assert held == (tmp_path / "out" / "loss_by_step.png").read_bytes()
+    assert held.startswith(b"\x89PNG")
+
+
+def test_what_the_runs_do_not_hold_is_left_out_and_named(tmp_path):
+    status, text = report(tmp_path / "out", make_run(tmp_path / "run", workers=None, settings={}, software=None))
+    assert status == 0
+    assert pictures(tmp_path / "out") == set()
+    assert text.count("Left out: ") == 10  # eight figures, the tables of scores and of versions
+    assert "no run holds samples.npz" in text
+    assert "it takes runs of the same settings with different numbers of workers" in text
+
+
+def test_a_picture_of_an_earlier_report_does_not_stay(tmp_path):
+    first, second = make_run(tmp_path / "a", loss=[1.0]), make_run(tmp_path / "b")
+    make_samples(first)
+    report(tmp_path / "out", second, first)
+    assert pictures(tmp_path / "out") == {"loss_by_step.png", "samples_2.png"}
+    report(tmp_path / "out", second)
+    assert pictures(tmp_path / "out") == set()
+
+
+def test_names_from_records_are_escaped(tmp_path):
+    score = found_scores()
+    run = make_run(tmp_path / "run", settings={"bands": "<b>"}, scores={"test": {"at_half": score}})
+    _, text = report(tmp_path / "out", run)
+    assert "Rice &lt;fields&gt;" in text
+    assert "Never &amp; nowhere" in text
+    assert "<b>" not in text
+
+
+def test_settings_in_which_runs_differ_are_marked(tmp_path):
+    runs = [make_run(tmp_path / bands, settings={"bands": bands}) for bands in ("rgb", "all")]
+    _, text = report(tmp_path / "out", *runs)
+    assert '<tr class="differs"><td>bands</td><td>rgb</td><td>all</td></tr>' in text
+    assert "<tr><td>batch</td><td>64</td><td>64</td></tr>" in text
+
+
+def test_an_exploded_loss_is_drawn_up_to_where_it_is_a_number(tmp_path):
+    run = make_run(tmp_path / "run", loss=[0.7, 1e9, float("nan"), float("inf")] * 400)
+    status, _ = report(tmp_path / "out", run)
+    assert status == 0
+    assert "loss_by_step.png" in pictures(tmp_path / "out")
+
+
+def test_scaling_is_drawn_with_mean_deviation_and_efficiency(tmp_path):
+    runs = [
+        make_run(
+            tmp_path / f"{workers}-{seed}", workers=workers, settings={"seed": seed, "epochs": 3}, upsample=upsample,
+            by_epoch=epochs_of([99, seconds, seconds]), scores={"test": {"at_half": found_scores(seed=seed)}},
+        )
+        for workers, seed, seconds, upsample in (
+            (1, 0, 9, "dsen2"), (1, 1, 11, "dsen2"), (2, 0, 5, "dsen2"), (4, 0, 5, "dsen2"), (4, 3, 4, "none"),
+        )
+    ]  # fmt: skip
+    status, text = report(tmp_path / "out", *runs)
+    assert status == 0
+    assert {"epoch_seconds.png", "total_seconds.png", "f1_by_workers.png"} <= pictures(tmp_path / "out")
+    row = "<td>upsampling dsen2</td>" + "".join(f'<td class="number">{n}</td>' for n in ("4", "1", "5", "0.000", "2"))
+    assert row + "<td>50 %</td>" in text
+
+
+def test_repeats_are_runs_that_differ_only_in_seed_and_folder(tmp_path):
+    variants = [
+        {"workers": 1, "by_epoch": epochs_of([50, 8])},
+        {"workers": 1, "by_epoch": epochs_of([50, 12]), "settings": {"seed": "1", "epochs": "9"}},
+        {"workers": 2, "by_epoch": epochs_of([50, 6])},
+        {"workers": 2, "by_epoch": epochs_of([50, 3]), "settings": {"batch": "32"}},
+        {"workers": 2, "by_epoch": epochs_of([50, 4]), "rows": 320},
+    ]
+    runs = open_runs([make_run(tmp_path / f"run{k}", **one) for k, one in enumerate(variants)])
+    found = series_of(runs, lambda run: run.epoch_seconds, ANY_LENGTH)
+    assert [len(one.points) for one in found] == [2, 1, 1]
+    first = found[0].points[0]
+    assert (first.workers, first.values, first.mean) == (1, (8, 12), 10)
+    assert first.deviation == pytest.approx(np.std([8, 12], ddof=1))
+    assert found[0].points[1].deviation == 0
+    assert perfect(found[0]) == [(1, 10), (2, 5)]
+    assert "batch 32" in found[1].label
+    assert "rows 320" in found[2].label
+
+
+def test_runs_on_stores_of_one_upsampling_are_one_series_where_scores_are_compared(tmp_path):
+    stores = (("a.h5", "dsen2"), ("b.h5", "dsen2"), ("c.h5", "bilinear"))
+    folders = [make_run(tmp_path / s, settings={"store": s}, upsample=kind, workers=k) for k, (s, kind) in
+               enumerate(stores, 1)]  # fmt: skip
+    runs = open_runs(folders)
+    found = series_of(runs, lambda run: 0.5, ANY_STORE)
+    assert [(one.label, len(one.points)) for one in found] == [("upsampling dsen2", 2), ("upsampling bilinear", 1)]
+    assert len(series_of(runs, lambda run: 0.5)) == 3
+
+
+@pytest.mark.parametrize(
+    ("record", "epoch", "total"),
+    [
+        ({"by_epoch": epochs_of([50, 8, 10])}, 9, 71),
+        ({"by_epoch": epochs_of([50])}, 50, 51),
+        ({"by_epoch": epochs_of([50, 8]), "settings": {"epochs": "100"}}, 8, None),  # ended early
+        ({"seconds": [20, 1, 3], "steps": 3, "epochs": 0.5}, 12, None),  # six steps an epoch, of 2 s
+        ({"seconds": [20, 1, 3], "steps": 3, "epochs": 3, "by_epoch": epochs_of([20])}, 2, 21),
+        ({}, None, None),
+        ({"by_epoch": [None, {"seconds": "fast"}], "seconds": {}, "steps": "many", "epochs": 0}, None, None),
+    ],
+)
+def test_seconds_of_an_epoch_leave_the_first_out_and_fall_back_on_steps(tmp_path, record, epoch, total):
+    (run,) = open_runs([make_run(tmp_path / "run", **record)])
+    assert (run.epoch_seconds, run.total_seconds) == (epoch, total)
+
+
+def test_a_partial_epoch_counts_for_no_whole_one(tmp_path):
+    epochs = epochs_of([30, 20, 4])
+    for one, steps in zip(epochs, (10, 10, 2), strict=True):
+        one["steps"] = steps
+    (run,) = open_runs([make_run(tmp_path / "run", by_epoch=epochs, steps=22, epochs=2.2)])
+    assert run.epoch_seconds == 20
+
+
+def test_scores_on_validation_are_the_last_epochs_where_none_stand_at_the_end(tmp_path):
+    epochs = epochs_of([1, 1, 1])
+    epochs[0]["val"], epochs[1]["val"] = {"rows": 1}, {"rows": 2}
+    (run,) = open_runs([make_run(tmp_path / "run", by_epoch=epochs)])
+    assert run.scores("val") == {"rows": 2}
+    assert run.scores("test") is None
+    assert run.scores("val", "tuned") is None
+
+
+def test_runs_of_one_folder_name_are_told_apart(tmp_path):
+    runs = open_runs([make_run(tmp_path / part / "run") for part in ("a", "b")])
+    assert [run.name for run in runs] == ["a/run", "b/run"]
+
+
+def test_a_label_is_right_wrong_or_missed(tmp_path):
+    run = make_run(tmp_path / "run")
+    make_samples(run)
+    samples = open_samples(open_runs([run])[0])
+    assert [(mark, name) for mark, name, _ in verdicts(samples, 0)] == [
+        (RIGHT, NAMES[0]),
+        (WRONG, NAMES[1]),
+        (MISSED, NAMES[2]),
+    ]
+    assert verdicts(samples, 1) == []
+
+
+def ends_badly(capsys, out, *folders):
+    """What the command says where it ends with status 2 and writes nothing."""
+    with pytest.raises(SystemExit) as stop:
+        main([*map(str, folders), "--out", str(out)])
+    assert stop.value.code == 2
+    assert not (out / "report.html").exists()
+    return capsys.readouterr().err
+
+
+def test_what_is_no_run_ends_with_status_2_and_what_it_is(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert "none must be the folder of a run (--out of trainer.run); it is not there" in ends_badly(
+        capsys, out, tmp_path / "none"
+    )
+    (tmp_path / "empty").mkdir()
+    assert "it has no run.json" in ends_badly(capsys, out, tmp_path / "empty")
+    (tmp_path / "file").write_text("x")
+    assert "it is a file" in ends_badly(capsys, out, tmp_path / "file")
+    foreign = make_run(tmp_path / "foreign", command="etl.extract")
+    assert "must be a record of trainer.run; it is of 'etl.extract'" in ends_badly(capsys, out, foreign)
+    for text in ('{"loss": [', "[1, 2]", "{}"):
+        (foreign / "run.json").write_text(text)
+        assert f"{foreign / 'run.json'} must be" in ends_badly(capsys, out, foreign)
+
+
+def test_a_run_named_twice_is_an_error_and_no_repeat(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    assert "must be named once" in ends_badly(capsys, tmp_path / "out", run, tmp_path / "out" / ".." / "run")
+
+
+def test_damaged_samples_end_with_status_2(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    make_samples(run, labels=np.zeros((2, 4), np.uint8))
+    assert "labels must be (patch, class) (2, 3), got (2, 4)" in ends_badly(capsys, tmp_path / "out", run)
+    make_samples(run, rgb=np.zeros((2, 9, 9)))
+    assert "rgb must be uint8" in ends_badly(capsys, tmp_path / "out", run)
+    path = run / "samples.npz"
+    path.write_bytes(path.read_bytes()[:200])
+    assert "samples.npz must hold sample predictions" in ends_badly(capsys, tmp_path / "out", run)
+
+
+def test_an_out_that_is_a_file_ends_with_status_2(tmp_path, capsys):
+    (tmp_path / "out").write_text("x")
+    assert "--out must be a folder" in ends_badly(capsys, tmp_path / "out", make_run(tmp_path / "run"))
+
+
+def test_the_command_needs_a_run_and_neither_tensorflow_nor_a_display(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "trainer.report"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "RUN" in done.stderr
+    code = "import sys, trainer.report; sys.exit(bool({'tensorflow', 'keras', 'matplotlib.pyplot'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", code], timeout=100, check=False).returncode == 0

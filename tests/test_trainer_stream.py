@@ -1,0 +1,136 @@
+"""The stream: stored bytes in the dealt order, and memory that is used again only when nobody holds it any more."""
+
+import gc
+import weakref
+from collections import deque
+
+import numpy as np
+import psutil
+import pytest
+import tensorflow as tf
+from stores import TRAIN, VAL, training_store
+
+from trainer.config import pixel_sets
+from trainer.deal import Deal
+from trainer.rows import Wanted, open_rows
+from trainer.stream import READERS, Buffers, Stream
+
+POISON = 0xFFFF
+"""No stored value of `training_store`."""
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A path, and the arrays that lie there."""
+    path = tmp_path / "store.h5"
+    return path, training_store(path, [TRAIN, VAL, TRAIN, TRAIN, TRAIN, TRAIN, TRAIN, VAL])
+
+
+def poisoned(rows, batch):
+    """Pools whose buffers are overwritten as soon as they come back, and the list of what came back."""
+    came = []
+
+    def poison(memory):
+        memory.fill(POISON)
+        came.append(memory)
+
+    return [Buffers((batch, *item.row_shape), poison) for item in rows.pixels], came
+
+
+@pytest.mark.parametrize("bands", ["rgb", "all", "native", "B02,B8A"])
+def test_every_data_set_is_delivered_as_stored_with_labels_weights_and_places(stored, bands):
+    path, arrays = stored
+    rows = open_rows(path, Wanted(pixel_sets(bands)))
+    deal = Deal(len(rows), batch=2, size=2, seed=3)
+    for rank in range(2):
+        steps = range(1, 3 * deal.epoch_steps)  # from amid an epoch, over the ends of epochs
+        found = list(Stream(rows, 2, lambda step, rank=rank: deal.share(step, rank))(steps))
+        assert len(found) == len(steps)
+        for step, (pixels, labels, weights, places) in zip(steps, found, strict=True):
+            share = deal.share(step, rank)
+            taken = rows.numbers[share.rows]
+            assert np.array_equal(places, share.rows)
+            assert np.array_equal(labels, arrays["classes"][taken])
+            assert np.array_equal(weights, share.weights)
+            for item, delivered in zip(rows.pixels, pixels, strict=True):
+                assert np.array_equal(delivered, arrays[item.name][taken])
+
+
+@pytest.mark.parametrize("held", [0, 1, 5])
+def test_memory_is_poisoned_when_it_comes_back_and_no_batch_that_is_held_ever_shows_it(stored, held):
+    path, arrays = stored
+    rows = open_rows(path, Wanted(pixel_sets("native")))
+    deal = Deal(len(rows), batch=2, size=1, seed=5)
+    buffers, came = poisoned(rows, 2)
+    holding = deque()
+    double = tf.function(lambda x: tf.cast(x, tf.int32) * 2)
+
+    def check(pixels, places):
+        for item, delivered in zip(rows.pixels, pixels, strict=True):
+            wanted = arrays[item.name][rows.numbers[places.numpy()]]
+            assert np.array_equal(delivered, wanted)
+            assert np.array_equal(double(delivered), wanted * 2)
+
+    epochs, stream = 12, Stream(rows, 2, lambda step: deal.share(step, 0), buffers)
+    for epoch in range(epochs):
+        steps = range(epoch * deal.epoch_steps, (epoch + 1) * deal.epoch_steps)
+        for pixels, _, _, places in stream(steps):
+            holding.append((pixels, places))
+            check(pixels, places)
+            if len(holding) > held:
+                check(*holding.popleft())
+    for pixels, places in holding:
+        check(pixels, places)
+    delivered = epochs * deal.epoch_steps
+    assert all(pool.made <= held + 2 * READERS + 4 for pool in buffers), [pool.made for pool in buffers]
+    assert len(came) >= len(buffers) * (delivered - held - 2 * READERS - 4)
+
+
+def test_tensorflow_takes_the_memory_without_a_copy_and_holds_it(stored):
+    path, _ = stored
+    rows = open_rows(path, Wanted(pixel_sets("rgb")))
+    deal = Deal(len(rows), batch=2, size=1)
+    buffers, came = poisoned(rows, 2)
+    ((tensor,), *_), *others = Stream(rows, 2, lambda step: deal.share(step, 0), buffers)(range(2))
+    view = np.asarray(memoryview(tensor))
+    before = view.copy()
+    made = [memory for memory in buffers[0]._made if np.shares_memory(memory, view)]
+    assert len(made) == 1
+    del tensor, others
+    assert not any(memory is made[0] for memory in came)
+    assert np.array_equal(view, before)
+
+
+@pytest.mark.parametrize("view_of", [lambda x: x[1:], lambda x: x.reshape(-1)[::3], lambda x: x.view(np.uint8)])
+def test_a_view_of_a_buffer_keeps_it_from_being_used_again(view_of):
+    pool = Buffers((4, 3), lambda memory: memory.fill(POISON))
+    handed = pool.take()
+    handed[...] = 7
+    view = view_of(handed)
+    kept = view.copy()
+    del handed
+    assert np.array_equal(view, kept)
+    pool.take()
+    assert pool.made == 2
+    del view
+    pool.take()
+    assert pool.made == 2
+
+
+def test_a_stream_that_is_gone_leaves_neither_an_open_file_nor_memory(stored):
+    path, _ = stored
+    rows = open_rows(path, Wanted(pixel_sets("rgb")))
+    deal = Deal(len(rows), batch=2, size=1)
+
+    def open_files():
+        return sum(found.path == str(path) for found in psutil.Process().open_files())
+
+    pools = [poisoned(rows, 2)[0] for _ in range(4)]
+    gone = [weakref.ref(pool) for (pool,) in pools]
+    while pools:
+        batches = Stream(rows, 2, lambda step: deal.share(step, 0), pools.pop())(range(3))
+        assert [open_files() for _ in batches] == [1] * 3
+        del batches
+    gc.collect()
+    assert open_files() == 0
+    assert [ref() for ref in gone] == [None] * 4

@@ -1,0 +1,79 @@
+"""Augmentation in the graph: turns and flips of each patch, mixup of each patch with another of its batch.
+
+Everything random is a pure function of (seed, epoch, row): there is no state to save, ranks share no masks, and a run
+that is taken up again draws what it would have drawn.
+
+Source: Sedona et al. 2019, section 3 (rotations by 90, 180, 270 degrees, flips, mixup with a shuffled copy of the
+batch, weight per patch from a beta distribution); Zhang et al. 2018, arXiv 1710.09412 (mixup); Steele et al. 2014,
+"Fast splittable pseudorandom number generators" (splitmix64).
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import scipy.stats
+import tensorflow as tf
+
+__all__ = ["mix", "turn", "uniform"]
+
+_QUANTILES = 4096
+_GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+_TURN, _MIX = 1, 2
+"""Purposes of random numbers."""
+
+
+def _scramble(x: tf.Tensor) -> tf.Tensor:
+    """Splitmix64's finaliser, uint64 to uint64: a bijection without visible pattern."""
+    for shift, factor in ((30, _FIRST), (27, _SECOND)):
+        x = (x ^ tf.bitwise.right_shift(x, tf.constant(shift, tf.uint64))) * tf.constant(factor, tf.uint64)
+    return x ^ tf.bitwise.right_shift(x, tf.constant(31, tf.uint64))
+
+
+def uniform(seed: int, epoch: tf.Tensor, rows: tf.Tensor, purpose: int) -> tf.Tensor:
+    """A number in [0, 1) for each row, float32, shape (row,); `epoch` and `rows` are int64."""
+    step = tf.constant(_GOLDEN, tf.uint64)
+    state = _scramble(tf.constant(seed, tf.uint64) * step + tf.constant(purpose, tf.uint64))
+    state = _scramble(state + tf.cast(epoch, tf.uint64) * step)
+    drawn = _scramble(state + (tf.cast(rows, tf.uint64) + tf.constant(1, tf.uint64)) * step)
+    top = tf.bitwise.right_shift(drawn, tf.constant(40, tf.uint64))  # 24 bits: what a float32 holds
+    return tf.cast(top, tf.float32) * (1.0 / (1 << 24))
+
+
+def turn(groups: Sequence[tf.Tensor], seed: int, epoch: tf.Tensor, rows: tf.Tensor) -> list[tf.Tensor]:
+    """Each patch turned by 0, 90, 180 or 270 degrees and mirrored or not, all eight alike; every group the same way.
+
+    `groups`: shape (patch, row, col, band), square, any type.
+    """
+    way = tf.cast(uniform(seed, epoch, rows, _TURN) * 8.0, tf.int32)[:, None, None, None]
+    turned = []
+    for x in groups:
+        x = tf.where(tf.bitwise.bitwise_and(way, 4) > 0, tf.transpose(x, (0, 2, 1, 3)), x)
+        x = tf.where(tf.bitwise.bitwise_and(way, 2) > 0, tf.reverse(x, (1,)), x)
+        turned.append(tf.where(tf.bitwise.bitwise_and(way, 1) > 0, tf.reverse(x, (2,)), x))
+    return turned
+
+
+@cache
+def _beta_quantiles(alpha: float) -> npt.NDArray[np.float32]:
+    """Quantiles of Beta(alpha, alpha) in the middle of equal parts, float32, shape (4096,)."""
+    middles = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    return np.asarray(scipy.stats.beta.ppf(middles, alpha, alpha), np.float32)
+
+
+def mix(arrays: Sequence[tf.Tensor], alpha: float, seed: int, where: tuple[tf.Tensor, tf.Tensor]) -> list[tf.Tensor]:
+    """Each patch mixed with the next one of its batch, whose order is random already; labels alike.
+
+    `arrays`: float32, shape (patch, ...); `where` is (epoch, rows), int64. A patch keeps its weight w ~ Beta(alpha,
+    alpha), drawn for its row, and takes 1 - w of the other.
+    """
+    epoch, rows = where
+    place = tf.cast(uniform(seed, epoch, rows, _MIX) * float(_QUANTILES), tf.int32)
+    weight = tf.gather(tf.constant(_beta_quantiles(alpha)), place)
+    mixed = []
+    for x in arrays:
+        own = tf.cast(tf.reshape(weight, (-1, *(1,) * (len(x.shape) - 1))), x.dtype)
+        mixed.append(own * x + (1 - own) * tf.roll(x, -1, axis=0))
+    return mixed

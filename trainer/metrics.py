@@ -1,0 +1,122 @@
+"""Scores of multi-label predictions, by scikit-learn, and the thresholds that make the most of them.
+
+scikit-learn is imported where it is used: it takes a second, and not every run has something to score.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["HALF", "scores", "tuned_thresholds"]
+
+HALF = 0.5
+"""Threshold of a class of which nothing is known."""
+
+_KINDS = ("precision", "recall", "f1")
+
+
+def scores(
+    labels: npt.NDArray[np.uint8],
+    probabilities: npt.NDArray[np.float32],
+    thresholds: npt.NDArray[np.float32] | float,
+    names: Sequence[str],
+) -> dict[str, Any]:
+    """Plain data, ready for JSON: scores over all classes and of each class; a score without a denominator is 0.
+
+    Keys: "rows"; "micro", "macro", "weighted", each with "precision", "recall", "f1"; "mean_average_precision", the
+    plain mean over classes that occur, 0 where none does; "classes", in order, each with "name", "precision",
+    "recall", "f1", "support" (rows with the label), "average_precision" (None where no row has it) and "threshold".
+    All but "rows" and "support" lie in [0, 1].
+
+    `labels` are 0 or 1, uint8, shape (row, class); `probabilities` float32, shape (row, class), in [0, 1]. One that
+    is at least its class's threshold, float32, shape (class,) or one for all, is a positive. `names` has one a class.
+
+    Source: scikit-learn, precision_recall_fscore_support and average_precision_score.
+    """
+    _check(labels, probabilities)
+    if len(names) != labels.shape[1]:
+        raise ValueError(f"names must be one a class, {labels.shape[1]}, got {len(names)}")
+    each = np.broadcast_to(np.asarray(thresholds, np.float32), labels.shape[1:])
+    predicted = (probabilities >= each).astype(np.uint8)
+    averages = _average_precisions(labels, probabilities)
+    occurring = [value for value in averages if value is not None]
+    classes = zip(names, zip(*_rates(labels, predicted, None), strict=True), averages, each, strict=True)
+    return {
+        "rows": len(labels),
+        **{mean: _named(_rates(labels, predicted, mean)) for mean in ("micro", "macro", "weighted")},
+        "mean_average_precision": float(np.mean(occurring)) if occurring else 0.0,
+        "classes": [
+            {"name": str(name), **_named(rates), "support": int(rates[3]), "average_precision": average}
+            | {"threshold": float(threshold)}
+            for name, rates, average, threshold in classes
+        ],
+    }
+
+
+def tuned_thresholds(labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """For each class the threshold in (0, 1) with the highest F1 on these rows, float32, shape (class,).
+
+    Every distinct probability is tried. The threshold stands midway between the lowest probability that is to be a
+    positive and the next one below it; of equal F1 the highest such threshold is taken. `HALF` where a class has no
+    positive, or where no threshold finds one. `labels` and `probabilities` as in `scores`.
+    """
+    _check(labels, probabilities)
+    found = [_tuned(column == 1, values) for column, values in zip(labels.T, probabilities.T, strict=True)]
+    return np.array(found, np.float32)
+
+
+def _tuned(positive: npt.NDArray[np.bool_], values: npt.NDArray[np.float32]) -> np.float32:
+    """The threshold of one class: `positive` and `values` have shape (row,)."""
+    # No threshold below 1 tells 1 from the number before it, and none above 0 makes a positive of 0.
+    below_one = np.minimum(values, np.nextafter(np.float32(1), np.float32(0)))
+    order = np.argsort(-below_one)
+    ranked, hits = below_one[order], np.cumsum(positive[order])
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # of each run of equal probabilities
+    distinct, f1 = ranked[last], 2 * hits[last] / (last + 1 + max(hits[-1], 1))
+    f1[distinct == 0] = 0
+    best = int(np.argmax(f1))
+    if f1[best] == 0:
+        return np.float32(HALF)
+    lower = np.append(distinct[1:], np.float32(0))[best]
+    middle = lower + (distinct[best] - lower) / np.float32(2)
+    return np.float32(middle if middle > lower else distinct[best])  # between neighbours there is no middle
+
+
+def _check(labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> None:
+    if labels.ndim != 2 or not labels.size or labels.shape != probabilities.shape:
+        shapes = f"{labels.shape} and {probabilities.shape}"
+        raise ValueError(f"labels and probabilities must be of one shape (row, class), neither 0, got {shapes}")
+    if (labels > 1).any():
+        raise ValueError(f"labels must be 0 or 1, got {labels.max()}")
+    outside = ~((probabilities >= 0) & (probabilities <= 1))
+    if outside.any():
+        row, column = np.argwhere(outside)[0]
+        value = probabilities[row, column]
+        raise ValueError(
+            f"probabilities must lie in [0, 1], got {value} in row {row}, class {column} ({int(outside.sum())} such); "
+            "did the training diverge?"
+        )
+
+
+def _rates(labels: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8], mean: str | None) -> tuple[Any, ...]:
+    """(precision, recall, F1, support), each of shape (class,) where `mean` is None, else one number or None."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    classes = labels.shape[1]
+    counted = range(classes) if classes > 1 else [1]  # to scikit-learn one class is a choice between 0 and 1
+    found = precision_recall_fscore_support(labels, predicted, labels=counted, average=mean, zero_division=0)
+    return tuple(found)
+
+
+def _named(rates: tuple[Any, ...]) -> dict[str, float]:
+    return {kind: float(rate) for kind, rate in zip(_KINDS, rates, strict=False)}
+
+
+def _average_precisions(labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> list[float | None]:
+    """Of each class; None where no row has it."""
+    from sklearn.metrics import average_precision_score
+
+    pairs = zip(labels.T, probabilities.T, strict=True)
+    return [float(average_precision_score(column, values)) if column.any() else None for column, values in pairs]
