@@ -4,14 +4,13 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
 import time
 
 import h5py
 import numpy as np
 import psutil
 import pytest
-from commands import content, extract, mpirun, same
+from commands import begin, content, extract, same
 
 KILLS = 20
 
@@ -19,9 +18,9 @@ KILLS = 20
 def start(size, sample, out):
     """Start an extraction with small rounds and frequent syncs, to have many moments to be killed at."""
     paths = ["--catalogue", str(sample / "patches.parquet"), "--source", str(sample / "tiles"), "--out", str(out)]
-    command = mpirun(size, "etl.extract", *paths, "--round-mib", "2", "--sync-s", "0.2", "--resume")
+    flags = ("--round-mib", "2", "--sync-s", "0.2", "--resume")
     with out.with_suffix(".log").open("w") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        return begin(size, "etl.extract", *paths, *flags, stdout=log, stderr=log)
 
 
 def rank_processes(job):
