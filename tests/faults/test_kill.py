@@ -112,6 +112,19 @@ def test_a_run_that_is_asked_to_stop_ends_with_75_and_can_be_resumed(sample, ref
     assert same(content(out), content(reference))
 
 
+def test_a_signal_that_mpirun_hands_on_stops_all_ranks_with_75(sample, reference, tmp_path):
+    out = tmp_path / "store.h5"
+    job = start(2, sample, out)
+    while not journal_path(out).exists() or journal_path(out).read_bytes().count(b"\n") < 3:
+        time.sleep(0.02)
+    job.send_signal(signal.SIGUSR1)
+    assert job.wait(timeout=60) == 75
+    assert "stopped by a signal" in out.with_suffix(".log").read_text()
+    assert finished(out) > 0
+    assert extract(3, sample, out, "--resume").returncode == 0
+    assert same(content(out), content(reference))
+
+
 def test_resuming_a_complete_store_does_nothing(sample, tmp_path):
     out = tmp_path / "store.h5"
     assert extract(1, sample, out).returncode == 0
