@@ -4,8 +4,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ class Task:
 
     flags: tuple[str, ...] = ()
     """Further flags of etl.extract."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Further variables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ class SideBySide:
 
 def _job(task: Task, ranks: int, out: Path) -> Job:
     paths = ("--catalogue", str(task.catalogue), "--source", str(task.source), "--out", str(out))
-    return Job("etl.extract", (*paths, *task.flags), ranks)
+    return Job("etl.extract", (*paths, *task.flags), ranks, task.environment)
 
 
 def extract(setup: Setup, task: Task, ranks: int) -> Extraction:

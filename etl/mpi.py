@@ -50,16 +50,16 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int]) -> NoReturn:
         format=(f"r{comm.rank:03d}/{comm.size} " if comm.rank else "") + "%(message)s",
         stream=sys.stderr,
     )
-    settings, status = _shared(parse, comm)
-    if settings is not None:
-        try:
+    try:
+        settings, status = _shared(parse, comm)
+        if settings is not None:
             status = main(settings, comm)
-        except JobError as error:
-            status = error.status
-            if comm.rank == 0:
-                logging.getLogger("etl").error("error: %s", error)
-        except BaseException as error:
-            _abort(error, comm)
+    except JobError as error:
+        status = error.status
+        if comm.rank == 0:
+            logging.getLogger("etl").error("error: %s", error)
+    except BaseException as error:
+        _abort(error, comm)
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(status)
@@ -83,6 +83,7 @@ def _abort(error: BaseException, comm: Comm) -> NoReturn:
         text = "interrupted; the store, if one was begun, can be resumed with --resume"
     else:
         text = f"unexpected error: {error!r}\n{traceback.format_exc()}"
+    time.sleep(min(0.05 * comm.rank, 2.0))  # where all ranks meet the same, the first one's abort ends the others
     print(f"error: {where}{text}", file=sys.stderr, flush=True)
     status = RESUMABLE if isinstance(error, KeyboardInterrupt) else FAILED
     if comm.size > 1:

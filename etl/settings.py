@@ -95,7 +95,7 @@ def _tables() -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(FILE.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{FILE} must be valid TOML, in UTF-8: {error}") from None
 
 
@@ -133,4 +133,7 @@ def _converted(name: str, value: object, kind: type[Any], choices: Sequence[str]
         raise ValueError(f"{name} must be a {kind.__name__.lower()}, got {value!r}")
     if choices and value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-    return kind(value)
+    try:
+        return kind(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be a {kind.__name__.lower()} of ordinary size, got one too large") from None

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-__all__ = ["content", "extract", "mpirun", "ranks", "same"]
+__all__ = ["begin", "content", "extract", "mpirun", "ranks", "same"]
 
 
 def mpirun(size: int, *command: str) -> list[str]:
@@ -19,15 +19,21 @@ def mpirun(size: int, *command: str) -> list[str]:
     return ["mpirun", "-n", str(size), *line] if size > 1 else line
 
 
+def begin(size: int, *command: str, **how: Any) -> "subprocess.Popen[Any]":
+    """Start `python -m <command>` on `size` ranks, in a session of its own; `how` is Popen's.
+
+    The environment is Python's: importing h5py starts MPI in this process, which adds to the C library's own what makes
+    a later mpirun take itself for a rank, and end with status 1 and no word.
+    """
+    environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
+    return subprocess.Popen(mpirun(size, *command), env=environment, start_new_session=True, **how)
+
+
 def ranks(
     size: int, *command: str, cwd: Path | None = None, timeout: float = 120
 ) -> "subprocess.CompletedProcess[str]":
     """Run `python -m <command>` on `size` ranks to its end; a hang is ended, with all ranks, and raised as an error."""
-    environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
-    with subprocess.Popen(
-        mpirun(size, *command), cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:  # fmt: skip
+    with begin(size, *command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:

@@ -42,10 +42,10 @@ def test_the_layout_of_version_1_and_of_version_2_is_seen_on_one_patch(tmp_path)
     (tmp_path / "v1" / V1).mkdir(parents=True)
     product = V2.removesuffix("_26_57")
     (tmp_path / "v2" / product / V2).mkdir(parents=True)
-    assert folder_of(tmp_path / "v1", V1)("other") == tmp_path / "v1" / "other"
-    assert folder_of(tmp_path / "v2", V2)(f"{product}_1_2") == tmp_path / "v2" / product / f"{product}_1_2"
-    assert folder_of(tmp_path / "v1", V2) is None
-    assert folder_of(tmp_path / "v2", V1) is None
+    assert folder_of(tmp_path / "v1")("other") == tmp_path / "v1" / "other"
+    assert folder_of(tmp_path / "v2")(f"{product}_1_2") == tmp_path / "v2" / product / f"{product}_1_2"
+    (tmp_path / "neither" / "readme").mkdir(parents=True)
+    assert folder_of(tmp_path / "neither") is None
 
 
 def test_patches_come_in_the_order_asked_for_with_their_rows_and_exact_pixels_and_no_classification(tmp_path):

@@ -94,6 +94,8 @@ def test_a_positional_setting_is_taken_bare_and_may_be_left_out():
         ("[bake]\nminutes = -1\n", "minutes must not be negative, got -1"),
         ("bake = 3\n", "bake must be a table, [bake], got 3"),
         ("[bake\n", "pipeline.toml must be valid TOML"),
+        (f"[bake]\nheat = {'9' * 400}\n", "heat must be a float of ordinary size"),
+        (f"x = {'[' * 5000}\n", "pipeline.toml must be valid TOML"),
     ],
 )
 def test_a_bad_file_ends_with_status_2_and_says_why(capsys, file, reason):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from commands import ranks
 from mpi4py import MPI
-from stores import GOOD, TILE, make_catalogue, make_store, stats_of
+from stores import GOOD, PRODUCT, TILE, make_catalogue, make_store, stats_of
 
 from etl.bands import GROUPS
 from etl.mpi import JobError
@@ -103,7 +103,7 @@ def test_swapped_labels_are_found_and_named(tmp_path, outcome):
     ("name", "value", "check"),
     [("split", 1, "split"), ("ulx", 1.0, "place"), ("epsg", 32601, "place"), ("tile", b"31UER", "place"),
      ("acquired", 5, "acquired"), ("patch", b"another", "patches"),
-     ("product", b"S2A_MSIL2A_20170613T101032_N0205_R022_T33UUP_20170613T101608", "products")],
+     ("product", b"S2A_MSIL2A_20170613T101031_N0205_R122_T33UUP_20170613T101608", "products")],
 )  # fmt: skip
 def test_a_column_that_is_not_the_catalogues_is_found_and_its_row_named(tmp_path, outcome, name, value, check):
     store = make_store(tmp_path, GOOD)
@@ -328,6 +328,12 @@ def test_a_catalogue_or_source_that_is_not_there_is_bad_input(tmp_path, name):
     with pytest.raises(JobError, match=f"--{name}.*{tmp_path}/none") as caught:
         verify(VerifySettings(store, **{name: tmp_path / "none"}), MPI.COMM_SELF)
     assert caught.value.status == 2
+
+
+def test_a_listed_sensing_time_that_is_seconds_off_still_names_the_product_that_serves_it(tmp_path, outcome):
+    listed = PRODUCT.replace("L2A", "L1C").replace("101031", "101033") + ".SAFE"
+    store = make_store(tmp_path, GOOD, product=[listed] * len(GOOD))
+    assert outcome(store)[0] == 0
 
 
 @pytest.mark.parametrize("size", [1, 3])

@@ -33,13 +33,16 @@ def measure(setup: Setup) -> Findings:
 
 
 def _idle(setup: Setup, source: TileInput, found: Findings) -> None:
-    """One patch of a patch folder on many ranks: one rank reads it, all others have nothing to do."""
+    """One patch of a patch folder on many ranks: one rank reads it, all others but rank 0 have nothing to do."""
     ranks, patches = _IDLE[setup.size], patch_folder(setup, source)
     catalogue = setup.scratch / "one.parquet"
     write(catalogue, load(patches.catalogue).slice(0, 1))
     run = extract(setup, Task(catalogue, patches.source), ranks)
     found.repeats.append(run.short("idle"))
-    idle = sorted(run.outcome.ranks, key=lambda rank: float(rank["threads_cpu_s"].get("producer", 0.0)))[:-1]
+    others = [rank for rank in run.outcome.ranks if rank["rank"] != 0]  # rank 0 reads the catalogue and makes the plan
+    idle = sorted(others, key=lambda rank: float(rank["threads_cpu_s"].get("producer", 0.0)))[:-1]
+    first = max(rank["peak_resident_mib"] for rank in run.outcome.ranks if rank["rank"] == 0)
+    found.figures[f"rank_0_peak_resident_{ranks}_ranks_mib"] = first
     for key in ("peak_resident_mib", "proportional_mib"):
         found.figures[f"idle_{key.removesuffix('_mib')}_largest_{ranks}_ranks_mib"] = max(rank[key] for rank in idle)
     found.figures[f"idle_run_{ranks}_ranks_seconds"] = run.outcome.wall_s

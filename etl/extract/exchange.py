@@ -27,6 +27,7 @@ class Exchange:
         self._arrived: dict[Block, BlockData] = {}
         self._news = threading.Condition()
         self._stopped = False
+        self._abandoned: list[tuple[Request, BlockData]] = []
         self._receiving: dict[Block, tuple[Request, BlockData]] = {}
         for block, source in share.receives.items():
             data = BlockData(layers[block.tile][block.layer], block.index)
@@ -70,4 +71,5 @@ class Exchange:
         for request, _ in self._receiving.values():
             request.Cancel()
             request.Free()
+        self._abandoned = list(self._receiving.values())  # MPI may still be writing into their buffers
         self._receiving.clear()

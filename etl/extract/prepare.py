@@ -133,22 +133,13 @@ def want(settings: ExtractSettings) -> Wanted:
     if found:
         scenes = products_by_scene(found)
         return Wanted(catalogue, tile_of, names, tuple(serving(name, scenes) for name in names), None)
-    folder = _patch_folder(settings.source, catalogue)
-    if folder is None:
+    folder = folder_of(settings.source)
+    if folder is None or not any(folder(name.decode()).is_dir() for name in catalogue.patch):
         raise JobError(
             f"--source must hold products (.SAFE, .zip) or the catalogue's patch folders, got {settings.source}",
             2,
         )
     return Wanted(catalogue, tile_of, names, (None,) * len(names), folder)
-
-
-def _patch_folder(source: Path, catalogue: "Catalogue") -> Callable[[str], Path] | None:
-    """The archive's layout, from the first patch of the catalogue that it holds."""
-    for name in catalogue.patch[: 1000 if len(catalogue) > 1000 else None]:
-        folder = folder_of(source, name.decode())
-        if folder is not None:
-            return folder
-    return None
 
 
 def inspect_products(

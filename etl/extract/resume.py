@@ -56,6 +56,8 @@ def found(path: Path, journal: Journal, begun_with: dict[str, Any]) -> Found:
     for first, stop in journal.ranges:
         done[first:stop] = True
     done &= (state == WRITTEN) | (state == REJECTED)
+    # journalled as rejected and written since: tried again by a run that was killed before it could say so
+    done[[row for row in journal.rejected if state[row] == WRITTEN]] = False
     return Found(complete, done, state, product)
 
 
@@ -80,7 +82,9 @@ def reject(path: Path, schema: Schema, rows: npt.NDArray[np.intp]) -> None:
     if len(rows):
         with RowReader(path) as reader:
             reader.blank(rows.tolist())
+        blank = {"cloud_share": np.nan, "snow_share": np.nan, "checksum": blank_checksum(schema), "state": REJECTED}
         with h5py.File(path, "r") as file:
-            state, checksums = file["state"][...], file["checksum"][...]
-        state[rows], checksums[rows] = REJECTED, blank_checksum(schema)
-        overwrite(path, {"checksum": checksums, "state": state})
+            columns = {name: file[name][...] for name in blank}
+        for name, value in blank.items():
+            columns[name][rows] = value
+        overwrite(path, columns)

@@ -23,6 +23,9 @@ __all__ = ["Rounds", "Seconds"]
 
 _WAIT_S = 0.005
 
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""Signals that stop a run cleanly. mpirun hands the last one on; the others it follows by SIGKILL within a second."""
+
 
 @dataclass(slots=True)
 class Seconds:
@@ -67,7 +70,7 @@ class Rounds:
         Raises:
             JobError: on every rank, where one failed, or with status 75 where one was told to stop.
         """
-        previous = {kind: signal.signal(kind, self._on_signal) for kind in (signal.SIGTERM, signal.SIGINT)}
+        previous = {kind: signal.signal(kind, self._on_signal) for kind in STOPS}
         mine = len(self.producer.ranges)
         try:
             for number in range(rounds):

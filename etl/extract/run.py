@@ -123,18 +123,29 @@ def _look_over(settings: ExtractSettings, comm: Comm) -> Ground:
 def _lock(ground: Ground) -> Lock:
     """Collective: make sure that no other run writes the store."""
 
+    out, comm = ground.settings.out, ground.comm
+
+    def refuse() -> None:
+        if out.exists() and not ground.settings.resume:
+            raise JobError(f"{out} exists; name another --out, or complete it with --resume", BAD_INPUT)
+
     def take() -> Lock:
-        ground.settings.out.parent.mkdir(parents=True, exist_ok=True)
-        if ground.settings.out.exists() and not ground.settings.resume:
-            raise JobError(f"{ground.settings.out} exists; name another --out, or complete it with --resume", BAD_INPUT)
-        lock = Lock(ground.settings.out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        refuse()
+        lock = Lock(out)
         lock.take_over()
+        refuse()  # whoever held the lock may have made it meanwhile
         return lock
 
-    lock = on_root(ground.comm, take)
-    if lock is None:
-        lock = Lock(ground.settings.out)
-        lock.share()
+    lock, problem = on_root(comm, take), None
+    try:
+        if lock is None:
+            lock = Lock(out)
+            lock.share()
+    except OSError as error:
+        problem = f"{error}; every rank must see the folder of --out"
+    agree(comm, f"opening {out}", problem)
+    assert lock is not None
     return lock
 
 
@@ -254,7 +265,7 @@ def _write(ground: Ground, begun: Begun | None, assignment: prepare.Assignment, 
         source = TilePatches(assignment.share, assignment.tiles, products, exchange.take)
     limits = Limits(settings.max_cloud_share, settings.max_snow_share)
     producer = Producer(source, ground.schema, ground.upsampler, limits, assignment.ranges, assignment.splits, exchange)
-    progress = summary.Progress(comm, ground.schema, assignment.rounds, len(begun.pending) if begun else 0)
+    progress = summary.Progress(comm, assignment.rounds)
     with Writer(settings.out, comm, file_hints(), settings.write == "collective") as writer:
         producer.start()
         journal = begun.journal if begun else None

@@ -63,16 +63,17 @@ class RankReport:
 class Progress:
     """Rank 0's word on how far the job is: a live line on a terminal, one plain line every 10 s elsewhere."""
 
-    def __init__(self, comm: Comm, schema: Schema, rounds: int, rows: int) -> None:
+    def __init__(self, comm: Comm, rounds: int) -> None:
         self._silent = comm.rank != 0 or not rounds
         self._live = sys.stderr.isatty()
-        self._rounds, self._row_bytes = rounds, schema.row_bytes
+        self._rounds = rounds
         self._start = self._last = time.monotonic()
 
     def __call__(self, done: int) -> None:
         """Note that `done` rounds are done."""
         now = time.monotonic()
-        if self._silent or now - self._last < (0.5 if self._live else _EVERY_S):
+        last = self._live and done == self._rounds  # ends the live line
+        if self._silent or (now - self._last < (0.5 if self._live else _EVERY_S) and not last):
             return
         self._last = now
         left = (now - self._start) / done * (self._rounds - done)
@@ -116,7 +117,7 @@ def print_plan(settings: ExtractSettings, schema: Schema, plan: Plan, reasons: d
         f"{schema.rows - len(reasons)} patches on {len(plan.shares)} ranks -> {settings.out}, "
         f"{schema.rows * schema.row_bytes / 2**30:.2f} GiB\n"
         f"predicted: {max(plan.busy_s):.0f} s for the slowest rank, {mean:.0f} s on average, "
-        f"balance {mean / max(plan.busy_s) if mean else 1:.3f}, decoded twice {100 * plan.decoded_twice:.1f} %"
+        f"balance {mean / max(plan.busy_s) if mean else 1:.3f}"
     )
     for rank, (share, busy_s) in enumerate(zip(plan.shares, plan.busy_s, strict=True)):
         patches = sum(run.stop - run.first for run in share.runs)
@@ -152,17 +153,17 @@ def collect(
         values = [r.seconds[name] for r in reports]
         stages[name] = {"min": min(values), "median": float(np.median(values)), "max": max(values)}
     decode = [r.seconds["decode_s"] for r in reports]
-    mean = sum(decode) / len(decode)
+    mean, blocks = sum(decode) / len(decode), sum(r.blocks for r in reports)
     return {
         "ranks": comm.size,
         "patches": sum(r.patches for r in reports),
-        "blocks_decoded": sum(r.blocks for r in reports),
+        "blocks_decoded": blocks,
         "seconds_prepare": steps_s[0],
         "seconds_write": steps_s[1] - steps_s[0],
         "seconds_total": steps_s[2],
         "seconds_by_stage": stages,
         "decode_balance": mean / max(decode) if mean else 1.0,
-        "decoded_twice_share": plan.decoded_twice,
+        "decoded_twice_share": blocks / plan.blocks - 1.0 if plan.blocks else 0.0,  # a patch archive has no blocks
         "predicted_inefficiency": plan.inefficiency,
     }
 

@@ -108,15 +108,13 @@ class Plan:
     once_s: float
     """Predicted seconds to decode every needed block once."""
 
+    blocks: int
+    """Needed blocks of all layers, each counted once."""
+
     @property
     def inefficiency(self) -> float:
         """Ranks x the slowest rank's predicted decoding / decoding every needed block once; 1 where nothing is."""
         return len(self.shares) * max(self.decode_s) / self.once_s if self.once_s else 1.0
-
-    @property
-    def decoded_twice(self) -> float:
-        """Share of decoding that is done more than once."""
-        return sum(self.decode_s) / self.once_s - 1.0 if self.once_s else 0.0
 
 
 def make_plan(tiles: Sequence[Tile], ranks: int, balance: str = "cost", cost: Cost | None = None) -> Plan:
@@ -237,7 +235,7 @@ def _assemble(tiles: Sequence[Tile], line: _Line, owners: tuple[Index, Index], r
                 shares[int(mine[first])].runs.append(Run(number, first, stop))
         start += len(tile.rows)
     busy_s = decode_s + np.bincount(patch_owner, minlength=ranks) * cost.patch_s
-    return Plan(shares, tuple(decode_s.tolist()), tuple(busy_s.tolist()), float(line.block_s.sum()))
+    return Plan(shares, tuple(decode_s.tolist()), tuple(busy_s.tolist()), float(line.block_s.sum()), len(line.block_s))
 
 
 def _needers(tiles: Sequence[Tile], patch_owner: Index, ranks: int) -> dict[Block, list[int]]:

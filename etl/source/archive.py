@@ -3,6 +3,7 @@
 A lone patch has no neighbours: what upsampling sees beyond its border is its own outermost pixel, repeated.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
+from etl.catalogue.names import is_patch
 from etl.raster import RasterError, RasterFile
 from etl.source.patch import Patch, PatchError, repeat_border
 from etl.source.tiles import Timer
@@ -18,20 +20,20 @@ from etl.source.tiles import Timer
 __all__ = ["ArchivePatches", "folder_of"]
 
 
-def folder_of(archive: Path, first_patch: str) -> Callable[[str], Path] | None:
-    """How the archive names a patch's folder, seen on one: v1 `<patch>`, v2 `<product>/<patch>`; None if neither."""
-    for layout in (_flat, _by_product):
-        if (archive / layout(first_patch)).is_dir():
-            return lambda patch, layout=layout: archive / layout(patch)  # type: ignore[misc]
+def folder_of(archive: Path) -> Callable[[str], Path] | None:
+    """How an archive names a patch's folder, seen on its first one: v1 `<patch>`, v2 `<product>/<patch>`; else None."""
+    for folder in _folders(archive):
+        if is_patch(folder.name):
+            return archive.joinpath
+        if any(is_patch(inner.name) for inner in _folders(folder)):
+            return lambda patch: archive / patch.rsplit("_", 2)[0] / patch
     return None
 
 
-def _flat(patch: str) -> Path:
-    return Path(patch)
-
-
-def _by_product(patch: str) -> Path:
-    return Path(patch.rsplit("_", 2)[0], patch)
+def _folders(here: Path) -> Iterator[Path]:
+    """Folders in a folder, one by one: there may be half a million."""
+    with os.scandir(here) as entries:
+        yield from (Path(entry.path) for entry in entries if entry.is_dir())
 
 
 class ArchivePatches:

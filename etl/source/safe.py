@@ -19,7 +19,16 @@ from etl.catalogue.names import Product as ProductName
 from etl.catalogue.names import is_patch, parse_product
 from etl.grid import TileGrid
 
-__all__ = ["Product", "ProductError", "Scenes", "find_products", "products_by_scene", "read_product", "serving"]
+__all__ = [
+    "Product",
+    "ProductError",
+    "Scenes",
+    "find_products",
+    "one_scene",
+    "products_by_scene",
+    "read_product",
+    "serving",
+]
 
 N = TypeVar("N", int, float)
 
@@ -141,14 +150,19 @@ def _scene(name: ProductName) -> object:
     return name.mission, name.orbit, name.tile
 
 
-def serving(listed: str, scenes: Scenes) -> Path | None:
-    """Product on disk that serves a listed one, whatever its baseline: newest baseline, then newest processing.
+def one_scene(one: ProductName, other: ProductName) -> bool:
+    """Whether two products show the same tile at the same time, whatever their level and baseline.
 
     BigEarthNet's label files give sensing times that are off by some seconds; an orbit passes a tile days apart.
     """
+    return _scene(one) == _scene(other) and abs(one.acquired - other.acquired) <= _NEAR
+
+
+def serving(listed: str, scenes: Scenes) -> Path | None:
+    """Product on disk that serves a listed one, whatever its baseline: newest baseline, then newest processing."""
     name = _named(listed)
     candidates = scenes.get(_scene(name), []) if name is not None else []
-    near = [found for found in candidates if name and abs(found[0].acquired - name.acquired) <= _NEAR]
+    near = [found for found in candidates if name and one_scene(found[0], name)]
     return max(near, key=lambda found: (found[0].version, str(found[1])))[1] if near else None
 
 

@@ -7,6 +7,8 @@ allocated early and never filled: a row lies at a known offset and is read witho
 Source: HDF5 reference manual (allocation time, fill time, dimension scales); netCDF-4 conventions for strings.
 """
 
+import errno
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +24,11 @@ from etl.store.schema import FLAGS, SPLITS, STATS, DataSet, Schema
 
 __all__ = ["Writer", "create", "stats_names"]
 
+
+log = logging.getLogger(__name__)
+
+_CANNOT_RESERVE = (errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What `posix_fallocate` says where there is no such thing; EBADF by its emulation, as the file is open to append."""
 
 _METADATA_BYTES = 1 << 20
 """More than HDF5's metadata take, beside the rows."""
@@ -58,9 +65,17 @@ def create(
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Make sure that `size` bytes of the file are on the disk: HDF5 can crash where its own metadata find no room."""
+    """Make sure that `size` bytes of the file are on the disk: HDF5 can crash where its own metadata find no room.
+
+    Where the file system cannot reserve (older NFS, Lustre), a full disk shows itself later, as an error of a write.
+    """
     with path.open("ab") as file:
-        os.posix_fallocate(file.fileno(), 0, size)
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in _CANNOT_RESERVE:
+                raise
+            log.warning("%s: its file system cannot reserve space; a full disk would show only while writing", path)
         os.fsync(file.fileno())
 
 

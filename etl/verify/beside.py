@@ -1,7 +1,6 @@
 """What lies beside a store, the journal and `rejected.csv`, held against the state of its rows."""
 
 import csv
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +17,11 @@ __all__ = ["check_journal", "check_rejected_list", "finished_rows", "read_journa
 def read_journal(store: Path) -> Journal | None:
     """The journal beside `store` as it stands, or None where there is none.
 
-    A copy is read: reading takes a torn last line off the file, which belongs to whoever writes the store.
-
     Raises:
         ValueError: it is no journal.
     """
     path = journal_path(store)
-    if not path.exists():
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, path.name)
-        copy.write_bytes(path.read_bytes())
-        return Journal.read(copy)
+    return Journal.read(path) if path.exists() else None
 
 
 def finished_rows(journal: Journal, rows: int) -> npt.NDArray[np.bool_]:

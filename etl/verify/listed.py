@@ -8,6 +8,7 @@ import numpy.typing as npt
 from etl.catalogue.names import parse_product
 from etl.catalogue.table import Catalogue, read
 from etl.labels import classes_of
+from etl.source.safe import one_scene
 from etl.store.schema import SPLITS, WRITTEN
 from etl.verify.check import Check, Faults, judge
 from etl.verify.columns import Columns
@@ -122,7 +123,7 @@ def _products(columns: Columns, catalogue: Catalogue) -> Check:
 
 def _one_scene(read_from: str, listed: str) -> bool:
     try:
-        return read_from == listed or parse_product(read_from).scene == parse_product(listed).scene
+        return read_from == listed or one_scene(parse_product(read_from), parse_product(listed))
     except ValueError:
         return False
 

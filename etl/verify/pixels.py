@@ -76,11 +76,10 @@ def find_sources(source: Path, columns: Columns) -> Sources:
     products = {path.name.removesuffix(".zip").removesuffix(".SAFE"): path for path in find_products(source)}
     if products:
         return Sources(products, None)
-    for name in columns.of["patch"][:1000]:
-        folder = folder_of(source, name.decode())
-        if folder is not None:
-            return Sources({}, folder)
-    raise ValueError(f"--source must hold Level-2A products (.SAFE or .zip) or the store's patch folders, got {source}")
+    folder = folder_of(source)
+    if folder is not None:
+        return Sources({}, folder)
+    raise ValueError(f"--source must hold Level-2A products (.SAFE or .zip) or patch folders, got {source}")
 
 
 def pick_rows(columns: Columns, sample: int, seed: int) -> npt.NDArray[np.intp]:

@@ -29,6 +29,7 @@ from etl.sample.archive import utm_wkt
 from etl.sample.pixels import Pixels
 from etl.sample.product import OFFSET, ProductSpec
 from etl.sample.safe import BLOCK_PX, write_product, zip_product
+from etl.store.journal import journal_path
 
 TILE = "33UUP"
 ORIGIN = nominal_origin(TILE)
@@ -735,6 +736,7 @@ def test_rejected_patches_are_made_once_the_missing_product_is_there(tile, tmp_p
     assert len(reasons(out)) == 4
     assert job(size, tmp_path, out, *retry, "--strict").returncode == 4
     assert len(reasons(out)) == 4
+    journal = journal_path(out).read_bytes()
     pixels = random_pixels(7)
     write_product(tmp_path / "tiles", replaced := product_of(2, generated=datetime(2018, 1, 1)), pixels)
     done = job(size, tmp_path, out, *retry, "--strict")
@@ -746,6 +748,29 @@ def test_rejected_patches_are_made_once_the_missing_product_is_there(tile, tmp_p
     assert set(store["product"][9:].tolist()) == {replaced.name.removesuffix(".SAFE").encode()}
     assert job(1, tmp_path, tmp_path / "anew.h5").returncode == 0
     assert same(store, content(tmp_path / "anew.h5"))
+    # a retry that is killed after its rows were written and before they were journalled
+    journal_path(out).write_bytes(journal)
+    poke(out, "complete", 0, b"\0")
+    assert job(size, tmp_path, out, "--resume", "--strict").returncode == 0
+    assert not reasons(out)
+    assert same(store, content(out))
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_row_that_can_no_longer_be_made_is_as_if_it_never_had_been(tile, tmp_path, size):
+    other, out = product_of(2), tmp_path / "store.h5"
+    write_catalogue(tmp_path / "patches.parquet", listed(tile.spec, 360) + listed(other))
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "tiles" / tile.spec.name).symlink_to(tile.root / "tiles" / tile.spec.name)
+    made = write_product(tmp_path / "tiles", other, random_pixels(7))
+    limit = ("--max-cloud-share", "0.01")
+    assert job(1, tmp_path, out, *limit).returncode == 0
+    shutil.rmtree(made)
+    assert job(size, tmp_path, out, *limit, "--resume", "--retry-rejected").returncode == 0
+    assert job(1, tmp_path, tmp_path / "anew.h5", *limit).returncode == 0
+    ours, anew = content(out), content(tmp_path / "anew.h5")
+    assert np.isnan(ours["cloud_share"][9:]).all()
+    assert same(ours, anew)
 
 
 # --- what breaks while it runs --------------------------------------------------------------------------------------

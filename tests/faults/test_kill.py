@@ -4,14 +4,16 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
 import time
 
 import h5py
 import numpy as np
 import psutil
 import pytest
-from commands import content, extract, mpirun, same
+from commands import begin, content, extract, same
+
+from etl.store.journal import Journal, journal_path
+from etl.store.rows import RowReader, checksum
 
 KILLS = 20
 
@@ -19,9 +21,9 @@ KILLS = 20
 def start(size, sample, out):
     """Start an extraction with small rounds and frequent syncs, to have many moments to be killed at."""
     paths = ["--catalogue", str(sample / "patches.parquet"), "--source", str(sample / "tiles"), "--out", str(out)]
-    command = mpirun(size, "etl.extract", *paths, "--round-mib", "2", "--sync-s", "0.2", "--resume")
+    flags = ("--round-mib", "2", "--sync-s", "0.2", "--resume")
     with out.with_suffix(".log").open("w") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        return begin(size, "etl.extract", *paths, *flags, stdout=log, stderr=log)
 
 
 def rank_processes(job):
@@ -41,31 +43,41 @@ def kill(job, victim, rng):
             os.kill(pid, signal.SIGKILL)
 
 
+def finished(out):
+    """How many rows the journal names; each must be there, with its checksum."""
+    journal = Journal.read(journal_path(out))
+    rows = [row for first, stop in journal.ranges for row in range(first, stop)]
+    with RowReader(out) as reader, h5py.File(out) as file:
+        state, sums = file["state"][...], file["checksum"][...]
+        assert (state[rows] == 1).all()
+        assert all(checksum(reader.row(row)) == sums[row] for row in rows)
+        assert file["complete"][()] in (0, 1)
+        assert not file["complete"][()] or len(rows) == len(state)
+    return len(rows)
+
+
 @pytest.mark.timeout(900)
 def test_a_killed_run_opens_says_it_is_incomplete_and_resumes_to_the_same_content(sample, reference, tmp_path):
-    rng = random.Random(20171)
-    whole = content(reference)
-    landed = 0
+    rng, whole = random.Random(20171), content(reference)
+    began = time.monotonic()
+    assert start(2, sample, tmp_path / "whole.h5").wait(timeout=120) == 0
+    length_s, landed, kept = time.monotonic() - began, 0, 0
     for attempt in range(KILLS):
         out = tmp_path / f"{attempt}.h5"
-        job = start(rng.choice([1, 2, 3]), sample, out)
-        began = time.monotonic()
-        while not out.exists() and job.poll() is None:
-            time.sleep(0.02)
-        time.sleep(rng.uniform(0, max(1.0, 1.5 * (time.monotonic() - began))))
-        kill(job, rng.choice(["rank", "ranks", "mpirun"]), rng)
-        job.wait(timeout=60)
-        assert out.exists(), f"status {job.returncode}: {out.with_suffix('.log').read_text()}"
-        with h5py.File(out) as file:
-            state, complete = file["state"][...], file["complete"][()]
-        if not complete:
-            landed += 1
-            assert (state == 0).any() or (state > 0).all()
+        for _ in range(rng.choice([1, 1, 2])):  # now and then the run that resumes is killed too
+            job = start(rng.choice([1, 2, 3]), sample, out)
+            time.sleep(rng.uniform(0.1, 1.1) * length_s)
+            landed += job.poll() is None
+            kill(job, rng.choice(["rank", "ranks", "mpirun"]), rng)
+            job.wait(timeout=60)
+            if out.exists():
+                kept += finished(out) > 0
         done = extract(rng.choice([1, 2, 3]), sample, out, "--resume")
         assert done.returncode == 0, done.stderr
         assert same(content(out), whole), f"attempt {attempt}"
         out.unlink()
-    assert landed >= KILLS // 2, f"only {landed} of {KILLS} kills hit a run that was under way"
+    assert landed >= KILLS // 2, f"only {landed} kills hit a run that was under way"
+    assert kept >= KILLS // 4, f"only {kept} kills found finished rows"
 
 
 def test_a_finished_row_that_the_disk_lost_is_found_by_its_checksum_and_made_again(sample, reference, tmp_path):
@@ -97,6 +109,19 @@ def test_a_run_that_is_asked_to_stop_ends_with_75_and_can_be_resumed(sample, ref
         assert file["complete"][()] == 0
         assert np.isin(file["state"][...], [0, 1]).all()
     assert extract(2, sample, out, "--resume").returncode == 0
+    assert same(content(out), content(reference))
+
+
+def test_a_signal_that_mpirun_hands_on_stops_all_ranks_with_75(sample, reference, tmp_path):
+    out = tmp_path / "store.h5"
+    job = start(2, sample, out)
+    while not journal_path(out).exists() or journal_path(out).read_bytes().count(b"\n") < 3:
+        time.sleep(0.02)
+    job.send_signal(signal.SIGUSR1)
+    assert job.wait(timeout=60) == 75
+    assert "stopped by a signal" in out.with_suffix(".log").read_text()
+    assert finished(out) > 0
+    assert extract(3, sample, out, "--resume").returncode == 0
     assert same(content(out), content(reference))
 
 

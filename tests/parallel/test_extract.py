@@ -137,7 +137,16 @@ def test_the_record_counts_what_was_done(sample, reference):
     record = json.loads((sample / "reference.json").read_text())
     assert record["patches"] == len(content(reference)["patch"])
     assert record["ranks"] == 1
-    assert record["decoded_twice_share"] == pytest.approx(0)
+    assert record["decoded_twice_share"] == 0
+
+
+@pytest.mark.parametrize("balance", ["cost", "paper"])
+def test_many_ranks_decode_no_block_twice(sample, reference, tmp_path, balance):
+    alone = json.loads((sample / "reference.json").read_text())
+    assert extract(5, sample, tmp_path / "store.h5", "--balance", balance).returncode == 0
+    record = json.loads((tmp_path / "store.json").read_text())
+    assert record["blocks_decoded"] == alone["blocks_decoded"] > 0
+    assert record["decoded_twice_share"] == 0
 
 
 def test_xarray_sees_named_dimensions_bands_and_classes(reference):
