@@ -22,7 +22,7 @@ __all__ = ["ArchivePatches", "folder_of"]
 
 def folder_of(archive: Path) -> Callable[[str], Path] | None:
     """How an archive names a patch's folder, seen on its first one: v1 `<patch>`, v2 `<product>/<patch>`; else None."""
-    for folder in _folders(archive):
+    for folder in _folders(archive) if archive.is_dir() else ():
         if is_patch(folder.name):
             return archive.joinpath
         if any(is_patch(inner.name) for inner in _folders(folder)):
