@@ -33,7 +33,7 @@ demo: install ## a small archive -> store -> sheet of patches -> short training 
 	$(DEMO) etl.preview data/store.h5 --out preview.png
 	$(DEMO_MPI) trainer.run --store data/store.h5 --steps 50 --batch 16 --out run
 	$(DEMO_MPI) trainer.evaluate --run run --store data/store.h5 --split test
-	@if [ -e trainer/report.py ]; then $(DEMO) trainer.report run --out report; fi
+	$(DEMO) trainer.report run --out report
 	@echo "demo: look at demo/preview.png and demo/report/"
 
 test: install lint types ## every check: lint, types, all tests, those on many ranks included
