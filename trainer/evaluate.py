@@ -38,17 +38,14 @@ def evaluate(settings: EvaluateSettings, workers: Workers) -> int:
     """
     claim(settings.threads, workers)
     with quiet_stderr():
-        from trainer import network, record, score
-    trained = workers.agree(
-        "opening run and store", lambda: network.rebuild(settings.run, settings.store, settings.split, True)
-    )
-    found = score.probabilities(score.forward(trained.model), trained.rows, settings.batch, workers)
-    scored = score.both(trained.rows, found, _thresholds(settings.run, len(trained.rows.classes)))
+        from trainer import record, score
+    rows, found = score.of_run(settings, workers, labelled=True)
+    scored = score.both(rows, found, _thresholds(settings.run, len(rows.classes)))
 
     def write() -> Path | None:
         if workers.rank:
             return None
-        _write_samples(settings.run / "samples.npz", trained.rows, found)
+        _write_samples(settings.run / "samples.npz", rows, found)
         path = settings.run / f"evaluate.{settings.split}.json"
         said = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split, "scores": scored}
         path.write_text(

@@ -31,22 +31,19 @@ def predict(settings: PredictSettings, workers: Workers) -> int:
     """
     claim(settings.threads, workers)
     with quiet_stderr():
-        from trainer import network, score
-    trained = workers.agree(
-        "opening run and store", lambda: network.rebuild(settings.run, settings.store, settings.split, False)
-    )
-    found = score.probabilities(score.forward(trained.model), trained.rows, settings.batch, workers)
+        from trainer import score
+    rows, found = score.of_run(settings, workers, labelled=False)
 
     def write() -> Path | None:
         if workers.rank:
             return None
         part = settings.out.with_name(settings.out.name + ".part")
-        pq.write_table(_table(trained.rows, found), part)
+        pq.write_table(_table(rows, found), part)
         return part.rename(settings.out)
 
     path = workers.agree("writing the probabilities", write)
     if path is not None:
-        print(f"{len(trained.rows)} patches x {len(trained.rows.classes)} classes -> {path}", flush=True)
+        print(f"{len(rows)} patches x {len(rows.classes)} classes -> {path}", flush=True)
     return DONE
 
 

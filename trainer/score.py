@@ -7,13 +7,15 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from trainer.config import EvaluateSettings
 from trainer.deal import Deal
 from trainer.metrics import HALF, scores, tuned_thresholds
+from trainer.network import rebuild
 from trainer.parallel import FAILED, WorkerError, Workers
 from trainer.rows import Rows
 from trainer.stream import Stream
 
-__all__ = ["HALF", "both", "forward", "probabilities", "scores", "tuned_thresholds"]
+__all__ = ["HALF", "both", "forward", "of_run", "probabilities", "scores", "tuned_thresholds"]
 
 
 def forward(model: keras.Model) -> Any:
@@ -46,6 +48,18 @@ def probabilities(run: Any, rows: Rows, batch: int, workers: Workers) -> npt.NDA
     if not np.isfinite(out).all():
         raise WorkerError("probabilities must be numbers, the network gives none: its training has diverged", FAILED)
     return out
+
+
+def of_run(settings: EvaluateSettings, workers: Workers, labelled: bool) -> tuple[Rows, npt.NDArray[np.float32]]:
+    """Collective: the rows of a store that a command asks for, and a run's probabilities for them.
+
+    Raises:
+        WorkerError: the run or the store is not what it should be, on every worker alike.
+    """
+    trained = workers.agree(
+        "opening run and store", lambda: rebuild(settings.run, settings.store, settings.split, labelled)
+    )
+    return trained.rows, probabilities(forward(trained.model), trained.rows, settings.batch, workers)
 
 
 def both(rows: Rows, found: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float32]) -> dict[str, Any]:
