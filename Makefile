@@ -11,7 +11,7 @@ export OMPI_MCA_rmaps_base_oversubscribe := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-parallel lint types format bench clean
+.PHONY: help install demo learn test test-fast test-parallel lint types format bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ demo: install ## a small archive -> store -> sheet of patches -> short training 
 	$(DEMO_MPI) trainer.evaluate --run run --store data/store.h5 --split test
 	$(DEMO) trainer.report run --out report
 	@echo "demo: look at demo/preview.png and demo/report/"
+
+learn: install ## half an hour: ResNet-50 on a larger sample, all bands and RGB, against a logistic regression on band means
+	$(PYTHON_VENV) -m benchmarks learn table --size laptop
+	@echo "learn: look at benchmarks/results/learn.laptop.report.html"
 
 test: install lint types ## every check: lint, types, all tests, those on many ranks included
 	$(PYTHON_VENV) -m pytest --durations=15

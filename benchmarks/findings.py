@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 
@@ -60,6 +61,9 @@ class Findings:
 
     notes: list[str] = field(default_factory=list)
     """What a reader must know to judge the figures."""
+
+    keep: list[Path] = field(default_factory=list)
+    """Files in the scratch folder that are to lie beside the record."""
 
 
 class Run(Protocol):

@@ -21,7 +21,7 @@ from etl.plan.layers import Layer, blocks_of
 from etl.source.safe import Product, find_products, read_product
 from etl.source.tiles import layers_of
 
-__all__ = ["REAL_DATA", "PatchFolder", "TileInput", "block_job", "patch_folder", "tile"]
+__all__ = ["REAL_DATA", "PatchFolder", "TileInput", "block_job", "labelled", "patch_folder", "tile"]
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Folder of real patches and lists, beside the project."""
@@ -60,6 +60,17 @@ class TileInput:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelledInput:
+    """Level-2A products and the catalogue of their patches, with labels and splits."""
+
+    source: Path
+    """Folder that holds the products."""
+
+    catalogue: Path
+    """`patches.parquet`."""
+
+
+@dataclass(frozen=True, slots=True)
 class PatchFolder:
     """Patches of BigEarthNet v1, twelve GeoTIFFs each."""
 
@@ -94,12 +105,26 @@ def tile(setup: Setup) -> TileInput:
     return TileInput(home / "tiles", catalogue, product)
 
 
-def _make_sample(home: Path, side_px: int, archives: bool) -> None:
-    """One tile by `etl.sample`; it appears under its name when it is complete."""
+def labelled(setup: Setup) -> LabelledInput:
+    """The sample's tiles with labels and splits, 5,398 patches, of `tiny` 200; made where the cache has none."""
+    tiles, side = (2, 1200) if setup.size == "tiny" else (6, 3600)
+    home = setup.cache / f"labelled-{tiles}-{side}"
+    _make_sample(home, side, archives=False, tiles=tiles)
+    catalogue = home / "patches.parquet"
+    if not catalogue.exists():
+        flags = ("--source", str(home / "labels"), "--lists", str(home / "lists"), "--out", str(catalogue))
+        problem = prepare("etl.catalogue", flags, home.parent)
+        if problem:
+            raise Skipped(problem)
+    return LabelledInput(home / "tiles", catalogue)
+
+
+def _make_sample(home: Path, side_px: int, archives: bool, tiles: int = 1) -> None:
+    """Tiles by `etl.sample`; they appear under their folder's name when they are complete."""
     if home.exists():
         return
     draft = home.with_name(f".{home.name}.{os.getpid()}")
-    flags = ("--out", str(draft), "--tile-px", str(side_px), "--tiles", "1")
+    flags = ("--out", str(draft), "--tile-px", str(side_px), "--tiles", str(tiles))
     problem = prepare("etl.sample", (*flags, "--archives" if archives else "--no-archives"), home.parent)
     if problem:
         shutil.rmtree(draft, ignore_errors=True)

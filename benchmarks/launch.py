@@ -14,13 +14,17 @@ from typing import Any
 from benchmarks.machine import Moment, others_share
 from benchmarks.setup import Setup
 
-__all__ = ["Job", "Outcome", "prepare", "run", "run_together"]
+__all__ = ["UNBOUND", "Job", "Outcome", "prepare", "run", "run_together"]
 
 _ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",  # root in a container
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "OMPI_MCA_rmaps_base_oversubscribe": "1",  # more ranks than cores
 }
+
+UNBOUND = {"OMPI_MCA_hwloc_base_binding_policy": "none"}
+"""Leaves every rank all cores: an mpirun of one rank binds it to the first core, on which others that run meanwhile
+are bound, too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,13 +25,24 @@ __all__ = ["RESULTS", "SCENARIOS", "run_scenario", "say"]
 
 log = logging.getLogger(__name__)
 
-SCENARIOS = ("extract", "archive", "memory", "balance", "write", "ranks")
+SCENARIOS = ("extract", "archive", "memory", "balance", "write", "ranks", "learn")
 """Names of the modules of `benchmarks.scenarios`, in the order in which they run."""
 
 RESULTS = Path(__file__).resolve().parent / "results"
 """Where records are written to, and read from for the tables."""
 
-_PACKAGES = ("sentinel-etl", "numpy", "h5py", "mpi4py", "gdal", "pyarrow", "xxhash")
+_PACKAGES = (
+    "sentinel-etl",
+    "numpy",
+    "h5py",
+    "mpi4py",
+    "gdal",
+    "pyarrow",
+    "xxhash",
+    "tensorflow-cpu",
+    "keras",
+    "scikit-learn",
+)
 
 
 def run_scenario(name: str, setup: Setup, out: Path) -> dict[str, Any]:
@@ -48,9 +59,10 @@ def run_scenario(name: str, setup: Setup, out: Path) -> dict[str, Any]:
             found, skipped = module.measure(replace(setup, scratch=Path(scratch))), ""
         except Skipped as reason:
             found, skipped = Findings(), str(reason)
+        out.mkdir(parents=True, exist_ok=True)
+        kept = [shutil.copyfile(path, out / f"{name}.{setup.size}.{path.name}").name for path in found.keep]
     record |= {"seconds": time.perf_counter() - start, "load_after": os.getloadavg(), "skipped": skipped}
-    record |= _answer(found)
-    out.mkdir(parents=True, exist_ok=True)
+    record |= _answer(found) | {"keep": kept}
     path = out / f"{name}.{setup.size}.json"
     path.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
     log.info("%s: %s", path, skipped or f"{len(found.figures)} figures in {record['seconds']:.0f} s")
@@ -72,7 +84,6 @@ def _circumstances(setup: Setup) -> dict[str, Any]:
         "size": setup.size,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": {
-            "name": platform.node(),
             "cpu": _cpu_model(),
             "cores": os.cpu_count(),
             "memory_bytes": memory_bytes(),
@@ -81,7 +92,7 @@ def _circumstances(setup: Setup) -> dict[str, Any]:
         "versions": _versions(),
         "commit": _commit(),
         "load_before": os.getloadavg(),
-        "settings": {key: str(value) for key, value in asdict(setup).items()},
+        "settings": {k: str(v) for k, v in asdict(setup).items() if k not in ("scratch", "cache")},
         "environment": {
             k: v for k, v in os.environ.items() if k.startswith(("OMPI_", "GDAL_", "OPJ_", "OMP_", "OPENBLAS_"))
         },

@@ -21,7 +21,7 @@ from benchmarks.table import BEGIN, END, write_tables
 from etl.plan.layers import Layer
 from etl.plan.work import Cost, Tile, make_plan
 
-UNITS = ("ratio", "share", "seconds", "per_second", "mib", "count", "inefficiency")
+UNITS = ("ratio", "share", "seconds", "per_second", "mib", "count", "inefficiency", "f1")
 """One of these words stands in every figure's name."""
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from benchmarks.extraction import Task, extract_together
 from benchmarks.findings import Bar, Findings, Repeats, Run, interleave, median_of, put_ratio
 from benchmarks.inputs import tile
+from benchmarks.launch import UNBOUND
 from benchmarks.page_cache import disk_of, warm
 from benchmarks.setup import Setup
 
@@ -17,16 +18,13 @@ __all__ = ["QUESTION", "measure"]
 
 QUESTION = "What do ranks lose by working together, against as many copies that know nothing of each other?"
 
-_UNBOUND = {"OMPI_MCA_hwloc_base_binding_policy": "none"}
-"""Each mpirun of one rank would bind it to the first core, so that the copies would share that one."""
-
 _RANKS = {"tiny": (2,), "laptop": (2,), "cluster": (2, 8, 36)}
 
 
 def measure(setup: Setup) -> Findings:
     """R ranks extract one tile; R one-rank copies extract R tiles meanwhile: tiles a second, as a ratio."""
     source = tile(setup)
-    task = Task(source.catalogue, source.source, environment=_UNBOUND)
+    task = Task(source.catalogue, source.source, environment=UNBOUND)
     found = Findings(ranks=list(_RANKS[setup.size]))
     found.data = {"patches": source.cells**2, "source_bytes": warm(source.files), "scratch": disk_of(setup.scratch)}
     found.layout = {"cores": os.cpu_count()}

@@ -1,0 +1,128 @@
+"""What a short training reaches on patches that it has not seen, against a logistic regression on their band means."""
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.findings import Bar, Findings
+from benchmarks.inputs import labelled
+from benchmarks.launch import UNBOUND, Job, run
+from benchmarks.setup import Setup
+from etl.store.schema import SPLITS, WRITTEN
+from trainer.metrics import HALF, scores, tuned_thresholds
+
+__all__ = ["QUESTION", "measure"]
+
+log = logging.getLogger(__name__)
+
+QUESTION = "Does a short training learn more than a patch's mean colours tell, and does it need more than RGB?"
+
+_BANDS = ("all", "rgb")
+_KINDS = ("at_half", "tuned")
+"""Of scores: threshold 0.5, and thresholds tuned per class on the split val."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How long a training is; all else is the same at every size."""
+
+    steps: int
+    batch: int
+    validate_every: int
+    """Epochs."""
+    precision: str
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Of trainer.run."""
+        return (
+            *("--steps", str(self.steps), "--batch", str(self.batch), "--precision", self.precision),
+            *("--rate", "0.4", "--warmup", "0", "--decay", "polynomial", "--mixup", "0", "--dropout", "0.2"),
+            *("--validate-every", str(self.validate_every)),
+        )
+
+
+_COURSES = {
+    "tiny": Course(2, 4, 1, "float32"),
+    "laptop": Course(600, 32, 2, "bfloat16"),
+    "cluster": Course(6000, 32, 10, "bfloat16"),
+}
+
+
+def measure(setup: Setup) -> Findings:
+    """Extract a sample, train on all bands and on RGB, and score both and the regression on the split test."""
+    source, course, store = labelled(setup), _COURSES[setup.size], setup.scratch / "store.h5"
+    found = Findings(ranks=[1], layout={"trainer.run": " ".join(course.flags), "cores": os.cpu_count()})
+    paths = ("--catalogue", str(source.catalogue), "--source", str(source.source), "--out", str(store))
+    _run(setup, found, "etl.extract", paths)
+    reached = {"logistic": _regression(store, found)}
+    for bands in _BANDS:
+        out = setup.scratch / bands
+        _run(setup, found, "trainer.run", ("--store", str(store), "--bands", bands, "--out", str(out), *course.flags))
+        _run(setup, found, "trainer.evaluate", ("--run", str(out), "--store", str(store), "--split", "test"))
+        reached[bands] = json.loads((out / "evaluate.test.json").read_text(encoding="utf-8"))["scores"]
+        record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        found.repeats[-1] |= {"bands": bands, "loss": record["loss"], "by_epoch": record["by_epoch"]}
+    report = setup.scratch / "report"
+    _run(setup, found, "trainer.report", (*(str(setup.scratch / bands) for bands in _BANDS), "--out", str(report)))
+    found.keep = [report / "report.html", report / "f1_by_class.png"]
+    _put(found, reached)
+    return found
+
+
+def _run(setup: Setup, found: Findings, module: str, flags: tuple[str, ...]) -> None:
+    """One command on one rank that has all cores."""
+    log.info("learn: %s %s", module, " ".join(flag for flag in flags if not Path(flag).is_absolute()))
+    found.repeats.append({"run": module, **run(setup, Job(module, flags, 1, UNBOUND)).short()})
+
+
+def _regression(store: Path, found: Findings) -> dict[str, Any]:
+    """Scores of one logistic regression a class on the mean of each band, trained and judged on the same rows."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    with h5py.File(store, "r") as file:
+        written = file["state"][...] == WRITTEN
+        rows = {name: np.flatnonzero(written & (file["split"][...] == code)) for code, name in enumerate(SPLITS)}
+        labels = file["classes"][...].astype(np.uint8)
+        names = [name.decode() for name in file["class"][...]]
+        means = np.array([file["data_super"][row].mean((0, 1)) for row in range(len(labels))])
+    found.data = {f"rows_{name}": len(rows[name]) for name in SPLITS[1:]}
+
+    def said(split: str) -> npt.NDArray[np.float32]:
+        out = np.zeros((len(rows[split]), len(names)), np.float32)
+        for column, model in models.items():
+            out[:, column] = model.predict_proba(means[rows[split]])[:, 1]
+        return out
+
+    models = {}
+    for column in np.flatnonzero(labels[rows["train"]].any(axis=0)):
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=30, max_iter=1000))
+        models[column] = model.fit(means[rows["train"]], labels[rows["train"], column])
+    tuned, truth, test = tuned_thresholds(labels[rows["val"]], said("val")), labels[rows["test"]], said("test")
+    return {"at_half": scores(truth, test, HALF, names), "tuned": scores(truth, test, tuned, names)}
+
+
+def _put(found: Findings, reached: dict[str, dict[str, Any]]) -> None:
+    for name, kinds in reached.items():
+        for kind in _KINDS:
+            found.figures[f"f1_micro_{name}_{kind}"] = kinds[kind]["micro"]["f1"]
+            found.figures[f"f1_macro_{name}_{kind}"] = kinds[kind]["macro"]["f1"]
+    for kind in _KINDS:
+        of = {name: found.figures[f"f1_micro_{name}_{kind}"] for name in reached}
+        found.figures[f"f1_micro_all_above_logistic_{kind}"] = of["all"] - of["logistic"]
+        found.figures[f"f1_micro_all_above_rgb_{kind}"] = of["all"] - of["rgb"]
+        found.bars.append(Bar(f"f1_micro_all_above_logistic_{kind}", 0.05, at_least=True))
+        found.bars.append(Bar(f"f1_micro_all_above_rgb_{kind}", 0.05, at_least=True))
+    found.notes.append(
+        "Scores of the split test, over all classes of the store; tuned: thresholds chosen per class on the split val, "
+        "the regression's too. It is trained on the same rows as the networks, on the means of the twelve bands."
+    )
