@@ -129,6 +129,7 @@ def fit(
             if not math.isfinite(total):
                 raise _diverged(f"the loss is {total}", course, state, number)
             state.step = number + 1
+            workers.advances += 1
             for kept, value in ((state.loss, loss), (state.step_s, end - start), (state.wait_s, ready - start)):
                 kept.append(value)
             if end - told >= _EVERY_S or state.step == course.steps:
