@@ -25,13 +25,13 @@ __all__ = ["RESULTS", "SCENARIOS", "run_scenario", "say"]
 
 log = logging.getLogger(__name__)
 
-SCENARIOS = ("extract", "archive", "memory", "balance", "write", "ranks")
+SCENARIOS = ("extract", "archive", "memory", "balance", "write", "ranks", "train")
 """Names of the modules of `benchmarks.scenarios`, in the order in which they run."""
 
 RESULTS = Path(__file__).resolve().parent / "results"
 """Where records are written to, and read from for the tables."""
 
-_PACKAGES = ("sentinel-etl", "numpy", "h5py", "mpi4py", "gdal", "pyarrow", "xxhash")
+_PACKAGES = ("sentinel-etl", "numpy", "h5py", "mpi4py", "gdal", "pyarrow", "xxhash", "tensorflow", "keras")
 
 
 def run_scenario(name: str, setup: Setup, out: Path) -> dict[str, Any]:
