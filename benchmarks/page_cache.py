@@ -50,13 +50,13 @@ def memory_bytes() -> int:
 
 
 def disk_of(folder: Path) -> dict[str, Any]:
-    """Mount point, file system and free space of the disk that holds `folder`."""
+    """Mount point, file system and free space of the disk that holds `folder`; a chroot may not know its own."""
     here = folder.resolve()
-    kinds = {}
+    kinds = {"/": ("unknown", "unknown")}
     for line in Path("/proc/mounts").read_text().splitlines():
         device, where, kind = line.split()[:3]
         kinds[where.replace("\\040", " ")] = (device, kind)
-    where = next(str(p) for p in (here, *here.parents) if str(p) in kinds)
+    where = next(str(path) for path in (here, *here.parents) if str(path) in kinds)
     space = os.statvfs(folder)
     return {
         "mount": where,

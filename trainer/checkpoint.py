@@ -67,7 +67,7 @@ def begun_with(settings: dict[str, Any], deal: Deal, network: dict[str, Any]) ->
 
     `network`: what building the model again needs: inputs, bands, classes, their normalisation.
     """
-    free = {"out", "store", "resume", "dry_run", "threads", "patience", "validate_every"}
+    free = {"out", "store", "resume", "dry_run", "threads", "patience", "validate_every", "stall"}
     free |= {"epochs", "steps"} if settings["decay"] != "polynomial" else set()  # whose rate depends on the length
     kept = {key: str(value) for key, value in settings.items() if key not in free}
     return {"settings": kept, "workers": deal.size, "rows": deal.rows, "network": network}

@@ -65,6 +65,7 @@ class RunSettings:
     validate_every: int = setting(1, "how often the split val is scored; 0 for never", "epochs")
     patience: int = setting(0, "stop when micro-F1 on val has not risen for so many validations; 0 for never")
     checkpoint_steps: int = setting(0, "save within an epoch every so many steps; each epoch's end is saved", "steps")
+    stall: int = setting(600, "workers that wait so long for another end, with status 75; 0 for never", "seconds")
     resume: bool = setting(False, "go on from the checkpoint in --out; begins anew where there is none")
     deterministic: bool = setting(False, "the same weights in every run on the same machine; slower")
     seed: int = setting(0, "decides first weights, order of rows, augmentation, dropout")
@@ -83,6 +84,7 @@ class RunSettings:
             "warmup": 0,
             "lars": 0,
             "l2": 0,
+            "stall": 0,
         }
         least |= {"mixup": 0, "rare_weight": 0, "oversample": 0, "validate_every": 0, "patience": 0}
         for name, value in {**least, "checkpoint_steps": 0}.items():

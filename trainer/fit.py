@@ -65,13 +65,7 @@ def step_function(course: Course, workers: Workers) -> Step:
 
     def step(pixels: Any, labels: tf.Tensor, weights: tf.Tensor, places: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
         epoch, keys = number // course.deal.epoch_steps, tf.gather(rows, places)
-        truth = tf.cast(labels, tf.float32)
-        groups = [tf.cast(x, tf.float32) for x in pixels]
-        if course.turn:
-            groups = augment.turn(groups, course.seed, epoch, keys)
-        if course.mixup:
-            *groups, truth = augment.mix([*groups, truth], course.mixup, course.seed, (epoch, keys))
-        groups = [tf.cast(tf.round(x), tf.uint16) for x in groups]  # mixed to whole counts
+        groups, truth = _augmented(course, list(pixels), tf.cast(labels, tf.float32), (epoch, keys))
         reseed(model, workers.rank, number)
         with tf.GradientTape() as tape:
             logits = model(groups if len(groups) > 1 else groups[0], training=True)
@@ -88,6 +82,18 @@ def step_function(course: Course, workers: Workers) -> Step:
 
     graph: Step = tf.function(step)
     return graph
+
+
+def _augmented(course: Course, groups: list[Any], truth: tf.Tensor, where: tuple[tf.Tensor, tf.Tensor]) -> Any:
+    """(pixels of every data set, uint16; labels, float32), turned and mixed as the course says, in float32."""
+    if not course.turn and not course.mixup:
+        return groups, truth
+    groups = [tf.cast(x, tf.float32) for x in groups]
+    if course.turn:
+        groups = augment.turn(groups, course.seed, *where)
+    if course.mixup:
+        *groups, truth = augment.mix([*groups, truth], course.mixup, course.seed, where)
+    return [tf.cast(tf.round(x), tf.uint16) for x in groups], truth  # mixed to whole counts
 
 
 def fit(
@@ -129,6 +135,7 @@ def fit(
             if not math.isfinite(total):
                 raise _diverged(f"the loss is {total}", course, state, number)
             state.step = number + 1
+            workers.advances += 1
             for kept, value in ((state.loss, loss), (state.step_s, end - start), (state.wait_s, ready - start)):
                 kept.append(value)
             if end - told >= _EVERY_S or state.step == course.steps:

@@ -6,6 +6,8 @@ environment that the launcher sets; Horovod is imported only where there are sev
 
 import os
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -16,7 +18,18 @@ from typing import Any, NoReturn, TypeVar
 os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
 os.environ.setdefault("HOROVOD_CYCLE_TIME", "5")
 
-__all__ = ["BAD_INPUT", "DONE", "FAILED", "RESUMABLE", "WorkerError", "Workers", "abandon", "connect", "launched"]
+__all__ = [
+    "BAD_INPUT",
+    "DONE",
+    "FAILED",
+    "RESUMABLE",
+    "WorkerError",
+    "Workers",
+    "abandon",
+    "connect",
+    "launched",
+    "watch",
+]
 
 DONE, FAILED, BAD_INPUT, RESUMABLE = 0, 1, 2, 75
 """Exit status of every command."""
@@ -57,12 +70,15 @@ class Workers:
         self.size: int = horovod.size() if horovod else 1
         self.local_rank: int = horovod.local_rank() if horovod else 0
         self.local_size: int = horovod.local_size() if horovod else 1
+        self.advances = 0
+        """What this worker has got done: steps, batches scored, answers of all; see `watch`."""
 
     def gather(self, value: T) -> list[T]:
         """Collective: every worker's `value`, by rank."""
         if self._horovod is None:
             return [value]
         found: list[T] = self._horovod.allgather_object(value)
+        self.advances += 1
         return found
 
     def agree(self, what: str, action: Callable[[], T]) -> T:
@@ -123,6 +139,30 @@ def connect() -> Workers:
             "than this launcher's; build it anew (bash deploy/install.sh)"
         )
     return Workers(horovod)
+
+
+def watch(workers: Workers, limit_s: int) -> None:
+    """End this worker with status 75 once `workers.advances` has stood still for `limit_s` seconds; 0 for never.
+
+    A worker that is stopped or hangs makes no error in the others: they wait for it, and Horovod's own check waits with
+    them. Only seconds in which this process ran are counted, so a job that is suspended as a whole goes on afterwards.
+    """
+
+    def look() -> None:
+        seen, still_s = -1, 0
+        while still_s < limit_s + 2 * (workers.rank > 0):  # worker 0 speaks for all, unless it is the one
+            seen, still_s = workers.advances, still_s + 1 if workers.advances == seen else 0
+            time.sleep(1)
+        print(
+            f"error: worker {workers.rank} of {workers.size} has waited {limit_s} s for another, which hangs or is "
+            "stopped; all workers end. --resume goes on from the last checkpoint",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(RESUMABLE)
+
+    if limit_s and workers.size > 1:
+        threading.Thread(target=look, name="watch", daemon=True).start()
 
 
 def abandon(workers: Workers, error: BaseException) -> NoReturn:

@@ -1,5 +1,10 @@
 """`python -m trainer.run`: train on a store, alone or as one worker a rank under mpirun."""
 
+from trainer.guard import guard
+
+if __name__ == "__main__":
+    guard()  # goes on in the worker; what follows imports h5py
+
 import logging
 import sys
 import time
@@ -13,7 +18,7 @@ from trainer.command import claim, run_command
 from trainer.config import RunSettings, pixel_sets
 from trainer.deal import Deal, Share
 from trainer.optimise import Schedule
-from trainer.parallel import DONE, FAILED, Workers
+from trainer.parallel import DONE, FAILED, Workers, watch
 from trainer.quiet import quiet_stderr
 from trainer.rows import Rows, Wanted, open_rows
 
@@ -33,6 +38,7 @@ def train(settings: RunSettings, workers: Workers) -> int:
     Raises:
         WorkerError: the input is bad, on every worker alike.
     """
+    watch(workers, settings.stall)
     if workers.size > 1:  # what workers tell each other starts TensorFlow, which then takes no more settings
         claim(settings.threads, workers)
     wanted = Wanted(pixel_sets(settings.bands), "train", settings.classes)

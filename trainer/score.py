@@ -42,6 +42,7 @@ def probabilities(run: Any, rows: Rows, batch: int, workers: Workers) -> npt.NDA
         own = weights.numpy() > 0
         places.append(taken.numpy()[own])
         found.append(run(pixels).numpy()[own])
+        workers.advances += 1
     out = np.zeros((len(rows), rows.labels.shape[1]), np.float32)
     for theirs, values in workers.gather((np.concatenate(places), np.concatenate(found))):
         out[theirs] = values

@@ -1,0 +1,52 @@
+"""What a guard ends with, for every end of its worker; no launcher, no TensorFlow."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+
+def guarded(code, size=2):
+    """A process that a launcher would have started as rank 1, whose worker runs `code`."""
+    line = f"import os, signal, time; from trainer.guard import guard; first = os.getpid(); guard(); {code}"
+    launched = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": str(size)}
+    call = [sys.executable, "-c", line]
+    return subprocess.Popen(
+        call, env={**os.environ, **launched}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+@pytest.mark.parametrize("status", [0, 1, 2, 75])
+def test_a_workers_own_status_is_handed_on_without_a_word(status):
+    process = guarded(f"os._exit({status})")
+    assert (process.communicate(timeout=60), process.returncode) == (("", ""), status)
+
+
+@pytest.mark.parametrize(("kind", "status"), [("SIGKILL", 75), ("SIGHUP", 75), ("SIGSEGV", 1), ("SIGABRT", 1)])
+def test_a_lost_worker_is_named_and_only_a_crash_is_not_to_be_resumed(kind, status):
+    process = guarded(f"os.kill(os.getpid(), signal.{kind})")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert said.startswith(f"error: worker 1 of 2 is lost, ended by {kind}; all workers end.")
+    assert ("--resume" in said) == (status == 75)
+
+
+def test_a_worker_alone_has_no_guard():
+    process = guarded("print(os.getpid() == first)", size=1)
+    assert process.communicate(timeout=60)[0] == "True\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_worker_ends_with_its_guard_and_hears_what_that_is_told():
+    with guarded("print('here', flush=True); time.sleep(60)") as process:
+        assert process.stdout.readline() == "here\n"
+        (worker,) = psutil.Process(process.pid).children()
+        process.kill()
+        worker.wait(timeout=30)
+    with guarded("print('here', flush=True); time.sleep(60)") as process:
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 75
