@@ -1,6 +1,7 @@
 """The stream: stored bytes in the dealt order, and memory that is used again only when nobody holds it any more."""
 
 import gc
+import time
 import weakref
 from collections import deque
 
@@ -134,3 +135,22 @@ def test_a_stream_that_is_gone_leaves_neither_an_open_file_nor_memory(stored):
     gc.collect()
     assert open_files() == 0
     assert [ref() for ref in gone] == [None] * 4
+
+
+@pytest.mark.slow
+def test_an_epoch_that_has_ended_holds_up_nothing(stored):
+    rows = open_rows(stored[0], Wanted(pixel_sets("all")))
+    deal = Deal(len(rows), batch=2, size=1)
+    stream = Stream(rows, 2, lambda step: deal.share(step, 0))
+
+    @tf.function
+    def compute(pixels):
+        return tf.reduce_mean(tf.nn.conv2d(tf.cast(pixels, tf.float32), tf.ones((3, 3, 12, 256)), 1, "SAME"))
+
+    for _ in range(3):
+        batches, begun = stream(range(10_000)), time.perf_counter()
+        while time.perf_counter() < begun + 4:  # TensorFlow's own tuning would look in ever more seldom meanwhile
+            compute(next(batches)[0][0]).numpy()
+        start = time.perf_counter()
+        del batches
+        assert time.perf_counter() - start < 0.5
