@@ -89,7 +89,7 @@ class Stream:
         """
         options = tf.data.Options()
         options.threading.private_threadpool_size = READERS  # reading goes on where a step holds every other thread
-        options.autotune.enabled = False  # nothing is left to it, and an iterator's end may wait a minute for its thread
+        options.autotune.enabled = False  # needless, and an iterator that ends may wait a minute for its thread
         numbers = tf.data.Dataset.range(steps.start, steps.stop).with_options(options)
         yield from numbers.map(self._loader(), num_parallel_calls=READERS, deterministic=True).prefetch(READERS)
 
