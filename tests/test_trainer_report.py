@@ -109,6 +109,17 @@ def test_a_picture_of_an_earlier_report_does_not_stay(tmp_path):
     assert pictures(tmp_path / "out") == set()
 
 
+def test_what_was_evaluated_since_stands_with_what_the_run_recorded(tmp_path):
+    val, test = found_scores(seed=1), found_scores(seed=2)
+    folder = make_run(tmp_path / "run", scores={"val": {"at_half": val}})
+    said = {"command": "trainer.evaluate", "split": "test", "scores": {"at_half": test}}
+    (folder / "evaluate.test.json").write_text(json.dumps(said))
+    (run,) = open_runs([folder])
+    assert run.scores("val") == val
+    assert run.scores("test") == test
+    assert "run (all, 1 worker), test" in report(tmp_path / "out", folder)[1]
+
+
 def test_names_from_records_are_escaped(tmp_path):
     score = found_scores()
     run = make_run(tmp_path / "run", settings={"bands": "<b>"}, scores={"test": {"at_half": score}})
@@ -249,7 +260,7 @@ def test_what_is_no_run_ends_with_status_2_and_what_it_is(tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     assert "it is a file" in ends_badly(capsys, out, tmp_path / "file")
     foreign = make_run(tmp_path / "foreign", command="etl.extract")
-    assert "must be a record of trainer.run; it is of 'etl.extract'" in ends_badly(capsys, out, foreign)
+    assert "must be a record of the trainer; it is of 'etl.extract'" in ends_badly(capsys, out, foreign)
     for text in ('{"loss": [', "[1, 2]", "{}"):
         (foreign / "run.json").write_text(text)
         assert f"{foreign / 'run.json'} must be" in ends_badly(capsys, out, foreign)

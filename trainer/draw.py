@@ -77,14 +77,15 @@ def f1_by_epoch(runs: Sequence[PastRun]) -> Figure | None:
 
 
 def f1_by_class(columns: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | None:
-    """F1 of every class beside its support, most rows first; `columns` are (label, what `metrics.scores` gave).
+    """F1 of every class that has rows beside its support, most first; `columns` are (label, what `scores` gave).
 
-    The paper's values stand beside ours where all classes are the paper's.
+    The paper's values stand beside ours where all classes are the paper's. None where no class has rows.
     """
-    if not columns:
-        return None
     found = [{one["name"]: one for one in scores["classes"]} for _, scores in columns]
-    names = sorted(found[0], key=lambda name: -found[0][name]["support"])
+    supported = [name for name in found[0] if any(_value(c, name, "support") for c in found)] if found else []
+    if not supported:
+        return None
+    names = sorted(supported, key=lambda name: -found[0][name]["support"])
     thick = 0.8 / len(columns)
     height = 1.3 + len(names) * max(0.27, 0.11 + 0.13 * len(columns))
     figure = Figure(figsize=(10, height), dpi=110, facecolor=PAGE, layout="constrained")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 __all__ = ["PastRun", "Samples", "open_runs", "open_samples"]
 
-RECORD, SAMPLES = "run.json", "samples.npz"
+RECORD, SAMPLES, EVALUATIONS = "run.json", "samples.npz", "evaluate.*.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +27,7 @@ class PastRun:
     """Where it lies."""
 
     record: Mapping[str, Any]
-    """What `trainer.record` wrote."""
+    """What `trainer.record` wrote; under "scores" also the splits that `trainer.evaluate` has scored since."""
 
     @property
     def settings(self) -> dict[str, str]:
@@ -164,14 +164,21 @@ def _record(folder: Path) -> Mapping[str, Any]:
     if not path.is_file():
         state = f"has no {RECORD}" if folder.is_dir() else "is a file" if folder.exists() else "is not there"
         raise ValueError(f"{folder} must be the folder of a run (--out of trainer.run); it {state}")
+    record = _read(path)
+    evaluated = {str(one.get("split")): one.get("scores") for one in map(_read, sorted(folder.glob(EVALUATIONS)))}
+    return {**record, "scores": {**_mapping(record.get("scores")), **evaluated}}
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """What a command of the trainer wrote."""
     try:
         found = json.loads(path.read_bytes())
     except (ValueError, OSError) as error:
-        raise ValueError(f"{path} must be the JSON record of a run, and cannot be read: {error}") from None
+        raise ValueError(f"{path} must be a JSON record of the trainer, and cannot be read: {error}") from None
     command = found.get("command") if isinstance(found, dict) else None
     if not str(command).startswith("trainer."):
         came = f"is of {command!r}" if command else "names no command"
-        raise ValueError(f"{path} must be a record of trainer.run; it {came}")
+        raise ValueError(f"{path} must be a record of the trainer; it {came}")
     return _mapping(found)
 
 

@@ -93,7 +93,8 @@ def _classes(runs: Sequence[PastRun]) -> Plot:
         if scores and scores.get("classes"):
             best.setdefault(run, (f"{run.label}, {split}", scores))
     chosen = list(best)
-    note = "Threshold 0.5; the paper's (table 3) as diamonds. Its test set is not ours: its split is not stated."
+    note = "Threshold 0.5; the paper's (table 3) as diamonds. Its test set is not ours: its split is not stated. "
+    note += "Classes of which no run has a row are left out here, not in the table."
     if len(best) > MOST_COLUMNS:
         first = {(run.settings.get("bands"), run.upsample): run for run in reversed(chosen)}
         chosen = [run for run in best if run in first.values()][:MOST_COLUMNS]
