@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etl.settings import setting
+from etl.upsample.method import METHODS, PRECISIONS
 
 __all__ = ["ExtractSettings"]
 
@@ -17,7 +18,12 @@ class ExtractSettings:
         Path("data/tiles"), "folder of Level-2A products (.SAFE or .zip), or a BigEarthNet patch folder"
     )
     out: Path = setting(Path("data/store.h5"), "store to write; its suffix chooses the format")
-    upsample: str = setting("bilinear", "how 20 m and 60 m bands are brought to 10 m", choices=("bilinear", "none"))
+    upsample: str = setting("bilinear", "how 20 m and 60 m bands are brought to 10 m", choices=METHODS)
+    weights: Path | None = setting(
+        None, "with --upsample dsen2: folder of its 20 m and 60 m network (python -m etl.superres fetch)"
+    )
+    precision: str = setting("float32", "with --upsample dsen2: what the networks compute in", choices=PRECISIONS)
+    network_threads: int = setting(1, "with --upsample dsen2: threads a rank that run the networks where it has no GPU")
     balance: str = setting(
         "cost",
         "how work is dealt to ranks: by cost, or whole tiles by the paper's Algorithm 1",
@@ -47,12 +53,14 @@ class ExtractSettings:
         for name in ("max_cloud_share", "max_snow_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1], got {getattr(self, name)}")
-        for name in ("round_mib", "align_mib", "decode_threads"):
+        for name in ("round_mib", "align_mib", "decode_threads", "network_threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
         if self.round_mib > 1024:
             raise ValueError(
                 f"--round-mib must be at most 1024 (MPI-IO counts overflow at 2 GiB), got {self.round_mib}"
             )
+        if self.upsample == "dsen2" and self.weights is None:
+            raise ValueError("--upsample dsen2 needs --weights; python -m etl.superres fetch gets published ones")
         if self.retry_rejected and not self.resume:
             raise ValueError("--retry-rejected needs --resume")
