@@ -19,8 +19,9 @@ class ExtractSettings:
     )
     out: Path = setting(Path("data/store.h5"), "store to write; its suffix chooses the format")
     upsample: str = setting("bilinear", "how 20 m and 60 m bands are brought to 10 m", choices=METHODS)
-    weights: Path | None = setting(
-        None, "with --upsample dsen2: folder of its 20 m and 60 m network (python -m etl.superres fetch)"
+    weights: Path = setting(
+        Path("data/weights/l2a"),
+        "with --upsample dsen2: folder of its 20 m and 60 m network (python -m etl.superres fetch gets some)",
     )
     precision: str = setting("float32", "with --upsample dsen2: what the networks compute in", choices=PRECISIONS)
     network_threads: int = setting(1, "with --upsample dsen2: threads a rank that run the networks where it has no GPU")
@@ -60,7 +61,5 @@ class ExtractSettings:
             raise ValueError(
                 f"--round-mib must be at most 1024 (MPI-IO counts overflow at 2 GiB), got {self.round_mib}"
             )
-        if self.upsample == "dsen2" and self.weights is None:
-            raise ValueError("--upsample dsen2 needs --weights; python -m etl.superres fetch gets published ones")
         if self.retry_rejected and not self.resume:
             raise ValueError("--retry-rejected needs --resume")

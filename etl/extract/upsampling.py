@@ -8,15 +8,13 @@ from typing import Any
 
 from etl.extract.settings import ExtractSettings
 from etl.mpi import Comm, agree, local_rank, on_root
-from etl.upsample.method import Method, Upsampler
+from etl.upsample.method import LEVEL, Method, Upsampler
+from etl.upsample.quiet import quiet
 from etl.upsample.weights import read_networks
 
-__all__ = ["LEVEL", "Opened", "choose", "open_method", "warnings_of"]
+__all__ = ["Opened", "choose", "open_method"]
 
 log = logging.getLogger("etl.extract")
-
-LEVEL = "L2A"
-"""Processing level of every product and patch that extraction takes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,10 +34,9 @@ def choose(settings: ExtractSettings, comm: Comm) -> Method:
     Raises:
         JobError: on every rank, with status 2, where the weights do not fit.
     """
-    if settings.upsample != "dsen2" or settings.weights is None:
+    if settings.upsample != "dsen2":
         return Method(settings.upsample)
-    folder = settings.weights
-    networks = comm.bcast(on_root(comm, lambda: read_networks(folder, LEVEL)))
+    networks = comm.bcast(on_root(comm, lambda: read_networks(settings.weights, LEVEL)))
     return Method("dsen2", networks, settings.precision)
 
 
@@ -49,32 +46,23 @@ def open_method(method: Method, settings: ExtractSettings, comm: Comm) -> Opened
         return Opened(method.open(), {})
     number, upsampler, device, problem = local_rank(comm), None, "", None
     try:
-        from etl.upsample.dsen2 import claim  # TensorFlow takes 600 MiB and three seconds
+        with quiet():
+            from etl.upsample.dsen2 import claim  # TensorFlow takes 600 MiB and three seconds
 
-        device = claim(settings.network_threads, number)
-        upsampler = method.open()
+            device = claim(settings.network_threads, number)
+            upsampler = method.open()
     except (ImportError, RuntimeError) as error:
         problem = f"{error!r}; python -m etl.doctor says what is missing"
     agree(comm, "starting TensorFlow for --upsample dsen2", problem)
     devices = comm.gather(device)
     if devices is None:
         return Opened(upsampler, {})
-    warnings = warnings_of(method, LEVEL) + _mixed(devices)
+    warnings = method.warnings() + _mixed(devices)
     for text in warnings:
         log.warning("%s", text)
     weights = [network.said() for network in method.networks]
     said = {"weights": weights, "precision": method.precision, "devices": Counter(devices), "warnings": warnings}
     return Opened(upsampler, said)
-
-
-def warnings_of(method: Method, level: str) -> list[str]:
-    """What the user should know of the weights: each network that is not known to be trained on `level`."""
-    return [
-        f"{network.file} was trained on {network.level or 'a level that its name does not tell'}, "
-        f"the pixels are {level}: its {network.gsd_m} m bands may be off"
-        for network in method.networks
-        if network.level != level
-    ]
 
 
 def _mixed(devices: Sequence[str]) -> list[str]:

@@ -21,7 +21,10 @@ from etl.upsample.bilinear import interpolate
 from etl.upsample.gaps import fill, without_data
 from etl.upsample.network import DIVISOR, Geometry, Weights
 
-__all__ = ["DSen2", "Network", "build", "claim"]
+__all__ = ["DSen2", "Network", "build", "claim", "prepared", "sharpen"]
+
+_WINDOW_PX = 240
+"""Side of the windows in which a whole image is made; a multiple of 6."""
 
 Image = npt.NDArray[np.float32]
 
@@ -81,7 +84,8 @@ class Network:
 
     def __init__(self, weights: Weights, precision: str) -> None:
         self.weights = weights
-        self._run = tf.function(build(weights, precision), reduce_retracing=False)
+        model = build(weights, precision)
+        self._run = tf.function(model, input_signature=[[tf.TensorSpec((1, *x.shape[1:])) for x in model.inputs]])
 
     def __call__(self, images: Sequence[Image]) -> Image:
         """Its group at 10 m, float32, from the groups up to its own at 10 m, `reach_px` larger on each side.
@@ -103,7 +107,7 @@ class DSen2:
 
     def __call__(self, native: tuple[npt.NDArray[np.uint16], ...], out: npt.NDArray[np.uint16]) -> None:
         """Fill `out`, shape (row, col, 12), uint16, in the order of `data_super`, from three windows with context."""
-        images = self.inputs(native)
+        images = prepared(native, self.geometry)
         most = self.geometry.reach_px
         own = [_inner(window, context) for window, context in zip(native, self.context_px, strict=True)]
         out[..., list(GROUPS[0].super_index)] = own[0]
@@ -112,17 +116,39 @@ class DSen2:
             fine = network([_inner(image, spare) for image in images[: number + 1]])
             out[..., list(group.super_index)] = rounded(fine, own[number], group.factor)
 
-    def inputs(self, native: tuple[npt.NDArray[np.uint16], ...]) -> list[Image]:
-        """The three groups at 10 m with the networks' reach around them, gaps filled, float32."""
-        images = []
-        for group, window, rings in zip(GROUPS, native, self.geometry.rings_px, strict=True):
-            filled = _inner(fill(window, rings), rings)
-            if group.factor > 1:
-                fine = interpolate(filled, group.factor)
-                context = self.context_px[GROUPS.index(group)] - rings - 1
-                filled = _inner(fine, context * group.factor - self.geometry.reach_px)
-            images.append(np.ascontiguousarray(filled))
-        return images
+
+def prepared(native: Sequence[npt.NDArray[np.uint16]], geometry: Geometry) -> list[Image]:
+    """What networks see of windows with context: the groups at 10 m, reach around them, gaps filled, float32."""
+    images = []
+    for group, window, rings in zip(GROUPS, native, geometry.rings_px, strict=False):
+        filled = _inner(fill(window, rings), rings)
+        if group.factor > 1:
+            filled = _inner(interpolate(filled, group.factor), (rings - 1) * group.factor - geometry.reach_px)
+        images.append(np.ascontiguousarray(filled))
+    return images
+
+
+def sharpen(network: Network, groups: Sequence[npt.NDArray[np.uint16]]) -> Image:
+    """The coarsest of `groups`, finest first, at the grid of the finest: a whole image, window by window, float32.
+
+    Beyond its border the image is mirrored. Values are neither rounded nor clipped; gaps are filled.
+    """
+    geometry = Geometry.of([network.weights])
+    padded = [
+        np.pad(native, ((context, context), (context, context), (0, 0)), "symmetric")
+        for native, context in zip(groups, geometry.context_px, strict=False)
+    ]
+    out = np.empty((*groups[0].shape[:2], groups[-1].shape[2]), np.float32)
+    for row in range(0, out.shape[0], _WINDOW_PX):
+        for column in range(0, out.shape[1], _WINDOW_PX):
+            part = out[row : row + _WINDOW_PX, column : column + _WINDOW_PX]
+            windows = []
+            for group, native, context in zip(GROUPS, padded, geometry.context_px, strict=False):
+                top, left = row // group.factor, column // group.factor
+                rows, columns = (px // group.factor + 2 * context for px in part.shape[:2])
+                windows.append(native[top : top + rows, left : left + columns])
+            part[...] = network(prepared(windows, geometry))
+    return out
 
 
 def rounded(fine: Image, own: npt.NDArray[np.uint16], factor: int) -> npt.NDArray[np.uint16]:

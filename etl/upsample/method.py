@@ -15,7 +15,10 @@ from etl.bands import GROUPS
 from etl.upsample.bilinear import upsample
 from etl.upsample.network import Geometry, Weights
 
-__all__ = ["METHODS", "PRECISIONS", "Bilinear", "Method", "Upsampler"]
+__all__ = ["LEVEL", "METHODS", "PRECISIONS", "Bilinear", "Method", "Upsampler"]
+
+LEVEL = "L2A"
+"""Processing level of every product and patch that is upsampled here."""
 
 METHODS = ("bilinear", "dsen2", "none")
 """What `--upsample` takes."""
@@ -73,6 +76,15 @@ class Method:
     def network_s(self) -> float:
         """Seconds that a patch's networks are taken to need on one core; only their ratio to decoding matters."""
         return sum(weights.flop(GROUPS[0].patch_px) for weights in self.networks) / _FLOP_PER_S
+
+    def warnings(self) -> list[str]:
+        """A word on each network that is not known to be trained on pixels like these."""
+        return [
+            f"{network.file} was trained on {network.level or 'a level that its name does not tell'}, "
+            f"the pixels are {LEVEL}: its {network.gsd_m} m bands may be off"
+            for network in self.networks
+            if network.level != LEVEL
+        ]
 
     def open(self) -> Upsampler | None:
         """The method, ready to run; None where nothing is upsampled. Imports TensorFlow for `dsen2`."""

@@ -142,9 +142,9 @@ def test_weights_that_do_not_fit_end_the_job_with_status_2_before_anything_is_wr
     assert done.returncode == 2
     assert "l2a_dsen2_60m.hdf5: the bias of conv2d_1 must have shape (4,) and type float32, got (5,)" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
-    done = ranks(1, "etl.extract", "--upsample", "dsen2")
+    done = ranks(1, "etl.extract", "--upsample", "dsen2", cwd=tmp_path)
     assert done.returncode == 2
-    assert "--upsample dsen2 needs --weights" in done.stderr
+    assert "--weights must be a folder with the 20 m and the 60 m network, got data/weights/l2a" in done.stderr
 
 
 def test_a_patch_archive_is_sharpened_too(given, tmp_path):
