@@ -1,7 +1,10 @@
 """DSen2: the networks are what the paper says, their files are read as data, gaps are filled without spreading."""
 
 import dataclasses
+import subprocess
+import sys
 from itertools import product
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -11,8 +14,9 @@ from scipy.signal import correlate
 
 from etl.bands import GROUPS
 from etl.source.patch import mirror_border
+from etl.upsample import dsen2
 from etl.upsample.bilinear import interpolate, upsample
-from etl.upsample.dsen2 import DSen2, Network
+from etl.upsample.dsen2 import DSen2, Network, sharpen
 from etl.upsample.gaps import fill
 from etl.upsample.method import Method
 from etl.upsample.network import Geometry, WeightsError
@@ -180,6 +184,18 @@ def test_patches_are_cut_from_the_whole_without_seams_and_bit_for_bit_with_gaps_
         assert np.array_equal(filled(way, tuple(cut)), whole[120 * j : 120 * j + 120, 120 * i : 120 * i + 120])
 
 
+@SCALES
+def test_a_whole_image_is_sharpened_window_by_window_without_seams(gsd_m, monkeypatch):
+    network = Network(small_network(gsd_m, blocks=2), "float32")
+    rng = np.random.default_rng(0)
+    groups = [rng.integers(0, 9000, (300 // g.factor, 282 // g.factor, len(g.bands)), np.uint16)
+              for g in GROUPS if g.gsd_m <= gsd_m]  # fmt: skip
+    windows = sharpen(network, groups)
+    monkeypatch.setattr(dsen2, "_WINDOW_PX", 600)
+    assert windows.shape == (300, 282, {20: 6, 60: 2}[gsd_m])
+    assert np.array_equal(windows, sharpen(network, groups))
+
+
 def test_nodata_stays_where_it_is_and_does_not_spread(way):
     clean = tuple(np.full_like(window, 3000) for window in windows_of(way.context_px))
     holed = tuple(window.copy() for window in clean)
@@ -328,3 +344,50 @@ def test_the_two_networks_of_a_folder_are_told_apart_and_of_several_the_level_de
         read_networks(tmp_path, "L2A")
     with pytest.raises(WeightsError, match="must be a folder"):
         read_networks(tmp_path / "nowhere", "L2A")
+
+
+# --- devices ----------------------------------------------------------------------------------------------------------
+
+
+class Config:
+    """What `claim` asks of TensorFlow, on a machine with some GPUs."""
+
+    def __init__(self, gpus):
+        self.gpus, self.visible, self.done = gpus, None, {}
+        self.threading = self.experimental = self
+
+    def __getattr__(self, name):
+        return lambda *given, **named: self.done.update({name: [*given, *named.values()]})
+
+    def list_physical_devices(self, kind):
+        return self.gpus
+
+    def set_visible_devices(self, device, kind):
+        self.visible = device
+
+    def get_device_details(self, device):
+        return {"device_name": f"model of {device}"}
+
+
+@pytest.mark.parametrize(("rank", "mine"), [(0, "a"), (1, "b"), (2, "a")])
+def test_each_rank_takes_one_gpu_of_its_node_and_computes_in_full_precision(monkeypatch, rank, mine):
+    config = Config(["a", "b"])
+    monkeypatch.setattr(dsen2.tf, "config", config)
+    assert dsen2.claim(3, rank) == f"GPU {rank % 2} of 2: model of {mine}"
+    assert config.visible == mine
+    assert config.done["set_memory_growth"] == [mine, True]
+    assert config.done["enable_tensor_float_32_execution"] == [False]
+    assert config.done["set_intra_op_parallelism_threads"] == [3]
+    assert "enable_op_determinism" in config.done
+
+
+def test_a_rank_without_a_gpu_says_how_many_threads_it_uses(monkeypatch):
+    monkeypatch.setattr(dsen2.tf, "config", Config([]))
+    assert dsen2.claim(2, 0) == "CPU, 2 threads"
+
+
+def test_extraction_that_does_not_ask_for_dsen2_imports_no_tensorflow():
+    code = (
+        "import sys, etl.extract.run, etl.superres.run; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0

@@ -107,14 +107,18 @@ class DSen2:
 
     def __call__(self, native: tuple[npt.NDArray[np.uint16], ...], out: npt.NDArray[np.uint16]) -> None:
         """Fill `out`, shape (row, col, 12), uint16, in the order of `data_super`, from three windows with context."""
-        images = prepared(native, self.geometry)
-        most = self.geometry.reach_px
         own = [_inner(window, context) for window, context in zip(native, self.context_px, strict=True)]
         out[..., list(GROUPS[0].super_index)] = own[0]
-        for number, (network, group) in enumerate(zip(self._networks, GROUPS[1:], strict=True), 1):
-            spare = most - network.weights.reach_px
-            fine = network([_inner(image, spare) for image in images[: number + 1]])
-            out[..., list(group.super_index)] = rounded(fine, own[number], group.factor)
+        for group, pixels, fine in zip(GROUPS[1:], own[1:], self.fine(prepared(native, self.geometry)), strict=True):
+            out[..., list(group.super_index)] = rounded(fine, pixels, group.factor)
+
+    def fine(self, images: Sequence[Image]) -> list[Image]:
+        """The 20 m and the 60 m group at 10 m, float32, from what `prepared` gives: the networks alone."""
+        out = []
+        for number, network in enumerate(self._networks, 2):
+            spare = self.geometry.reach_px - network.weights.reach_px
+            out.append(network([_inner(image, spare) for image in images[:number]]))
+        return out
 
 
 def prepared(native: Sequence[npt.NDArray[np.uint16]], geometry: Geometry) -> list[Image]:
