@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +12,14 @@ import pytest
 from commands import ranks
 from networks import publish, small_folder, small_network
 from PIL import Image
+from scenes import real_groups, write_scene
 
 from etl.bands import GROUPS
 from etl.mpi import JobError
-from etl.sample.pixels import Pixels
-from etl.sample.product import OFFSET, ProductSpec
-from etl.sample.safe import write_product
+from etl.sample.product import OFFSET
 from etl.superres import fetch
 from etl.superres.degrade import bilinear, degrade
 from etl.upsample.weights import read_networks, read_weights
-
-
-def write_scene(folder: Path, groups, **said) -> Path:
-    """A product of some native groups; `said` is further words of its specification."""
-    sensed = datetime(2017, 5, 27, 10, 20)
-    spec = {"tile": "33UUB", "baseline": "02.05", "generated": datetime(2017, 5, 27, 12), **said}
-    side = groups[1].shape[0]
-    made = ProductSpec("S2A", sensed, sensed, relative_orbit=65, absolute_orbit=10070, **spec)
-    return write_product(folder, made, Pixels(*groups, np.full((side, side), 4, np.uint8)))
 
 
 def smooth_groups(side_px, seed=0):
@@ -201,9 +190,7 @@ def test_the_published_files_are_dsen2(published_weights):
 def test_on_the_real_scene_both_networks_reach_what_an_independent_evaluation_found(
     shared_data, published_weights, tmp_path
 ):
-    with np.load(next((shared_data / "scenes").glob("*.npz"))) as file:
-        groups = [file[f"data_{group.name}"] for group in GROUPS]
-    product = write_scene(tmp_path, groups)
+    product = write_scene(tmp_path, real_groups(shared_data))
     record, _ = evaluate(product, published_weights / "l1c", tmp_path / "out")  # the scene is Level-1C
     figures = record["figures"]
     assert figures["rmse_20m_dsen2"] <= 33.5

@@ -60,7 +60,7 @@ def extract(settings: ExtractSettings, comm: Comm) -> int:
     if comm.bcast(begun.complete if begun else None):
         return summary.already_complete(settings, comm, begun.journal if begun else None)
     sums = _recheck(ground, begun)
-    assignment, plan = _share_out(ground, begun)
+    assignment, plan = _share_out(ground, begun, opened.on_gpu)
     times.prepared_s = time.perf_counter() - times.start
     report = _write(ground, begun, assignment, opened.upsampler, sums)
     times.written_s = time.perf_counter() - times.start
@@ -203,12 +203,12 @@ def _recheck(ground: Ground, begun: Begun | None) -> Sums:
 
 
 def _plan(
-    ground: Ground, pending: npt.NDArray[np.bool_], cells: npt.NDArray[np.intp]
+    ground: Ground, pending: npt.NDArray[np.bool_], cells: npt.NDArray[np.intp], on_gpu: bool = False
 ) -> tuple[Plan, list[Tile], list[list[tuple[int, int]]]]:
     """Plan, tiles with pending rows, and the rows of every rank's batches; on rank 0."""
     assert ground.wanted is not None
     tiles = prepare.pending_tiles(ground.wanted, ground.inspected, cells, pending)
-    cost = Cost(patch_s=Cost().patch_s + ground.method.network_s)
+    cost = Cost(patch_s=Cost().patch_s + ground.method.network_s(on_gpu))
     plan = make_plan(tiles, ground.comm.size, ground.settings.balance, cost)
     capacity = max(1, min((ground.settings.round_mib << 20) // ground.schema.row_bytes, int(_BATCH_S / cost.patch_s)))
     none = np.empty(0, np.intp)
@@ -216,11 +216,11 @@ def _plan(
     return plan, tiles, [batch_ranges(mine, capacity) for mine in rows]
 
 
-def _share_out(ground: Ground, begun: Begun | None) -> tuple[prepare.Assignment, Plan | None]:
+def _share_out(ground: Ground, begun: Begun | None, on_gpu: bool) -> tuple[prepare.Assignment, Plan | None]:
     """Collective: every rank's assignment; the plan on rank 0."""
     plan, assignments = None, None
     if begun is not None and ground.wanted is not None:
-        plan, tiles, ranges = _plan(ground, begun.pending, begun.cells)
+        plan, tiles, ranges = _plan(ground, begun.pending, begun.cells, on_gpu)
         assignments = prepare.assign(plan, tiles, ground.wanted, ranges)
     return ground.comm.scatter(assignments), plan
 
@@ -229,7 +229,7 @@ def _write(
     ground: Ground, begun: Begun | None, assignment: prepare.Assignment, upsampler: Upsampler | None, sums: Sums
 ) -> summary.RankReport:
     """Collective: decode, upsample and write this rank's rows."""
-    comm, settings = ground.comm, ground.settings
+    comm, settings, cpu_s = ground.comm, ground.settings, time.process_time()
     exchange = Exchange(comm, assignment.share, {number: tile.layers for number, tile in assignment.tiles.items()})
     source: TilePatches | ArchivePatches
     if ground.archive:
@@ -251,6 +251,7 @@ def _write(
         except JobError:
             writer.close()  # every rank raises it
             raise
+    rounds.seconds.cpu_s = time.process_time() - cpu_s
     sums.merge([producer.sums.of])
     return summary.RankReport.of(assignment, source.timer, producer.stages, rounds.seconds)
 

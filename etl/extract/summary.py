@@ -170,6 +170,7 @@ def collect(
         "seconds_write": steps_s[1] - steps_s[0],
         "seconds_total": steps_s[2],
         "seconds_by_stage": stages,
+        "cpu_seconds_of_ranks": [r.seconds["cpu_s"] for r in reports],
         "decode_balance": mean / max(decode) if mean else 1.0,
         "decoded_twice_share": blocks / plan.blocks - 1.0 if plan.blocks else 0.0,  # a patch archive has no blocks
         "predicted_inefficiency": plan.inefficiency,

@@ -27,6 +27,11 @@ class Opened:
     said: dict[str, Any]
     """What the run's record keeps of it: weights, precision, devices, warnings; on rank 0, empty elsewhere."""
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether networks run on a GPU; on rank 0."""
+        return any(device.startswith("GPU") for device in self.said.get("devices", ()))
+
 
 def choose(settings: ExtractSettings, comm: Comm) -> Method:
     """Collective: the method, with its weights on every rank.

@@ -84,8 +84,10 @@ class Network:
 
     def __init__(self, weights: Weights, precision: str) -> None:
         self.weights = weights
-        model = build(weights, precision)
-        self._run = tf.function(model, input_signature=[[tf.TensorSpec((1, *x.shape[1:])) for x in model.inputs]])
+        self._model = build(weights, precision)
+        shapes = [tf.TensorSpec((1, *x.shape[1:])) for x in self._model.inputs]
+        self._run = tf.function(self._model, input_signature=[shapes])
+        self._run.get_concrete_function()  # traced now, not while the first patch waits
 
     def __call__(self, images: Sequence[Image]) -> Image:
         """Its group at 10 m, float32, from the groups up to its own at 10 m, `reach_px` larger on each side.

@@ -26,8 +26,9 @@ METHODS = ("bilinear", "dsen2", "none")
 PRECISIONS = ("float32", "bfloat16")
 """What `--precision` takes."""
 
-_FLOP_PER_S = 60e9
-"""Of one core: so many floating point operations of a network are taken to last as long as a second of decoding."""
+_FLOP_PER_S = {False: 120e9, True: 20e12}
+"""Floating point operations a second that a network is taken to do: on one core, as measured where decoding was; on a
+GPU, which nobody has measured yet."""
 
 
 class Upsampler(Protocol):
@@ -72,10 +73,9 @@ class Method:
             return Geometry.of(self.networks).context_px
         return Bilinear.context_px if self.name == "bilinear" else (0, 0, 0)
 
-    @property
-    def network_s(self) -> float:
-        """Seconds that a patch's networks are taken to need on one core; only their ratio to decoding matters."""
-        return sum(weights.flop(GROUPS[0].patch_px) for weights in self.networks) / _FLOP_PER_S
+    def network_s(self, gpu: bool) -> float:
+        """Seconds that a patch's networks are taken to need; only their ratio to decoding matters."""
+        return sum(weights.flop(GROUPS[0].patch_px) for weights in self.networks) / _FLOP_PER_S[gpu]
 
     def warnings(self) -> list[str]:
         """A word on each network that is not known to be trained on pixels like these."""

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from commands import begin, content, extract, ranks, same
 from networks import small_folder, small_network
+from scenes import real_groups, write_scene
 
 from etl.bands import GROUPS
 from etl.catalogue.table import load, write
@@ -161,3 +162,30 @@ def test_a_patch_archive_is_sharpened_too(given, tmp_path):
     one = content(tmp_path / "1.h5")
     assert same(one, content(tmp_path / "2.h5"))
     assert one["data_super"].any()
+
+
+@pytest.mark.slow
+def test_published_networks_give_the_same_bits_on_the_real_scene_at_any_rank_and_thread_count(
+    shared_data, published_weights, tmp_path
+):
+    tiles, catalogue = tmp_path / "tiles", tmp_path / "patches.parquet"
+    groups = real_groups(shared_data)
+    write_scene(tiles, groups)
+    done = ranks(1, "etl.catalogue", "--source", str(tiles), "--out", str(catalogue), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    write(catalogue, load(catalogue).take([0, 6, 7, 24]))  # two corners, two neighbours
+    flags = ("--source", str(tiles), "--upsample", "dsen2", "--weights", str(published_weights / "l1c"))
+    stores = []
+    for size, threads in ((1, "1"), (2, "1"), (3, "1"), (1, "2")):
+        out = tmp_path / f"{size}_{threads}.h5"
+        done = ranks(
+            size, "etl.extract", "--catalogue", str(catalogue), *flags, "--network-threads", threads, "--out", str(out)
+        )
+        assert done.returncode == 0, done.stderr
+        stores.append(content(out))
+    assert all(same(stores[0], other) for other in stores[1:])
+    for group, pixels in zip(GROUPS[1:], groups[1:], strict=True):
+        fine = stores[0]["data_super"][3][..., list(group.super_index)].astype(float)  # the lower right corner
+        coarse = fine.reshape(group.patch_px, group.factor, group.patch_px, group.factor, -1).mean((1, 3))
+        own = pixels[-group.patch_px :, -group.patch_px :]
+        assert np.abs(coarse - own).mean() < 0.03 * own.mean()  # sharpened, and still the same scene
