@@ -26,7 +26,7 @@ METHODS = ("bilinear", "dsen2", "none")
 PRECISIONS = ("float32", "bfloat16")
 """What `--precision` takes."""
 
-_FLOP_PER_S = {False: 120e9, True: 20e12}
+_FLOP_PER_S = {False: 240e9, True: 20e12}
 """Floating point operations a second that a network is taken to do: on one core, as measured where decoding was; on a
 GPU, which nobody has measured yet."""
 
