@@ -12,7 +12,17 @@ from typing import Any
 from benchmarks.launch import Job, Outcome, run, run_together
 from benchmarks.setup import Setup
 
-__all__ = ["Extraction", "Loop", "SideBySide", "Task", "extract", "extract_together", "plain_write", "read_loop"]
+__all__ = [
+    "Extraction",
+    "Loop",
+    "SideBySide",
+    "Task",
+    "extract",
+    "extract_together",
+    "network_loop",
+    "plain_write",
+    "read_loop",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +155,11 @@ def extract_together(setup: Setup, task: Task, ranks: Sequence[int]) -> SideBySi
 def read_loop(setup: Setup, job: dict[str, Any], ranks: int) -> Loop:
     """Run `benchmarks.programs.read` on a job."""
     return _loop(setup, "benchmarks.programs.read", job, ranks)
+
+
+def network_loop(setup: Setup, job: dict[str, Any], ranks: int) -> Loop:
+    """Run `benchmarks.programs.network` on a job."""
+    return _loop(setup, "benchmarks.programs.network", job, ranks)
 
 
 def plain_write(setup: Setup, size_bytes: int, ranks: int) -> Loop:

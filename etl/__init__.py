@@ -3,5 +3,5 @@
 catalogue -> plan -> source -> upsample -> store == stream -> model -> fit -> report
 
 This package is what stands left of `==`. Every command is a module: `python -m etl.doctor`, `etl.sample`,
-`etl.catalogue`, `etl.extract`, `etl.verify`, `etl.preview`, `etl.stats`.
+`etl.catalogue`, `etl.extract`, `etl.superres`, `etl.verify`, `etl.preview`, `etl.stats`.
 """

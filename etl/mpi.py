@@ -18,7 +18,7 @@ os.environ.setdefault("HDF5_USE_FILE_LOCKING", "BEST_EFFORT")  # many parallel f
 
 from mpi4py import MPI
 
-__all__ = ["Comm", "JobError", "Request", "agree", "file_hints", "launch", "max_of", "on_root", "patient"]
+__all__ = ["Comm", "JobError", "Request", "agree", "file_hints", "launch", "local_rank", "max_of", "on_root", "patient"]
 
 Comm = MPI.Intracomm
 Request = MPI.Request
@@ -135,6 +135,14 @@ def patient(request: Request, meanwhile: Callable[[], None] | None = None) -> No
             meanwhile()
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
+
+
+def local_rank(comm: Comm) -> int:
+    """Collective: number of this rank among those on its node, from 0."""
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    number = node.rank
+    node.Free()
+    return int(number)
 
 
 def max_of(comm: Comm, values: Any, meanwhile: Callable[[], None] | None = None) -> Any:

@@ -30,12 +30,12 @@ def setting(default: Any, text: str, unit: str = "", choices: Sequence[str] = ()
 def load(cls: type[T], command: str, argv: Sequence[str] | None = None, positional: str | None = None) -> T:
     """Settings of a command such as etl.extract: a flag beats the file, which beats the default.
 
-    The file is `pipeline.toml`; the command's table in it is named like its last word, here `[extract]`. `positional`
+    The file is `pipeline.toml`; the command's table in it is named like its last part, here `[extract]`. `positional`
     names the field that is also taken as a bare argument. The help text is the class docstring. Ends the program with
     status 2 and a line on stderr on bad arguments or a bad file, as argparse does; a `ValueError` of the class's own
     `__post_init__` becomes such a line too.
     """
-    table = command.rsplit(".", 1)[-1]
+    table = _table(command)
     parser = _parser(cls, command, positional)
     given, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -49,11 +49,16 @@ def load(cls: type[T], command: str, argv: Sequence[str] | None = None, position
         parser.error(str(error))
 
 
+def _table(command: str) -> str:
+    """Name of a command's table: extract for etl.extract, superres-fetch for `etl.superres fetch`."""
+    return command.rsplit(".", 1)[-1].replace(" ", "-")
+
+
 def _parser(cls: type[Any], command: str, positional: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m {command}",
         description=cls.__doc__,
-        epilog=f"Every setting can also stand in [{command.rsplit('.', 1)[-1]}] of {FILE} in the current folder.",
+        epilog=f"Every setting can also stand in [{_table(command)}] of {FILE} in the current folder.",
         allow_abbrev=False,
     )
     hints = typing.get_type_hints(cls)

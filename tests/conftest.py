@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from commands import extract, ranks
 
+from benchmarks.setup import default_cache
+
 # Root in a container, and more ranks than cores; set before any mpirun is started.
 for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe"):
     os.environ.setdefault(name, "1")
@@ -42,3 +44,13 @@ def reference(sample: Path) -> Path:
     done = extract(1, sample, out)
     assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.fixture(scope="session")
+def published_weights() -> Path:
+    """Folder with l1c/ and l2a/, fetched once and kept between runs; the test is skipped where they cannot be had."""
+    folder = default_cache().parent / "weights"
+    done = ranks(1, "etl.superres", "fetch", "--out", str(folder), timeout=250)
+    if done.returncode:
+        pytest.skip(f"published weights cannot be fetched: {done.stderr.strip()}")
+    return folder

@@ -1,5 +1,6 @@
 """Rows made ready for writing: a decoding thread fills batches of neighbouring rows while the last ones are written."""
 
+import contextlib
 import queue
 import threading
 import time
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
+from etl.extract.ahead import Ahead
 from etl.source.patch import Patch, PatchError, shares
 from etl.source.tiles import Timer
 from etl.store.rows import checksum
@@ -101,6 +103,8 @@ class Producer:
     exchange: Any
     depth: int = 2
     """Batches in flight: one filled while one is written."""
+    ahead: int = 0
+    """Patches that a thread of its own decodes while others are upsampled; 0: each when it is needed."""
     sums: Sums = field(init=False)
     stages: Stages = field(default_factory=Stages)
     full: "queue.SimpleQueue[Batch]" = field(default_factory=queue.SimpleQueue)
@@ -136,19 +140,26 @@ class Producer:
                 self.exchange.post(data, ranks)
                 if self._stopped:
                     return
-            patches = zip(self.source.patches(), self.splits.tolist(), strict=True)
-            for first, stop in self.ranges:
-                start = time.perf_counter()
-                batch = self.free.get()
-                self.stages.blocked_s += time.perf_counter() - start
-                if batch is None:
-                    return
-                self._fill(batch, first, stop, patches)
-                if self._stopped:
-                    return
-                self.full.put(batch)
+            if self.ahead:
+                with contextlib.closing(Ahead(self.source.patches(), self.ahead)) as decoded:
+                    self._fill_all(decoded)
+            else:
+                self._fill_all(self.source.patches())
         except BaseException as error:
             self.error = error
+
+    def _fill_all(self, decoded: Iterator[tuple[int, Patch | PatchError]]) -> None:
+        patches = zip(decoded, self.splits.tolist(), strict=True)
+        for first, stop in self.ranges:
+            start = time.perf_counter()
+            batch = self.free.get()
+            self.stages.blocked_s += time.perf_counter() - start
+            if batch is None:
+                return
+            self._fill(batch, first, stop, patches)
+            if self._stopped:
+                return
+            self.full.put(batch)
 
     def _fill(
         self, batch: Batch, first: int, stop: int, patches: Iterator[tuple[tuple[int, Patch | PatchError], int]]

@@ -22,6 +22,7 @@ from etl.source.archive import folder_of
 from etl.source.safe import Product, ProductError, find_products, products_by_scene, read_product, serving
 from etl.source.tiles import layers_of
 from etl.store.schema import UNWRITTEN, Schema
+from etl.upsample.method import Method
 
 if TYPE_CHECKING:
     from etl.catalogue.table import Catalogue
@@ -264,8 +265,9 @@ def ranges_of(rows: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
     return batch_ranges(rows, max(1, len(rows)))
 
 
-def begun_with(settings: ExtractSettings, wanted: Wanted) -> dict[str, Any]:
+def begun_with(settings: ExtractSettings, wanted: Wanted, method: Method) -> dict[str, Any]:
     """What decides the store's content; a resumed run must have the same."""
+    networks = {"weights": [network.sha256 for network in method.networks], "precision": method.precision}
     catalogue = wanted.catalogue
     digest = hashlib.sha256()
     for column in (
@@ -281,7 +283,8 @@ def begun_with(settings: ExtractSettings, wanted: Wanted) -> dict[str, Any]:
         "rows": len(catalogue),
         "catalogue_sha256": digest.hexdigest(),
         "source": "patches" if wanted.folder else "tiles",
-        "upsample": settings.upsample,
+        "upsample": method.name,
+        **(networks if method.networks else {}),
         "max_cloud_share": settings.max_cloud_share,
         "max_snow_share": settings.max_snow_share,
     }

@@ -29,7 +29,7 @@ STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 @dataclass(slots=True)
 class Seconds:
-    """Seconds of the main thread."""
+    """Seconds of the main thread, from the first block to the last sync."""
 
     wait_s: float = 0.0
     """Waiting for this rank's own batch."""
@@ -42,6 +42,9 @@ class Seconds:
 
     sync_s: float = 0.0
     """Bringing rows to the disk."""
+
+    cpu_s: float = 0.0
+    """CPU seconds of the whole process, all of its threads, meanwhile."""
 
 
 @dataclass(slots=True, eq=False)

@@ -13,10 +13,12 @@ import numpy.typing as npt
 from etl.extract import prepare, resume, summary
 from etl.extract.batches import Limits, Producer, batch_ranges
 from etl.extract.exchange import Exchange
+from etl.extract.ground import Begun, Ground
 from etl.extract.rounds import Rounds
 from etl.extract.settings import ExtractSettings
+from etl.extract.upsampling import choose, open_method
 from etl.mpi import BAD_INPUT, DONE, REJECTED, Comm, JobError, agree, file_hints, on_root
-from etl.plan.work import Plan, Tile, make_plan
+from etl.plan.work import Cost, Plan, Tile, make_plan
 from etl.raster import configure
 from etl.source.archive import ArchivePatches
 from etl.source.tiles import TilePatches
@@ -25,45 +27,15 @@ from etl.store.hdf5 import Writer, create, stats_names
 from etl.store.journal import Journal, Lock, journal_path
 from etl.store.rows import blank_checksum, overwrite
 from etl.store.sums import Sums, to_words
-from etl.upsample.method import METHODS, Upsampler
+from etl.upsample.method import Upsampler
 
 __all__ = ["extract"]
 
+_AHEAD = 4
+"""Patches that are decoded while networks run on others."""
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ground:
-    """What is known before anything is written; the same on every rank but for `wanted`."""
-
-    settings: ExtractSettings
-    comm: Comm
-    upsampler: Upsampler | None
-    inspected: list[prepare.Inspected]
-    """By tile."""
-    schema: on_disk.Schema
-    archive: bool
-    """Whether the source is a patch archive."""
-    wanted: prepare.Wanted | None
-    """On rank 0 alone."""
-
-    @property
-    def context_px(self) -> tuple[int, int, int]:
-        """Pixels around a patch that upsampling looks at, by group."""
-        return self.upsampler.context_px if self.upsampler else (0, 0, 0)
-
-
-@dataclass(slots=True, eq=False)
-class Begun:
-    """A store that is there and what is left to do; on rank 0."""
-
-    journal: Journal
-    pending: npt.NDArray[np.bool_]
-    """Rows that are still to be made."""
-    done: npt.NDArray[np.intp]
-    """Finished rows in state 1, to be held against their checksums."""
-    cells: npt.NDArray[np.intp]
-    """(row j, column i) of each patch on its tile."""
-    complete: bool = False
-    """Nothing is left to do."""
+_BATCH_S = 15.0
+"""Rows that take longer to make than this are not kept back for one batch: a kill would lose them."""
 
 
 @dataclass(slots=True)
@@ -82,14 +54,15 @@ def extract(settings: ExtractSettings, comm: Comm) -> int:
     ground = _look_over(settings, comm)
     if settings.dry_run:
         return _dry_run(ground)
+    opened = open_method(ground.method, settings, comm)
     lock = _lock(ground)
     begun = on_root(comm, lambda: _begin(ground))
     if comm.bcast(begun.complete if begun else None):
         return summary.already_complete(settings, comm, begun.journal if begun else None)
     sums = _recheck(ground, begun)
-    assignment, plan = _share_out(ground, begun)
+    assignment, plan = _share_out(ground, begun, opened.on_gpu)
     times.prepared_s = time.perf_counter() - times.start
-    report = _write(ground, begun, assignment, sums)
+    report = _write(ground, begun, assignment, opened.upsampler, sums)
     times.written_s = time.perf_counter() - times.start
     totals = comm.gather(sums.of)
     on_root(comm, lambda: _finish(ground, begun, totals or []))
@@ -98,6 +71,7 @@ def extract(settings: ExtractSettings, comm: Comm) -> int:
     record = summary.collect(comm, report, plan, (times.prepared_s, times.written_s, total_s))
     rejected = comm.bcast(len(begun.journal.rejected) if begun else None)
     if record is not None and begun is not None:
+        record |= opened.said
         journal = begun.journal
         on_root(comm, lambda: summary.finish(settings, ground.schema, record, journal))
     else:
@@ -107,17 +81,15 @@ def extract(settings: ExtractSettings, comm: Comm) -> int:
 
 def _look_over(settings: ExtractSettings, comm: Comm) -> Ground:
     """Catalogue and source, and the products inspected by all ranks between them."""
-    method = METHODS[settings.upsample]
-    upsampler = method() if method else None
+    method = choose(settings, comm)
     wanted = on_root(comm, lambda: prepare.want(settings))
     listed, paths, archive = comm.bcast((wanted.listed, wanted.serving, wanted.folder is not None) if wanted else None)
     if archive:
         inspected = [prepare.Inspected(None, (), "") for _ in listed]
     else:
-        context_px = upsampler.context_px if upsampler else (0, 0, 0)
-        inspected = prepare.inspect_products(paths, listed, context_px, comm)
-    schema = comm.bcast(prepare.schema_for(wanted, inspected, upsampler is not None) if wanted else None)
-    return Ground(settings, comm, upsampler, inspected, schema, archive, wanted)
+        inspected = prepare.inspect_products(paths, listed, method.context_px, comm)
+    schema = comm.bcast(prepare.schema_for(wanted, inspected, method.name != "none") if wanted else None)
+    return Ground(settings, comm, method, inspected, schema, archive, wanted)
 
 
 def _lock(ground: Ground) -> Lock:
@@ -154,7 +126,7 @@ def _begin(ground: Ground) -> Begun:
     assert ground.wanted is not None
     reasons, cells = prepare.problems(ground.wanted, ground.inspected)
     path = ground.settings.out
-    begun_with = prepare.begun_with(ground.settings, ground.wanted)
+    begun_with = prepare.begun_with(ground.settings, ground.wanted, ground.method)
     pending = np.ones(ground.schema.rows, bool)
     pending[list(reasons)] = False
     columns = prepare.initial_columns(ground.wanted, ground.inspected)
@@ -164,7 +136,7 @@ def _begin(ground: Ground) -> Begun:
     if ground.settings.resume and path.exists():
         return _take_up(ground, cells, reasons, begun_with)
     journal = Journal.begin(journal_path(path), begun_with)
-    attributes = summary.attributes(ground.settings, ground.wanted.catalogue.nomenclature)
+    attributes = summary.attributes(ground.settings, ground.wanted.catalogue.nomenclature, ground.method)
     create(path, ground.schema, columns, attributes, ground.settings.align_mib << 20)
     journal.add(settled, reasons)
     return Begun(journal, pending, np.empty(0, np.intp), cells)
@@ -231,40 +203,44 @@ def _recheck(ground: Ground, begun: Begun | None) -> Sums:
 
 
 def _plan(
-    ground: Ground, pending: npt.NDArray[np.bool_], cells: npt.NDArray[np.intp]
+    ground: Ground, pending: npt.NDArray[np.bool_], cells: npt.NDArray[np.intp], on_gpu: bool = False
 ) -> tuple[Plan, list[Tile], list[list[tuple[int, int]]]]:
     """Plan, tiles with pending rows, and the rows of every rank's batches; on rank 0."""
     assert ground.wanted is not None
     tiles = prepare.pending_tiles(ground.wanted, ground.inspected, cells, pending)
-    plan = make_plan(tiles, ground.comm.size, ground.settings.balance)
-    capacity = max(1, (ground.settings.round_mib << 20) // ground.schema.row_bytes)
+    cost = Cost(patch_s=Cost().patch_s + ground.method.network_s(on_gpu))
+    plan = make_plan(tiles, ground.comm.size, ground.settings.balance, cost)
+    capacity = max(1, min((ground.settings.round_mib << 20) // ground.schema.row_bytes, int(_BATCH_S / cost.patch_s)))
     none = np.empty(0, np.intp)
     rows = [np.concatenate([none, *(tiles[r.tile].rows[r.first : r.stop] for r in s.runs)]) for s in plan.shares]
     return plan, tiles, [batch_ranges(mine, capacity) for mine in rows]
 
 
-def _share_out(ground: Ground, begun: Begun | None) -> tuple[prepare.Assignment, Plan | None]:
+def _share_out(ground: Ground, begun: Begun | None, on_gpu: bool) -> tuple[prepare.Assignment, Plan | None]:
     """Collective: every rank's assignment; the plan on rank 0."""
     plan, assignments = None, None
     if begun is not None and ground.wanted is not None:
-        plan, tiles, ranges = _plan(ground, begun.pending, begun.cells)
+        plan, tiles, ranges = _plan(ground, begun.pending, begun.cells, on_gpu)
         assignments = prepare.assign(plan, tiles, ground.wanted, ranges)
     return ground.comm.scatter(assignments), plan
 
 
-def _write(ground: Ground, begun: Begun | None, assignment: prepare.Assignment, sums: Sums) -> summary.RankReport:
+def _write(
+    ground: Ground, begun: Begun | None, assignment: prepare.Assignment, upsampler: Upsampler | None, sums: Sums
+) -> summary.RankReport:
     """Collective: decode, upsample and write this rank's rows."""
-    comm, settings = ground.comm, ground.settings
+    comm, settings, cpu_s = ground.comm, ground.settings, time.process_time()
     exchange = Exchange(comm, assignment.share, {number: tile.layers for number, tile in assignment.tiles.items()})
     source: TilePatches | ArchivePatches
     if ground.archive:
         rows = [row for first, stop in assignment.ranges for row in range(first, stop)]
-        source = ArchivePatches(rows, assignment.folders, ground.context_px)
+        source = ArchivePatches(rows, assignment.folders, ground.method.context_px)
     else:
         products = {number: found.product for number, found in enumerate(ground.inspected) if found.product}
         source = TilePatches(assignment.share, assignment.tiles, products, exchange.take)
     limits = Limits(settings.max_cloud_share, settings.max_snow_share)
-    producer = Producer(source, ground.schema, ground.upsampler, limits, assignment.ranges, assignment.splits, exchange)
+    producer = Producer(source, ground.schema, upsampler, limits, assignment.ranges, assignment.splits, exchange)
+    producer.ahead = _AHEAD if ground.method.networks else 0
     progress = summary.Progress(comm, assignment.rounds)
     with Writer(settings.out, comm, file_hints(), settings.write == "collective") as writer:
         producer.start()
@@ -275,6 +251,7 @@ def _write(ground: Ground, begun: Begun | None, assignment: prepare.Assignment, 
         except JobError:
             writer.close()  # every rank raises it
             raise
+    rounds.seconds.cpu_s = time.process_time() - cpu_s
     sums.merge([producer.sums.of])
     return summary.RankReport.of(assignment, source.timer, producer.stages, rounds.seconds)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etl.settings import setting
+from etl.upsample.method import METHODS, PRECISIONS
 
 __all__ = ["ExtractSettings"]
 
@@ -17,7 +18,13 @@ class ExtractSettings:
         Path("data/tiles"), "folder of Level-2A products (.SAFE or .zip), or a BigEarthNet patch folder"
     )
     out: Path = setting(Path("data/store.h5"), "store to write; its suffix chooses the format")
-    upsample: str = setting("bilinear", "how 20 m and 60 m bands are brought to 10 m", choices=("bilinear", "none"))
+    upsample: str = setting("bilinear", "how 20 m and 60 m bands are brought to 10 m", choices=METHODS)
+    weights: Path = setting(
+        Path("data/weights/l2a"),
+        "with --upsample dsen2: folder of its 20 m and 60 m network (python -m etl.superres fetch gets some)",
+    )
+    precision: str = setting("float32", "with --upsample dsen2: what the networks compute in", choices=PRECISIONS)
+    network_threads: int = setting(1, "with --upsample dsen2: threads a rank that run the networks where it has no GPU")
     balance: str = setting(
         "cost",
         "how work is dealt to ranks: by cost, or whole tiles by the paper's Algorithm 1",
@@ -47,7 +54,7 @@ class ExtractSettings:
         for name in ("max_cloud_share", "max_snow_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1], got {getattr(self, name)}")
-        for name in ("round_mib", "align_mib", "decode_threads"):
+        for name in ("round_mib", "align_mib", "decode_threads", "network_threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
         if self.round_mib > 1024:

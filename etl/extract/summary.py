@@ -23,6 +23,7 @@ from etl.plan.work import Plan
 from etl.source.tiles import Timer
 from etl.store.journal import Journal
 from etl.store.schema import SCHEMA_VERSION, Schema
+from etl.upsample.method import Method
 
 __all__ = [
     "Progress",
@@ -84,14 +85,17 @@ class Progress:
             log.info(text)
 
 
-def attributes(settings: ExtractSettings, nomenclature: int) -> dict[str, Any]:
-    """Root attributes of a store."""
+def attributes(settings: ExtractSettings, nomenclature: int, method: Method) -> dict[str, Any]:
+    """Root attributes of a store; `upsample_weights` is JSON, one entry a network, or none."""
+    networks = [network.said() for network in method.networks]
+    precision = {"upsample_precision": method.precision} if networks else {}
     return {
         "Conventions": "CF-1.11",
         "title": "Sentinel-2 Level-2A patches",
         "schema_version": SCHEMA_VERSION,
-        "upsample": settings.upsample,
-        "upsample_weights": "none",
+        "upsample": method.name,
+        "upsample_weights": json.dumps(networks) if networks else "none",
+        **precision,
         "nomenclature": nomenclature,
         "software": json.dumps(software()),
         "settings": json.dumps({key: str(value) for key, value in asdict(settings).items()}),
@@ -100,13 +104,17 @@ def attributes(settings: ExtractSettings, nomenclature: int) -> dict[str, Any]:
 
 def software() -> dict[str, str]:
     """Versions of what decides content and speed."""
-    names = ("sentinel-etl", "numpy", "h5py", "mpi4py", "gdal")
+    names = ["sentinel-etl", "numpy", "h5py", "mpi4py", "gdal"]
+    if "tensorflow" in sys.modules:
+        names.append("keras")
     found = {"python": platform.python_version()}
     for name in names:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = "not installed as a package"
+    if "tensorflow" in sys.modules:  # its package may be called tensorflow-cpu
+        found["tensorflow"] = sys.modules["tensorflow"].__version__
     return found
 
 
@@ -162,6 +170,7 @@ def collect(
         "seconds_write": steps_s[1] - steps_s[0],
         "seconds_total": steps_s[2],
         "seconds_by_stage": stages,
+        "cpu_seconds_of_ranks": [r.seconds["cpu_s"] for r in reports],
         "decode_balance": mean / max(decode) if mean else 1.0,
         "decoded_twice_share": blocks / plan.blocks - 1.0 if plan.blocks else 0.0,  # a patch archive has no blocks
         "predicted_inefficiency": plan.inefficiency,

@@ -1,6 +1,6 @@
 """Patches from a patch archive: twelve GeoTIFFs a patch, as BigEarthNet v1 and v2 publish them.
 
-A lone patch has no neighbours: what upsampling sees beyond its border is its own outermost pixel, repeated.
+A lone patch has no neighbours: what upsampling sees beyond its border is itself, mirrored.
 """
 
 import os
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from etl.bands import GROUPS
 from etl.catalogue.names import is_patch
 from etl.raster import RasterError, RasterFile
-from etl.source.patch import Patch, PatchError, repeat_border
+from etl.source.patch import Patch, PatchError, mirror_border
 from etl.source.tiles import Timer
 
 __all__ = ["ArchivePatches", "folder_of"]
@@ -69,7 +69,7 @@ class ArchivePatches:
                 inner = window[context : context + side, context : context + side]
                 for k, band in enumerate(group.bands):
                     _read(f"{folder}/{folder.name}_{band}.tif", side, inner[..., k])
-                repeat_border(window, (context, context + side, context, context + side))
+                mirror_border(window, (context, context + side, context, context + side))
         except RasterError as error:
             return PatchError(str(error))
         return Patch(tuple(self._windows), None)

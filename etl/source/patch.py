@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SCL_CLOUD", "SCL_SNOW", "Patch", "PatchError", "repeat_border", "shares"]
+__all__ = ["SCL_CLOUD", "SCL_SNOW", "Patch", "PatchError", "mirror_border", "shares"]
 
 SCL_CLOUD = (3, 8, 9, 10)
 """Scene classes that count as cloud: cloud shadow, cloud of medium and of high probability, thin cirrus."""
@@ -28,7 +28,8 @@ class Patch:
     native: tuple[npt.NDArray[np.uint16], ...]
     """The three groups, finest first, shape (row, col, band), each with its upsampler's context around it.
 
-    Beyond a tile's border the outermost pixel is repeated, which gives it no new weight."""
+    Beyond a tile's border its pixels are mirrored: the first one outside is the outermost one, once more, which gives
+    it no new weight in interpolation, and a network sees texture go on."""
 
     scl: npt.NDArray[np.uint8] | None
     """Scene classes at 20 m, shape (60, 60), or None where the source has none."""
@@ -42,8 +43,20 @@ def shares(scl: npt.NDArray[np.uint8] | None) -> tuple[float, float]:
     return float(counts[list(SCL_CLOUD)].sum() / scl.size), float(counts[list(SCL_SNOW)].sum() / scl.size)
 
 
-def repeat_border(out: npt.NDArray[np.uint16], inside: tuple[int, int, int, int]) -> None:
-    """Fill what lies outside rows [top, bottom) and columns [left, right) with the nearest pixel inside."""
+def mirror_border(out: npt.NDArray[np.uint16], inside: tuple[int, int, int, int]) -> None:
+    """Fill what lies outside rows [top, bottom) and columns [left, right) with what lies inside, mirrored.
+
+    The first pixel outside is the outermost one inside, once more; where more is asked for than there is, the mirror
+    image is mirrored again.
+    """
     top, bottom, left, right = inside
-    out[:top], out[bottom:] = out[top], out[bottom - 1]
-    out[:, :left], out[:, right:] = out[:, left : left + 1], out[:, right - 1 : right]
+    for row in (*range(top), *range(bottom, out.shape[0])):
+        out[row] = out[_mirrored(row, top, bottom)]
+    for column in (*range(left), *range(right, out.shape[1])):
+        out[:, column] = out[:, _mirrored(column, left, right)]
+
+
+def _mirrored(place: int, first: int, stop: int) -> int:
+    """Where in [first, stop) a place outside finds its mirror image."""
+    step = (place - first) % (2 * (stop - first))
+    return first + min(step, 2 * (stop - first) - 1 - step)

@@ -17,7 +17,7 @@ from etl.bands import GROUPS
 from etl.plan.layers import Layer, blocks_of, patch_window
 from etl.plan.work import Block, Share, Tile
 from etl.raster import RasterError, RasterFile
-from etl.source.patch import Patch, PatchError, repeat_border
+from etl.source.patch import Patch, PatchError, mirror_border
 from etl.source.radiometry import table
 from etl.source.safe import Product, ProductError
 
@@ -172,7 +172,7 @@ class TilePatches:
         return Patch(tuple(windows[:3]), scl)
 
     def _fill(self, out: npt.NDArray[np.uint16], where: tuple[int, int], window: tuple[int, int, int, int]) -> None:
-        """Copy a window from the blocks that hold it, repeating the outermost pixels beyond the tile's border."""
+        """Copy a window from the blocks that hold it, mirrored beyond the tile's border."""
         layer = self._tiles[where[0]].layers[where[1]]
         row, column, rows, columns = window
         top, left = max(row, 0), max(column, 0)
@@ -189,7 +189,7 @@ class TilePatches:
                 self._release(block)
         if problem:
             raise PatchError(problem)
-        repeat_border(out, (top - row, bottom - row, left - column, right - column))
+        mirror_border(out, (top - row, bottom - row, left - column, right - column))
 
     def _get(self, block: Block) -> BlockData:
         data = self._cache.get(block)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from etl.bands import NODATA, SATURATED
 
-__all__ = ["upsample"]
+__all__ = ["interpolate", "upsample"]
 
 Weights = npt.NDArray[np.float32]
 
@@ -34,29 +34,44 @@ def _weights(pixels: int, factor: int) -> Weights:
 def upsample(window: npt.NDArray[np.uint16], factor: int) -> npt.NDArray[np.uint16]:
     """Pixels of `window` without its context, `factor` times finer.
 
-    `window`: shape (row, col, band), uint16, with one pixel of context on each side; square. Returns shape
+    `window`: shape (row, col, band), uint16, with one pixel of context on each side. Returns shape
     ((row - 2) x factor, (col - 2) x factor, band), uint16, a view whose last axis is not the fastest.
     """
     planes = window.transpose(2, 0, 1).astype(np.float32)
     invalid = (planes == NODATA) | (planes == SATURATED)
     if invalid.any():
         return _with_gaps(window, planes, invalid, factor)
-    weights = _weights(window.shape[0] - 2, factor)
-    total = np.matmul(np.matmul(weights, planes), weights.T)
+    total = _weighed(planes, factor)
     total += 2 * factor * factor
     total /= 4 * factor * factor
     fine: npt.NDArray[np.uint16] = total.astype(np.uint16)
     return fine.transpose(1, 2, 0)
 
 
+def interpolate(window: Weights, factor: int) -> Weights:
+    """What `upsample` would round, for a network's input: every pixel counts.
+
+    `window`: shape (row, col, band), float32, whole numbers below 65536, with one pixel of context on each side.
+    Returns shape ((row - 2) x factor, (col - 2) x factor, band), float32, one rounding away from the exact mean.
+    """
+    fine: Weights = _weighed(window.transpose(2, 0, 1), factor) / np.float32(4 * factor * factor)
+    return fine.transpose(1, 2, 0)
+
+
+def _weighed(planes: Weights, factor: int) -> Weights:
+    """Weighted sums, exact: 4 `factor`^2 times the mean; `planes` has the shape (band, row, col)."""
+    down, across = (_weights(pixels - 2, factor) for pixels in planes.shape[1:])
+    total: Weights = np.matmul(np.matmul(down, planes), across.T)
+    return total
+
+
 def _with_gaps(
     window: npt.NDArray[np.uint16], planes: Weights, invalid: npt.NDArray[np.bool_], factor: int
 ) -> npt.NDArray[np.uint16]:
     """The same where some pixels have no weight: weighted sum / sum of weights, rounded to nearest."""
-    weights = _weights(window.shape[0] - 2, factor)
     planes[invalid] = 0
-    total = np.matmul(np.matmul(weights, planes), weights.T).astype(np.int64)
-    weight = np.matmul(np.matmul(weights, (~invalid).astype(np.float32)), weights.T).astype(np.int64)
+    total = _weighed(planes, factor).astype(np.int64)
+    weight = _weighed((~invalid).astype(np.float32), factor).astype(np.int64)
     mean = (2 * total + weight) // np.maximum(2 * weight, 1)
     own = np.repeat(np.repeat(window[1:-1, 1:-1].transpose(2, 0, 1), factor, 1), factor, 2)
     return np.where((own == NODATA) | (own == SATURATED), own, mean).astype(np.uint16).transpose(1, 2, 0)

@@ -83,7 +83,7 @@ def test_the_patch_archive_gives_the_same_native_pixels_as_the_tile(sample, refe
     assert len(rows) > 100
     for group in GROUPS:
         assert np.array_equal(patches[f"data_{group.name}"], tiles[f"data_{group.name}"][rows])
-    inner = slice(6, -6)  # a lone patch repeats its own outermost pixel where a tile has a neighbour
+    inner = slice(6, -6)  # a lone patch sees itself mirrored where a tile has a neighbour
     assert np.array_equal(patches["data_super"][:, inner, inner], tiles["data_super"][rows][:, inner, inner])
     assert np.isnan(patches["cloud_share"]).all()
 

@@ -1,0 +1,70 @@
+"""`python -m benchmarks.programs.network JOB.json RESULT.json`: DSen2's networks alone, on windows that are ready.
+
+JOB holds `product`, `cells` (row j, column i of each patch), `weights` (a folder), `precision` and `threads`. All ranks
+share the patches; RESULT becomes one object a rank.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.programs.world import in_step, world, write_result
+from etl.mpi import local_rank
+from etl.plan.work import Run, Share, Tile
+from etl.raster import configure
+from etl.source.patch import PatchError
+from etl.source.safe import read_product
+from etl.source.tiles import TilePatches, layers_of
+from etl.upsample.dsen2 import DSen2, claim, prepared
+from etl.upsample.method import LEVEL
+from etl.upsample.weights import read_networks
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Collective: run the networks on what the job names; decoding and the first, slower, call are not timed."""
+    comm = world()
+    job: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    device = claim(job["threads"], local_rank(comm))
+    way = DSen2(read_networks(Path(job["weights"]), LEVEL), job["precision"])
+    first, stop = (len(job["cells"]) * k // comm.size for k in (comm.rank, comm.rank + 1))
+    images = _windows(Path(job["product"]), np.array(job["cells"][first:stop], np.intp).reshape(-1, 2), way)
+    mine: dict[str, Any] = {"blocks": [], "device": device}
+    for each in images[:1]:
+        way.fine(each)
+
+    def work() -> None:
+        start, cpu = time.perf_counter(), time.process_time()
+        for each in images:
+            way.fine(each)
+        mine["own_s"], mine["cpu_s"] = time.perf_counter() - start, time.process_time() - cpu
+
+    mine["slowest_s"] = in_step(comm, work)
+    write_result(comm, Path(sys.argv[2]), mine)
+
+
+def _windows(path: Path, cells: "np.ndarray[Any, np.dtype[np.intp]]", way: DSen2) -> list[Any]:
+    """What the networks see of each patch."""
+    configure()
+    product = read_product(path)
+    tile = Tile(np.arange(len(cells)), cells[:, 0], cells[:, 1], layers_of(product, way.context_px))
+    share = Share(runs=[Run(0, 0, len(cells))])
+    out = []
+    for row, patch in TilePatches(share, {0: tile}, {0: product}, _no_other).patches():
+        if isinstance(patch, PatchError):
+            raise SystemExit(f"patch {row} of {path}: {patch}")
+        out.append(prepared(patch.native, way.geometry))
+    return out
+
+
+def _no_other(block: object) -> Any:
+    raise RuntimeError(f"every rank decodes for itself, got {block} to wait for")
+
+
+if __name__ == "__main__":
+    main()

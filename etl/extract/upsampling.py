@@ -1,0 +1,80 @@
+"""The way of upsampling that was asked for: weights read once, on rank 0; each rank's device; what is said of it."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from etl.extract.settings import ExtractSettings
+from etl.mpi import Comm, agree, local_rank, on_root
+from etl.upsample.method import LEVEL, Method, Upsampler
+from etl.upsample.quiet import quiet
+from etl.upsample.weights import read_networks
+
+__all__ = ["Opened", "choose", "open_method"]
+
+log = logging.getLogger("etl.extract")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """A method that is ready to run on this rank."""
+
+    upsampler: Upsampler | None
+    """None where nothing is upsampled."""
+
+    said: dict[str, Any]
+    """What the run's record keeps of it: weights, precision, devices, warnings; on rank 0, empty elsewhere."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether networks run on a GPU; on rank 0."""
+        return any(device.startswith("GPU") for device in self.said.get("devices", ()))
+
+
+def choose(settings: ExtractSettings, comm: Comm) -> Method:
+    """Collective: the method, with its weights on every rank.
+
+    Raises:
+        JobError: on every rank, with status 2, where the weights do not fit.
+    """
+    if settings.upsample != "dsen2":
+        return Method(settings.upsample)
+    networks = comm.bcast(on_root(comm, lambda: read_networks(settings.weights, LEVEL)))
+    return Method("dsen2", networks, settings.precision)
+
+
+def open_method(method: Method, settings: ExtractSettings, comm: Comm) -> Opened:
+    """Collective: the method ready to run; with DSen2 each rank takes its threads and, where there are GPUs, one."""
+    if not method.networks:
+        return Opened(method.open(), {})
+    number, upsampler, device, problem = local_rank(comm), None, "", None
+    try:
+        with quiet():
+            from etl.upsample.dsen2 import claim  # TensorFlow takes 600 MiB and three seconds
+
+            device = claim(settings.network_threads, number)
+            upsampler = method.open()
+    except (ImportError, RuntimeError) as error:
+        problem = f"{error!r}; python -m etl.doctor says what is missing"
+    agree(comm, "starting TensorFlow for --upsample dsen2", problem)
+    devices = comm.gather(device)
+    if devices is None:
+        return Opened(upsampler, {})
+    warnings = method.warnings() + _mixed(devices)
+    for text in warnings:
+        log.warning("%s", text)
+    weights = [network.said() for network in method.networks]
+    said = {"weights": weights, "precision": method.precision, "devices": Counter(devices), "warnings": warnings}
+    return Opened(upsampler, said)
+
+
+def _mixed(devices: Sequence[str]) -> list[str]:
+    """A word where ranks compute on unlike devices."""
+    kinds = {device.split(" ")[0].rstrip(",") for device in devices}
+    return (
+        ["some ranks have a GPU and some have none: pixels may differ by a count between them"]
+        if len(kinds) > 1
+        else []
+    )

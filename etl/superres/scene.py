@@ -1,0 +1,83 @@
+"""What is measured on: the native groups of a region of a product, or of the patches of a patch folder."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.bands import GROUPS
+from etl.catalogue.names import is_patch
+from etl.raster import RasterError, RasterFile
+from etl.source.archive import ArchivePatches
+from etl.source.patch import PatchError
+from etl.source.radiometry import table
+from etl.source.safe import Product, ProductError, find_products, read_product
+from etl.superres.settings import EvaluateSettings
+
+__all__ = ["Scene", "scenes"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """A square of ground in all native bands, on the store's scale."""
+
+    name: str
+    """Product or patch, and the region."""
+
+    groups: tuple[npt.NDArray[np.uint16], ...]
+    """The three groups, finest first, shape (row, col, band); sides are whole 60 m pixels."""
+
+
+def scenes(settings: EvaluateSettings) -> Iterator[Scene]:
+    """The region of a product, or each patch of a patch folder, by name.
+
+    Raises:
+        ValueError: the source holds neither, or not what is asked for.
+    """
+    products = find_products(settings.source) if settings.source.exists() else []
+    if len(products) > 1:
+        raise ValueError(f"--source must hold one product, got {len(products)}, for example {products[0]}; name one")
+    if products:
+        yield _region(products[0], settings)
+        return
+    folders = sorted(path for path in settings.source.glob("*/") if is_patch(path.name))
+    folders = folders or sorted(path for path in settings.source.glob("*/*/") if is_patch(path.name))
+    if not folders:
+        raise ValueError(f"--source must hold a Level-2A product or patch folders, got {settings.source}")
+    chosen = list(islice(folders, settings.patches))
+    for (_, patch), folder in zip(ArchivePatches(range(len(chosen)), chosen, (0, 0, 0)).patches(), chosen, strict=True):
+        if isinstance(patch, PatchError):
+            raise ValueError(str(patch))
+        yield Scene(folder.name, tuple(window.copy() for window in patch.native))
+
+
+def _region(path: Path, settings: EvaluateSettings) -> Scene:
+    try:
+        product = read_product(path)
+        size = product.grid.size_px
+        side = min(settings.side_px, size) // 6 * 6
+        corner = [(size - side) // 12 * 6 if at is None else at for at in (settings.row_px, settings.column_px)]
+        if max(corner) + side > size:
+            raise ValueError(
+                f"the region must lie in the tile of {size} px, got row {corner[0]}, column {corner[1]}, side {side}"
+            )
+        groups = tuple(_read(product, number, (*corner, side)) for number in range(len(GROUPS)))
+    except (ProductError, RasterError) as error:
+        raise ValueError(str(error)) from None
+    return Scene(f"{product.name}, row {corner[0]}, column {corner[1]}, {side} px", groups)
+
+
+def _read(product: Product, number: int, region: tuple[int, ...]) -> npt.NDArray[np.uint16]:
+    """One group of a region (row, column, side in px of 10 m)."""
+    group = GROUPS[number]
+    row, column, side = (px // group.factor for px in region)
+    out = np.empty((side, side, len(group.bands)), np.uint16)
+    for k, band in enumerate(group.bands):
+        RasterFile(product.files[band]).read((row, column, side, side), out[..., k])
+        values = table(product.offsets[band], product.quantification)
+        if values is not None:
+            out[..., k] = values[out[..., k]]
+    return out

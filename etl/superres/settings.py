@@ -1,0 +1,60 @@
+"""Settings of `etl.superres`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from etl.settings import setting
+from etl.upsample.method import PRECISIONS
+
+__all__ = ["ConvertSettings", "EvaluateSettings", "FetchSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSettings:
+    """Fetch published weights of DSen2, checked by their hashes, into l1c/ and l2a/ below a folder."""
+
+    out: Path = setting(Path("data/weights"), "folder to write to")
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertSettings:
+    """Write a network's weights in our own format: arrays and what must be known of them, no code."""
+
+    file: Path = setting(Path("data/weights/l2a/l2a_dsen2_20m_s2_038_lr_1e-04.hdf5"), "weights file of either format")
+    level: str = setting("", "level it was trained on, where its name does not tell", choices=("", "L1C", "L2A"))
+    out: Path = setting(Path("data/weights/dsen2_20m.h5"), "file to write")
+
+    def __post_init__(self) -> None:
+        if self.out.suffix != ".h5":
+            raise ValueError(f"--out must end in .h5, got {self.out}")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateSettings:
+    """Measure super-resolution by Wald's protocol, beside bilinear and bicubic, and its consistency with the pixels."""
+
+    source: Path = setting(
+        Path("data/tiles"), "one Level-2A product (.SAFE or .zip), a folder with one, or a BigEarthNet patch folder"
+    )
+    weights: Path = setting(Path("data/weights/l2a"), "folder of the 20 m and 60 m network")
+    out: Path = setting(Path("data/superres"), "folder for scores.json, scores.md and picture.png")
+    row_px: int | None = setting(None, "upper border of the region, none: centred", "px of 10 m")
+    column_px: int | None = setting(None, "left border of the region, none: centred", "px of 10 m")
+    side_px: int = setting(600, "side of the region; the product's where that is smaller", "px of 10 m")
+    border_px: int = setting(
+        4, "left out of the scores along a region's borders, where all methods lack what lies beyond", "px of the band"
+    )
+    patches: int = setting(20, "of a patch folder: most patches to measure", "patches")
+    precision: str = setting("float32", "what the networks compute in", choices=PRECISIONS)
+    network_threads: int = setting(0, "threads that run the networks where there is no GPU; 0: one a core")
+
+    def __post_init__(self) -> None:
+        for name, least in (("side_px", 72), ("border_px", 0), ("patches", 1), ("network_threads", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
+        for name in ("row_px", "column_px"):
+            if (getattr(self, name) or 0) % 6 or (getattr(self, name) or 0) < 0:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} must be a whole number of 60 m pixels, a multiple of 6, "
+                    f"got {getattr(self, name)}"
+                )

@@ -1,0 +1,169 @@
+"""Super-resolution to the 10 m grid by DSen2: two convolutional networks, one for 20 m bands and one for 60 m bands.
+
+A network sees the 10 m bands and the coarser ones interpolated to 10 m, and adds detail to the coarsest. Its
+convolutions are not padded: the window starts with the network's reach around it, and each convolution takes one pixel
+off each side, so that no output pixel depends on where windows meet. A patch is one window, always of the same shape,
+so that the same operations run in the same order on any rank.
+
+Source: Lanaras et al., ISPRS Journal 146 (2018) 305-319, arXiv 1803.04271.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from etl.bands import GROUPS, NODATA, SATURATED
+from etl.upsample.bilinear import interpolate
+from etl.upsample.gaps import fill, without_data
+from etl.upsample.network import DIVISOR, Geometry, Weights
+
+__all__ = ["DSen2", "Network", "build", "claim", "prepared", "sharpen"]
+
+_WINDOW_PX = 240
+"""Side of the windows in which a whole image is made; a multiple of 6."""
+
+Image = npt.NDArray[np.float32]
+
+
+def claim(threads: int, gpu: int) -> str:
+    """Give TensorFlow this process's threads and, where there are GPUs, the one numbered `gpu` of them; what it is.
+
+    Comes before the first operation: TensorFlow refuses later changes. GPUs beyond the last are counted from the first
+    again. The same operations give the same bits: float32 is not cut to TensorFloat-32, kernels are deterministic.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    tf.config.experimental.enable_op_determinism()
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return f"CPU, {threads} threads"
+    mine = gpus[gpu % len(gpus)]
+    tf.config.set_visible_devices(mine, "GPU")
+    tf.config.experimental.set_memory_growth(mine, enable=True)
+    return f"GPU {gpu % len(gpus)} of {len(gpus)}: {tf.config.experimental.get_device_details(mine).get('device_name')}"
+
+
+def build(weights: Weights, precision: str) -> keras.Model:
+    """The network in Keras, channels last, without padding.
+
+    Inputs: the groups up to its own at 10 m, divided by 2000, each of shape (batch, row, col, band), float32. Output:
+    its own group, float32, `reach_px` pixels smaller on each side. In `bfloat16` the residual blocks'
+    convolutions alone compute and hand on in that type: pixels, the first and last convolution and all sums stay in
+    float32.
+    """
+    groups = [group for group in GROUPS if group.gsd_m <= weights.gsd_m]
+    inputs = [keras.Input((None, None, len(group.bands)), name=f"data_{group.name}") for group in groups]
+    policy = "float32" if precision == "float32" else keras.DTypePolicy("mixed_bfloat16")
+    filters = [kernel.shape[3] for kernel, _ in weights.layers]
+
+    def convolved(x: Any, number: int, activation: str | None) -> Any:
+        kind = policy if 0 < number < weights.reach_px - 1 else "float32"
+        how = {"activation": activation, "dtype": kind, "kernel_initializer": "zeros"}
+        return keras.layers.Conv2D(filters[number], 3, name=f"conv_{number:03d}", **how)(x)
+
+    x = convolved(keras.layers.Concatenate()(inputs), 0, "relu")
+    for block in range(weights.blocks):
+        y = convolved(x, 1 + 2 * block, "relu")
+        y = keras.layers.Rescaling(weights.scale)(convolved(y, 2 + 2 * block, None))
+        x = keras.layers.Add()([keras.layers.Cropping2D(2)(x), y])
+    detail = convolved(x, weights.reach_px - 1, None)
+    coarse = keras.layers.Cropping2D(weights.reach_px)(inputs[-1])
+    model = keras.Model(inputs, keras.layers.Add()([coarse, detail]), name=f"dsen2_{weights.gsd_m}m")
+    for number, (kernel, bias) in enumerate(weights.layers):
+        model.get_layer(f"conv_{number:03d}").set_weights([kernel, bias])
+    return model
+
+
+class Network:
+    """One network, ready to run on windows of any shape."""
+
+    def __init__(self, weights: Weights, precision: str) -> None:
+        self.weights = weights
+        self._model = build(weights, precision)
+        shapes = [tf.TensorSpec((1, *x.shape[1:])) for x in self._model.inputs]
+        self._run = tf.function(self._model, input_signature=[shapes])
+        self._run.get_concrete_function()  # traced now, not while the first patch waits
+
+    def __call__(self, images: Sequence[Image]) -> Image:
+        """Its group at 10 m, float32, from the groups up to its own at 10 m, `reach_px` larger on each side.
+
+        All have the shape (row, col, band) and are pixel values; values that come back are neither rounded nor clipped.
+        """
+        fine: Image = self._run([tf.constant(image[None] / np.float32(DIVISOR)) for image in images]).numpy()[0]
+        return fine * np.float32(DIVISOR)
+
+
+class DSen2:
+    """Both networks as one way of upsampling."""
+
+    def __init__(self, networks: tuple[Weights, Weights], precision: str = "float32") -> None:
+        """`networks`: for 20 m and for 60 m; `precision`: float32 or bfloat16."""
+        self.geometry = Geometry.of(networks)
+        self.context_px = self.geometry.context_px
+        self._networks = [Network(weights, precision) for weights in networks]
+
+    def __call__(self, native: tuple[npt.NDArray[np.uint16], ...], out: npt.NDArray[np.uint16]) -> None:
+        """Fill `out`, shape (row, col, 12), uint16, in the order of `data_super`, from three windows with context."""
+        own = [_inner(window, context) for window, context in zip(native, self.context_px, strict=True)]
+        out[..., list(GROUPS[0].super_index)] = own[0]
+        for group, pixels, fine in zip(GROUPS[1:], own[1:], self.fine(prepared(native, self.geometry)), strict=True):
+            out[..., list(group.super_index)] = rounded(fine, pixels, group.factor)
+
+    def fine(self, images: Sequence[Image]) -> list[Image]:
+        """The 20 m and the 60 m group at 10 m, float32, from what `prepared` gives: the networks alone."""
+        out = []
+        for number, network in enumerate(self._networks, 2):
+            spare = self.geometry.reach_px - network.weights.reach_px
+            out.append(network([_inner(image, spare) for image in images[:number]]))
+        return out
+
+
+def prepared(native: Sequence[npt.NDArray[np.uint16]], geometry: Geometry) -> list[Image]:
+    """What networks see of windows with context: the groups at 10 m, reach around them, gaps filled, float32."""
+    images = []
+    for group, window, rings in zip(GROUPS, native, geometry.rings_px, strict=False):
+        filled = _inner(fill(window, rings), rings)
+        if group.factor > 1:
+            filled = _inner(interpolate(filled, group.factor), (rings - 1) * group.factor - geometry.reach_px)
+        images.append(np.ascontiguousarray(filled))
+    return images
+
+
+def sharpen(network: Network, groups: Sequence[npt.NDArray[np.uint16]]) -> Image:
+    """The coarsest of `groups`, finest first, at the grid of the finest: a whole image, window by window, float32.
+
+    Beyond its border the image is mirrored. Values are neither rounded nor clipped; gaps are filled.
+    """
+    geometry = Geometry.of([network.weights])
+    padded = [
+        np.pad(native, ((context, context), (context, context), (0, 0)), "symmetric")
+        for native, context in zip(groups, geometry.context_px, strict=False)
+    ]
+    out = np.empty((*groups[0].shape[:2], groups[-1].shape[2]), np.float32)
+    for row in range(0, out.shape[0], _WINDOW_PX):
+        for column in range(0, out.shape[1], _WINDOW_PX):
+            part = out[row : row + _WINDOW_PX, column : column + _WINDOW_PX]
+            windows = []
+            for group, native, context in zip(GROUPS, padded, geometry.context_px, strict=False):
+                top, left = row // group.factor, column // group.factor
+                rows, columns = (px // group.factor + 2 * context for px in part.shape[:2])
+                windows.append(native[top : top + rows, left : left + columns])
+            part[...] = network(prepared(windows, geometry))
+    return out
+
+
+def rounded(fine: Image, own: npt.NDArray[np.uint16], factor: int) -> npt.NDArray[np.uint16]:
+    """Values of a store: rounded to nearest, in [1, 65534]; nodata and saturated where the own source pixel is so."""
+    values = np.clip(np.floor(fine + np.float32(0.5)), NODATA + 1, SATURATED - 1).astype(np.uint16)
+    source = np.repeat(np.repeat(own, factor, 0), factor, 1)
+    return np.where(without_data(source), source, values)
+
+
+def _inner(image: npt.NDArray[Any], context: int) -> npt.NDArray[Any]:
+    """The image without `context` pixels on each side."""
+    return image[context : image.shape[0] - context, context : image.shape[1] - context]

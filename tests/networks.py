@@ -1,0 +1,59 @@
+"""Networks like DSen2's, small enough for tests, and files of them as Keras before version 3 wrote them."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from etl.upsample.network import Weights
+
+__all__ = ["publish", "small_folder", "small_network"]
+
+INPUTS, OUTPUTS = {20: (4, 6), 60: (4, 6, 2)}, {20: 6, 60: 2}
+
+
+def small_network(gsd_m: int, blocks: int = 1, filters: int = 4, seed: int = 0, **others: Any) -> Weights:
+    """Random weights: what comes out differs from interpolation by some hundred counts, everywhere."""
+    rng = np.random.default_rng([seed, gsd_m])
+    widths = [sum(INPUTS[gsd_m]), *[filters] * (1 + 2 * blocks), OUTPUTS[gsd_m]]
+    layers = tuple(
+        (
+            rng.normal(0, (2 / (9 * into)) ** 0.5, (3, 3, into, out)).astype(np.float32),
+            rng.normal(0, 0.05, out).astype(np.float32),
+        )
+        for into, out in pairwise(widths)
+    )
+    said = {"file": "random", "sha256": "0" * 64, "level": "L2A", "scale": 0.1, **others}
+    names = tuple(f"conv2d_{k}" if k else "conv2d" for k in range(len(layers)))
+    return Weights(names=names, layers=layers, **said)
+
+
+def publish(path: Path, network: Weights, whole: bool = True) -> Path:
+    """The network as `Model.save` (or else `Model.save_weights`) of Keras 2 left it: names, Lambdas, an optimiser."""
+    with h5py.File(path, "w") as file:
+        root = file
+        if whole:
+            function = ["b2xkIGNvZGU=", None, [network.scale]]
+            lambdas = [{"class_name": "Lambda", "config": {"name": "lambda", "function": function}}] * network.blocks
+            file.attrs["model_config"] = json.dumps({"class_name": "Functional", "config": {"layers": lambdas}})
+            file["optimizer_weights/Nadam/conv2d/bias/m:0"] = np.zeros(4, np.float32)
+            root = file.create_group("model_weights")
+        root.attrs["layer_names"] = [name.encode() for name in ("input_1", "concatenate", *network.names, "add")]
+        for name in ("input_1", "concatenate", "add"):
+            root.create_group(name).attrs["weight_names"] = np.array([], "S1")
+        for name, (kernel, bias) in zip(network.names, network.layers, strict=True):
+            group = root.create_group(name)
+            group.attrs["weight_names"] = [f"{name}/kernel:0".encode(), f"{name}/bias:0".encode()]
+            group[f"{name}/kernel:0"], group[f"{name}/bias:0"] = kernel, bias
+    return path
+
+
+def small_folder(folder: Path, level: str = "l2a", **shape: Any) -> Path:
+    """A folder with both small networks, named as the published files are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for gsd_m in (20, 60):
+        publish(folder / f"{level}_dsen2_{gsd_m}m.hdf5", small_network(gsd_m, **shape))
+    return folder
