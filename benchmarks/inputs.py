@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from etl.grid import TileGrid
 from etl.plan.layers import Layer, blocks_of
 from etl.source.safe import Product, find_products, read_product
 from etl.source.tiles import layers_of
+from etl.upsample.network import Weights
+from etl.upsample.weights import write_weights
 
-__all__ = ["REAL_DATA", "PatchFolder", "TileInput", "block_job", "labelled", "patch_folder", "tile"]
+__all__ = ["REAL_DATA", "PatchFolder", "TileInput", "block_job", "labelled", "network_weights", "patch_folder", "tile"]
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Folder of real patches and lists, beside the project."""
@@ -105,9 +108,8 @@ def tile(setup: Setup) -> TileInput:
     return TileInput(home / "tiles", catalogue, product)
 
 
-def labelled(setup: Setup) -> LabelledInput:
-    """The sample's tiles with labels and splits, 5,398 patches, of `tiny` 200; made where the cache has none."""
-    tiles, side = (2, 1200) if setup.size == "tiny" else (6, 3600)
+def labelled(setup: Setup, tiles: int, side: int) -> LabelledInput:
+    """The sample's first `tiles` tiles of `side` pixels, with labels and splits; made where the cache has none."""
     home = setup.cache / f"labelled-{tiles}-{side}"
     _make_sample(home, side, archives=False, tiles=tiles)
     catalogue = home / "patches.parquet"
@@ -193,3 +195,28 @@ def _copy_patch(source: Path, target: Path) -> None:
     target.mkdir(parents=True)
     for file in source.iterdir():
         shutil.copyfile(file, target / file.name.replace(source.name, target.name))
+
+
+def network_weights(setup: Setup) -> dict[str, Path]:
+    """Folders with both networks, by level: the published ones; at size tiny small random ones."""
+    home = setup.cache / ("weights-small" if setup.size == "tiny" else "weights")
+    folders = {level: home / level.lower() for level in ("L1C", "L2A")}
+    if setup.size == "tiny":
+        for level, folder in folders.items():
+            folder.mkdir(parents=True, exist_ok=True)
+            for gsd_m, widths in ((20, (10, 8, 8, 8, 6)), (60, (12, 8, 8, 8, 2))):
+                write_weights(folder / f"{gsd_m}.h5", _random(level, widths))
+        return folders
+    problem = prepare("etl.superres", ("fetch", "--out", str(home)), setup.cache)
+    if problem:
+        raise Skipped(problem)
+    return folders
+
+
+def _random(level: str, widths: Sequence[int]) -> Weights:
+    rng = np.random.default_rng(0)
+    layers = tuple(
+        (rng.normal(0, 0.1, (3, 3, into, out)).astype(np.float32), np.zeros(out, np.float32))
+        for into, out in pairwise(widths)
+    )
+    return Weights("random", "", level, 0.1, tuple(map(str, range(len(layers)))), layers)

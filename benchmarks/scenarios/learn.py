@@ -4,10 +4,7 @@ Whether all bands beat RGB clearly is said by the 95 % interval of the differenc
 what both networks say of it.
 """
 
-import json
-import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +15,12 @@ import pyarrow.parquet as pq
 
 from benchmarks.findings import Bar, Findings
 from benchmarks.inputs import labelled
-from benchmarks.launch import UNBOUND, Job, run
 from benchmarks.setup import Setup
+from benchmarks.training import Course, command, train
 from etl.store.schema import SPLITS, WRITTEN
 from trainer.metrics import HALF, scores, tuned_thresholds
 
 __all__ = ["QUESTION", "measure"]
-
-log = logging.getLogger(__name__)
 
 QUESTION = "Does a short training learn more than a patch's mean colours tell, and does it need more than RGB?"
 
@@ -37,53 +32,31 @@ _RESAMPLED = 2000
 """Samples of the test patches, with replacement."""
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
-    """How long a training is; all else is the same at every size."""
-
-    steps: int
-    batch: int
-    validate_every: int
-    """Epochs."""
-    precision: str
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """Of trainer.run."""
-        return (
-            *("--steps", str(self.steps), "--batch", str(self.batch), "--precision", self.precision),
-            *("--rate", "0.4", "--warmup", "0", "--decay", "polynomial", "--mixup", "0", "--dropout", "0.2"),
-            *("--validate-every", str(self.validate_every)),
-        )
-
-
 _COURSES = {
     "tiny": Course(2, 4, 1, "float32"),
     "laptop": Course(900, 32, 3, "bfloat16"),
     "cluster": Course(6000, 32, 10, "bfloat16"),
 }
+_TILES = {"tiny": (2, 1200), "laptop": (6, 3600), "cluster": (6, 3600)}
+"""Number of tiles and their side in pixels: 200 and 5,398 patches."""
 
 
 def measure(setup: Setup) -> Findings:
     """Extract a sample, train on all bands and on RGB, and score both and the regression on the split test."""
-    source, course, store = labelled(setup), _COURSES[setup.size], setup.scratch / "store.h5"
+    source, course, store = labelled(setup, *_TILES[setup.size]), _COURSES[setup.size], setup.scratch / "store.h5"
     counts: dict[str, dict[str, Counts]] = {}
     found = Findings(ranks=[1], layout={"trainer.run": " ".join(course.flags), "cores": os.cpu_count()})
     paths = ("--catalogue", str(source.catalogue), "--source", str(source.source), "--out", str(store))
-    _run(setup, found, "etl.extract", paths)
+    command(setup, found, "etl.extract", paths)
     reached = {"logistic": _regression(store, found)}
     for bands in _BANDS:
         out = setup.scratch / bands
-        _run(setup, found, "trainer.run", ("--store", str(store), "--bands", bands, "--out", str(out), *course.flags))
-        judged = ("--run", str(out), "--store", str(store), "--split", "test")
-        _run(setup, found, "trainer.predict", (*judged, "--out", str(out / "test.parquet")))
-        _run(setup, found, "trainer.evaluate", judged)
-        reached[bands] = json.loads((out / "evaluate.test.json").read_text(encoding="utf-8"))["scores"]
-        record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        reached[bands] = train(setup, found, (store, out), bands, course)
+        said = ("--run", str(out), "--store", str(store), "--split", "test", "--out", str(out / "test.parquet"))
+        command(setup, found, "trainer.predict", said)
         counts[bands] = _counts(store, out, reached[bands])
-        found.repeats[-1] |= {"bands": bands, "loss": record["loss"], "by_epoch": record["by_epoch"]}
     report = setup.scratch / "report"
-    _run(setup, found, "trainer.report", (*(str(setup.scratch / bands) for bands in _BANDS), "--out", str(report)))
+    command(setup, found, "trainer.report", (*(str(setup.scratch / bands) for bands in _BANDS), "--out", str(report)))
     found.keep = [report / "report.html", report / "f1_by_class.png"]
     _put(found, reached)
     _put_interval(found, counts)
@@ -124,12 +97,6 @@ def _f1(totals: Counts) -> npt.NDArray[np.float64]:
     hits, wrong, missed = np.moveaxis(totals, -1, 0)
     share: npt.NDArray[np.float64] = 2 * hits / np.maximum(2 * hits + wrong + missed, 1)
     return share
-
-
-def _run(setup: Setup, found: Findings, module: str, flags: tuple[str, ...]) -> None:
-    """One command on one rank that has all cores."""
-    log.info("learn: %s %s", module, " ".join(flag for flag in flags if not Path(flag).is_absolute()))
-    found.repeats.append({"run": module, **run(setup, Job(module, flags, 1, UNBOUND)).short()})
 
 
 def _regression(store: Path, found: Findings) -> dict[str, Any]:

@@ -4,14 +4,13 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.extraction import Extraction, Loop, Task, extract, network_loop
 from benchmarks.findings import Bar, Findings, Run, Skipped, interleave, median_of, put_ratio
-from benchmarks.inputs import REAL_DATA, TileInput, tile
+from benchmarks.inputs import REAL_DATA, TileInput, network_weights, tile
 from benchmarks.launch import prepare
 from benchmarks.page_cache import disk_of, resident_share, warm
 from benchmarks.setup import Setup
@@ -21,8 +20,7 @@ from etl.sample.pixels import Pixels
 from etl.sample.product import ProductSpec
 from etl.sample.safe import write_product
 from etl.store.schema import Schema
-from etl.upsample.network import Weights
-from etl.upsample.weights import read_networks, write_weights
+from etl.upsample.weights import read_networks
 
 __all__ = ["QUESTION", "measure"]
 
@@ -38,7 +36,7 @@ _KINDS = ("over_networks", "cpu_over_networks_cpu")
 
 def measure(setup: Setup) -> Findings:
     """Bilinear, DSen2 and the networks alone, interleaved, at each number of ranks; then errors at reduced scale."""
-    source, weights = tile(setup), _weights(setup)
+    source, weights = tile(setup), network_weights(setup)
     side = _CELLS[setup.size]
     j, i = np.divmod(np.arange(side**2), side)
     catalogue = setup.scratch / "some.parquet"
@@ -118,31 +116,6 @@ def _put_networks(figures: dict[str, float], name: str, runs: Sequence[Extractio
     put_ratio(figures, f"dsen2_cpu_over_networks_cpu_{name}", cpu, [loop.cpu_s for loop in loops])
     figures[f"networks_{name}_seconds_median"] = median_of([loop.seconds for loop in loops])
     figures[f"networks_{name}_cpu_seconds_median"] = median_of([loop.cpu_s for loop in loops])
-
-
-def _weights(setup: Setup) -> dict[str, Path]:
-    """Folders with both networks, by level: the published ones; at size tiny small random ones."""
-    home = setup.cache / ("weights-small" if setup.size == "tiny" else "weights")
-    folders = {level: home / level.lower() for level in ("L1C", "L2A")}
-    if setup.size == "tiny":
-        for level, folder in folders.items():
-            folder.mkdir(parents=True, exist_ok=True)
-            for gsd_m, widths in ((20, (10, 8, 8, 8, 6)), (60, (12, 8, 8, 8, 2))):
-                write_weights(folder / f"{gsd_m}.h5", _random(level, widths))
-        return folders
-    problem = prepare("etl.superres", ("fetch", "--out", str(home)), setup.cache)
-    if problem:
-        raise Skipped(problem)
-    return folders
-
-
-def _random(level: str, widths: Sequence[int]) -> Weights:
-    rng = np.random.default_rng(0)
-    layers = tuple(
-        (rng.normal(0, 0.1, (3, 3, into, out)).astype(np.float32), np.zeros(out, np.float32))
-        for into, out in pairwise(widths)
-    )
-    return Weights("random", "", level, 0.1, tuple(map(str, range(len(layers)))), layers)
 
 
 def _errors(setup: Setup, source: TileInput, weights: dict[str, Path], found: Findings) -> None:
