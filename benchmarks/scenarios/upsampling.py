@@ -13,10 +13,10 @@ QUESTION = "Does the same short training reach more on super-resolved patches th
 
 _COURSES = {
     "tiny": Course(2, 4, 1, "float32"),
-    "laptop": Course(200, 32, 3, "bfloat16"),
+    "laptop": Course(120, 32, 3, "bfloat16"),
     "cluster": Course(6000, 32, 10, "bfloat16"),
 }
-_TILES = {"tiny": (1, 1200), "laptop": (2, 2400), "cluster": (6, 3600)}
+_TILES = {"tiny": (1, 1200), "laptop": (2, 1800), "cluster": (6, 3600)}
 """Number of tiles and their side in pixels."""
 
 
