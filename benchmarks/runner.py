@@ -25,7 +25,9 @@ __all__ = ["RESULTS", "SCENARIOS", "run_scenario", "say"]
 
 log = logging.getLogger(__name__)
 
-SCENARIOS = ("extract", "archive", "memory", "balance", "write", "ranks", "superres", "train", "learn", "upsampling")
+SCENARIOS = (
+    "extract", "archive", "memory", "balance", "write", "ranks", "superres", "stats", "train", "learn", "upsampling",
+)  # fmt: skip
 """Names of the modules of `benchmarks.scenarios`, in the order in which they run."""
 
 RESULTS = Path(__file__).resolve().parent / "results"

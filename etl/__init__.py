@@ -3,5 +3,28 @@
 catalogue -> plan -> source -> upsample -> store == stream -> model -> fit -> report
 
 This package is what stands left of `==`. Every command is a module: `python -m etl.doctor`, `etl.sample`,
-`etl.catalogue`, `etl.extract`, `etl.superres`, `etl.verify`, `etl.preview`, `etl.stats`.
+`etl.catalogue`, `etl.extract`, `etl.superres`, `etl.verify`, `etl.preview`, `etl.stats`, `etl.convert`. To look at a
+store from Python: `etl.open_store`, `etl.to_tile_mosaic`, `etl.to_reflectance`.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from etl.store.dataset import open_store, to_reflectance
+    from etl.store.mosaic import to_tile_mosaic
+
+__all__ = ["open_store", "to_reflectance", "to_tile_mosaic"]
+
+_WHERE = {
+    "open_store": "etl.store.dataset",
+    "to_reflectance": "etl.store.dataset",
+    "to_tile_mosaic": "etl.store.mosaic",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What is asked for by name, imported only then: a command or a trainer's rank must not load xarray."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)

@@ -13,6 +13,8 @@ from mpi4py import MPI
 from PIL import Image
 from stores import GOOD, TILE, make_catalogue, make_store
 
+from etl.convert.run import convert
+from etl.convert.settings import ConvertSettings
 from etl.labels import CLASSES_19, CLASSES_43
 from etl.mpi import JobError
 from etl.preview.cells import FATES, Place, fates_of, paint, tile_cells
@@ -154,6 +156,19 @@ def test_every_kind_of_store_gives_a_picture_of_the_width_asked_for(tmp_path, pi
         colours = {rgb for _, rgb in image.convert("RGB").getcolors(1 << 24)}
     wanted = FATE_COLOURS["rejected" if 2 in states else "train"].removeprefix("#")
     assert tuple(bytes.fromhex(wanted)) in colours
+
+
+@pytest.mark.parametrize(("name", "how"), [("store.zarr", {}), ("store.h5", {"compress": "blosc"})])
+def test_a_store_of_another_format_or_layout_gives_the_same_picture(tmp_path, picture, name, how):
+    store, made = make_store(tmp_path, GOOD), tmp_path / "other" / name
+    assert convert(ConvertSettings(store, made, keep_rejected=True, **how), MPI.COMM_SELF) == 0
+    first = picture(store, width=700).read_bytes()
+    second = picture(made, width=700).read_bytes()
+    assert (first == second) == (name == store.name)  # its name stands in the picture
+    one, other = read_sheet(PreviewSettings(store)), read_sheet(PreviewSettings(made))
+    assert one.counts == other.counts
+    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(one.cards, other.cards, strict=True))
+    assert np.array_equal(one.maps[0].picture, other.maps[0].picture)
 
 
 def test_the_same_seed_gives_the_same_picture_and_another_seed_another(tmp_path, picture):

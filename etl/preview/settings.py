@@ -15,7 +15,7 @@ CARD_COLUMNS = 3
 class PreviewSettings:
     """Draw a contact sheet of a store: patches in true and false colour with their labels, and a map of each tile."""
 
-    store: Path = setting(Path("data/store.h5"), "store to draw")
+    store: Path = setting(Path("data/store.h5"), "store to draw (.h5 or .zarr)")
     out: Path = setting(Path("data/preview.png"), "picture to write (PNG); replaced where it is there")
     catalogue: Path | None = setting(
         None, "its catalogue, for the patches left out (without this, the one it says it was made from)"

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -14,8 +13,8 @@ from etl.catalogue.table import Catalogue, read
 from etl.labels import classes_of
 from etl.preview.cells import FATES, Place, TileMap, fates_of, paint, tile_cells
 from etl.preview.settings import CARD_COLUMNS, PreviewSettings
-from etl.store.rows import schema_of
-from etl.store.schema import SPLITS, WRITTEN, Schema
+from etl.store.opened import OpenStore, open_rows
+from etl.store.schema import SPLITS, WRITTEN
 
 __all__ = ["Card", "Detail", "Sheet", "choose", "read_sheet"]
 
@@ -112,24 +111,20 @@ def read_sheet(settings: PreviewSettings) -> Sheet:
         ValueError: the file is no store, or has no such tile.
         OSError: it cannot be read.
     """
-    path = settings.store
-    if not path.is_file() or not h5py.is_hdf5(path):
-        what = "is not an HDF5 file" if path.exists() else "is not there"
-        raise ValueError(f"store must be an HDF5 file made by etl.extract; {path} {what}")
-    with h5py.File(path, "r") as file:
-        schema = schema_of(file)
-        names = ("patch", "tile", "ulx", "uly", "split", "state", "classes")
-        columns = {name: file[name][...] for name in names}
-        catalogue = _excluded(settings, file)
+    with open_rows(settings.store) as store:
+        columns = store.columns
+        catalogue = _excluded(settings, store)
         every = list(dict.fromkeys(columns["tile"].tolist()))
-        tiles = _tiles(settings, every, int((columns["state"] == WRITTEN).sum()))
+        tiles = _tiles(settings, every, len(store.written))
         can_be_shown = np.isin(columns["tile"], tiles) & (columns["state"] == WRITTEN)
         rows = choose(np.flatnonzero(can_be_shown), settings.patches, settings.seed)
-        cards = [_card(file, columns, row) for row in rows.tolist()]
-        maps = [_map(file, tile, columns, catalogue) for tile in tiles]
+        cards = [_card(store, row) for row in rows.tolist()]
+        maps = [_map(store, tile, catalogue) for tile in tiles]
         counts = _counts(columns, catalogue, tiles if settings.tile else every)
-        detail = _detail(file, schema, cards)
-    return Sheet(path.name, counts, 1 if settings.tile else len(every), catalogue is not None, cards, maps, detail)
+        detail = _detail(store, cards)
+    return Sheet(
+        settings.store.name, counts, 1 if settings.tile else len(every), catalogue is not None, cards, maps, detail
+    )
 
 
 def _tiles(settings: PreviewSettings, every: list[bytes], written: int) -> list[bytes]:
@@ -143,10 +138,10 @@ def _tiles(settings: PreviewSettings, every: list[bytes], written: int) -> list[
     return [wanted]
 
 
-def _excluded(settings: PreviewSettings, file: h5py.File) -> Catalogue | None:
+def _excluded(settings: PreviewSettings, store: OpenStore) -> Catalogue | None:
     """Patches that the catalogue lists and the store has left out; None where there is no catalogue."""
     try:
-        made_with = dict(json.loads(file.attrs.get("settings", "{}")))
+        made_with = dict(json.loads(store.attributes.get("settings", "{}")))
     except (ValueError, TypeError):
         made_with = {}
     path = settings.catalogue or Path(made_with.get("catalogue", ""))
@@ -155,19 +150,25 @@ def _excluded(settings: PreviewSettings, file: h5py.File) -> Catalogue | None:
             raise ValueError(f"--catalogue must be a file made by etl.catalogue, got {path}, which is not there")
         return None
     catalogue = read(path)
-    return catalogue.take(~np.isin(catalogue.patch, file["patch"][...]) & (catalogue.snow | catalogue.cloud))
+    return catalogue.take(~np.isin(catalogue.patch, store.columns["patch"]) & (catalogue.snow | catalogue.cloud))
 
 
-def _card(file: h5py.File, columns: dict[str, npt.NDArray[Any]], row: int) -> Card:
+def _pixels(store: OpenStore, name: str, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.uint16]:
+    return store.read(next(item for item in store.schema.pixels if item.name == name), rows)
+
+
+def _card(store: OpenStore, row: int) -> Card:
+    columns = store.columns
     tile = columns["tile"][row].decode()
     j, i = tile_cells(tile, columns["ulx"][[row]], columns["uly"][[row]])[0].tolist()
     names = classes_of(columns["classes"].shape[1])
     labels = tuple(names[k] for k in np.flatnonzero(columns["classes"][row]).tolist())
     split = SPLITS[min(int(columns["split"][row]), len(SPLITS) - 1)]
-    return Card(row, tile, (j, i), split, labels, file["data_10m"][row])
+    return Card(row, tile, (j, i), split, labels, _pixels(store, "data_10m", np.array([row]))[0])
 
 
-def _map(file: h5py.File, tile: bytes, columns: dict[str, npt.NDArray[Any]], left_out: Catalogue | None) -> TileMap:
+def _map(store: OpenStore, tile: bytes, left_out: Catalogue | None) -> TileMap:
+    columns = store.columns
     name, inside = tile.decode(), np.flatnonzero(columns["tile"] == tile)
     cells = tile_cells(name, columns["ulx"][inside], columns["uly"][inside])
     state, split = columns["state"][inside], columns["split"][inside]
@@ -178,19 +179,22 @@ def _map(file: h5py.File, tile: bytes, columns: dict[str, npt.NDArray[Any]], lef
         layers.append((tile_cells(name, more.ulx, more.uly), fates))
     place = Place.around(np.concatenate([held for held, _ in layers]))
     seen = (state == WRITTEN) & (cells >= 0).all(1)
-    return TileMap(name, place, paint(place, layers), _picture(file, place, inside[seen], cells[seen]))
+    return TileMap(name, place, paint(place, layers), _picture(store, place, inside[seen], cells[seen]))
 
 
 def _picture(
-    file: h5py.File, place: Place, rows: npt.NDArray[np.intp], cells: npt.NDArray[np.intp]
+    store: OpenStore, place: Place, rows: npt.NDArray[np.intp], cells: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.uint16]:
     """A tile in true colour from its patches, each 12 x 12 means of 10 x 10 pixels."""
     out = np.zeros((*place.shape, _CELL_PX, _CELL_PX, 3), np.uint16)
     step = 120 // _CELL_PX
     for start in range(0, len(rows), _READ_ROWS):
         part = rows[start : start + _READ_ROWS]
-        span = file["data_10m"][part[0] : part[-1] + 1][part - part[0]]
-        means = span.reshape(len(part), _CELL_PX, step, _CELL_PX, step, 4)[..., _RED_TO_BLUE].mean((2, 4))
+        means = (
+            _pixels(store, "data_10m", part)
+            .reshape(len(part), _CELL_PX, step, _CELL_PX, step, 4)[..., _RED_TO_BLUE]
+            .mean((2, 4))
+        )
         j, i = (cells[start : start + _READ_ROWS] - place.first).T
         out[j, i] = means.astype(np.uint16)
     return out.transpose(0, 2, 1, 3, 4).reshape(place.shape[0] * _CELL_PX, place.shape[1] * _CELL_PX, 3)
@@ -206,12 +210,14 @@ def _counts(columns: dict[str, npt.NDArray[Any]], left_out: Catalogue | None, ti
     return dict(zip(FATES, fates.tolist(), strict=True))
 
 
-def _detail(file: h5py.File, schema: Schema, cards: list[Card]) -> Detail | None:
-    if not schema.upsampled or not cards:
+def _detail(store: OpenStore, cards: list[Card]) -> Detail | None:
+    if not store.schema.upsampled or not cards:
         return None
     b12, b01 = GROUPS[1].bands.index("B12"), GROUPS[2].bands.index("B01")
-    read = [(file["data_20m"][card.row, ..., b12], file["data_60m"][card.row, ..., b01]) for card in cards]
+    shown = np.array([card.row for card in cards])
+    pairs = zip(_pixels(store, "data_20m", shown), _pixels(store, "data_60m", shown), strict=True)
+    read = [(middle[..., b12], coarse[..., b01]) for middle, coarse in pairs]
     spread = [float(np.subtract(*np.percentile(coarse, (90, 10)))) for _, coarse in read]
     best = int(np.argmax(spread))
-    method = str(file.attrs.get("upsample", ""))
-    return Detail(best + 1, *read[best], file["data_super"][cards[best].row], method)
+    method = str(store.attributes.get("upsample", ""))
+    return Detail(best + 1, *read[best], _pixels(store, "data_super", shown[[best]])[0], method)

@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,11 +19,11 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-from h5py import h5d, h5f, h5fd, h5p, h5s
+from h5py import h5d, h5f, h5fd, h5p, h5s, h5z
 
 from etl.store.schema import FLAGS, SPLITS, STATS, DataSet, Schema
 
-__all__ = ["Writer", "create", "stats_names"]
+__all__ = ["Chunks", "Writer", "create", "create_chunked", "stats_names"]
 
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,20 @@ _CANNOT_RESERVE = (errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 _METADATA_BYTES = 1 << 20
 """More than HDF5's metadata take, beside the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """How the pixel data sets of a store are cut and compressed; all others stay contiguous."""
+
+    rows: int
+    """Patches of one chunk."""
+
+    shuffle: bool = False
+    """Whether HDF5 groups the bytes of its numbers before it compresses."""
+
+    filter: tuple[int, tuple[int, ...]] | None = None
+    """HDF5's number of the compressor and its options; None stores chunks as they are."""
 
 
 def create(
@@ -64,6 +79,29 @@ def create(
         temporary.unlink(missing_ok=True)
 
 
+def create_chunked(
+    path: Path,
+    schema: Schema,
+    identity: Mapping[str, npt.NDArray[Any]],
+    attributes: Mapping[str, Any],
+    chunks: Chunks,
+) -> None:
+    """As `create`, with pixels in chunks, whose space is taken as they are written: not for writing by many ranks.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written to.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        _lay_out(temporary, schema, identity, attributes, chunks)
+        temporary.rename(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OSError(f"{path} cannot be created: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _reserve(path: Path, size: int) -> None:
     """Make sure that `size` bytes of the file are on the disk: HDF5 can crash where its own metadata find no room.
 
@@ -92,19 +130,22 @@ def _lay_out(
     schema: Schema,
     identity: Mapping[str, npt.NDArray[Any]],
     attributes: Mapping[str, Any],
-    align_bytes: int,
+    pixels: int | Chunks,
 ) -> None:
+    """Make the file; `pixels` is the alignment in bytes of contiguous data sets, or how those of pixels are cut."""
     access = h5p.create(h5p.FILE_ACCESS)
     access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_LATEST)
     access.set_fclose_degree(h5f.CLOSE_STRONG)
-    access.set_alignment(align_bytes, align_bytes)
+    if isinstance(pixels, int):
+        access.set_alignment(pixels, pixels)
+    chunks = pixels if isinstance(pixels, Chunks) else None
     with h5py.File(h5f.create(os.fsencode(path), h5f.ACC_TRUNC, fapl=access)) as file:
         scales = {}
         for item, values in schema.coordinates:
             scales[item.name] = _add(file, item)
             _fill(scales[item.name], _array(values, item.dtype))
         for item in (*schema.identity, *schema.results, *schema.pixels):
-            made = _add(file, item)
+            made = _add(file, item, chunks if item in schema.pixels else None)
             if item.name in identity:
                 _fill(made, identity[item.name].astype(item.dtype))
             elif item.name == "state":
@@ -118,12 +159,25 @@ def _lay_out(
             file.attrs[key] = value
 
 
-def _add(file: h5py.Group, item: DataSet) -> h5py.Dataset:
-    """A contiguous data set, allocated at once and never filled, with its attributes."""
+def _layout(item: DataSet, chunks: Chunks | None) -> Any:
+    """How a data set lies in the file: contiguous, allocated at once and never filled, or in chunks."""
     layout = h5p.create(h5p.DATASET_CREATE)
-    layout.set_layout(h5d.CONTIGUOUS)
-    layout.set_alloc_time(h5d.ALLOC_TIME_EARLY)
     layout.set_fill_time(h5d.FILL_TIME_NEVER)
+    if chunks is None or not item.shape[0]:
+        layout.set_layout(h5d.CONTIGUOUS)
+        layout.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+        return layout
+    layout.set_chunk((min(chunks.rows, item.shape[0]), *item.row_shape))
+    if chunks.shuffle:
+        layout.set_shuffle()
+    if chunks.filter is not None:
+        layout.set_filter(chunks.filter[0], h5z.FLAG_MANDATORY, chunks.filter[1])
+    return layout
+
+
+def _add(file: h5py.Group, item: DataSet, chunks: Chunks | None = None) -> h5py.Dataset:
+    """A data set with its attributes."""
+    layout = _layout(item, chunks)
     text = item.dtype.startswith("S")
     kind = h5py.string_dtype("utf-8", int(item.dtype[1:])) if text else np.dtype(item.dtype)
     made = h5py.Dataset(

@@ -35,6 +35,8 @@ class _ChunkedRows:
     """Rows of a store that is not contiguous, by way of HDF5."""
 
     def __init__(self, path: Path) -> None:
+        import hdf5plugin  # noqa: F401  # makes its compressors known to HDF5
+
         self._file = h5py.File(path, "r")
         self._pixels = schema_of(self._file).pixels
 

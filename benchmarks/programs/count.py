@@ -1,0 +1,87 @@
+"""`python -m benchmarks.programs.count JOB.json RESULT.json`: the values of a store counted, within a bound of memory.
+
+The plain way is one loop with h5py and numpy on one core; the other is etl.stats's own pass with Dask. Both count the
+native pixels by split and class, tell the same percentiles, and count the labels.
+"""
+
+import hashlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.memory_limit import forget, limit_memory
+from benchmarks.page_cache import resident_share
+from etl.bands import GROUPS, SATURATED
+from etl.stats.answer import SHARES, labels_of
+from etl.stats.reduce import count_store
+from etl.store.opened import open_rows
+from etl.store.schema import SPLITS, WRITTEN
+
+__all__ = ["main"]
+
+_BATCH_ROWS = 128
+
+Percentiles = dict[str, npt.NDArray[np.float64]]
+
+
+def count_plainly(path: Path) -> Percentiles:
+    """Percentiles by pixel array, shape (group, band, share): one pass, batch by batch, row by row, band by band."""
+    with h5py.File(path, "r") as file:
+        rows = np.flatnonzero(file["state"][...] == WRITTEN)
+        split, classes = file["split"][...], file["classes"][...]
+        groups = len(SPLITS) + classes.shape[1]
+        counts = {f"data_{g.name}": np.zeros((groups, len(g.bands), SATURATED + 1), np.int64) for g in GROUPS}
+        for first in range(0, len(rows), _BATCH_ROWS):
+            batch = rows[first : first + _BATCH_ROWS]
+            for name, total in counts.items():
+                pixels = file[name][batch[0] : batch[-1] + 1]
+                for row in batch.tolist():
+                    mine = [int(split[row]), *(len(SPLITS) + np.flatnonzero(classes[row])).tolist()]
+                    for band in range(pixels.shape[-1]):
+                        found = np.bincount(pixels[row - batch[0], ..., band].ravel())
+                        for group in mine:
+                            total[group, band, : len(found)] += found
+        held = classes[rows].astype(np.float64)
+        held.T @ held
+    return {name: _percentiles(total) for name, total in counts.items()}
+
+
+def _percentiles(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    out = np.full((*counts.shape[:2], len(SHARES)), np.nan)
+    for group, band in np.ndindex(counts.shape[:2]):
+        cumulated = np.cumsum(counts[group, band, 1:SATURATED])
+        if cumulated[-1]:
+            out[group, band] = np.searchsorted(cumulated, np.maximum(np.ceil(SHARES * cumulated[-1]), 1)) + 1
+    return out
+
+
+def count_with_dask(path: Path, workers: int) -> Percentiles:
+    """The same by etl.stats on threads."""
+    with open_rows(path) as store:
+        counts = count_store(store, workers, _BATCH_ROWS, scheduler="threads", num_workers=workers)
+        labels_of(store)
+    return {name: found.percentiles(SHARES) for name, found in counts.items()}
+
+
+def main() -> None:
+    """Count in the way that the job names."""
+    job: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    path = Path(job["store"])
+    forget(path)
+    told: dict[str, Any] = {"resident_share": resident_share([path])}
+    limit_memory(int(job["limit_bytes"]))
+    start, cpu = time.perf_counter(), time.process_time()
+    found = count_plainly(path) if job["way"] == "plain" else count_with_dask(path, int(job["workers"]))
+    told |= {"seconds": time.perf_counter() - start, "cpu_s": time.process_time() - cpu}
+    told["answer"] = hashlib.sha256(b"".join(found[name].tobytes() for name in sorted(found))).hexdigest()
+    Path(sys.argv[2]).write_text(json.dumps(told), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Which rows of a store are taken: by state, split, tile and label."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.convert.settings import ConvertSettings
+from etl.labels import classes_of
+from etl.store.opened import OpenStore
+from etl.store.schema import REJECTED, SPLITS
+
+__all__ = ["chosen_rows"]
+
+
+def chosen_rows(store: OpenStore, settings: ConvertSettings) -> npt.NDArray[np.intp]:
+    """Rows to take, ascending.
+
+    Raises:
+        ValueError: a split, tile or label is unknown, or no row is left.
+    """
+    columns = store.columns
+    state = columns["state"]
+    keep = state != REJECTED if not settings.keep_rejected else np.ones(len(state), bool)
+    if settings.split:
+        wanted = _known("--split", settings.split.split(","), SPLITS)
+        keep &= np.isin(columns["split"], [SPLITS.index(name) for name in wanted])
+    if settings.tile:
+        tiles = np.unique(columns["tile"])
+        wanted = _known("--tile", settings.tile.split(","), [tile.decode() for tile in tiles])
+        keep &= np.isin(columns["tile"], [name.encode() for name in wanted])
+    if settings.label:
+        names = classes_of(store.schema.nomenclature)
+        wanted = _known("--label", settings.label.split(";"), names)
+        keep &= columns["classes"][:, [names.index(name) for name in wanted]].any(1)
+    rows = np.flatnonzero(keep)
+    if not len(rows):
+        raise ValueError(f"at least one row of {store.path} must be taken, got none of {len(state)}")
+    return rows
+
+
+def _known(flag: str, names: Iterable[str], known: Sequence[str]) -> list[str]:
+    wanted = [name.strip() for name in names if name.strip()]
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            shown = f"{', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
+            raise ValueError(f"{flag} must be of the store's ({shown}), got {name!r}{hint}")
+    return wanted

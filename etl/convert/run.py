@@ -1,0 +1,157 @@
+"""One conversion, from settings to a complete store; rank 0 does it, other ranks have nothing to do."""
+
+import json
+import logging
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.convert.choose import chosen_rows
+from etl.convert.settings import ConvertSettings
+from etl.convert.target import Target, draft_of, make_target, remove, sync
+from etl.mpi import DONE, FAILED, Comm, JobError, on_root
+from etl.store.opened import OpenStore, open_rows
+from etl.store.rows import checksum
+from etl.store.schema import SPLITS, STATS, WRITTEN, Schema
+from etl.store.sums import Sums, row_sums, to_words
+from etl.store.virtual import manifest_of
+
+__all__ = ["convert"]
+
+log = logging.getLogger(__name__)
+
+_EVERY_S = 10.0
+_BATCH_ROWS = 32
+"""Least rows that are read at once; whole shards where those are larger."""
+
+
+def convert(settings: ConvertSettings, comm: Comm) -> int:
+    """Collective: write a store anew and return the exit status."""
+    on_root(comm, lambda: _convert(settings))
+    return DONE
+
+
+def _convert(settings: ConvertSettings) -> None:
+    start = time.perf_counter()
+    if settings.out.exists():
+        raise ValueError(f"--out must not be there yet, got {settings.out}; remove it or name another")
+    with open_rows(settings.store) as store:
+        if not store.complete:
+            raise ValueError(f"{settings.store} must be complete; python -m etl.extract --resume completes it")
+        if settings.virtual:
+            _refer(settings)
+            return
+        rows = chosen_rows(store, settings)
+        schema = _schema(store, len(rows))
+        mib = len(rows) * schema.row_bytes / 2**20
+        plan = f"{len(rows)} of {store.schema.rows} rows, {mib:.1f} MiB before compression ({settings.codec})"
+        if settings.dry_run:
+            print(f"{plan} -> {settings.out}; nothing written (--dry-run)")
+            return
+        _write(settings, store, rows, schema)
+    seconds = time.perf_counter() - start
+    taken_mib = _size_bytes(settings) / 2**20
+    pace = f"{len(rows) / seconds:.0f} rows/s, {mib / seconds:.0f} MiB/s"
+    print(f"{plan} in {seconds:.1f} s ({pace}) -> {settings.out}, {taken_mib:.1f} MiB")
+
+
+def _refer(settings: ConvertSettings) -> None:
+    """Write the manifest of an HDF5 store."""
+    manifest = manifest_of(settings.store)
+    text = json.dumps(manifest)
+    said = f"{len(manifest['refs'])} references, {len(text) / 2**20:.1f} MiB, no pixel copied"
+    if settings.dry_run:
+        print(f"{said} -> {settings.out}; nothing written (--dry-run)")
+        return
+    draft = draft_of(settings.out)
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.rename(settings.out)
+    finally:
+        remove(draft)
+    print(f"{said} -> {settings.out}")
+
+
+def _write(settings: ConvertSettings, store: OpenStore, rows: npt.NDArray[np.intp], schema: Schema) -> None:
+    """Everything under a draft's name, which becomes the store's when all of it is on the disk."""
+    draft = draft_of(settings.out)
+    remove(draft)
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    identity = {name: column[rows] for name, column in store.columns.items()}
+    try:
+        target = make_target(draft, schema, identity, _attributes(store, rows, settings), settings)
+        sums = _copy(store, target, rows, -(-_BATCH_ROWS // settings.shard_rows) * settings.shard_rows)
+        words = {item.name: to_words(sums.of[item.name]) for item in schema.pixels}
+        stats = {f"stats/{name}/{s}": word[:, k] for name, word in words.items() for k, s in enumerate(STATS)}
+        target.finish({**stats, "complete": np.ones((), np.uint8)})
+        sync(draft)
+        draft.rename(settings.out)
+    finally:
+        remove(draft)
+
+
+def _copy(store: OpenStore, target: Target, rows: npt.NDArray[np.intp], batch_rows: int) -> Sums:
+    """Write the pixels of `rows`, a batch at a time, each row held against its checksum; their exact sums.
+
+    Raises:
+        JobError: a row is not what was written.
+    """
+    pixels = store.schema.pixels
+    sums, last = Sums(pixels), time.monotonic()
+    for first in range(0, len(rows), batch_rows):
+        taken = rows[first : first + batch_rows]
+        arrays = [store.read(item, taken) for item in pixels]
+        for k, row in enumerate(taken.tolist()):
+            parts = [array[k] for array in arrays]
+            _hold(store, row, checksum(parts))
+            if store.columns["state"][row] == WRITTEN:
+                split = min(int(store.columns["split"][row]), len(SPLITS) - 1)
+                for item, part in zip(pixels, parts, strict=True):
+                    sums.add(split, item.name, row_sums(part))
+            if k % 512 == 511:
+                sums.fold()
+        sums.fold()
+        for item, array in zip(pixels, arrays, strict=True):
+            target.write(item.name, first, array)
+        if time.monotonic() - last >= _EVERY_S:
+            last = time.monotonic()
+            log.info("convert: %.0f %% of %d rows done", 100 * (first + len(taken)) / len(rows), len(rows))
+    return sums
+
+
+def _hold(store: OpenStore, row: int, counted: int) -> None:
+    stored = int(store.columns["checksum"][row])
+    if counted != stored:
+        name = store.columns["patch"][row].decode(errors="replace")
+        raise JobError(
+            f"{store.path}, row {row} {name}: pixels must give the stored checksum {stored:016x}, got {counted:016x}; "
+            "python -m etl.verify lists all such rows",
+            FAILED,
+        )
+
+
+def _schema(store: OpenStore, rows: int) -> Schema:
+    old = store.schema
+    return Schema(rows, old.nomenclature, old.upsampled, old.name_bytes, old.product_bytes)
+
+
+def _attributes(store: OpenStore, rows: npt.NDArray[np.intp], settings: ConvertSettings) -> dict[str, Any]:
+    """Those of the source; a part of its rows no longer names the catalogue of all of them."""
+    found = dict(store.attributes)
+    taken = {name: getattr(settings, name) for name in ("split", "tile", "label") if getattr(settings, name)}
+    found["converted"] = json.dumps(
+        {"from": settings.store.name, "rows": f"{len(rows)} of {store.schema.rows}", **taken}
+    )
+    if len(rows) < store.schema.rows:
+        said = json.loads(found.get("settings", "{}"))
+        found["settings"] = json.dumps({key: value for key, value in said.items() if key != "catalogue"})
+    return found
+
+
+def _size_bytes(settings: ConvertSettings) -> int:
+    out = settings.out
+    files = [out] if out.is_file() else [path for path in out.rglob("*") if path.is_file()]
+    return sum(path.stat().st_size for path in files)

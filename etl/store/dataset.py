@@ -1,0 +1,145 @@
+"""A store as an `xarray.Dataset`, from HDF5 or Zarr: lazily, with names, dates and splits in words."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from etl.bands import BAND_BY_NAME, NODATA, SATURATED
+from etl.store.schema import FLAGS, WRITTEN
+
+__all__ = ["open_store", "to_reflectance"]
+
+log = logging.getLogger(__name__)
+
+_TIMES = ("acquired",)
+_READ_BYTES = 16 << 20
+"""About what one Dask chunk of the largest array holds; a whole number of the store's own chunks."""
+
+
+def open_store(path: str | Path, *, all_rows: bool = False) -> xr.Dataset:
+    """The store at `path` (`.h5`, `.zarr`, or `.json` of etl.convert) as a dataset, pixels as lazy Dask arrays.
+
+    Pixels keep the type and the numbers of the store, uint16 reflectance x 10,000, whatever their attribute
+    `scale_factor` says: `to_reflectance` makes them float32. `classes` is read at once, and so is everything with one
+    value a patch, which is a coordinate: `patch` (the index), `tile`, `product`, `baseline`, `acquired` (datetime64),
+    `epsg`, `ulx`, `uly`, `split` and `state` (words of the schema), the shares, `checksum` and `row`, the row in the
+    store. Bands are indexed by name, with their centre wavelengths in nm beside them. Rows that are not written (state
+    1) are left out unless `all_rows`.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: it is no store.
+    """
+    raw = _open(str(path))
+    missing = [name for name in ("data_10m", "data_20m", "data_60m", "classes", "patch", "state") if name not in raw]
+    if missing:
+        raw.close()
+        raise ValueError(f"{path} must be a store of etl.extract; it has no {', '.join(missing)}")
+    out = _decoded(raw)
+    if out.attrs["complete"] != 1:
+        log.warning("%s is incomplete; python -m etl.extract --resume completes it", path)
+    written = np.flatnonzero(raw["state"].values == WRITTEN)
+    return out if all_rows or len(written) == out.sizes["patch"] else out.isel(patch=written)
+
+
+def to_reflectance(pixels: xr.DataArray) -> xr.DataArray:
+    """Surface reflectance, float32, of pixels of a store, uint16; NaN where there is no data and where saturated."""
+    valid = (pixels != NODATA) & (pixels != SATURATED)
+    out = (pixels.astype(np.float32) * np.float32(pixels.attrs["scale_factor"])).where(valid)
+    kept = {key: value for key, value in pixels.attrs.items() if key in ("long_name", "units", "gsd_m")}
+    return out.assign_attrs(kept)
+
+
+def _open(path: str) -> xr.Dataset:
+    """The store as it lies, nothing decoded."""
+    suffix = Path(path).suffix
+    if suffix not in (".h5", ".zarr", ".json"):
+        raise ValueError(f"store must end in .h5, .zarr or .json, got {path}")
+    if "://" not in path and not Path(path).exists():
+        raise FileNotFoundError(f"store must be there, got {path}; python -m etl.extract makes one")
+    plain: dict[str, Any] = {"decode_cf": False, "chunks": None}
+    try:
+        if suffix == ".h5":
+            import hdf5plugin  # noqa: F401  # makes its compressors known to HDF5
+
+            return xr.open_dataset(path, engine="h5netcdf", **plain)
+        if suffix == ".json":
+            from etl.store.virtual import mapped
+
+            return xr.open_dataset(mapped(Path(path)), engine="zarr", consolidated=False, **plain)
+        return xr.open_dataset(path, engine="zarr", consolidated=False, **plain)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} must be a store, HDF5 or Zarr, but cannot be opened: {error}") from None
+
+
+def _chunk_rows(raw: xr.Dataset) -> int:
+    """Rows of a Dask chunk: whole chunks of the store, or shards where those are small, about `_READ_BYTES`."""
+    largest = max((raw[name] for name in raw if str(name).startswith("data_")), key=lambda array: array.nbytes)
+    row_bytes = max(largest.nbytes // max(len(largest), 1), 1)
+    stored = largest.encoding.get("chunksizes") or largest.encoding.get("chunks") or (1,)
+    step = min(int(stored[0]), max(len(largest), 1))
+    return max(1, _READ_BYTES // row_bytes // step) * step
+
+
+def _decoded(raw: xr.Dataset) -> xr.Dataset:
+    rows = raw.sizes["patch"]
+    columns = {str(name): raw[name] for name in raw.variables if raw[name].dims == ("patch",)}
+    coords: dict[str, Any] = {name: _column(name, array) for name, array in columns.items()}
+    coords["row"] = ("patch", np.arange(rows), {"long_name": "row in the store"})
+    for name in raw.dims:
+        dim = str(name)
+        if dim != "patch" and dim in raw:
+            coords[dim] = (dim, _values(dim, raw[dim].values), _kept(raw[dim].attrs))
+    arrays = {str(name): raw[name].assign_attrs(_kept(raw[name].attrs)) for name in raw if raw[name].ndim > 1}
+    chunks = {"patch": _chunk_rows(raw)}
+    arrays = {name: array if array.dtype != np.uint16 else array.chunk(chunks) for name, array in arrays.items()}
+    out = xr.Dataset({name: array.drop_vars(array.coords) for name, array in arrays.items()}, coords)
+    complete = int(raw["complete"].values) if "complete" in raw else 0
+    out.attrs = {**_kept(raw.attrs), "complete": complete}
+    return _described(out)
+
+
+def _described(out: xr.Dataset) -> xr.Dataset:
+    """With centre wavelengths, ground sample distances, and the projection where all patches share one."""
+    for name in [str(name) for name in out.dims if str(name).startswith("band_")]:
+        bands = [BAND_BY_NAME[str(band)] for band in out[name].values]
+        centres = np.array([band.centre_nm for band in bands], np.float32)
+        looks = {"units": "nm", "standard_name": "radiation_wavelength"}
+        out = out.assign_coords({name.replace("band", "wavelength"): (name, centres, looks)})
+        gsd_m = 10 if name == "band_super" else bands[0].gsd_m
+        for array in [array for array in out.data_vars if name in out[array].dims]:
+            out[array].attrs["gsd_m"] = gsd_m
+    codes = np.unique(out["epsg"].values)
+    if len(codes) == 1:
+        out.attrs["proj:code"] = f"EPSG:{codes[0]}"
+    return out
+
+
+def _column(name: str, array: xr.DataArray) -> tuple[str, npt.NDArray[Any], dict[str, Any]]:
+    values, attributes = _values(name, array.values), _kept(array.attrs)
+    if name in FLAGS:
+        meanings = np.array(FLAGS[name], object)
+        values = meanings[np.minimum(values, len(meanings) - 1)]
+        attributes = {key: value for key, value in attributes.items() if not key.startswith("flag_")}
+    if name in _TIMES:
+        values = values.astype("datetime64[s]").astype("datetime64[ns]")
+        attributes = {key: value for key, value in attributes.items() if key not in ("units", "calendar")}
+    return "patch", values, attributes
+
+
+def _values(name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Numbers as they are; text, in whichever way it is stored, as Python strings, each kept once."""
+    if values.dtype.kind not in "SUOT":
+        return values
+    distinct, index = np.unique(values.astype("S") if values.dtype.kind == "S" else values, return_inverse=True)
+    words = [word.decode() if isinstance(word, bytes) else str(word) for word in distinct.tolist()]
+    return np.array(words, object)[index]
+
+
+def _kept(attributes: dict[Any, Any]) -> dict[str, Any]:
+    """Attributes without what only says how the bytes are stored."""
+    return {str(key): value for key, value in attributes.items() if key not in ("_Encoding", "_FillValue")}

@@ -1,0 +1,108 @@
+"""Patches put back in place: one acquisition of a tile as a georeferenced picture."""
+
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+import rioxarray  # noqa: F401  # gives data arrays their `.rio`
+import xarray as xr
+from dask.delayed import delayed
+
+from etl.bands import NODATA, PATCH_M
+
+__all__ = ["to_tile_mosaic"]
+
+
+def to_tile_mosaic(ds: xr.Dataset, tile: str, data: str = "data_10m", acquisition: str = "") -> xr.DataArray:
+    """The patches of a tile in place, shape (band, y, x), uint16, from one of the pixel arrays of `etl.open_store`.
+
+    Its extent is the smallest rectangle that holds them all; where there is no patch it is 0, nodata. Coordinates are
+    pixel centres in m in the tile's projection, which `.rio.crs` names; pixels are read as they are asked for, a row of
+    patches at a time. `.rio.to_raster("tile.tif")` writes it as GeoTIFF. Of a tile with several acquisitions
+    `acquisition` names one: the beginning of its date and time ("2017-06-13") or its product.
+
+    Raises:
+        ValueError: no patch is of that tile or acquisition, or those of several are.
+    """
+    if data not in ds:
+        raise ValueError(f"data must be one of {', '.join(map(str, ds.data_vars))}, got {data}")
+    rows = _rows(ds, tile, acquisition)
+    pixels = ds[data].isel(patch=rows)
+    side = pixels.sizes[pixels.dims[1]]
+    ulx, uly = pixels["ulx"].values, pixels["uly"].values
+    column, row = ((ulx - ulx.min()) / PATCH_M, (uly.max() - uly) / PATCH_M)
+    if (column % 1).any() or (row % 1).any():
+        raise ValueError(f"patches of {tile} must lie on one grid of {PATCH_M} m, got corners between its lines")
+    cells = np.stack([row, column], 1).astype(np.intp)
+    picture = _stripes(pixels, cells, side)
+    pixel_m = PATCH_M / side
+    band = str(pixels.dims[-1])
+    out = xr.DataArray(
+        picture,
+        dims=("band", "y", "x"),
+        coords={
+            "band": pixels[band].values,
+            "wavelength": ("band", pixels[band.replace("band", "wavelength")].values, {"units": "nm"}),
+            "y": uly.max() - pixel_m * (np.arange(picture.shape[1]) + 0.5),
+            "x": ulx.min() + pixel_m * (np.arange(picture.shape[2]) + 0.5),
+        },
+        name=data,
+        attrs=_attributes(pixels, tile),
+    )
+    placed: xr.DataArray = out.rio.write_crs(int(pixels["epsg"].values[0])).rio.write_transform()
+    placed = placed.rio.write_nodata(NODATA)
+    return placed.assign_attrs(long_name=tuple(map(str, out["band"].values)))
+
+
+def _attributes(pixels: xr.DataArray, tile: str) -> dict[str, Any]:
+    kept = {key: pixels.attrs[key] for key in ("units", "gsd_m", "saturated") if key in pixels.attrs}
+    acquired = str(pixels["acquired"].values[0].astype("datetime64[s]"))
+    return {**kept, "tile": tile, "product": str(pixels["product"].values[0]), "acquired": acquired}
+
+
+def _rows(ds: xr.Dataset, tile: str, acquisition: str) -> npt.NDArray[np.intp]:
+    """Rows of one acquisition of a tile."""
+    rows = np.flatnonzero(ds["tile"].values == tile)
+    if not len(rows):
+        known = ", ".join(sorted(set(ds["tile"].values))[:8])
+        raise ValueError(f"tile must be one of the store's ({known}), got {tile}")
+    product = ds["product"].values[rows]
+    acquired = np.datetime_as_string(ds["acquired"].values[rows], unit="s")
+    chosen = np.char.startswith(acquired, acquisition) | (product == acquisition)
+    found = sorted({(when, str(name)) for when, name in zip(acquired[chosen], product[chosen], strict=True)})
+    if len(found) != 1:
+        offered = found or sorted({(when, str(name)) for when, name in zip(acquired, product, strict=True)})
+        listed = "; ".join(f"{when} {name}" for when, name in offered[:8])
+        raise ValueError(
+            f"acquisition must name one of tile {tile} by the beginning of its time or by its product, got "
+            f"{acquisition!r}; there are: {listed}"
+        )
+    return np.asarray(rows[chosen])
+
+
+def _stripes(pixels: xr.DataArray, cells: npt.NDArray[np.intp], side: int) -> Any:
+    """A lazy array (band, y, x): one task for each row of cells, which reads the patches in it."""
+    bands, (height, width) = pixels.shape[-1], cells.max(0) + 1
+    place = delayed(_place)
+    stripes = []
+    for j in range(height):
+        inside = np.flatnonzero(cells[:, 0] == j)
+        shape = (bands, side, int(width) * side)
+        if len(inside):
+            made = place(pixels.isel(patch=inside).data, cells[inside, 1], shape)
+            stripes.append(da.from_delayed(made, shape, pixels.dtype))
+        else:
+            stripes.append(da.full(shape, NODATA, pixels.dtype, chunks=shape))
+    return da.concatenate(stripes, axis=1)
+
+
+def _place(
+    pixels: npt.NDArray[np.uint16], columns: npt.NDArray[np.intp], shape: tuple[int, int, int]
+) -> npt.NDArray[np.uint16]:
+    """One row of cells, shape (band, y, x), from patches of shape (patch, row, col, band) in these columns."""
+    out = np.full(shape, NODATA, np.uint16)
+    side = shape[1]
+    for patch, column in zip(pixels, columns.tolist(), strict=True):
+        out[:, :, column * side : (column + 1) * side] = patch.transpose(2, 0, 1)
+    return out

@@ -1,0 +1,93 @@
+"""An HDF5 store seen as Zarr without a copy: equal arrays, read part by part, also after both files have moved."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray as xr
+from mpi4py import MPI
+from stores import GOOD, make_store
+
+import etl
+from etl.convert.run import convert
+from etl.convert.settings import ConvertSettings
+from etl.mpi import JobError
+
+
+def run(store: Path, out: Path, **settings: Any) -> Path:
+    """What is made of a store."""
+    assert convert(ConvertSettings(store, out, **settings), MPI.COMM_SELF) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete store of six rows, the third of them rejected."""
+    return make_store(tmp_path_factory.mktemp("good"), GOOD)
+
+
+@pytest.mark.parametrize("layout", [None, {"compress": "gzip"}, {"compress": "zstd"}, {"compress": "blosc"}])
+@pytest.mark.parametrize("chunk_rows", [1, 4])
+def test_a_manifest_shows_the_same_dataset_as_its_store(good, tmp_path, layout, chunk_rows):
+    store = good
+    if layout:
+        store = run(good, tmp_path / "s.h5", keep_rejected=True, chunk_rows=chunk_rows, shard_rows=chunk_rows, **layout)
+    manifest = run(store, tmp_path / "s.json")
+    for all_rows in (False, True):
+        one, other = etl.open_store(store, all_rows=all_rows), etl.open_store(manifest, all_rows=all_rows)
+        assert other.identical(one)
+    assert manifest.stat().st_size < 60_000
+
+
+@pytest.mark.parametrize(("rows", "chunk"), [(1, 1), (6, 6), (70, 35), (67, 1), (128, 64)])
+def test_contiguous_rows_are_cut_evenly_into_chunks(tmp_path, rows, chunk):
+    store = make_store(tmp_path, [1] * rows, upsampled=False)
+    ds = etl.open_store(run(store, tmp_path / "s.json"))
+    assert ds["data_10m"].encoding["chunks"][0] == chunk
+    assert ds["data_10m"].isel(patch=[0, -1]).identical(etl.open_store(store)["data_10m"].isel(patch=[0, -1]))
+
+
+def test_plain_xarray_opens_a_manifest(good, tmp_path):
+    made = run(good, tmp_path / "s.json")
+    how = {"fo": str(made), "remote_protocol": "file"}
+    ds = xr.open_dataset("reference://", engine="zarr", consolidated=False, storage_options=how, mask_and_scale=False)
+    with xr.open_dataset(good, engine="h5netcdf", mask_and_scale=False) as plain:
+        assert (ds["data_super"].values == plain["data_super"].values).all()
+        assert ds["data_super"].dims == plain["data_super"].dims
+
+
+def test_store_and_manifest_can_move_together(good, tmp_path):
+    made = run(good, tmp_path / "s.json")
+    home = tmp_path / "home"
+    home.mkdir()
+    moved = made.rename(home / "s.json")
+    (home / good.name).write_bytes(good.read_bytes())
+    text = moved.read_text().replace(str(good.resolve()), str(tmp_path / "gone" / good.name))
+    moved.write_text(text)
+    assert etl.open_store(moved).identical(etl.open_store(good))
+    (home / good.name).unlink()
+    with pytest.raises(ValueError, match=r"s\.json names store\.h5, which must lie beside it"):
+        etl.open_store(moved)
+
+
+def test_what_is_no_manifest_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "s.json").write_text(json.dumps({"refs": 1}))
+    with pytest.raises(ValueError, match=r"s\.json must be a manifest made by python -m etl\.convert"):
+        etl.open_store(tmp_path / "s.json")
+
+
+def test_a_manifest_is_of_a_whole_hdf5_store(good, tmp_path):
+    for wrong in ({"split": "train"}, {"compress": "zstd"}):
+        with pytest.raises(ValueError, match=r"--out .*whole HDF5 store|--compress"):
+            ConvertSettings(good, tmp_path / "s.json", **wrong)
+    with pytest.raises(ValueError, match="whole HDF5 store"):
+        ConvertSettings(tmp_path / "s.zarr", tmp_path / "s.json")
+    (tmp_path / "s.json").touch()
+    with pytest.raises(JobError, match="--out must not be there yet"):
+        run(good, tmp_path / "s.json")
+
+
+def test_a_dry_run_writes_no_manifest(good, tmp_path):
+    run(good, tmp_path / "s.json", dry_run=True)
+    assert not list(tmp_path.iterdir())
