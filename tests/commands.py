@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import zarr
 
 __all__ = ["begin", "content", "extract", "mpirun", "ranks", "same"]
 
@@ -52,8 +54,13 @@ def extract(
 
 
 def content(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """Every data set of a store."""
+    """Every data set of a store of either format, a Zarr one by zarr-python."""
     found = {}
+    if path.suffix == ".zarr":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            members = zarr.open_group(path, mode="r").members(max_depth=None)
+            return {name: np.asarray(item[...]) for name, item in members if isinstance(item, zarr.Array)}
     with h5py.File(path, "r") as file:
         file.visititems(lambda name, item: found.update({name: item[...]}) if isinstance(item, h5py.Dataset) else None)
     return found

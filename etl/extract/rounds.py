@@ -13,10 +13,10 @@ from types import FrameType
 
 import numpy as np
 
-from etl.extract.batches import Batch, Producer
+from etl.extract.batches import Batch, Producer, ranges_of
 from etl.extract.exchange import Exchange
 from etl.mpi import RESUMABLE, Comm, JobError, agree, max_of
-from etl.store.hdf5 import Writer
+from etl.store.backend import Writer
 from etl.store.journal import Journal
 
 __all__ = ["Rounds", "Seconds"]
@@ -38,7 +38,7 @@ class Seconds:
     """Waiting for the slowest rank."""
 
     write_s: float = 0.0
-    """Inside HDF5."""
+    """Inside HDF5 or Zarr."""
 
     sync_s: float = 0.0
     """Bringing rows to the disk."""
@@ -133,8 +133,12 @@ class Rounds:
                 self.writer.write(name, batch.first if batch else 0, rows)
             except OSError as error:
                 self._error = self._error or f"writing {name} failed: {error}; is the disk full?"
+        try:
+            self.writer.drain()
+        except OSError as error:
+            self._error = self._error or f"writing failed: {error}"
         if batch is not None and not self._error:
-            self._finished.append((batch.first, batch.first + batch.rows))
+            self._finished += ranges_of(batch.made)
             self._rejected.update(batch.rejected)
         if batch is not None:
             self.producer.free.put(batch)
