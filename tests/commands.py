@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,18 @@ def mpirun(size: int, *command: str) -> list[str]:
     return ["mpirun", "-n", str(size), *line] if size > 1 else line
 
 
-def begin(size: int, *command: str, **how: Any) -> "subprocess.Popen[Any]":
-    """Start `python -m <command>` on `size` ranks, in a session of its own; `how` is Popen's.
+def begin(
+    size: int, *command: str, environment: Mapping[str, str | None] | None = None, **how: Any
+) -> "subprocess.Popen[Any]":
+    """Start `python -m <command>` on `size` ranks, in a session of its own; `how` is Popen's. In `environment`, None
+    takes a variable away.
 
     The environment is Python's: importing h5py starts MPI in this process, which adds to the C library's own what makes
     a later mpirun take itself for a rank, and end with status 1 and no word.
     """
-    environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
-    return subprocess.Popen(mpirun(size, *command), env=environment, start_new_session=True, **how)
+    wanted = {**os.environ, "PYTHONFAULTHANDLER": "1", **(environment or {})}
+    variables = {name: value for name, value in wanted.items() if value is not None}
+    return subprocess.Popen(mpirun(size, *command), env=variables, start_new_session=True, **how)
 
 
 def ranks(

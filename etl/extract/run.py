@@ -15,15 +15,16 @@ from etl.extract.batches import Limits, Producer, batch_ranges, ranges_of
 from etl.extract.exchange import Exchange
 from etl.extract.rounds import Rounds
 from etl.extract.settings import ExtractSettings
-from etl.mpi import BAD_INPUT, DONE, REJECTED, Comm, JobError, agree, file_hints, on_root
+from etl.mpi import BAD_INPUT, DONE, FAILED, REJECTED, Comm, JobError, agree, file_hints, on_root, status_of
 from etl.plan.work import Plan, Tile, make_plan
 from etl.raster import configure
 from etl.source.archive import ArchivePatches
 from etl.source.tiles import TilePatches
 from etl.store import schema as on_disk
-from etl.store.backend import Backend, backend_of
+from etl.store.backend import Backend, Writer, backend_of
 from etl.store.hdf5 import stats_names
-from etl.store.journal import Journal, Lock, journal_path
+from etl.store.journal import Held, Journal, journal_path, lock_of
+from etl.store.place import is_remote, shown
 from etl.store.rows import blank_checksum
 from etl.store.sums import Sums, to_words
 from etl.upsample.method import METHODS, Upsampler
@@ -128,19 +129,22 @@ def _look_over(settings: ExtractSettings, comm: Comm) -> Ground:
     return Ground(settings, comm, upsampler, inspected, schema, archive, wanted)
 
 
-def _lock(ground: Ground) -> Lock:
+def _lock(ground: Ground) -> Held:
     """Collective: make sure that no other run writes the store."""
 
     out, comm = ground.settings.out, ground.comm
 
     def refuse() -> None:
         if ground.store.exists() and not ground.settings.resume:
-            raise JobError(f"{out} exists; name another --out, or complete it with --resume", BAD_INPUT)
+            raise JobError(f"{shown(out)} exists; name another --out, or complete it with --resume", BAD_INPUT)
 
-    def take() -> Lock:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    def take() -> Held:
+        if is_remote(out):
+            ground.store.check()
+        else:
+            out.parent.mkdir(parents=True, exist_ok=True)
         refuse()
-        lock = Lock(out)
+        lock = lock_of(out)
         lock.take_over()
         refuse()  # whoever held the lock may have made it meanwhile
         return lock
@@ -148,7 +152,7 @@ def _lock(ground: Ground) -> Lock:
     lock, problem = on_root(comm, take), None
     try:
         if lock is None:
-            lock = Lock(out)
+            lock = lock_of(out)
             lock.share()
     except OSError as error:
         problem = f"{error}; every rank must see the folder of --out"
@@ -232,12 +236,12 @@ def _recheck(ground: Ground, begun: Begun | None) -> Sums:
     sums = Sums(ground.schema.pixels)
     dealt = resume.deal_shards(begun.done, begun.shard_rows, comm.size) if begun else None
     rows, shard_rows = comm.scatter(dealt), comm.bcast(begun.shard_rows if begun else None)
-    torn, problem = [], None
+    torn, problem, status = [], None, FAILED
     try:
         torn = resume.check_rows(ground.store, ground.schema, rows, shard_rows, sums) if len(rows) else []
     except (OSError, ValueError) as error:
-        problem = str(error)
-    agree(comm, "reading finished rows", problem)
+        problem, status = str(error), status_of(error)
+    agree(comm, "reading finished rows", problem, status)
     lost = comm.gather(torn)
     if begun is not None and lost is not None:
         begun.pending[[row for part in lost for row in part]] = True
@@ -279,7 +283,7 @@ def _write(ground: Ground, begun: Begun | None, assignment: prepare.Assignment, 
     mine = (assignment.ranges, assignment.rows, assignment.splits)
     producer = Producer(source, ground.schema, ground.upsampler, limits, *mine, exchange)
     progress = summary.Progress(comm, assignment.rounds)
-    with ground.store.writer(comm, file_hints()) as writer:
+    with _open_writer(ground) as writer:
         producer.start()
         journal = begun.journal if begun else None
         rounds = Rounds(comm, writer, producer, exchange, journal, settings.sync_s, progress)
@@ -290,6 +294,18 @@ def _write(ground: Ground, begun: Begun | None, assignment: prepare.Assignment, 
             raise
     sums.merge([producer.sums.of])
     return summary.RankReport.of(assignment, source.timer, producer.stages, rounds.seconds)
+
+
+def _open_writer(ground: Ground) -> Writer:
+    """Collective: the store, open for writing on every rank."""
+    writer, problem, status = None, None, FAILED
+    try:
+        writer = ground.store.writer(ground.comm, file_hints())
+    except OSError as error:
+        problem, status = str(error), status_of(error)
+    agree(ground.comm, f"opening {shown(ground.settings.out)} for writing", problem, status)
+    assert writer is not None
+    return writer
 
 
 def _finish(ground: Ground, begun: Begun | None, totals: Sequence[dict[str, npt.NDArray[np.object_]]]) -> None:

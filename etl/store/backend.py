@@ -64,6 +64,9 @@ class Backend(Protocol):
     def shard_rows(self) -> int:
         """Rows that are written together by one rank; 1 where each stands for itself."""
 
+    def check(self) -> None:
+        """Make sure that its place can be reached. ValueError: credentials are refused, or there is no bucket."""
+
     def exists(self) -> bool:
         """Whether anything is at the store's place."""
 
@@ -101,6 +104,9 @@ class _Hdf5:
     path: Path
     layout: Layout
     shard_rows: int = 1
+
+    def check(self) -> None:
+        self.path.parent.stat()
 
     def exists(self) -> bool:
         return self.path.exists()

@@ -1,7 +1,6 @@
 """The objects of a Zarr store, files below a local folder or keys below an S3 prefix, through one interface.
 
-A store in a bucket is written `s3://bucket/prefix/x.zarr`; kept as a `Path` it loses one slash, which makes no
-difference here. Credentials, region and endpoint come from where AWS's own programs look for them: `AWS_ACCESS_KEY_ID`,
+Credentials, region and endpoint come from where AWS's own programs look for them: `AWS_ACCESS_KEY_ID`,
 `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_PROFILE`, `AWS_REGION`, `AWS_ENDPOINT_URL`, and `~/.aws/`. A request
 that fails is tried again, `AWS_MAX_ATTEMPTS` times in all.
 
@@ -13,6 +12,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,19 @@ import zarr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
+from etl.store.place import is_remote, shown
+
 __all__ = [
+    "RefusedError",
     "array_of", "chunk_key",
     "context",
     "exists",
     "explain",
-    "is_remote",
-    "is_zarr",
     "key_value_store",
     "load",
     "put",
     "put_new",
     "read",
-    "shown",
     "spec_of",
 ]  # fmt: skip
 
@@ -45,46 +45,46 @@ _ATTEMPTS = 8
 _ROOT = "zarr.json"
 
 
-def is_zarr(path: Path) -> bool:
-    """Whether `path` names a Zarr store: by its suffix."""
-    return path.suffix == ".zarr"
-
-
-def is_remote(path: Path) -> bool:
-    """Whether `path` lies in a bucket."""
-    return path.parts[:1] == ("s3:",)
-
-
-def shown(path: Path) -> str:
-    """`path` as a person writes it."""
-    return "s3://" + "/".join(path.parts[1:]) if is_remote(path) else str(path)
-
-
 def context(sync: bool = True, threads: int | None = None, cache_bytes: int = 0) -> ts.Context:
     """What the arrays of one process share: whether files are synced at each write, threads, memory for chunks."""
     attempts = max(1, int(os.environ.get("AWS_MAX_ATTEMPTS", _ATTEMPTS)))
-    limits = {} if threads is None else {"data_copy_concurrency": {"limit": threads}}
+    more: dict[str, Any] = {} if threads is None else {"data_copy_concurrency": {"limit": threads}}
     return ts.Context(
         {
             "file_io_sync": sync,
             "cache_pool": {"total_bytes_limit": cache_bytes},
             "s3_request_retries": {"max_retries": attempts, "initial_delay": "500ms", "max_delay": "10s"},
-            **limits,
+            "aws_credentials": _credentials(),
+            **more,
         }
     )
 
 
-def spec_of(path: Path) -> dict[str, Any]:
-    """TensorStore's description of the folder or prefix `path`.
+def _credentials() -> dict[str, str]:
+    """Where credentials are: said outright, because TensorStore's chain of guesses logs every place that has none."""
+    if "AWS_ACCESS_KEY_ID" in os.environ:
+        return {"type": "environment"}
+    file = _aws_file("AWS_SHARED_CREDENTIALS_FILE", "credentials")
+    if file.exists():
+        config = str(_aws_file("AWS_CONFIG_FILE", "config"))
+        return {"type": "profile", "profile": _profile_name(), "credentials_file": str(file), "config_file": config}
+    return {"type": "default"}
 
-    Raises:
-        ValueError: a path in a bucket names no bucket or no key.
-    """
+
+def _aws_file(variable: str, name: str) -> Path:
+    return Path(os.environ.get(variable, f"~/.aws/{name}")).expanduser()
+
+
+def _profile_name() -> str:
+    return os.environ.get("AWS_PROFILE", "default")
+
+
+def spec_of(path: Path) -> dict[str, Any]:
+    """TensorStore's description of the folder or prefix `path`."""
     if not is_remote(path):
         return {"driver": "file", "path": f"{path.absolute()}/"}
-    if len(path.parts) < 3:
-        raise ValueError(f"a store in a bucket must be s3://BUCKET/NAME.zarr, got {shown(path)}")
-    spec: dict[str, Any] = {"driver": "s3", "bucket": path.parts[1], "path": "/".join(path.parts[2:]) + "/"}
+    prefix = "".join(f"{part}/" for part in path.parts[2:])
+    spec: dict[str, Any] = {"driver": "s3", "bucket": path.parts[1], "path": prefix}
     profile = _profile()
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or profile.get("region", "")
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -98,15 +98,20 @@ def spec_of(path: Path) -> dict[str, Any]:
 
 def _profile() -> Mapping[str, str]:
     """The chosen profile of ~/.aws/config; empty where there is none."""
-    parser, name = configparser.ConfigParser(), os.environ.get("AWS_PROFILE", "default")
-    parser.read(Path(os.environ.get("AWS_CONFIG_FILE", "~/.aws/config")).expanduser())
+    parser, name = configparser.ConfigParser(), _profile_name()
+    parser.read(_aws_file("AWS_CONFIG_FILE", "config"))
     section = name if name == "default" else f"profile {name}"
     return parser[section] if parser.has_section(section) else {}
 
 
+@cache
 def key_value_store(path: Path) -> ts.KvStore:
     """The folder or prefix `path`, open."""
     return ts.KvStore.open(spec_of(path), context=context()).result()
+
+
+class RefusedError(ConnectionError):
+    """The server does not let these credentials in."""
 
 
 def explain(error: Exception, path: Path) -> OSError:
@@ -114,14 +119,14 @@ def explain(error: Exception, path: Path) -> OSError:
 
     A `ConnectionError` may be gone at the next try: a server that does not answer, credentials that expired.
     """
-    text = re.sub(r" \[\w+='.*", "", str(error), flags=re.DOTALL)
+    text = re.sub(r" \[\S+='.*", "", str(error), flags=re.DOTALL)
     if not is_remote(path):
         return OSError(f"{path}: {text}")
-    if re.search(r"\b(403|401)\b|PERMISSION_DENIED|UNAUTHENTICATED|credentials", str(error)):
-        advice = "the server refuses these credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        return ConnectionError(f"{shown(path)}: {advice} ({text})")
-    if "NoSuchBucket" in str(error):
+    if "NoSuchBucket" in text:
         return FileNotFoundError(f"{shown(path)}: the bucket {path.parts[1]} must be there; create it, or name another")
+    if re.search(r"\b(401|403)\b|PERMISSION_DENIED|UNAUTHENTICATED|[Cc]redentials", str(error)):
+        advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        return RefusedError(f"{shown(path)}: the server refuses these credentials, {advice} ({text})")
     return ConnectionError(f"{shown(path)}: the server does not answer as it should ({text})")
 
 
@@ -171,6 +176,23 @@ def put_new(path: Path, name: str, data: bytes) -> bool:
         if found.state == "value":
             return False
         return bool(store.write(name, data, if_equal=found.stamp.generation).result().generation)
+    except (ValueError, NotImplementedError) as error:
+        raise explain(error, path) from None
+
+
+def check(path: Path) -> None:
+    """Make sure that objects can be put where the store `path` is to be.
+
+    Raises:
+        ValueError: the credentials are refused, or there is no such bucket.
+        OSError: the server does not answer.
+    """
+    try:
+        probe = path.name + ".probe"
+        put(path.parent, {probe: b""})
+        key_value_store(path.parent).write(probe, None).result()
+    except (RefusedError, FileNotFoundError) as error:
+        raise ValueError(str(error)) from None
     except (ValueError, NotImplementedError) as error:
         raise explain(error, path) from None
 

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
-from etl.store.objects import chunk_key, context, explain, is_remote, key_value_store, load, shown, spec_of
+from etl.store.objects import chunk_key, context, explain, key_value_store, load, spec_of
+from etl.store.place import is_remote, shown
 from etl.store.rows import schema_of
 from etl.store.schema import UNWRITTEN, DataSet, Schema
 from etl.store.sync import sync_file, sync_folder

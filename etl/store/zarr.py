@@ -20,7 +20,8 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from etl.store.layout import Layout
-from etl.store.objects import array_of, chunk_key, exists, is_remote, item_of, load, put, put_new, read, shown
+from etl.store.objects import array_of, chunk_key, exists, item_of, load, put, put_new, read
+from etl.store.place import is_remote, shown
 from etl.store.schema import FLAGS, SPLITS, STATS, DataSet, Schema
 from etl.store.sync import sync_folder
 

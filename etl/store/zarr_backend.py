@@ -27,6 +27,10 @@ class ZarrBackend:
         """Of the store, where there is one; else of its layout."""
         return shards.shard_rows_of(self.path) if self.exists() else self.layout.shard_rows
 
+    def check(self) -> None:
+        """Make sure that its place can be reached, and written to."""
+        objects.check(self.path)
+
     def exists(self) -> bool:
         """Whether anything is at the store's place."""
         return objects.exists(self.path)
