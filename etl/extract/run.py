@@ -11,20 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.extract import prepare, resume, summary
+from etl.extract.access import lock_store, open_writer
 from etl.extract.batches import Limits, Producer, batch_ranges, ranges_of
 from etl.extract.exchange import Exchange
 from etl.extract.rounds import Rounds
 from etl.extract.settings import ExtractSettings
-from etl.mpi import BAD_INPUT, DONE, FAILED, REJECTED, Comm, JobError, agree, file_hints, on_root, status_of
+from etl.mpi import DONE, FAILED, REJECTED, Comm, JobError, agree, on_root, status_of
 from etl.plan.work import Plan, Tile, make_plan
 from etl.raster import configure
 from etl.source.archive import ArchivePatches
 from etl.source.tiles import TilePatches
 from etl.store import schema as on_disk
-from etl.store.backend import Backend, Writer, backend_of
+from etl.store.backend import Backend, backend_of
 from etl.store.hdf5 import stats_names
-from etl.store.journal import Held, Journal, journal_path, lock_of
-from etl.store.place import is_remote, shown
+from etl.store.journal import Journal, journal_path
 from etl.store.rows import blank_checksum
 from etl.store.sums import Sums, to_words
 from etl.upsample.method import METHODS, Upsampler
@@ -91,7 +91,7 @@ def extract(settings: ExtractSettings, comm: Comm) -> int:
     ground = _look_over(settings, comm)
     if settings.dry_run:
         return _dry_run(ground)
-    lock = _lock(ground)
+    lock = lock_store(settings, ground.store, comm)
     begun = on_root(comm, lambda: _begin(ground))
     if comm.bcast(begun.complete if begun else None):
         return summary.already_complete(settings, comm, begun.journal if begun else None)
@@ -127,38 +127,6 @@ def _look_over(settings: ExtractSettings, comm: Comm) -> Ground:
         inspected = prepare.inspect_products(paths, listed, context_px, comm)
     schema = comm.bcast(prepare.schema_for(wanted, inspected, upsampler is not None) if wanted else None)
     return Ground(settings, comm, upsampler, inspected, schema, archive, wanted)
-
-
-def _lock(ground: Ground) -> Held:
-    """Collective: make sure that no other run writes the store."""
-
-    out, comm = ground.settings.out, ground.comm
-
-    def refuse() -> None:
-        if ground.store.exists() and not ground.settings.resume:
-            raise JobError(f"{shown(out)} exists; name another --out, or complete it with --resume", BAD_INPUT)
-
-    def take() -> Held:
-        if is_remote(out):
-            ground.store.check()
-        else:
-            out.parent.mkdir(parents=True, exist_ok=True)
-        refuse()
-        lock = lock_of(out)
-        lock.take_over()
-        refuse()  # whoever held the lock may have made it meanwhile
-        return lock
-
-    lock, problem = on_root(comm, take), None
-    try:
-        if lock is None:
-            lock = lock_of(out)
-            lock.share()
-    except OSError as error:
-        problem = f"{error}; every rank must see the folder of --out"
-    agree(comm, f"opening {out}", problem)
-    assert lock is not None
-    return lock
 
 
 def _begin(ground: Ground) -> Begun:
@@ -283,7 +251,7 @@ def _write(ground: Ground, begun: Begun | None, assignment: prepare.Assignment, 
     mine = (assignment.ranges, assignment.rows, assignment.splits)
     producer = Producer(source, ground.schema, ground.upsampler, limits, *mine, exchange)
     progress = summary.Progress(comm, assignment.rounds)
-    with _open_writer(ground) as writer:
+    with open_writer(settings.out, ground.store, comm) as writer:
         producer.start()
         journal = begun.journal if begun else None
         rounds = Rounds(comm, writer, producer, exchange, journal, settings.sync_s, progress)
@@ -294,18 +262,6 @@ def _write(ground: Ground, begun: Begun | None, assignment: prepare.Assignment, 
             raise
     sums.merge([producer.sums.of])
     return summary.RankReport.of(assignment, source.timer, producer.stages, rounds.seconds)
-
-
-def _open_writer(ground: Ground) -> Writer:
-    """Collective: the store, open for writing on every rank."""
-    writer, problem, status = None, None, FAILED
-    try:
-        writer = ground.store.writer(ground.comm, file_hints())
-    except OSError as error:
-        problem, status = str(error), status_of(error)
-    agree(ground.comm, f"opening {shown(ground.settings.out)} for writing", problem, status)
-    assert writer is not None
-    return writer
 
 
 def _finish(ground: Ground, begun: Begun | None, totals: Sequence[dict[str, npt.NDArray[np.object_]]]) -> None:

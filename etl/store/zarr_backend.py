@@ -10,6 +10,7 @@ import numpy.typing as npt
 from etl.store import objects, shards, zarr
 from etl.store.backend import Reader, Writer
 from etl.store.layout import Layout
+from etl.store.place import is_remote
 from etl.store.schema import Schema
 
 __all__ = ["ZarrBackend"]
@@ -29,7 +30,8 @@ class ZarrBackend:
 
     def check(self) -> None:
         """Make sure that its place can be reached, and written to."""
-        objects.check(self.path)
+        if is_remote(self.path):
+            objects.check(self.path)
 
     def exists(self) -> bool:
         """Whether anything is at the store's place."""
