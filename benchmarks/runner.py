@@ -25,7 +25,7 @@ __all__ = ["RESULTS", "SCENARIOS", "run_scenario", "say"]
 
 log = logging.getLogger(__name__)
 
-SCENARIOS = ("extract", "archive", "memory", "balance", "write", "ranks", "train", "learn")
+SCENARIOS = ("extract", "archive", "memory", "balance", "write", "zarr", "ranks", "train", "learn")
 """Names of the modules of `benchmarks.scenarios`, in the order in which they run."""
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -42,6 +42,9 @@ _PACKAGES = (
     "tensorflow-cpu",
     "keras",
     "scikit-learn",
+    "zarr",
+    "tensorstore",
+    "zarrs",
 )
 
 

@@ -16,15 +16,19 @@ from etl.store.objects import context, explain, load, spec_of
 __all__ = ["load", "read"]
 
 
+_CACHE_BYTES = 64 << 20
+
+
 @cache
 def _shared() -> ts.Context:
-    return context()
+    return context(cache_bytes=_CACHE_BYTES)
 
 
 @cache
 def _opened(path: Path, name: str) -> Any:
-    """A pixel array; what is read once of its metadata is taken for good."""
-    spec = {"driver": "zarr3", "kvstore": spec_of(path / name), "recheck_cached_metadata": "open"}
+    """A pixel array; what was read once of a complete store, indexes of shards above all, is not looked up again."""
+    spec: dict[str, Any] = {"driver": "zarr3", "kvstore": spec_of(path / name)}
+    spec |= {"recheck_cached_metadata": "open", "recheck_cached_data": "open"}
     return ts.open(spec, open=True, context=_shared(), dtype=ts.uint16).result()
 
 

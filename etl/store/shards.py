@@ -6,6 +6,7 @@ renames it, and in a bucket a put is whole or not at all. So no lock is needed w
 
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -25,6 +26,9 @@ __all__ = ["ShardReader", "ShardWriter", "blank", "shard_rows_of"]
 
 _CACHE_BYTES = 64 << 20
 """Memory for shard indexes and chunks that hold more than the row that is asked for."""
+
+_SYNC_THREADS = 4
+"""They wait for the disk, while the next shards are made; a disk takes several files at once."""
 
 _TORN = re.compile(r"DATA_LOSS|OUT_OF_RANGE|Digest mismatch|INVALID_ARGUMENT|FAILED_PRECONDITION")
 """How TensorStore says that a shard is not what was written."""
@@ -80,6 +84,9 @@ class ShardWriter:
         self._writing: list[tuple[str, Any]] = []
         self._made: dict[int, dict[str, npt.NDArray[Any]]] = {}
         self._unsynced: list[Path] = []
+        self._folders: set[Path] = set()
+        self._syncing: list[Future[None]] = []
+        self._disk = ThreadPoolExecutor(_SYNC_THREADS, "sync")
         self._columns = columns(path, tuple(self._results)) if comm.rank == 0 else {}
 
     def __enter__(self) -> "ShardWriter":
@@ -107,7 +114,7 @@ class ShardWriter:
             self._unsynced += [self._path / chunk_key(name, (k, 0, 0, 0)) for k in shards]
 
     def drain(self) -> None:
-        """Wait until what was handed over is written.
+        """Wait until what was handed over is written, and have it brought to the disk meanwhile.
 
         Raises:
             OSError: a shard was not.
@@ -121,6 +128,9 @@ class ShardWriter:
         self._writing = []
         if failed is not None:
             raise failed
+        self._syncing += [self._disk.submit(_sync_if_there, path) for path in self._unsynced]
+        self._folders |= {path.parent for path in self._unsynced}
+        self._unsynced = []
 
     def sync(self) -> None:
         """Collective: bring this rank's shards to the disk, then all ranks' results, by rank 0.
@@ -142,19 +152,25 @@ class ShardWriter:
 
     def _sync_shards(self) -> OSError | None:
         try:
-            for path in self._unsynced:
-                if path.exists():  # one of rejected rows alone is not written
-                    sync_file(path)
-            for folder in {path.parent for path in self._unsynced}:
+            for future in self._syncing:
+                future.result()
+            for folder in self._folders:
                 sync_folder(folder)
         except OSError as error:
             return error
-        self._unsynced = []
+        self._syncing, self._folders = [], set()
         return None
 
     def close(self) -> None:
         """Let go of the arrays."""
         self._arrays = {}
+        self._disk.shutdown(wait=False, cancel_futures=True)
+
+
+def _sync_if_there(path: Path) -> None:
+    """Bring a shard to the disk; one of rejected rows alone was never written."""
+    if path.exists():
+        sync_file(path)
 
 
 class ShardReader:
