@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
-from etl.store.objects import chunk_key, context, explain, key_value_store, load, spec_of
+from etl.store.objects import chunk_key, context, explain, item_of, key_value_store, load, spec_of
 from etl.store.place import is_remote, shown
+from etl.store.plain import write_shard
 from etl.store.rows import schema_of
 from etl.store.schema import UNWRITTEN, DataSet, Schema
 from etl.store.sync import sync_file, sync_folder
@@ -76,8 +77,10 @@ class ShardWriter:
 
     def __init__(self, path: Path, comm: Gatherer) -> None:
         """`comm` is mpi4py's. One thread compresses: the other cores are other ranks'."""
-        schema = schema_of(load(path, ()), shown(path))
+        group = load(path, ())
+        schema = schema_of(group, shown(path))
         self._path, self._comm = path, comm
+        self._plain = {item.name for item in schema.pixels if not item_of(group, item.name).compressors}
         self._arrays = _open(path, schema.pixels, context(sync=False, threads=1))
         self._results = {item.name for item in schema.results}
         self._shard_rows = {name: array.chunk_layout.write_chunk.shape[0] for name, array in self._arrays.items()}
@@ -100,18 +103,28 @@ class ShardWriter:
     def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
         """Begin to write `rows`, shape (n, ...), to rows [first, first + n): whole shards. `drain` ends it.
 
-        Results are kept until `sync`; there, rows of state 0 leave what is stored as it is.
+        An uncompressed shard of a folder is written at once. Results are kept until `sync`; there, rows of state 0
+        leave what is stored as it is.
+
+        Raises:
+            OSError: an uncompressed shard was not written.
         """
         if not len(rows):
             return
         if name in self._results:
             self._made.setdefault(first, {})[name] = rows.copy()
             return
-        self._writing.append((name, self._arrays[name][first : first + len(rows)].write(rows)))
-        if not is_remote(self._path):
-            each = self._shard_rows[name]
-            shards = range(first // each, -(-(first + len(rows)) // each))
-            self._unsynced += [self._path / chunk_key(name, (k, 0, 0, 0)) for k in shards]
+        if is_remote(self._path):
+            self._writing.append((name, self._arrays[name][first : first + len(rows)].write(rows)))
+            return
+        each, layout = self._shard_rows[name], self._arrays[name].chunk_layout
+        shards = {self._path / chunk_key(name, (k // each, 0, 0, 0)): k for k in range(first, first + len(rows), each)}
+        self._unsynced += shards
+        if name not in self._plain:
+            self._writing.append((name, self._arrays[name][first : first + len(rows)].write(rows)))
+            return
+        for path, start in shards.items():
+            write_shard(path, rows[start - first : start - first + each], each, layout.read_chunk.shape[0])
 
     def drain(self) -> None:
         """Wait until what was handed over is written, and have it brought to the disk meanwhile.
