@@ -26,7 +26,8 @@ __all__ = ["RESULTS", "SCENARIOS", "run_scenario", "say"]
 log = logging.getLogger(__name__)
 
 SCENARIOS = (
-    "extract", "archive", "memory", "balance", "write", "ranks", "superres", "stats", "train", "learn", "upsampling",
+    "extract", "archive", "memory", "balance", "write", "zarr", "ranks", "superres", "stats", "train", "learn",
+    "upsampling",
 )  # fmt: skip
 """Names of the modules of `benchmarks.scenarios`, in the order in which they run."""
 
@@ -44,6 +45,9 @@ _PACKAGES = (
     "tensorflow-cpu",
     "keras",
     "scikit-learn",
+    "zarr",
+    "tensorstore",
+    "zarrs",
 )
 
 

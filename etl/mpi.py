@@ -18,7 +18,19 @@ os.environ.setdefault("HDF5_USE_FILE_LOCKING", "BEST_EFFORT")  # many parallel f
 
 from mpi4py import MPI
 
-__all__ = ["Comm", "JobError", "Request", "agree", "file_hints", "launch", "local_rank", "max_of", "on_root", "patient"]
+__all__ = [
+    "Comm",
+    "JobError",
+    "Request",
+    "agree",
+    "file_hints",
+    "launch",
+    "local_rank",
+    "max_of",
+    "on_root",
+    "patient",
+    "status_of",
+]
 
 Comm = MPI.Intracomm
 Request = MPI.Request
@@ -92,19 +104,27 @@ def _abort(error: BaseException, comm: Comm) -> NoReturn:
 
 
 def agree(comm: Comm, what: str, error: str | None, status: int = FAILED) -> None:
-    """Collective: go on only if no rank has an `error`.
+    """Collective: go on only if no rank has an `error`; the least `status` of those that have ends the job.
 
     Raises:
         JobError: on every rank alike; the message names `what`, how many ranks failed, which, and the first error.
     """
-    errors = {rank: text for rank, text in enumerate(comm.allgather(error)) if text is not None}
-    if not errors:
+    found = {rank: each for rank, each in enumerate(comm.allgather((error, status))) if each[0] is not None}
+    if not found:
         return
+    errors, status = {rank: text for rank, (text, _) in found.items()}, min(each for _, each in found.values())
     first, text = next(iter(errors.items()))
     if len(errors) == comm.size or comm.size == 1:
         raise JobError(f"{what} failed: {text}", status)
     listed = ", ".join(map(str, list(errors)[:8])) + (", ..." if len(errors) > 8 else "")
     raise JobError(f"{what} failed on {len(errors)} of {comm.size} ranks [{listed}]; rank {first}: {text}", status)
+
+
+def status_of(error: ValueError | OSError) -> int:
+    """Exit status of an error: bad input, a server that may answer later, or a failure."""
+    if isinstance(error, ConnectionError):
+        return RESUMABLE
+    return BAD_INPUT if isinstance(error, ValueError) else FAILED
 
 
 def on_root(comm: Comm, action: Callable[[], S]) -> S | None:
@@ -120,7 +140,7 @@ def on_root(comm: Comm, action: Callable[[], S]) -> S | None:
         except JobError as error:
             problem = (str(error), error.status)
         except (ValueError, OSError) as error:
-            problem = (str(error), BAD_INPUT if isinstance(error, ValueError) else FAILED)
+            problem = (str(error), status_of(error))
     problem = comm.bcast(problem)
     if problem is not None:
         raise JobError(*problem)

@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import zarr
 
 __all__ = ["begin", "content", "extract", "mpirun", "ranks", "same"]
 
@@ -19,14 +22,18 @@ def mpirun(size: int, *command: str) -> list[str]:
     return ["mpirun", "-n", str(size), *line] if size > 1 else line
 
 
-def begin(size: int, *command: str, **how: Any) -> "subprocess.Popen[Any]":
-    """Start `python -m <command>` on `size` ranks, in a session of its own; `how` is Popen's.
+def begin(
+    size: int, *command: str, environment: Mapping[str, str | None] | None = None, **how: Any
+) -> "subprocess.Popen[Any]":
+    """Start `python -m <command>` on `size` ranks, in a session of its own; `how` is Popen's. In `environment`, None
+    takes a variable away.
 
     The environment is Python's: importing h5py starts MPI in this process, which adds to the C library's own what makes
     a later mpirun take itself for a rank, and end with status 1 and no word.
     """
-    environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
-    return subprocess.Popen(mpirun(size, *command), env=environment, start_new_session=True, **how)
+    wanted = {**os.environ, "PYTHONFAULTHANDLER": "1", **(environment or {})}
+    variables = {name: value for name, value in wanted.items() if value is not None}
+    return subprocess.Popen(mpirun(size, *command), env=variables, start_new_session=True, **how)
 
 
 def ranks(
@@ -52,8 +59,13 @@ def extract(
 
 
 def content(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """Every data set of a store."""
+    """Every data set of a store of either format, a Zarr one by zarr-python."""
     found = {}
+    if path.suffix == ".zarr":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            members = zarr.open_group(path, mode="r").members(max_depth=None)
+            return {name: np.asarray(item[...]) for name, item in members if isinstance(item, zarr.Array)}
     with h5py.File(path, "r") as file:
         file.visititems(lambda name, item: found.update({name: item[...]}) if isinstance(item, h5py.Dataset) else None)
     return found

@@ -13,9 +13,11 @@ from etl.bands import GROUPS
 from etl.catalogue.table import read, table_of, write
 from etl.grid import nominal_origin
 from etl.labels import CLASSES_43
+from etl.store.backend import backend_of
 from etl.store.hdf5 import create
 from etl.store.journal import Journal, journal_path
-from etl.store.rows import checksum, overwrite
+from etl.store.layout import Layout
+from etl.store.rows import checksum, overwrite, schema_of
 from etl.store.schema import REJECTED, SCHEMA_VERSION, SPLITS, STATS, UNWRITTEN, WRITTEN, Schema
 from etl.store.sums import Sums, row_sums, to_words
 from trainer.rows import PixelRows, Rows
@@ -102,6 +104,33 @@ def make_store(folder: Path, states: list[int], complete: bool = True, upsampled
     overwrite(path, columns)
     write_beside(path, catalogue.patch, state, complete)
     return path
+
+
+class OneRank:
+    """What a writer asks of a communicator, of one rank."""
+
+    rank = 0
+
+    def gather(self, sent: Any) -> list[Any]:
+        """What all ranks sent."""
+        return [sent]
+
+
+def as_zarr(path: Path, out: Path, shard_rows: int = 4, chunk_rows: int = 1, compress: str = "zstd") -> Path:
+    """The HDF5 store at `path` written anew as Zarr, by one rank."""
+    store = backend_of(out, Layout(shard_rows=shard_rows, chunk_rows=chunk_rows, compress=compress))
+    with h5py.File(path) as file:
+        schema = schema_of(file)
+        names = [item.name for item in (*schema.identity, *schema.results)]
+        store.create(schema, {name: file[name][...] for name in names}, dict(file.attrs))
+        with store.writer(OneRank(), None) as writer:
+            for item in schema.pixels:
+                writer.write(item.name, 0, file[item.name][...])
+            writer.drain()
+            writer.sync()
+        stats = [f"stats/{item.name}/{name}" for item in schema.pixels for name in STATS]
+        store.overwrite({name: file[name][...] for name in (*stats, "complete")})
+    return out
 
 
 def small_rows(path: Path, count: int, side: int = 32, classes: int = 5) -> Rows:

@@ -1,11 +1,14 @@
-"""The rows of a store that a run is about: found once through HDF5, then read by offset without it.
+"""The rows of a store that a run is about: found once through HDF5, then read by offset without it; or through Zarr.
 
 Source: etl.store.schema, the contract of what lies on disk.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -46,7 +49,7 @@ class PixelRows:
     """Name of the data set."""
 
     offset: int | None
-    """Where its row 0 begins in the file, in bytes; None where it is chunked, which only HDF5 reads."""
+    """Where its row 0 begins in the file, in bytes; None where it is chunked, which only HDF5 or Zarr reads."""
 
     row_shape: tuple[int, int, int]
     """(row, col, band) of one patch."""
@@ -72,8 +75,13 @@ class PixelRows:
         """Fill `out`, shape (patch, row, col, band), with patches `rows`; `file` is the store, open for reading.
 
         Raises:
-            OSError: the file ends before.
+            OSError: the file ends before, or a shard is torn.
         """
+        if _is_zarr(self.path):
+            from trainer.shards import read
+
+            read(self.path, self.name, rows, out)
+            return
         if self.offset is None:
             self._read_chunked(rows, out)
             return
@@ -137,10 +145,8 @@ def open_rows(path: Path, wanted: Wanted) -> Rows:
     Raises:
         ValueError: the store is not there, is none, is incomplete or cut off, or has no such row.
     """
-    if not path.exists():
-        raise ValueError(f"store {path} is not there; make it with etl.extract, or name another with --store")
     try:
-        with h5py.File(path, "r", locking="best-effort") as file:
+        with _opened(path) as file:
             _check(path, file, [name for name, _ in wanted.pixels])
             numbers = _numbers(path, file, wanted.split)
             labels, classes = _labels(path, file, wanted.classes)
@@ -155,7 +161,25 @@ def open_rows(path: Path, wanted: Wanted) -> Rows:
         raise ValueError(f"store {path} cannot be read: {error}") from None
 
 
-def _check(path: Path, file: h5py.File, data_sets: list[str]) -> None:
+def _is_zarr(path: Path) -> bool:
+    return path.suffix == ".zarr"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The store: an h5py.File, or a zarr.Group, whose arrays are asked in the same way."""
+    if _is_zarr(path):
+        from trainer.shards import load
+
+        yield load(path)
+        return
+    if not path.exists():
+        raise ValueError(f"store {path} is not there; make it with etl.extract, or name another with --store")
+    with h5py.File(path, "r", locking="best-effort") as file:
+        yield file
+
+
+def _check(path: Path, file: Any, data_sets: list[str]) -> None:
     missing = [name for name in ("state", "split", "classes", "complete") if name not in file]
     if missing:
         raise ValueError(f"{path} must be a store of etl.extract; it has no {', '.join(missing)}")
@@ -175,7 +199,7 @@ def _check(path: Path, file: h5py.File, data_sets: list[str]) -> None:
             )
 
 
-def _numbers(path: Path, file: h5py.File, wanted: str) -> npt.NDArray[np.int64]:
+def _numbers(path: Path, file: Any, wanted: str) -> npt.NDArray[np.int64]:
     written, split = file["state"][...] == WRITTEN, file["split"][...]
     if wanted == "all" or (wanted == "train" and not split.any()):
         chosen = written
@@ -187,7 +211,7 @@ def _numbers(path: Path, file: h5py.File, wanted: str) -> npt.NDArray[np.int64]:
     return np.flatnonzero(chosen)
 
 
-def _labels(path: Path, file: h5py.File, wanted: int) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+def _labels(path: Path, file: Any, wanted: int) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
     labels = file["classes"][...]
     names = tuple(name.decode() for name in file["class"][...])
     if wanted in (0, len(names)):
@@ -197,12 +221,12 @@ def _labels(path: Path, file: h5py.File, wanted: int) -> tuple[npt.NDArray[np.ui
     return convert_to_19(labels), CLASSES_19
 
 
-def _pixels(path: Path, file: h5py.File, name: str, bands: tuple[str, ...]) -> PixelRows:
+def _pixels(path: Path, file: Any, name: str, bands: tuple[str, ...]) -> PixelRows:
     found = file[name]
-    offset = found.id.get_offset()
+    offset = None if _is_zarr(path) else found.id.get_offset()
     if found.dtype != np.dtype("<u2") or found.ndim != 4:
         raise ValueError(f"{path}: {name} must be uint16 (patch, row, col, band), got {found.dtype} {found.shape}")
-    size = path.stat().st_size
+    size = path.stat().st_size if offset is not None else 0
     if offset is not None and size < offset + found.nbytes:
         raise ValueError(f"{path} is truncated: {name} ends at byte {offset + found.nbytes}, the file at {size}")
     stored = tuple(band.decode() for band in file["band_" + name.removeprefix("data_")][...])
@@ -215,7 +239,7 @@ def _pixels(path: Path, file: h5py.File, name: str, bands: tuple[str, ...]) -> P
     return PixelRows(path, name, offset, found.shape[1:], channels, bands or stored, mean[index], deviation[index])
 
 
-def _moments(file: h5py.File, name: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _moments(file: Any, name: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Of the training split; of all rows where that one is empty."""
     sums = {key: whole_numbers(file[f"stats/{name}/{key}"][...]) for key in STATS[:3]}
     train = SPLITS.index("train")

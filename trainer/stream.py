@@ -80,8 +80,10 @@ class Stream:
         """`share_of` says which rows a step takes, always `batch`; `buffers`: one a data set."""
         self._rows, self._batch, self._share_of = rows, batch, share_of
         self._buffers = buffers or [Buffers((batch, *item.row_shape)) for item in rows.pixels]
-        self._file = os.open(rows.path, os.O_RDONLY)
-        weakref.finalize(self, os.close, self._file).atexit = False
+        self._file = -1
+        if any(item.offset is not None for item in rows.pixels):
+            self._file = os.open(rows.path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._file).atexit = False
 
     def __call__(self, steps: range) -> Iterator[Any]:
         """Of each step (pixels as stored of every data set, uint16, (batch, row, col, band); labels, uint8, (batch,

@@ -1,11 +1,13 @@
 """`python -m benchmarks.programs.rows JOB.json RESULT.json`: the rows of a store, written in several ways in turn.
 
 Every way writes the same bytes to the same places of a fresh, fully allocated store, in the same rounds, one call a
-data set: through HDF5 as extraction does, through plain MPI-IO, and by `pwrite`. Times run from opening to closing.
+data set: through HDF5 as extraction does, through plain MPI-IO, by `pwrite`, and as shards of Zarr, in the ways that
+the job names. Times run from opening to closing.
 """
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +23,9 @@ from benchmarks.machine import Moment, others_share
 from benchmarks.programs.world import SharedFile, in_step, total, world, write_result
 from etl.extract.batches import Batch
 from etl.mpi import Comm, file_hints
+from etl.store.backend import backend_of
 from etl.store.hdf5 import Writer, create
+from etl.store.layout import Layout
 from etl.store.schema import Schema
 
 __all__ = ["WAYS", "main"]
@@ -40,13 +44,15 @@ class Rows:
     unsynced_s: float = field(default=0.0)
     """Seconds until the last row was handed over."""
 
-    def each(self, write: Callable[[str, int, Any], None]) -> None:
+    def each(self, write: Callable[[str, int, Any], None], after_round: Callable[[], None] | None = None) -> None:
         """Call `write(data set, first row, rows)` round by round."""
         start = time.perf_counter()
         for number in range(self.rounds):
             first = (self.comm.rank * self.rounds + number) * self.batch.rows
             for name, rows in self.batch.arrays():
                 write(name, first, rows)
+            if after_round is not None:
+                after_round()
         self.unsynced_s = time.perf_counter() - start
 
     def place(self, name: str, first: int, rows: Any) -> int:
@@ -82,13 +88,24 @@ def _pwrite(work: Rows) -> None:
     os.close(handle)
 
 
+def _zarr(work: Rows) -> None:
+    with backend_of(work.path).writer(work.comm, None) as writer:
+        work.each(writer.write, writer.drain)
+        writer.sync()
+
+
 WAYS: dict[str, Callable[[Rows], None]] = {
     "hdf5_collective": lambda work: _hdf5(work, True),
     "mpi_collective": lambda work: _mpi(work, True),
     "hdf5_independent": lambda work: _hdf5(work, False),
     "mpi_independent": lambda work: _mpi(work, False),
     "pwrite": _pwrite,
+    "zarr_none": _zarr,
+    "zarr_zstd": _zarr,
 }
+
+FIRST_WAYS = ("hdf5_collective", "mpi_collective", "hdf5_independent", "mpi_independent", "pwrite")
+"""Those of a job that names none."""
 
 
 def _filled(schema: Schema, rows: int) -> Batch:
@@ -113,14 +130,35 @@ def _fresh(comm: Comm, path: Path, schema: Schema, align_bytes: int) -> dict[str
     return dict(comm.bcast(offsets))
 
 
+def _fresh_zarr(comm: Comm, path: Path, schema: Schema, job: dict[str, Any], compress: str) -> None:
+    """Collective: a new Zarr store of shards that are as long as a round."""
+    if comm.rank == 0:
+        shutil.rmtree(path, ignore_errors=True)
+        layout = Layout(shard_rows=job["rows"], chunk_rows=job.get("chunk_rows", 1), compress=compress)
+        backend_of(path, layout).create(schema, {}, {})
+    comm.Barrier()
+
+
+def _prepare(comm: Comm, job: dict[str, Any], schema: Schema, batch: Batch, way: str) -> Rows:
+    """Collective: what one way is to write, into a fresh store."""
+    path = Path(job["path"])
+    if way.startswith("zarr"):
+        path = path.with_suffix(".zarr")
+        _fresh_zarr(comm, path, schema, job, way.removeprefix("zarr_"))
+        return Rows(comm, path, job["rounds"], batch, {})
+    return Rows(comm, path, job["rounds"], batch, _fresh(comm, path, schema, job["align_bytes"]))
+
+
 def _repeat(comm: Comm, job: dict[str, Any], schema: Schema, batch: Batch, reverse: bool) -> dict[str, Any]:
     """Collective: every way once; its seconds, with and without syncing, and what others took of the machine."""
     found: dict[str, Any] = {"seconds": {}, "unsynced_s": {}}
-    before, cpu_s, path = Moment.now(), time.process_time(), Path(job["path"])
-    for way in list(WAYS)[::-1] if reverse else list(WAYS):
-        work = Rows(comm, path, job["rounds"], batch, _fresh(comm, path, schema, job["align_bytes"]))
+    before, cpu_s, ways = Moment.now(), time.process_time(), list(job.get("ways", FIRST_WAYS))
+    for way in ways[::-1] if reverse else ways:
+        work = _prepare(comm, job, schema, batch, way)
         found["seconds"][way] = in_step(comm, lambda way=way, work=work: WAYS[way](work))  # type: ignore[misc]
         found["unsynced_s"][way] = work.unsynced_s
+        if way.startswith("zarr"):
+            found.setdefault("mib", {})[way] = sum(f.stat().st_size for f in work.path.glob("data_*/c.*")) / 2**20
     own_s = total(comm, time.process_time() - cpu_s)
     found["others_share"] = comm.bcast(others_share(before, Moment.now(), own_s))
     return found
@@ -139,7 +177,8 @@ def main() -> None:
         found[number]["counted"] = True
     comm.Barrier()
     if comm.rank == 0:
-        Path(job["path"]).unlink()
+        Path(job["path"]).unlink(missing_ok=True)
+        shutil.rmtree(Path(job["path"]).with_suffix(".zarr"), ignore_errors=True)
     write_result(comm, Path(sys.argv[2]), found)
 
 

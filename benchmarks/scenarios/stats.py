@@ -21,6 +21,8 @@ __all__ = ["QUESTION", "measure"]
 QUESTION = "How long does etl.stats take on a store larger than memory, against one plain pass of numpy?"
 
 _LIMIT_BYTES = {"tiny": 1 << 30, "laptop": 640 << 20, "cluster": 4 << 30}
+_TILES = {"tiny": (2, 1200), "laptop": (6, 3600), "cluster": (6, 3600)}
+"""Number of tiles and their side in pixels."""
 _WORKERS = (1, 2)
 
 
@@ -63,7 +65,7 @@ class Count:
 def measure(setup: Setup) -> Findings:
     """Both ways in turn, within the same bound of memory."""
     store, limit = setup.scratch / "store.h5", _LIMIT_BYTES[setup.size]
-    source = labelled(setup)
+    source = labelled(setup, *_TILES[setup.size])
     paths = ("--catalogue", str(source.catalogue), "--source", str(source.source), "--out", str(store))
     run(setup, Job("etl.extract", (*paths, "--upsample", "none"), 2))
     found = Findings(ranks=[1])

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,11 +17,11 @@ from etl.extract.ahead import Ahead
 from etl.source.patch import Patch, PatchError, shares
 from etl.source.tiles import Timer
 from etl.store.rows import checksum
-from etl.store.schema import REJECTED, WRITTEN, Schema
+from etl.store.schema import REJECTED, UNWRITTEN, WRITTEN, Schema
 from etl.store.sums import Sums, row_sums
 from etl.upsample.method import Upsampler
 
-__all__ = ["Batch", "Limits", "Producer", "Source", "batch_ranges"]
+__all__ = ["Batch", "Limits", "Producer", "Source", "batch_ranges", "ranges_of"]
 
 _LONGEST_PATCH_S = 30.0
 
@@ -48,14 +49,25 @@ class Limits:
     """Snow, 0 to 1."""
 
 
-def batch_ranges(rows: npt.NDArray[np.intp], capacity: int) -> list[tuple[int, int]]:
-    """Store rows [first, stop) of the batches that hold ascending `rows`: neighbours together, at most `capacity`."""
+def ranges_of(rows: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
+    """Ascending rows as ranges [first, stop) of neighbours."""
     edges = np.flatnonzero(np.diff(rows) != 1) + 1
-    ranges = []
-    for part in np.split(rows, edges) if len(rows) else []:
-        first, stop = int(part[0]), int(part[-1]) + 1
-        ranges += [(start, min(start + capacity, stop)) for start in range(first, stop, capacity)]
-    return ranges
+    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, edges)] if len(rows) else []
+
+
+def batch_ranges(
+    rows: npt.NDArray[np.intp], capacity: int, shard_rows: int = 1, store_rows: int | None = None
+) -> list[tuple[int, int]]:
+    """Store rows [first, stop) of the batches that hold ascending `rows`.
+
+    A batch is whole shards of `shard_rows` rows, neighbours together, at most `capacity` rows but at least one shard;
+    the store's last shard ends at `store_rows`.
+    """
+    most, ranges = max(1, capacity // shard_rows), []
+    for first, stop in ranges_of(np.unique(rows // shard_rows)):
+        edges = [*range(first, stop, most), stop]
+        ranges += [(a * shard_rows, b * shard_rows) for a, b in pairwise(edges)]
+    return [(first, stop if store_rows is None else min(stop, store_rows)) for first, stop in ranges]
 
 
 class Batch:
@@ -70,6 +82,20 @@ class Batch:
         """Number of rows filled."""
         self.rejected: dict[int, str] = {}
         """Reason by store row."""
+
+    def begin(self, first: int, stop: int, wanted: npt.NDArray[np.intp]) -> None:
+        """Take rows [first, stop) on; all but `wanted` get pixels 0 and state 0: they are settled already."""
+        self.first, self.rows, self.rejected = first, stop - first, {}
+        others = np.ones(self.rows, bool)
+        others[wanted - first] = False
+        if others.any():
+            for array in (*self.pixels.values(), *self.results.values()):
+                array[: self.rows][others] = 0
+
+    @property
+    def made(self) -> npt.NDArray[np.intp]:
+        """Store rows that were made, ascending."""
+        return self.first + np.flatnonzero(self.results["state"][: self.rows] != UNWRITTEN)
 
     def arrays(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         """(data set, its filled rows); `state` comes last."""
@@ -98,8 +124,10 @@ class Producer:
     limits: Limits
     ranges: Sequence[tuple[int, int]]
     """Rows of each batch, in order."""
+    rows: npt.NDArray[np.intp]
+    """Rows that are to be made, ascending, all in one of the batches."""
     splits: npt.NDArray[np.uint8]
-    """Split of each row, in the same order."""
+    """Split of each of `rows`."""
     exchange: Any
     depth: int = 2
     """Batches in flight: one filled while one is written."""
@@ -164,14 +192,15 @@ class Producer:
     def _fill(
         self, batch: Batch, first: int, stop: int, patches: Iterator[tuple[tuple[int, Patch | PatchError], int]]
     ) -> None:
-        batch.first, batch.rows, batch.rejected = first, stop - first, {}
-        for place, row in enumerate(range(first, stop)):
+        wanted = self.rows[slice(*np.searchsorted(self.rows, (first, stop)))]
+        batch.begin(first, stop, wanted)
+        for row in wanted.tolist():
             if self._stopped:
                 return
             (got_row, patch), split = next(patches)
             if got_row != row:
                 raise RuntimeError(f"the source must give row {row} next, got {got_row}")
-            self._place(batch, place, patch, split)
+            self._place(batch, row - first, patch, split)
         self.sums.fold()
 
     def _place(self, batch: Batch, place: int, patch: Patch | PatchError, split: int) -> None:

@@ -9,6 +9,7 @@ from etl.extract import prepare
 from etl.extract.settings import ExtractSettings
 from etl.mpi import Comm
 from etl.store import schema as on_disk
+from etl.store.backend import Backend, backend_of
 from etl.store.journal import Journal
 from etl.upsample.method import Method
 
@@ -30,6 +31,11 @@ class Ground:
     wanted: prepare.Wanted | None
     """On rank 0 alone."""
 
+    @property
+    def store(self) -> Backend:
+        """The store at --out."""
+        return backend_of(self.settings.out, self.settings.layout)
+
 
 @dataclass(slots=True, eq=False)
 class Begun:
@@ -42,5 +48,7 @@ class Begun:
     """Finished rows in state 1, to be held against their checksums."""
     cells: npt.NDArray[np.intp]
     """(row j, column i) of each patch on its tile."""
+    shard_rows: int
+    """Rows that are written together by one rank."""
     complete: bool = False
     """Nothing is left to do."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from etl.extract.batches import batch_ranges
 from etl.extract.settings import ExtractSettings
 from etl.grid import nominal_origin, patch_cell
 from etl.mpi import Comm, JobError
@@ -37,7 +36,7 @@ __all__ = [
     "inspect_products",
     "pending_tiles",
     "problems",
-    "ranges_of",
+    "rows_of",
     "schema_for",
     "want",
 ]
@@ -87,11 +86,14 @@ class Assignment:
     tiles: dict[int, Tile]
     """The tiles in its share."""
 
+    rows: npt.NDArray[np.intp]
+    """Rows that it makes, ascending."""
+
     splits: npt.NDArray[np.uint8]
-    """Split of each row that it writes, in order."""
+    """Split of each of `rows`."""
 
     folders: list[Path]
-    """Folder in a patch archive of each row that it writes, in order; empty where the source holds products."""
+    """Folder in a patch archive of each of `rows`; empty where the source holds products."""
 
     ranges: list[tuple[int, int]]
     """Rows of each batch that it writes."""
@@ -199,6 +201,11 @@ def pending_tiles(
     return tiles
 
 
+def rows_of(share: Share, tiles: Sequence[Tile]) -> npt.NDArray[np.intp]:
+    """Store rows that a share makes, ascending."""
+    return np.concatenate([np.empty(0, np.intp), *(tiles[r.tile].rows[r.first : r.stop] for r in share.runs)])
+
+
 def assign(
     plan: Plan, tiles: Sequence[Tile], wanted: Wanted, ranges: Sequence[list[tuple[int, int]]]
 ) -> list[Assignment]:
@@ -206,7 +213,7 @@ def assign(
     rounds = max(map(len, ranges))
     out = []
     for share, mine in zip(plan.shares, ranges, strict=True):
-        rows = np.concatenate([np.empty(0, np.intp), *(np.arange(first, stop) for first, stop in mine)])
+        rows = rows_of(share, tiles)
         used = (
             {run.tile for run in share.runs}
             | {block.tile for block, _ in share.sends}
@@ -215,7 +222,9 @@ def assign(
         names = wanted.catalogue.patch[rows] if wanted.folder else ()
         folders = [wanted.folder(name.decode()) for name in names] if wanted.folder else []
         out.append(
-            Assignment(share, {t: tiles[t] for t in sorted(used)}, wanted.catalogue.split[rows], folders, mine, rounds)
+            Assignment(
+                share, {t: tiles[t] for t in sorted(used)}, rows, wanted.catalogue.split[rows], folders, mine, rounds
+            )
         )
     return out
 
@@ -258,11 +267,6 @@ def initial_columns(wanted: Wanted, inspected: Sequence[Inspected]) -> dict[str,
         "cloud_share": np.full(rows, np.nan, np.float32),
         "snow_share": np.full(rows, np.nan, np.float32),
     }
-
-
-def ranges_of(rows: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
-    """Ascending rows as ranges [first, stop) of neighbours."""
-    return batch_ranges(rows, max(1, len(rows)))
 
 
 def begun_with(settings: ExtractSettings, wanted: Wanted, method: Method) -> dict[str, Any]:

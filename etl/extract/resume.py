@@ -5,19 +5,20 @@ statistics of the finished rows are gathered anew.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
+from etl.store.backend import Backend, Reader
 from etl.store.journal import Journal
-from etl.store.rows import RowReader, blank_checksum, checksum, overwrite
+from etl.store.rows import blank_checksum, checksum
 from etl.store.schema import REJECTED, WRITTEN, Schema
 from etl.store.sums import Sums, row_sums
 
-__all__ = ["Found", "check_rows", "found", "reject"]
+__all__ = ["Found", "check_rows", "deal_shards", "found", "reject", "whole_shards"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +38,7 @@ class Found:
     """Product of each row, shape (patch,)."""
 
 
-def found(path: Path, journal: Journal, begun_with: dict[str, Any]) -> Found:
+def found(store: Backend, path: Path, journal: Journal, begun_with: dict[str, Any]) -> Found:
     """What is in the store and its journal.
 
     Raises:
@@ -47,44 +48,73 @@ def found(path: Path, journal: Journal, begun_with: dict[str, Any]) -> Found:
     if differing:
         said = "; ".join(f"{key} was {journal.begun_with.get(key)}, is {begun_with[key]}" for key in differing)
         raise ValueError(f"{path} can only be resumed with what it was begun with: {said}")
-    try:
-        with h5py.File(path, "r") as file:
-            state, product, complete = file["state"][...], file["product"][...], bool(file["complete"][()])
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{path} must be a store of etl.extract, and whole: {error}") from None
+    columns = store.columns(("state", "product", "complete"))
+    state, product = columns["state"], columns["product"]
     done = np.zeros(len(state), bool)
     for first, stop in journal.ranges:
         done[first:stop] = True
     done &= (state == WRITTEN) | (state == REJECTED)
     # journalled as rejected and written since: tried again by a run that was killed before it could say so
     done[[row for row in journal.rejected if state[row] == WRITTEN]] = False
-    return Found(complete, done, state, product)
+    return Found(bool(columns["complete"]), done, state, product)
 
 
-def check_rows(path: Path, schema: Schema, rows: npt.NDArray[np.intp], sums: Sums) -> list[int]:
-    """Rows of `rows` (state 1, ascending) that do not have their checksum; those that do are added to `sums`."""
-    torn = []
-    with RowReader(path) as reader, h5py.File(path, "r") as file:
-        checksums, splits = file["checksum"], file["split"]
-        for row in rows.tolist():
-            parts = reader.row(row)
-            if checksum(parts) != int(checksums[row]):
-                torn.append(row)
+def whole_shards(
+    pending: npt.NDArray[np.bool_], settled: npt.NDArray[np.bool_], shard_rows: int
+) -> npt.NDArray[np.bool_]:
+    """`pending` and what shares a shard with it, shape (patch,), but for rejected rows that are `settled`."""
+    shard = np.arange(len(pending)) // shard_rows
+    touched = np.bincount(shard, weights=pending) > 0
+    return touched[shard] & ~settled
+
+
+def deal_shards(rows: npt.NDArray[np.intp], shard_rows: int, ranks: int) -> list[npt.NDArray[np.intp]]:
+    """Ascending `rows` dealt over ranks, those of one shard to one rank."""
+    shards, shard = np.unique(rows // shard_rows, return_inverse=True)
+    parts = np.array_split(np.arange(len(shards)), ranks)
+    return [rows[(shard >= part[0]) & (shard <= part[-1])] if len(part) else rows[:0] for part in parts]
+
+
+def check_rows(store: Backend, schema: Schema, rows: npt.NDArray[np.intp], shard_rows: int, sums: Sums) -> list[int]:
+    """Rows of `rows` (state 1, ascending) that do not have their checksum, or share a shard with one that has not; the
+    others are added to `sums`.
+    """
+    torn: list[int] = []
+    columns = store.columns(("checksum", "split"))
+    with store.reader() as reader:
+        for first, stop in _shards(rows, shard_rows):
+            found = [_row_sums(reader, schema, row, int(columns["checksum"][row])) for row in rows[first:stop].tolist()]
+            if None in found:
+                torn += rows[first:stop].tolist()
                 continue
-            for item, part in zip(schema.pixels, parts, strict=True):
-                sums.add(int(splits[row]), item.name, row_sums(part))
-            sums.fold()
+            for row, parts in zip(rows[first:stop].tolist(), found, strict=True):
+                for item, part in zip(schema.pixels, parts or (), strict=True):
+                    sums.add(int(columns["split"][row]), item.name, part)
+                sums.fold()
     return torn
 
 
-def reject(path: Path, schema: Schema, rows: npt.NDArray[np.intp]) -> None:
+def _shards(rows: npt.NDArray[np.intp], shard_rows: int) -> list[tuple[int, int]]:
+    """Places [first, stop) in `rows` of the rows of each shard."""
+    edges = [0, *(np.flatnonzero(np.diff(rows // shard_rows)) + 1).tolist(), len(rows)]
+    return list(pairwise(edges)) if len(rows) else []
+
+
+def _row_sums(reader: Reader, schema: Schema, row: int, wanted: int) -> list[npt.NDArray[np.int64]] | None:
+    """Statistics of each pixel data set of a row, or None where its pixels are not those of its checksum."""
+    try:
+        parts = reader.row(row)
+    except ValueError:
+        return None
+    return [row_sums(part) for part in parts] if checksum(parts) == wanted else None
+
+
+def reject(store: Backend, schema: Schema, rows: npt.NDArray[np.intp]) -> None:
     """Set unfinished rows, whatever stands in them, to state 2 with all pixels 0."""
     if len(rows):
-        with RowReader(path) as reader:
-            reader.blank(rows.tolist())
+        store.blank(rows.tolist())
         blank = {"cloud_share": np.nan, "snow_share": np.nan, "checksum": blank_checksum(schema), "state": REJECTED}
-        with h5py.File(path, "r") as file:
-            columns = {name: file[name][...] for name in blank}
+        columns = store.columns(tuple(blank))
         for name, value in blank.items():
             columns[name][rows] = value
-        overwrite(path, columns)
+        store.overwrite(columns)

@@ -13,10 +13,10 @@ from types import FrameType
 
 import numpy as np
 
-from etl.extract.batches import Batch, Producer
+from etl.extract.batches import Batch, Producer, ranges_of
 from etl.extract.exchange import Exchange
-from etl.mpi import RESUMABLE, Comm, JobError, agree, max_of
-from etl.store.hdf5 import Writer
+from etl.mpi import FAILED, RESUMABLE, Comm, JobError, agree, max_of, status_of
+from etl.store.backend import Writer
 from etl.store.journal import Journal
 
 __all__ = ["Rounds", "Seconds"]
@@ -38,7 +38,7 @@ class Seconds:
     """Waiting for the slowest rank."""
 
     write_s: float = 0.0
-    """Inside HDF5."""
+    """Inside HDF5 or Zarr."""
 
     sync_s: float = 0.0
     """Bringing rows to the disk."""
@@ -64,6 +64,8 @@ class Rounds:
     _finished: list[tuple[int, int]] = field(default_factory=list)
     _rejected: dict[int, str] = field(default_factory=dict)
     _error: str = ""
+    _status: int = FAILED
+    """What `_error` ends the job with."""
     _stop: bool = False
     _last_sync: float = field(default_factory=time.monotonic)
 
@@ -121,7 +123,7 @@ class Rounds:
         failed, stop, due = max_of(self.comm, flags, self._poll).tolist()
         self.seconds.agree_s += time.perf_counter() - start
         if failed:
-            agree(self.comm, "extraction", self._error or None)
+            self._end_together()
         if due or stop:
             self._sync()
         if stop and not final:
@@ -135,13 +137,27 @@ class Rounds:
             try:
                 self.writer.write(name, batch.first if batch else 0, rows)
             except OSError as error:
-                self._error = self._error or f"writing {name} failed: {error}; is the disk full?"
+                self._fail(f"writing {name} failed: {error}; is the disk full?", error)
+        try:
+            self.writer.drain()
+        except OSError as error:
+            self._fail(f"writing failed: {error}", error)
         if batch is not None and not self._error:
-            self._finished.append((batch.first, batch.first + batch.rows))
+            self._finished += ranges_of(batch.made)
             self._rejected.update(batch.rejected)
         if batch is not None:
             self.producer.free.put(batch)
         self.seconds.write_s += time.perf_counter() - start
+
+    def _fail(self, text: str, error: OSError) -> None:
+        """Keep the first error until all ranks end."""
+        if not self._error:
+            self._status = status_of(error)
+            self._error = text + ("; --resume completes the store" if self._status == RESUMABLE else "")
+
+    def _end_together(self) -> None:
+        """Collective: end where a rank has an error."""
+        agree(self.comm, "extraction", self._error or None, self._status)
 
     def _note(self, parts: list[tuple[list[tuple[int, int]], dict[int, str]]] | None) -> None:
         """Journal what all ranks have finished; on rank 0."""
@@ -152,7 +168,7 @@ class Rounds:
                 [r for ranges, _ in parts for r in ranges], {k: v for _, rejected in parts for k, v in rejected.items()}
             )
         except OSError as error:
-            self._error = f"journalling finished rows failed: {error}"
+            self._fail(f"journalling finished rows failed: {error}", error)
 
     def _sync(self) -> None:
         """Collective: bring finished rows to the disk on every rank, then journal them."""
@@ -160,10 +176,10 @@ class Rounds:
         try:
             self.writer.sync()
         except OSError as error:
-            self._error = f"syncing the store failed: {error}"
-        agree(self.comm, "extraction", self._error or None)
+            self._fail(f"syncing the store failed: {error}", error)
+        self._end_together()
         self._note(self.comm.gather((self._finished, self._rejected)))
-        agree(self.comm, "extraction", self._error or None)
+        self._end_together()
         self._finished, self._rejected = [], {}
         self._last_sync = time.monotonic()
         self.seconds.sync_s += time.perf_counter() - start

@@ -11,21 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.extract import prepare, resume, summary
-from etl.extract.batches import Limits, Producer, batch_ranges
+from etl.extract.access import lock_store, open_writer
+from etl.extract.batches import Limits, Producer, batch_ranges, ranges_of
 from etl.extract.exchange import Exchange
 from etl.extract.ground import Begun, Ground
 from etl.extract.rounds import Rounds
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import choose, open_method
-from etl.mpi import BAD_INPUT, DONE, REJECTED, Comm, JobError, agree, file_hints, on_root
+from etl.mpi import DONE, FAILED, REJECTED, Comm, JobError, agree, on_root, status_of
 from etl.plan.work import Cost, Plan, Tile, make_plan
 from etl.raster import configure
 from etl.source.archive import ArchivePatches
 from etl.source.tiles import TilePatches
 from etl.store import schema as on_disk
-from etl.store.hdf5 import Writer, create, stats_names
-from etl.store.journal import Journal, Lock, journal_path
-from etl.store.rows import blank_checksum, overwrite
+from etl.store.hdf5 import stats_names
+from etl.store.journal import Journal, journal_path
+from etl.store.rows import blank_checksum
 from etl.store.sums import Sums, to_words
 from etl.upsample.method import Upsampler
 
@@ -55,7 +56,7 @@ def extract(settings: ExtractSettings, comm: Comm) -> int:
     if settings.dry_run:
         return _dry_run(ground)
     opened = open_method(ground.method, settings, comm)
-    lock = _lock(ground)
+    lock = lock_store(settings, ground.store, comm)
     begun = on_root(comm, lambda: _begin(ground))
     if comm.bcast(begun.complete if begun else None):
         return summary.already_complete(settings, comm, begun.journal if begun else None)
@@ -92,35 +93,6 @@ def _look_over(settings: ExtractSettings, comm: Comm) -> Ground:
     return Ground(settings, comm, method, inspected, schema, archive, wanted)
 
 
-def _lock(ground: Ground) -> Lock:
-    """Collective: make sure that no other run writes the store."""
-
-    out, comm = ground.settings.out, ground.comm
-
-    def refuse() -> None:
-        if out.exists() and not ground.settings.resume:
-            raise JobError(f"{out} exists; name another --out, or complete it with --resume", BAD_INPUT)
-
-    def take() -> Lock:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        refuse()
-        lock = Lock(out)
-        lock.take_over()
-        refuse()  # whoever held the lock may have made it meanwhile
-        return lock
-
-    lock, problem = on_root(comm, take), None
-    try:
-        if lock is None:
-            lock = Lock(out)
-            lock.share()
-    except OSError as error:
-        problem = f"{error}; every rank must see the folder of --out"
-    agree(comm, f"opening {out}", problem)
-    assert lock is not None
-    return lock
-
-
 def _begin(ground: Ground) -> Begun:
     """Create the store, or take up what an interrupted run left; on rank 0."""
     assert ground.wanted is not None
@@ -132,14 +104,14 @@ def _begin(ground: Ground) -> Begun:
     columns = prepare.initial_columns(ground.wanted, ground.inspected)
     columns["state"][list(reasons)] = on_disk.REJECTED
     columns["checksum"][list(reasons)] = blank_checksum(ground.schema)
-    settled = prepare.ranges_of(np.array(sorted(reasons), np.intp))
-    if ground.settings.resume and path.exists():
+    settled = ranges_of(np.array(sorted(reasons), np.intp))
+    if ground.settings.resume and ground.store.exists():
         return _take_up(ground, cells, reasons, begun_with)
     journal = Journal.begin(journal_path(path), begun_with)
     attributes = summary.attributes(ground.settings, ground.wanted.catalogue.nomenclature, ground.method)
-    create(path, ground.schema, columns, attributes, ground.settings.align_mib << 20)
+    ground.store.create(ground.schema, columns, attributes)
     journal.add(settled, reasons)
-    return Begun(journal, pending, np.empty(0, np.intp), cells)
+    return Begun(journal, pending, np.empty(0, np.intp), cells, ground.store.shard_rows)
 
 
 def _take_up(
@@ -147,9 +119,9 @@ def _take_up(
 ) -> Begun:
     """What an interrupted run left."""
     assert ground.wanted is not None
-    path = ground.settings.out
+    path, store = ground.settings.out, ground.store
     journal = Journal.read(journal_path(path), repair=True)
-    found = resume.found(path, journal, begun_with)
+    found = resume.found(store, path, journal, begun_with)
     done = found.done.copy()
     if ground.settings.retry_rejected:
         done &= found.state != on_disk.REJECTED
@@ -173,29 +145,35 @@ def _take_up(
     pending = ~done
     pending[settled] = False
     if not pending.any() and found.complete and not len(settled):
-        return Begun(journal, pending, np.empty(0, np.intp), cells, complete=True)
+        return Begun(journal, pending, np.empty(0, np.intp), cells, 1, complete=True)
     names = {
         name: columns[name].astype(f"S{width}")
         for name, width in (("product", ground.schema.product_bytes), ("baseline", 5))
     }
     state = np.where(done, found.state, np.uint8(on_disk.UNWRITTEN))  # a rejected row that is tried again, too
-    overwrite(path, {**names, "complete": np.zeros((), np.uint8), "state": state})
-    resume.reject(path, ground.schema, settled)
-    journal.add(prepare.ranges_of(settled), {int(row): reasons[int(row)] for row in settled})
-    return Begun(journal, pending, np.flatnonzero(done & (found.state == on_disk.WRITTEN)), cells)
+    store.overwrite({**names, "complete": np.zeros((), np.uint8), "state": state})
+    resume.reject(store, ground.schema, settled)
+    journal.add(ranges_of(settled), {int(row): reasons[int(row)] for row in settled})
+    rejected = done & (found.state == on_disk.REJECTED)
+    rejected[list(reasons)] = True
+    shard_rows = store.shard_rows
+    pending = resume.whole_shards(pending, rejected, shard_rows)
+    done &= ~pending & (found.state == on_disk.WRITTEN)
+    return Begun(journal, pending, np.flatnonzero(done), cells, shard_rows)
 
 
 def _recheck(ground: Ground, begun: Begun | None) -> Sums:
     """Collective: hold finished rows against their checksums; torn ones become pending again."""
     comm = ground.comm
     sums = Sums(ground.schema.pixels)
-    parts = comm.scatter(np.array_split(begun.done, comm.size) if begun else None)
-    torn, problem = [], None
+    dealt = resume.deal_shards(begun.done, begun.shard_rows, comm.size) if begun else None
+    rows, shard_rows = comm.scatter(dealt), comm.bcast(begun.shard_rows if begun else None)
+    torn, problem, status = [], None, FAILED
     try:
-        torn = resume.check_rows(ground.settings.out, ground.schema, parts, sums) if len(parts) else []
+        torn = resume.check_rows(ground.store, ground.schema, rows, shard_rows, sums) if len(rows) else []
     except (OSError, ValueError) as error:
-        problem = str(error)
-    agree(comm, "reading finished rows", problem)
+        problem, status = str(error), status_of(error)
+    agree(comm, "reading finished rows", problem, status)
     lost = comm.gather(torn)
     if begun is not None and lost is not None:
         begun.pending[[row for part in lost for row in part]] = True
@@ -203,24 +181,27 @@ def _recheck(ground: Ground, begun: Begun | None) -> Sums:
 
 
 def _plan(
-    ground: Ground, pending: npt.NDArray[np.bool_], cells: npt.NDArray[np.intp], on_gpu: bool = False
+    ground: Ground,
+    pending: npt.NDArray[np.bool_],
+    cells: npt.NDArray[np.intp],
+    shard_rows: int,
+    on_gpu: bool = False,
 ) -> tuple[Plan, list[Tile], list[list[tuple[int, int]]]]:
     """Plan, tiles with pending rows, and the rows of every rank's batches; on rank 0."""
     assert ground.wanted is not None
     tiles = prepare.pending_tiles(ground.wanted, ground.inspected, cells, pending)
     cost = Cost(patch_s=Cost().patch_s + ground.method.network_s(on_gpu))
-    plan = make_plan(tiles, ground.comm.size, ground.settings.balance, cost)
+    plan = make_plan(tiles, ground.comm.size, ground.settings.balance, cost, shard_rows)
     capacity = max(1, min((ground.settings.round_mib << 20) // ground.schema.row_bytes, int(_BATCH_S / cost.patch_s)))
-    none = np.empty(0, np.intp)
-    rows = [np.concatenate([none, *(tiles[r.tile].rows[r.first : r.stop] for r in s.runs)]) for s in plan.shares]
-    return plan, tiles, [batch_ranges(mine, capacity) for mine in rows]
+    rows = [prepare.rows_of(share, tiles) for share in plan.shares]
+    return plan, tiles, [batch_ranges(mine, capacity, shard_rows, len(pending)) for mine in rows]
 
 
 def _share_out(ground: Ground, begun: Begun | None, on_gpu: bool) -> tuple[prepare.Assignment, Plan | None]:
     """Collective: every rank's assignment; the plan on rank 0."""
     plan, assignments = None, None
     if begun is not None and ground.wanted is not None:
-        plan, tiles, ranges = _plan(ground, begun.pending, begun.cells, on_gpu)
+        plan, tiles, ranges = _plan(ground, begun.pending, begun.cells, begun.shard_rows, on_gpu)
         assignments = prepare.assign(plan, tiles, ground.wanted, ranges)
     return ground.comm.scatter(assignments), plan
 
@@ -233,16 +214,16 @@ def _write(
     exchange = Exchange(comm, assignment.share, {number: tile.layers for number, tile in assignment.tiles.items()})
     source: TilePatches | ArchivePatches
     if ground.archive:
-        rows = [row for first, stop in assignment.ranges for row in range(first, stop)]
-        source = ArchivePatches(rows, assignment.folders, ground.method.context_px)
+        source = ArchivePatches(assignment.rows.tolist(), assignment.folders, ground.method.context_px)
     else:
         products = {number: found.product for number, found in enumerate(ground.inspected) if found.product}
         source = TilePatches(assignment.share, assignment.tiles, products, exchange.take)
     limits = Limits(settings.max_cloud_share, settings.max_snow_share)
-    producer = Producer(source, ground.schema, upsampler, limits, assignment.ranges, assignment.splits, exchange)
+    mine = (assignment.ranges, assignment.rows, assignment.splits)
+    producer = Producer(source, ground.schema, upsampler, limits, *mine, exchange)
     producer.ahead = _AHEAD if ground.method.networks else 0
     progress = summary.Progress(comm, assignment.rounds)
-    with Writer(settings.out, comm, file_hints(), settings.write == "collective") as writer:
+    with open_writer(settings.out, ground.store, comm) as writer:
         producer.start()
         journal = begun.journal if begun else None
         rounds = Rounds(comm, writer, producer, exchange, journal, settings.sync_s, progress)
@@ -266,9 +247,9 @@ def _finish(ground: Ground, begun: Begun | None, totals: Sequence[dict[str, npt.
     for path, _, _ in stats_names(ground.schema):
         words = to_words(sums.of[path.split("/")[1]])
         arrays |= {f"{path}/{name}": words[:, k] for k, name in enumerate(on_disk.STATS)}
-    overwrite(ground.settings.out, arrays)
+    ground.store.overwrite(arrays)
     summary.write_rejected(ground.settings.out, begun.journal, ground.wanted)
-    overwrite(ground.settings.out, {"complete": np.ones((), np.uint8)})
+    ground.store.overwrite({"complete": np.ones((), np.uint8)})
 
 
 def _dry_run(ground: Ground) -> int:
@@ -277,6 +258,6 @@ def _dry_run(ground: Ground) -> int:
         reasons, cells = prepare.problems(ground.wanted, ground.inspected)
         pending = np.ones(ground.schema.rows, bool)
         pending[list(reasons)] = False
-        plan, _, _ = _plan(ground, pending, cells)
+        plan, _, _ = _plan(ground, pending, cells, ground.store.shard_rows)
         summary.print_plan(ground.settings, ground.schema, plan, reasons)
     return DONE

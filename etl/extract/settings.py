@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etl.settings import setting
+from etl.store.layout import COMPRESSIONS, Layout
+from etl.store.place import is_remote, shown
 from etl.upsample.method import METHODS, PRECISIONS
 
 __all__ = ["ExtractSettings"]
@@ -17,7 +19,9 @@ class ExtractSettings:
     source: Path = setting(
         Path("data/tiles"), "folder of Level-2A products (.SAFE or .zip), or a BigEarthNet patch folder"
     )
-    out: Path = setting(Path("data/store.h5"), "store to write; its suffix chooses the format")
+    out: Path = setting(
+        Path("data/store.h5"), "store to write: a file .h5, or .zarr, a folder or s3://BUCKET/NAME.zarr"
+    )
     upsample: str = setting("bilinear", "how 20 m and 60 m bands are brought to 10 m", choices=METHODS)
     weights: Path = setting(
         Path("data/weights/l2a"),
@@ -46,15 +50,20 @@ class ExtractSettings:
     round_mib: int = setting(64, "most bytes that a rank writes in one collective round", "MiB")
     sync_s: float = setting(30.0, "how often finished rows are brought to the disk and journalled", "s")
     align_mib: int = setting(1, "data sets begin at multiples of this; the file system's stripe size is best", "MiB")
+    shard_rows: int = setting(128, "Zarr: patches of one shard, which one rank holds in memory and writes", "patches")
+    chunk_rows: int = setting(1, "Zarr: patches of one chunk, the smallest piece that is read", "patches")
+    compress: str = setting("zstd", "Zarr: how chunks are compressed", choices=COMPRESSIONS)
     decode_threads: int = setting(1, "threads that decode one JPEG 2000 block together")
 
     def __post_init__(self) -> None:
-        if self.out.suffix not in (".h5", ".hdf5"):
-            raise ValueError(f"--out must end in .h5, got {self.out}")
+        if self.out.suffix not in (".h5", ".hdf5", ".zarr"):
+            raise ValueError(f"--out must end in .h5 or .zarr, got {self.out}")
+        if is_remote(self.out) and (self.out.suffix != ".zarr" or len(self.out.parts) < 3):
+            raise ValueError(f"--out in a bucket must be s3://BUCKET/NAME.zarr, got {shown(self.out)}")
         for name in ("max_cloud_share", "max_snow_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1], got {getattr(self, name)}")
-        for name in ("round_mib", "align_mib", "decode_threads", "network_threads"):
+        for name in ("round_mib", "align_mib", "shard_rows", "chunk_rows", "decode_threads", "network_threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
         if self.round_mib > 1024:
@@ -63,3 +72,13 @@ class ExtractSettings:
             )
         if self.retry_rejected and not self.resume:
             raise ValueError("--retry-rejected needs --resume")
+        if self.shard_rows % self.chunk_rows:
+            raise ValueError(
+                f"--shard-rows must be a multiple of --chunk-rows, got {self.shard_rows} and {self.chunk_rows}"
+            )
+
+    @property
+    def layout(self) -> Layout:
+        """How a new store is laid out and written."""
+        collective = self.write == "collective"
+        return Layout(self.align_mib << 20, collective, self.shard_rows, self.chunk_rows, self.compress)

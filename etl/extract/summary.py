@@ -1,6 +1,7 @@
 """What an extraction says: the plan, progress, the closing summary, `rejected.csv` and the JSON record."""
 
 import csv
+import io
 import json
 import logging
 import platform
@@ -22,6 +23,7 @@ from etl.mpi import DONE, REJECTED, Comm
 from etl.plan.work import Plan
 from etl.source.tiles import Timer
 from etl.store.journal import Journal
+from etl.store.place import shown, write_file
 from etl.store.schema import SCHEMA_VERSION, Schema
 from etl.upsample.method import Method
 
@@ -122,7 +124,7 @@ def print_plan(settings: ExtractSettings, schema: Schema, plan: Plan, reasons: d
     """Answer of `--dry-run`, on stdout."""
     mean = sum(plan.busy_s) / len(plan.busy_s)
     print(
-        f"{schema.rows - len(reasons)} patches on {len(plan.shares)} ranks -> {settings.out}, "
+        f"{schema.rows - len(reasons)} patches on {len(plan.shares)} ranks -> {shown(settings.out)}, "
         f"{schema.rows * schema.row_bytes / 2**30:.2f} GiB\n"
         f"predicted: {max(plan.busy_s):.0f} s for the slowest rank, {mean:.0f} s on average, "
         f"balance {mean / max(plan.busy_s) if mean else 1:.3f}"
@@ -145,7 +147,7 @@ def already_complete(settings: ExtractSettings, comm: Comm, journal: Journal | N
     """Collective: say that there is nothing left to do; the exit status."""
     rejected = comm.bcast(len(journal.rejected) if journal is not None else None)
     if comm.rank == 0:
-        print(f"{settings.out} is complete, {rejected} rejected: nothing to do")
+        print(f"{shown(settings.out)} is complete, {rejected} rejected: nothing to do")
     return REJECTED if rejected and settings.strict else DONE
 
 
@@ -180,13 +182,16 @@ def collect(
 def write_rejected(out: Path, journal: Journal, wanted: Wanted) -> None:
     """Write `rejected.csv` beside the store: patch, tile, row and reason of every rejected row."""
     path = out.with_name(out.stem + ".rejected.csv")
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(("patch", "tile", "row", "reason"))
+    for row, reason in sorted(journal.rejected.items()):
+        names = (wanted.catalogue.patch[row].decode(), wanted.catalogue.tile[row].decode())
+        writer.writerow((*names, row, reason))
     try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(("patch", "tile", "row", "reason"))
-            for row, reason in sorted(journal.rejected.items()):
-                names = (wanted.catalogue.patch[row].decode(), wanted.catalogue.tile[row].decode())
-                writer.writerow((*names, row, reason))
+        write_file(path, text.getvalue().encode())
+    except ConnectionError:
+        raise
     except OSError as error:
         raise OSError(f"{path} cannot be written: {error}") from None
 
@@ -207,9 +212,10 @@ def finish(settings: ExtractSettings, schema: Schema, record: dict[str, Any], jo
     }
     path = settings.out.with_name(settings.out.stem + ".json")
     try:
-        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_file(path, (json.dumps(record, indent=1) + "\n").encode())
     except OSError as error:
-        raise OSError(f"{settings.out} is complete, but its record {path} cannot be written: {error}") from None
+        text = f"{shown(settings.out)} is complete, but its record {shown(path)} cannot be written: {error}"
+        raise OSError(text) from None
     stage = record["seconds_by_stage"]
     spent = ", ".join(
         f"{name.removesuffix('_s')} {stage[name]['median']:.1f}"
@@ -223,5 +229,5 @@ def finish(settings: ExtractSettings, schema: Schema, record: dict[str, Any], jo
     print(
         f"{record['patches']} patches by {record['ranks']} ranks in {record['seconds_total']:.1f} s "
         f"({record['patches_per_second']:.0f} patches/s, {record['mib_per_second']:.0f} MiB/s), "
-        f"{len(journal.rejected)} rejected -> {settings.out}"
+        f"{len(journal.rejected)} rejected -> {shown(settings.out)}"
     )

@@ -117,8 +117,10 @@ class Plan:
         return len(self.shares) * max(self.decode_s) / self.once_s if self.once_s else 1.0
 
 
-def make_plan(tiles: Sequence[Tile], ranks: int, balance: str = "cost", cost: Cost | None = None) -> Plan:
-    """Plan for `ranks` ranks; `balance` is cost or paper.
+def make_plan(
+    tiles: Sequence[Tile], ranks: int, balance: str = "cost", cost: Cost | None = None, shard_rows: int = 1
+) -> Plan:
+    """Plan for `ranks` ranks; `balance` is cost or paper; `shard_rows` neighbouring store rows go to one rank.
 
     Raises:
         ValueError: unknown `balance`, or no rank.
@@ -137,6 +139,7 @@ def make_plan(tiles: Sequence[Tile], ranks: int, balance: str = "cost", cost: Co
         patch_owner, block_owner = owner_of_tile[line.patch_tile], owner_of_tile[line.block_tile]
     else:
         patch_owner, block_owner = line.cut(ranks, cost)
+    patch_owner = _by_shard(tiles, patch_owner, shard_rows)
     return _assemble(tiles, line, (patch_owner, block_owner), ranks, cost)
 
 
@@ -211,6 +214,17 @@ class _Line:
         part_s = (decoded[-1] + patches * cost.patch_s) / ranks
         owners = [np.minimum((middle / part_s).astype(np.intp), ranks - 1) for middle in (patch_middle, block_middle)]
         return owners[0], owners[1]
+
+
+def _by_shard(tiles: Sequence[Tile], patch_owner: Index, shard_rows: int) -> Index:
+    """Owner of each patch where a shard's patches all go to the owner of the middle one; blocks stay where they are."""
+    if shard_rows == 1 or not len(patch_owner):
+        return patch_owner
+    shards = np.concatenate([tile.rows for tile in tiles]) // shard_rows
+    _, shard, patches = np.unique(shards, return_inverse=True, return_counts=True)
+    middle = np.cumsum(patches) - patches + patches // 2
+    owner: Index = patch_owner[middle][shard]
+    return owner
 
 
 def _assemble(tiles: Sequence[Tile], line: _Line, owners: tuple[Index, Index], ranks: int, cost: Cost) -> Plan:

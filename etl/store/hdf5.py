@@ -22,6 +22,7 @@ import numpy.typing as npt
 from h5py import h5d, h5f, h5fd, h5p, h5s, h5z
 
 from etl.store.schema import FLAGS, SPLITS, STATS, DataSet, Schema
+from etl.store.sync import sync_folder
 
 __all__ = ["Chunks", "Writer", "create", "create_chunked", "stats_names"]
 
@@ -71,7 +72,7 @@ def create(
         _lay_out(temporary, schema, identity, attributes, align_bytes)
         _reserve(temporary, temporary.stat().st_size)
         temporary.rename(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         size_mib = schema.rows * schema.row_bytes / 2**20
         raise OSError(f"{path} ({size_mib:.0f} MiB) cannot be created: {error.strerror or error}") from None
@@ -95,7 +96,7 @@ def create_chunked(
     try:
         _lay_out(temporary, schema, identity, attributes, chunks)
         temporary.rename(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise OSError(f"{path} cannot be created: {error.strerror or error}") from None
     finally:
@@ -115,14 +116,6 @@ def _reserve(path: Path, size: int) -> None:
                 raise
             log.warning("%s: its file system cannot reserve space; a full disk would show only while writing", path)
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _lay_out(
@@ -280,6 +273,9 @@ class Writer:
             space.select_none()
             memory.select_none()
         target.write(memory, space, rows, dxpl=self._transfer)
+
+    def drain(self) -> None:
+        """Nothing: rows are written when `write` returns."""
 
     def sync(self) -> None:
         """Bring what this process has written to the disk."""

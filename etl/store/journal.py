@@ -1,7 +1,8 @@
 """The journal beside a store: which rows are finished, one JSON line a sync, written by rank 0 alone.
 
 The first line says what the store was begun with. Each further line names row ranges whose pixels and state have
-reached the disk, and the rejections among them. A line torn by a kill is the last one, and is ignored.
+reached the disk, and the rejections among them. A line torn by a kill is the last one, and is ignored. Beside a store
+in a bucket the journal is an object, which is written anew at each sync and never torn.
 """
 
 import fcntl
@@ -11,9 +12,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["Journal", "Lock", "journal_path"]
+from etl.store.place import add_line, is_remote, read_file, shown, write_file
+
+__all__ = ["Journal", "Lock", "journal_path", "lock_of"]
 
 
 def journal_path(store: Path) -> Path:
@@ -51,10 +54,9 @@ class Journal:
         Raises:
             ValueError: there is none, its first line is no header, or another line is broken.
         """
-        try:
-            text = path.read_bytes()
-        except FileNotFoundError:
-            raise ValueError(f"{path} must be there to resume; start anew with another --out") from None
+        text = read_file(path)
+        if text is None:
+            raise ValueError(f"{shown(path)} must be there to resume; start anew with another --out")
         lines = text[: text.rfind(b"\n") + 1].splitlines()
         try:
             journal = cls(path, json.loads(lines[0])["begun_with"])
@@ -86,13 +88,43 @@ class Journal:
 
 
 def _line(path: Path, mode: str, entry: Mapping[str, Any]) -> None:
+    line = (json.dumps(entry, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+    if is_remote(path):
+        write_file(path, line) if mode == "w" else add_line(path, line)
+        return
     try:
-        with path.open(mode, encoding="utf-8", errors="backslashreplace") as file:
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        with path.open(mode + "b") as file:
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+class Held(Protocol):
+    """What keeps two runs from writing one store."""
+
+    def take_over(self) -> None:
+        """Wait until no other run writes the store, then hold it; on rank 0."""
+
+    def share(self) -> None:
+        """Hold it together with rank 0; on the others."""
+
+    def release(self) -> None:
+        """Let go."""
+
+
+def lock_of(store: Path) -> Held:
+    """The lock of a store: a file's, or a lease where it lies in a bucket.
+
+    Raises:
+        OSError: it cannot be reached.
+    """
+    if not is_remote(store):
+        return Lock(store)
+    from etl.store.lease import Lease
+
+    return Lease(store)
 
 
 class Lock:

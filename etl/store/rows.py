@@ -23,8 +23,8 @@ def checksum(parts: Sequence[npt.NDArray[np.uint16]]) -> int:
     return digest.intdigest()
 
 
-def schema_of(file: h5py.File) -> Schema:
-    """Schema of an open store.
+def schema_of(file: Any, where: object = "") -> Schema:
+    """Schema of an open store: an h5py.File or a zarr.Group, which is at `where`.
 
     Raises:
         ValueError: the file is not one.
@@ -32,7 +32,7 @@ def schema_of(file: h5py.File) -> Schema:
     needed = ("data_10m", "data_20m", "data_60m", "classes", "patch", "product", "state")
     missing = [name for name in needed if name not in file]
     if missing:
-        raise ValueError(f"{file.filename} must be a store of etl.extract; it has no {', '.join(missing)}")
+        raise ValueError(f"{where or file.filename} must be a store of etl.extract; it has no {', '.join(missing)}")
     rows, classes = file["classes"].shape
     return Schema(rows, classes, "data_super" in file, file["patch"].dtype.itemsize, file["product"].dtype.itemsize)
 

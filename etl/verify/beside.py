@@ -1,12 +1,14 @@
 """What lies beside a store, the journal and `rejected.csv`, held against the state of its rows."""
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from etl.store.journal import Journal, journal_path
+from etl.store.place import read_file
 from etl.store.schema import REJECTED, UNWRITTEN
 from etl.verify.check import Check, Faults, judge
 from etl.verify.columns import Columns
@@ -21,7 +23,7 @@ def read_journal(store: Path) -> Journal | None:
         ValueError: it is no journal.
     """
     path = journal_path(store)
-    return Journal.read(path) if path.exists() else None
+    return Journal.read(path) if read_file(path) is not None else None
 
 
 def finished_rows(journal: Journal, rows: int) -> npt.NDArray[np.bool_]:
@@ -67,20 +69,20 @@ def check_rejected_list(columns: Columns) -> Check:
     rejected = set(np.flatnonzero(columns.state == REJECTED).tolist())
     if not columns.complete:
         return Check("rejected list", None, "it is written when the store is complete")
-    if not path.exists():
-        missing = bool(rejected) and journal_path(columns.path).exists()
+    data = read_file(path)
+    if data is None:
+        missing = bool(rejected) and read_file(journal_path(columns.path)) is not None
         detail = f"{path.name} is not beside the store, which has {len(rejected)} rejected rows"
         return Check("rejected list", False if missing else None, detail)
     faults, listed = Faults(), set()
-    with path.open(newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            row = int(line["row"]) if (line.get("row") or "").isdecimal() else -1
-            listed.add(row)
-            if row not in rejected:
-                faults.add(f"{path.name} lists row {line.get('row')} {line.get('patch')}, which is not rejected")
-            elif line.get("patch") != columns.of["patch"][row].decode() or not line.get("reason"):
-                got = f"{line.get('patch')}: {line.get('reason')}"
-                faults.add(f"{columns.name(row)} must be listed under its name with a reason, got {got}")
+    for line in csv.DictReader(io.StringIO(data.decode(), newline="")):
+        row = int(line["row"]) if (line.get("row") or "").isdecimal() else -1
+        listed.add(row)
+        if row not in rejected:
+            faults.add(f"{path.name} lists row {line.get('row')} {line.get('patch')}, which is not rejected")
+        elif line.get("patch") != columns.of["patch"][row].decode() or not line.get("reason"):
+            got = f"{line.get('patch')}: {line.get('reason')}"
+            faults.add(f"{columns.name(row)} must be listed under its name with a reason, got {got}")
     for row in sorted(rejected - listed):
         faults.add(f"{columns.name(row)} is rejected, {path.name} does not list it")
     return judge("rejected list", f"{len(rejected)} rows, each with its reason", faults)

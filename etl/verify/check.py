@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from etl.mpi import DONE, FAILED
+from etl.store.place import shown
 
 __all__ = ["Check", "Faults", "Report", "judge"]
 
@@ -74,14 +75,15 @@ class Report:
 
     def close(self, store: Path, pace: str = "") -> int:
         """Print the verdict, the last line; the exit status."""
+        where = shown(store)
         made = [check for check in self.checks if check.passed is not None]
         failed = [check.name for check in made if not check.passed]
         if not failed:
-            verdict = f"{store} is good: {len(made)} checks passed"
+            verdict = f"{where} is good: {len(made)} checks passed"
         elif failed == ["complete"]:
-            verdict = f"{store} is INCOMPLETE; what is there is good: {len(made) - 1} other checks passed"
+            verdict = f"{where} is INCOMPLETE; what is there is good: {len(made) - 1} other checks passed"
         else:
-            verdict = f"{store} is NOT GOOD: {len(failed)} of {len(made)} checks failed ({', '.join(failed)})"
+            verdict = f"{where} is NOT GOOD: {len(failed)} of {len(made)} checks failed ({', '.join(failed)})"
         if self.speaks:
             print(verdict + (f"; {pace}" if pace else ""), flush=True)
         return FAILED if failed else DONE

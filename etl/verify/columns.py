@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.store.hdf5 import stats_names
+from etl.store.place import shown
 from etl.store.rows import schema_of
 from etl.store.schema import REJECTED, SCHEMA_VERSION, SPLITS, STATS, UNWRITTEN, WRITTEN, DataSet, Schema
 from etl.verify.check import Check, Faults, judge
@@ -55,9 +56,9 @@ def row_name(row: int, patch: bytes) -> str:
     return f"row {row} {patch.decode(errors='replace')}"
 
 
-def read_columns(file: h5py.File, path: Path) -> Columns:
-    """Columns of an open store that passed `check_layout`."""
-    schema = schema_of(file)
+def read_columns(file: Any, path: Path) -> Columns:
+    """Columns of an open store, an h5py.File or a zarr.Group, that passed `check_layout`."""
+    schema = schema_of(file, shown(path))
     of = {item.name: file[item.name][...] for item in (*schema.identity, *schema.results)}
     stats = {f"{item.name}/{name}": file[f"stats/{item.name}/{name}"][...] for item in schema.pixels for name in STATS}
     try:
@@ -67,10 +68,10 @@ def read_columns(file: h5py.File, path: Path) -> Columns:
     return Columns(path, schema, of, stats, int(file["complete"][()]), settings)
 
 
-def check_layout(file: h5py.File) -> Check:
+def check_layout(file: Any, path: Path) -> Check:
     """Whether every data set is there with its type, shape, dimensions and coordinates; statistics by shape alone."""
     try:
-        schema = schema_of(file)
+        schema = schema_of(file, shown(path))
         wanted = _wanted(schema)
     except (ValueError, KeyError) as error:
         return Check("layout", False, str(error))
@@ -96,18 +97,26 @@ def _wanted(schema: Schema) -> list[DataSet]:
     return [*sets, DataSet("complete", (), (), "|u1")]
 
 
-def _misfits(file: h5py.File, item: DataSet) -> Iterator[str]:
+def _misfits(file: Any, item: DataSet) -> Iterator[str]:
     found = file.get(item.name)
-    if not isinstance(found, h5py.Dataset):
+    if not hasattr(found, "dtype"):
         yield f"{item.name} must be there"
         return
     if found.shape != item.shape or found.dtype != np.dtype(item.dtype):
         yield f"{item.name} must be {item.shape} of {np.dtype(item.dtype)}, got {found.shape} of {found.dtype}"
         return
     for axis, dim in enumerate(item.dims):
-        scales = [scale.name.rsplit("/", 1)[-1] for scale in found.dims[axis].values()]
+        scales = _scales(found, axis)
         if dim != item.name and dim not in scales:
             yield f"{item.name} must have the scale {dim} on axis {axis}, got {', '.join(scales) or 'none'}"
+
+
+def _scales(found: Any, axis: int) -> list[str]:
+    """Names that an axis has: HDF5's dimension scales, or Zarr's dimension name."""
+    if isinstance(found, h5py.Dataset):
+        return [scale.name.rsplit("/", 1)[-1] for scale in found.dims[axis].values()]
+    name = (found.metadata.dimension_names or (None,) * found.ndim)[axis]
+    return [name] if name else []
 
 
 def _listed(values: Any) -> str:

@@ -112,11 +112,12 @@ def check_pixels(store: Path, tasks: Sequence[Task], on_row: Callable[[int], Non
     faults, last, reader = Faults(), _Product(), open_rows(store)
     try:
         for k, task in enumerate(tasks):
-            parts, name = reader.row(task.row), row_name(task.row, task.patch)
+            name = row_name(task.row, task.patch)
             try:
+                parts = reader.row(task.row)
                 for group, stored in zip(GROUPS, parts, strict=False):
                     _compare(faults, f"{name}: data_{group.name}", group, stored, _read(task, group, last))
-            except (RasterError, ProductError) as error:
+            except (RasterError, ProductError, ValueError) as error:
                 faults.add(f"{name}: {error}")
             on_row(k + 1)
     finally:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
+from etl.store.backend import backend_of
 from etl.store.rows import RowReader, blank_checksum, checksum, schema_of
 from etl.store.schema import REJECTED, SPLITS, STATS, WRITTEN, DataSet, Schema
 from etl.store.sums import Sums, row_sums, to_words
@@ -25,7 +26,11 @@ class Rows(Protocol):
     """Pixel rows of a store."""
 
     def row(self, row: int) -> list[npt.NDArray[np.uint16]]:
-        """One row of every pixel data set, in the order of `Schema.pixels`."""
+        """One row of every pixel data set, in the order of `Schema.pixels`.
+
+        Raises:
+            ValueError: the shard that holds it is torn.
+        """
 
     def close(self) -> None:
         """Close the file."""
@@ -48,7 +53,9 @@ class _ChunkedRows:
 
 
 def open_rows(path: Path) -> Rows:
-    """The pixel rows of a store: by offset where it is contiguous, else through HDF5."""
+    """The pixel rows of a store: of HDF5 by offset where it is contiguous."""
+    if path.suffix == ".zarr":
+        return backend_of(path).reader()
     try:
         return RowReader(path)
     except ValueError:
@@ -91,7 +98,9 @@ class RowsFound:
         return out
 
 
-def check_rows(path: Path, first: int, settled: npt.NDArray[np.bool_], on_row: Callable[[int], None]) -> RowsFound:
+def check_rows(
+    path: Path, schema: Schema, first: int, settled: npt.NDArray[np.bool_], on_row: Callable[[int], None]
+) -> RowsFound:
     """What is found in rows [first, first + len(settled)).
 
     Rows that are not `settled` may still be in the writing: they are passed over. `on_row` is called with the number of
@@ -101,16 +110,19 @@ def check_rows(path: Path, first: int, settled: npt.NDArray[np.bool_], on_row: C
         OSError: the file ends before.
     """
     stop = first + len(settled)
-    with h5py.File(path, "r") as file:
-        schema = schema_of(file)
-        own = {name: file[name][first:stop] for name in ("patch", "state", "split", "checksum")}
+    columns = backend_of(path).columns(("patch", "state", "split", "checksum"))
+    own = {name: column[first:stop] for name, column in columns.items()}
     sums = Sums(schema.pixels)
     found = RowsFound(sums.of)
     reader = open_rows(path)
     try:
         for k in np.flatnonzero(settled & ((own["state"] == WRITTEN) | (own["state"] == REJECTED))).tolist():
-            parts, stored = reader.row(first + k), int(own["checksum"][k])
-            name = row_name(first + k, own["patch"][k])
+            name, stored = row_name(first + k, own["patch"][k]), int(own["checksum"][k])
+            try:
+                parts = reader.row(first + k)
+            except ValueError as error:
+                found.checksums.add(f"{name}: {error}")
+                continue
             if own["state"][k] == REJECTED:
                 _hold_blank(found, name, parts, stored == blank_checksum(schema))
             else:

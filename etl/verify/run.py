@@ -4,6 +4,8 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,6 +13,7 @@ import numpy.typing as npt
 
 from etl.mpi import BAD_INPUT, Comm, JobError, agree, on_root
 from etl.store.journal import Journal
+from etl.store.place import is_remote, shown
 from etl.verify import pixels
 from etl.verify.beside import check_journal, check_rejected_list, finished_rows, read_journal
 from etl.verify.check import Check, Faults, Report
@@ -61,6 +64,8 @@ def verify(settings: VerifySettings, comm: Comm) -> int:
 def _look(settings: VerifySettings, report: Report) -> Found | None:
     """Rank 0's part: everything but pixels; None where the store cannot be read any further."""
     path = settings.store
+    if path.suffix == ".zarr":
+        return _look_inside(settings, report, _zarr(path), f"Zarr version 3, {_pieces(path)}")
     if not path.is_file() or not h5py.is_hdf5(path):
         what = "is not an HDF5 file" if path.is_file() else "is not there" if not path.exists() else "is a folder"
         raise JobError(f"store must be an HDF5 file made by etl.extract; {path} {what}", BAD_INPUT)
@@ -73,11 +78,39 @@ def _look(settings: VerifySettings, report: Report) -> Found | None:
         if "data_10m" not in file and "state" not in file:
             holds = ", ".join(file) or "nothing"
             raise JobError(f"store must be made by etl.extract; {path} is HDF5 but holds {holds}", BAD_INPUT)
-        layout = check_layout(file)
-        report.add(Check("opens", True, f"HDF5, {path.stat().st_size / 2**20:.1f} MiB"), layout)
-        if not layout.passed:
-            return None
-        columns = read_columns(file, path)
+        return _look_inside(settings, report, file, f"HDF5, {path.stat().st_size / 2**20:.1f} MiB")
+
+
+def _zarr(path: Path) -> Any:
+    """The store's group with all that is no pixels.
+
+    Raises:
+        ValueError: it is no store.
+    """
+    from etl.store.objects import load  # Zarr's packages, where a Zarr store is named
+
+    group = load(path)
+    if "data_10m" not in group and "state" not in group:
+        holds = ", ".join(sorted(group)) or "nothing"
+        raise ValueError(f"store must be made by etl.extract; {shown(path)} is Zarr but holds {holds}")
+    return group
+
+
+def _pieces(path: Path) -> str:
+    """How much lies in a local store."""
+    if is_remote(path):
+        return "in a bucket"
+    sizes = [file.stat().st_size for file in path.rglob("*") if file.is_file()]
+    return f"{len(sizes)} files, {sum(sizes) / 2**20:.1f} MiB"
+
+
+def _look_inside(settings: VerifySettings, report: Report, file: Any, opened: str) -> Found | None:
+    """The checks of rank 0 on an open store; None where it cannot be read any further."""
+    layout = check_layout(file, settings.store)
+    report.add(Check("opens", True, opened), layout)
+    if not layout.passed:
+        return None
+    columns = read_columns(file, settings.store)
     tasks = _tasks(settings, columns)
     catalogue = _catalogue(settings, columns)
     report.add(check_complete(columns), check_values(columns))
@@ -116,12 +149,13 @@ def _read_rows(settings: VerifySettings, comm: Comm, found: Found | None) -> Row
     """Collective: every rank reads a run of rows; what all of them found, on rank 0."""
     parts = None
     if found is not None:
-        bounds = np.linspace(0, found.columns.schema.rows, comm.size + 1).astype(int).tolist()
-        parts = [(bounds[k], found.settled[bounds[k] : bounds[k + 1]]) for k in range(comm.size)]
-    first, settled = comm.scatter(parts)
+        schema = found.columns.schema
+        bounds = np.linspace(0, schema.rows, comm.size + 1).astype(int).tolist()
+        parts = [(schema, bounds[k], found.settled[bounds[k] : bounds[k + 1]]) for k in range(comm.size)]
+    schema, first, settled = comm.scatter(parts)
     got, problem = None, None
     try:
-        got = check_rows(settings.store, first, settled, _progress(comm, "rows", len(settled)))
+        got = check_rows(settings.store, schema, first, settled, _progress(comm, "rows", len(settled)))
     except OSError as error:
         problem = str(error)
     agree(comm, "reading rows", problem)

@@ -921,7 +921,7 @@ def test_a_disk_that_fills_up_under_the_run_ends_it_with_a_message_and_loses_not
         cut_in_block(image(tmp_path / "broken" / "tiles" / tile.spec.name, band, 10), 1)
     shutil.copy(tile.root / "patches.parquet", tmp_path / "broken")
     patches = """
-        import etl.extract.run as m
+        import etl.store.hdf5 as m
         good = m.create
         def create(path, *given):
             good(path, *given)

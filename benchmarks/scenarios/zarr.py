@@ -1,0 +1,97 @@
+"""The store's rows written as Zarr against HDF5, and random rows of Zarr shards read by the trainer against others."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.findings import Bar, Findings, least_disturbed, median_of, put_ratio
+from benchmarks.launch import UNBOUND, Job, run
+from benchmarks.page_cache import disk_of, memory_bytes
+from benchmarks.setup import Setup
+from etl.store.schema import Schema
+
+__all__ = ["QUESTION", "measure"]
+
+QUESTION = "What does Zarr cost over HDF5 when the store's rows are written, and how fast are its shards read?"
+
+_RANKS = {"tiny": (2,), "laptop": (1, 2), "cluster": (1, 36, 72)}
+_SHARD_ROWS = {"tiny": 4, "laptop": 128, "cluster": 128}
+_RUN_BYTES = {"tiny": 8 << 20, "laptop": 512 << 20, "cluster": 64 << 30}
+_ROWS = {"tiny": 8, "laptop": 1024, "cluster": 16384}
+_EPOCHS = 3
+_WAYS = ("hdf5_collective", "pwrite", "zarr_none", "zarr_zstd")
+_PEERS = ("tensorstore", "zarr_python", "zarr_python_zarrs")
+
+
+def measure(setup: Setup) -> Findings:
+    """Every way of writing interleaved in one run at each number of ranks; then every reader, in one process."""
+    row_bytes, shard_rows = Schema(1).row_bytes, _SHARD_ROWS[setup.size]
+    found = Findings(ranks=list(_RANKS[setup.size]))
+    found.data = {"bytes_a_run": _RUN_BYTES[setup.size], "row_bytes": row_bytes, "memory_bytes": memory_bytes()}
+    found.data |= {"scratch": disk_of(setup.scratch), "page_cache": "written: each run ends with fsync; read: warm"}
+    found.layout = {"shard_rows": shard_rows, "chunk_rows": 1, "rows_read": _ROWS[setup.size], "cores": os.cpu_count()}
+    for ranks in found.ranks:
+        _measure_writing(setup, found, ranks)
+    _measure_reading(setup, found)
+    found.notes += [
+        "Writing: noise of 13.3 bits a value, the worst case for zstd; one shard a round and array; from opening to "
+        "closing, synced.",
+        "Reading: batches of random rows of data_super, smooth fields with 8 bits of noise, two batches ahead, each "
+        "summed by its consumer; ours is the trainer's whole stream, tf.data included.",
+    ]
+    return found
+
+
+def _measure_writing(setup: Setup, found: Findings, ranks: int) -> None:
+    shard_rows, kept = _SHARD_ROWS[setup.size], setup.times(2, 7)
+    rounds = max(2, _RUN_BYTES[setup.size] // (ranks * shard_rows * Schema(1).row_bytes))
+    job = {"rows": shard_rows, "rounds": rounds, "align_bytes": 1 << 20, "ways": _WAYS, "repeats": kept}
+    job |= {"spare": setup.spares(kept)}
+    answers = _run(setup, "benchmarks.programs.rows", job, ranks, "path", "rows.h5")
+    counted = []
+    for each in zip(*answers, strict=True):
+        found.repeats.append({"case": f"write_{ranks}_ranks", "rounds": rounds, **each[0]})
+        counted += [each[0]] if each[0].get("counted") else []
+    seconds = {way: [each["seconds"][way] for each in counted] for way in _WAYS}
+    mib = ranks * shard_rows * rounds * Schema(1).row_bytes / 2**20
+    for kind in ("none", "zstd"):
+        name = f"zarr_{kind}_over_hdf5_{ranks}_ranks"
+        put_ratio(found.figures, name, seconds["hdf5_collective"], seconds[f"zarr_{kind}"])
+    put_ratio(found.figures, f"zarr_none_over_pwrite_{ranks}_ranks", seconds["pwrite"], seconds["zarr_none"])
+    for way in _WAYS:
+        found.figures[f"{way}_{ranks}_ranks_mib_per_second_median"] = mib / median_of(seconds[way])
+    found.figures[f"zstd_over_uncompressed_{ranks}_ranks_bytes_ratio"] = (
+        counted[0]["mib"]["zarr_zstd"] / counted[0]["mib"]["zarr_none"]
+    )
+    found.figures[f"others_cpu_share_largest_write_{ranks}_ranks"] = max(each["others_share"] for each in counted)
+    found.bars.append(Bar(f"zarr_none_over_hdf5_{ranks}_ranks_ratio_median", 0.7, at_least=True))
+
+
+def _measure_reading(setup: Setup, found: Findings) -> None:
+    kept, rows = setup.times(1, 5), _ROWS[setup.size]
+    job = {"rows": rows, "batch": min(64, rows), "shard_rows": _SHARD_ROWS[setup.size], "chunk_rows": 1}
+    job["steps"] = _EPOCHS * -(-rows // job["batch"])
+    repeats = _run(setup, "benchmarks.programs.loader", {**job, "repeats": kept + setup.spares(kept)}, 1, "folder", "")
+    chosen = least_disturbed([each["others_share"] for each in repeats], kept)
+    found.repeats += [{"case": "read", **each, "counted": k in chosen} for k, each in enumerate(repeats)]
+    counted = [repeats[k]["seconds"] for k in chosen]
+    for kind in ("none", "zstd"):
+        seconds = {way: [each[f"{way}_{kind}"] for each in counted] for way in ("ours", *_PEERS)}
+        for peer in _PEERS:
+            put_ratio(found.figures, f"read_{kind}_over_{peer}", seconds[peer], seconds["ours"])
+        best = [min(each[f"{peer}_{kind}"] for peer in _PEERS) for each in counted]
+        put_ratio(found.figures, f"read_{kind}_over_best", best, seconds["ours"])
+        for way, took in seconds.items():
+            found.figures[f"read_{kind}_{way}_patches_per_second_median"] = rows * _EPOCHS / median_of(took)
+        found.bars.append(Bar(f"read_{kind}_over_best_ratio_median", 1.0, at_least=True))
+
+
+def _run(setup: Setup, program: str, job: dict[str, Any], ranks: int, place: str, name: str) -> Any:
+    """Run a program on a job that writes to `name` in a folder of its own; what it answers."""
+    with tempfile.TemporaryDirectory(prefix="zarr-", dir=setup.scratch) as folder:
+        asked, answer = Path(folder, "job.json"), Path(folder, "result.json")
+        asked.write_text(json.dumps({**job, place: str(Path(folder, name))}), encoding="utf-8")
+        run(setup, Job(program, (str(asked), str(answer)), ranks, UNBOUND))
+        return json.loads(answer.read_text(encoding="utf-8"))

@@ -1,0 +1,61 @@
+"""How ranks come at a store: one run at a time, then all of them open it for writing."""
+
+from pathlib import Path
+
+from etl.extract.settings import ExtractSettings
+from etl.mpi import BAD_INPUT, FAILED, Comm, JobError, agree, file_hints, on_root, status_of
+from etl.store.backend import Backend, Writer
+from etl.store.journal import Held, lock_of
+from etl.store.place import is_remote, shown
+
+__all__ = ["lock_store", "open_writer"]
+
+
+def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> Held:
+    """Collective: make sure that no other run writes the store.
+
+    Raises:
+        JobError: the store is there and not to be resumed, another run writes it, or its place cannot be reached.
+    """
+    out = settings.out
+
+    def refuse() -> None:
+        if store.exists() and not settings.resume:
+            raise JobError(f"{shown(out)} exists; name another --out, or complete it with --resume", BAD_INPUT)
+
+    def take() -> Held:
+        if not is_remote(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+        store.check()
+        refuse()
+        lock = lock_of(out)
+        lock.take_over()
+        refuse()  # whoever held the lock may have made it meanwhile
+        return lock
+
+    lock, problem = on_root(comm, take), None
+    try:
+        if lock is None:
+            lock = lock_of(out)
+            lock.share()
+    except OSError as error:
+        problem = f"{error}; every rank must see the folder of --out"
+    agree(comm, f"opening {shown(out)}", problem)
+    assert lock is not None
+    return lock
+
+
+def open_writer(out: Path, store: Backend, comm: Comm) -> Writer:
+    """Collective: the store, open for writing on every rank.
+
+    Raises:
+        JobError: a rank cannot open it.
+    """
+    writer, problem, status = None, None, FAILED
+    try:
+        writer = store.writer(comm, file_hints())
+    except OSError as error:
+        problem, status = str(error), status_of(error)
+    agree(comm, f"opening {shown(out)} for writing", problem, status)
+    assert writer is not None
+    return writer

@@ -1,0 +1,244 @@
+"""Pixel rows of a Zarr store, written shard by shard and read row by row through TensorStore.
+
+A shard is one file or object with the checksum of its own index; TensorStore writes it under a temporary name and
+renames it, and in a bucket a put is whole or not at all. So no lock is needed where each shard has one owner.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import tensorstore as ts
+
+from etl.store.objects import chunk_key, context, explain, item_of, key_value_store, load, spec_of
+from etl.store.place import is_remote, shown
+from etl.store.plain import write_shard
+from etl.store.rows import schema_of
+from etl.store.schema import UNWRITTEN, DataSet, Schema
+from etl.store.sync import sync_file, sync_folder
+from etl.store.zarr import columns, overwrite
+
+__all__ = ["ShardReader", "ShardWriter", "blank", "shard_rows_of"]
+
+_CACHE_BYTES = 64 << 20
+"""Memory for shard indexes and chunks that hold more than the row that is asked for."""
+
+_SYNC_THREADS = 4
+"""They wait for the disk, while the next shards are made; a disk takes several files at once."""
+
+_TORN = re.compile(r"DATA_LOSS|OUT_OF_RANGE|Digest mismatch|INVALID_ARGUMENT|FAILED_PRECONDITION")
+"""How TensorStore says that a shard is not what was written."""
+
+
+class Gatherer(Protocol):
+    """What is needed of mpi4py's communicator."""
+
+    rank: int
+
+    def gather(self, sent: Any) -> list[Any] | None:
+        """Collective: what all ranks sent, on rank 0."""
+
+
+def shard_rows_of(path: Path) -> int:
+    """Patches of one shard of an existing store.
+
+    Raises:
+        ValueError: there is no such store.
+    """
+    group = load(path, ())
+    item = group.get("data_10m")
+    shards = getattr(item, "shards", None)
+    if not shards:
+        raise ValueError(f"{shown(path)} must be a store of etl.extract; it has no sharded data_10m")
+    return int(shards[0])
+
+
+def _open(path: Path, pixels: Sequence[DataSet], shared: ts.Context) -> dict[str, Any]:
+    """The pixel arrays by name."""
+    try:
+        asked = {
+            item.name: ts.open(
+                {"driver": "zarr3", "kvstore": spec_of(path / item.name)}, open=True, context=shared, dtype=ts.uint16
+            )
+            for item in pixels
+        }
+        return {name: future.result() for name, future in asked.items()}
+    except (ValueError, NotImplementedError) as error:
+        raise explain(error, path) from None
+
+
+class ShardWriter:
+    """An existing store, open on all ranks for writing whole shards. `sync` is collective."""
+
+    def __init__(self, path: Path, comm: Gatherer) -> None:
+        """`comm` is mpi4py's. One thread compresses: the other cores are other ranks'."""
+        group = load(path, ())
+        schema = schema_of(group, shown(path))
+        self._path, self._comm = path, comm
+        self._plain = {item.name for item in schema.pixels if not item_of(group, item.name).compressors}
+        self._arrays = _open(path, schema.pixels, context(sync=False, threads=1))
+        self._results = {item.name for item in schema.results}
+        self._shard_rows = {name: array.chunk_layout.write_chunk.shape[0] for name, array in self._arrays.items()}
+        self._writing: list[tuple[str, Any]] = []
+        self._made: dict[int, dict[str, npt.NDArray[Any]]] = {}
+        self._unsynced: list[Path] = []
+        self._folders: set[Path] = set()
+        self._syncing: list[Future[None]] = []
+        self._disk = ThreadPoolExecutor(_SYNC_THREADS, "sync")
+        self._columns = columns(path, tuple(self._results)) if comm.rank == 0 else {}
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
+        """Begin to write `rows`, shape (n, ...), to rows [first, first + n): whole shards. `drain` ends it.
+
+        An uncompressed shard of a folder is written at once. Results are kept until `sync`; there, rows of state 0
+        leave what is stored as it is.
+
+        Raises:
+            OSError: an uncompressed shard was not written.
+        """
+        if not len(rows):
+            return
+        if name in self._results:
+            self._made.setdefault(first, {})[name] = rows.copy()
+            return
+        if is_remote(self._path):
+            self._writing.append((name, self._arrays[name][first : first + len(rows)].write(rows)))
+            return
+        each, layout = self._shard_rows[name], self._arrays[name].chunk_layout
+        shards = {self._path / chunk_key(name, (k // each, 0, 0, 0)): k for k in range(first, first + len(rows), each)}
+        self._unsynced += shards
+        if name not in self._plain:
+            self._writing.append((name, self._arrays[name][first : first + len(rows)].write(rows)))
+            return
+        for path, start in shards.items():
+            write_shard(path, rows[start - first : start - first + each], each, layout.read_chunk.shape[0])
+
+    def drain(self) -> None:
+        """Wait until what was handed over is written, and have it brought to the disk meanwhile.
+
+        Raises:
+            OSError: a shard was not.
+        """
+        failed = None
+        for name, future in self._writing:
+            try:
+                future.result()
+            except (ValueError, NotImplementedError) as error:
+                failed = failed or explain(error, self._path / name)
+        self._writing = []
+        if failed is not None:
+            raise failed
+        self._syncing += [self._disk.submit(_sync_if_there, path) for path in self._unsynced]
+        self._folders |= {path.parent for path in self._unsynced}
+        self._unsynced = []
+
+    def sync(self) -> None:
+        """Collective: bring this rank's shards to the disk, then all ranks' results, by rank 0.
+
+        Raises:
+            OSError: on the ranks that could not.
+        """
+        problem = self._sync_shards()
+        parts = self._comm.gather(self._made if problem is None else {})
+        self._made = {}
+        if parts is not None and any(parts):
+            for first, found in (entry for part in parts for entry in part.items()):
+                made = found["state"] != UNWRITTEN
+                for name, values in found.items():
+                    self._columns[name][first : first + len(values)][made] = values[made]
+            overwrite(self._path, dict(sorted(self._columns.items())))  # `state` is the last
+        if problem is not None:
+            raise problem
+
+    def _sync_shards(self) -> OSError | None:
+        try:
+            for future in self._syncing:
+                future.result()
+            for folder in self._folders:
+                sync_folder(folder)
+        except OSError as error:
+            return error
+        self._syncing, self._folders = [], set()
+        return None
+
+    def close(self) -> None:
+        """Let go of the arrays."""
+        self._arrays = {}
+        self._disk.shutdown(wait=False, cancel_futures=True)
+
+
+def _sync_if_there(path: Path) -> None:
+    """Bring a shard to the disk; one of rejected rows alone was never written."""
+    if path.exists():
+        sync_file(path)
+
+
+class ShardReader:
+    """A store's pixel rows."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the store read-only.
+
+        Raises:
+            ValueError: there is no such store.
+            OSError: it cannot be read.
+        """
+        self.schema: Schema = schema_of(load(path, ()), shown(path))
+        self._path = path
+        self._arrays: Mapping[str, Any] = _open(path, self.schema.pixels, context(cache_bytes=_CACHE_BYTES))
+
+    def row(self, row: int) -> list[npt.NDArray[np.uint16]]:
+        """One row of every pixel data set, in the order of `Schema.pixels`; zeros where its shard is not there.
+
+        Raises:
+            ValueError: its shard is torn.
+            OSError: it cannot be read.
+        """
+        asked = {name: array[row].read() for name, array in self._arrays.items()}
+        try:
+            return [np.asarray(future.result()) for future in asked.values()]
+        except (ValueError, NotImplementedError) as error:
+            if _TORN.search(str(error)):
+                raise ValueError(f"{explain(error, self._path)}: the shard is torn") from None
+            raise explain(error, self._path) from None
+
+    def close(self) -> None:
+        """Let go of the arrays."""
+        self._arrays = {}
+
+    def __enter__(self) -> "ShardReader":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def blank(path: Path, rows: Sequence[int]) -> None:
+    """Set the pixels of `rows` to 0; a shard that is torn goes, and its other rows with it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    schema = schema_of(load(path, ()), shown(path))
+    for name, array in _open(path, schema.pixels, context()).items():
+        each = array.chunk_layout.write_chunk.shape[0]
+        for shard in sorted({row // each for row in rows}):
+            try:
+                array[[row for row in rows if row // each == shard]] = 0
+            except (ValueError, NotImplementedError) as error:
+                if not _TORN.search(str(error)):
+                    raise explain(error, path) from None
+                key_value_store(path).write(chunk_key(name, (shard, 0, 0, 0)), None).result()

@@ -1,0 +1,181 @@
+"""The store as one Zarr version 3 group: laid out by one process, then filled by many with whole shards.
+
+Pixel arrays are sharded along the patch axis; every other array is one chunk, which one process replaces whole. The
+metadata are consolidated in the root's `zarr.json`, and no metadata changes once the store is there.
+
+Source: Zarr version 3 specification, sharding codec 1.0; zarr-python: consolidated metadata, `null_terminated_bytes`.
+"""
+
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.core.buffer import default_buffer_prototype
+from zarr.storage import MemoryStore
+
+from etl.store.layout import Layout
+from etl.store.objects import array_of, chunk_key, exists, item_of, load, put, put_new, read
+from etl.store.place import is_remote, shown
+from etl.store.schema import FLAGS, SPLITS, STATS, DataSet, Schema
+from etl.store.sync import sync_folder
+
+__all__ = ["columns", "create", "overwrite"]
+
+_ROOT = "zarr.json"
+
+
+def create(
+    path: Path, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any], layout: Layout
+) -> None:
+    """Make the complete, empty store at `path`: all metadata and `identity`, no pixels. One process calls this.
+
+    `identity` holds the columns of `schema.identity` and any of `schema.results`; without a `state` every row is in
+    state 0. In a folder it is made under a temporary name; in a bucket its root comes last.
+
+    Raises:
+        FileExistsError: there is a store.
+        OSError: it cannot be written.
+    """
+    objects = _lay_out(schema, identity, attributes, layout)
+    root = objects.pop(_ROOT)
+    if is_remote(path):
+        if exists(path):
+            raise FileExistsError(f"{shown(path)} is there already")
+        put(path, objects)
+        if not put_new(path, _ROOT, root):
+            raise FileExistsError(f"{shown(path)} is there already: another run has just made it")
+        return
+    temporary = path.with_name(path.name + ".part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        put(temporary, {**objects, _ROOT: root})
+        temporary.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise OSError(f"{path} cannot be created: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _lay_out(
+    schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any], layout: Layout
+) -> dict[str, bytes]:
+    """Every object of the empty store."""
+    store = MemoryStore()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fixed-length bytes are an extension of the specification
+        group = zarr.create_group(store, zarr_format=3, attributes=dict(attributes))
+        for item, values in schema.coordinates:
+            _add(group, item, np.array([v.encode() if isinstance(v, str) else v for v in values], item.dtype))
+        for item in (*schema.identity, *schema.results):
+            _add(group, item, identity[item.name] if item.name in identity else np.zeros(item.shape, item.dtype))
+        for item in schema.pixels:
+            _add_pixels(group, item, layout)
+        _add_stats(group, schema)
+        complete = DataSet("complete", (), (), "|u1", {"long_name": "1 once the run has finished"})
+        _add(group, complete, np.zeros((), np.uint8))
+        zarr.consolidate_metadata(store)
+    return {name: buffer.to_bytes() for name, buffer in store._store_dict.items()}
+
+
+def _add(group: zarr.Group, item: DataSet, values: npt.NDArray[Any]) -> None:
+    """An array of one chunk."""
+    made = group.create_array(
+        item.name,
+        shape=item.shape,
+        chunks=tuple(max(1, length) for length in item.shape),
+        dtype=np.dtype(item.dtype),
+        compressors=ZstdCodec(level=3),
+        **_common(item),
+    )
+    made[...] = values.astype(item.dtype)
+
+
+def _common(item: DataSet) -> dict[str, Any]:
+    return {
+        "attributes": _attributes(item),
+        "dimension_names": item.dims or None,
+        "chunk_key_encoding": {"name": "default", "separator": "."},
+        "config": {"write_empty_chunks": True},
+    }
+
+
+def _add_pixels(group: zarr.Group, item: DataSet, layout: Layout) -> None:
+    codec = BloscCodec(typesize=2, cname="zstd", clevel=1, shuffle="bitshuffle")
+    group.create_array(
+        item.name,
+        shape=item.shape,
+        chunks=(layout.chunk_rows, *item.row_shape),
+        shards=(layout.shard_rows, *item.row_shape),
+        dtype=np.dtype(item.dtype),
+        compressors=codec if layout.compress == "zstd" else None,
+        fill_value=0,
+        **_common(item),
+    )
+
+
+def _attributes(item: DataSet) -> dict[str, Any]:
+    """As HDF5 has them, in JSON's types."""
+    found = {key: value.item() if isinstance(value, np.generic) else value for key, value in item.attributes.items()}
+    if item.dtype.startswith("S"):
+        found["_Encoding"] = "utf-8"
+    if item.name in FLAGS:
+        meanings = FLAGS[item.name]
+        found |= {"flag_values": list(range(len(meanings))), "flag_meanings": " ".join(meanings)}
+    return found
+
+
+def _add_stats(group: zarr.Group, schema: Schema) -> None:
+    own = group.create_group("stats")
+    for name, values in (("split", SPLITS), ("word", ("high", "low"))):
+        length = max(map(len, values))
+        _add(own, DataSet(name, (name,), (len(values),), f"S{length}"), np.array([v.encode() for v in values]))
+    for pixels in schema.pixels:
+        below = own.create_group(pixels.name)
+        for name in STATS:
+            item = DataSet(name, ("split", pixels.dims[-1], "word"), (len(SPLITS), pixels.shape[-1], 2), "<u8")
+            _add(below, item, np.zeros(item.shape, np.uint64))
+
+
+def columns(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """Whole arrays that are no pixels, by name.
+
+    Raises:
+        ValueError: there is no such store, or it is not whole.
+        OSError: it cannot be read.
+    """
+    group = load(path, names)
+    missing = [name for name in names if name not in group]
+    if missing:
+        raise ValueError(f"{shown(path)} must be a store of etl.extract; it has no {', '.join(missing)}")
+    try:
+        return {name: array_of(group, name) for name in names}
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{shown(path)} must be a store of etl.extract, and whole: {error}") from None
+
+
+def overwrite(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Replace whole arrays that are no pixels, in the order given, each at once.
+
+    Raises:
+        ValueError: an array has not the shape of its data set.
+        OSError: one cannot be written.
+    """
+    root = read(path, _ROOT)
+    if root is None:
+        raise OSError(f"{shown(path)} has no {_ROOT} any more")
+    store = MemoryStore({_ROOT: default_buffer_prototype().buffer.from_bytes(root)})
+    group = zarr.open_group(store, mode="r+", zarr_format=3)
+    for name, array in arrays.items():
+        target = item_of(group, name)
+        if target.shape != array.shape:
+            raise ValueError(f"{name} must be of shape {target.shape}, got {array.shape}")
+        target.with_config({"write_empty_chunks": True})[...] = array.astype(target.dtype)
+        key = chunk_key(name, (0,) * array.ndim)
+        put(path, {key: store._store_dict[key].to_bytes()})

@@ -1,0 +1,137 @@
+"""An S3 server on this machine that checks credentials, and a door in front of it that a test can close."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import zarr
+
+__all__ = ["BUCKET", "Door", "Server", "copy_store", "serve"]
+
+BUCKET = "bucket"
+
+
+class Door:
+    """Forwards TCP connections to a port while it is open; a closed one ends them, and refuses new ones."""
+
+    def __init__(self, behind: int) -> None:
+        self._behind, self._listener, self._pairs = behind, None, []
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.turn_away = 0
+        """Connections that are ended as soon as they come."""
+        self.open()
+
+    def open(self) -> None:
+        """Let connections through."""
+        self._listener = socket.create_server(("127.0.0.1", self.port), reuse_port=True)
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def close(self) -> None:
+        """End all connections."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for one in self._pairs:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                if self.turn_away:
+                    self.turn_away -= 1
+                    near.close()
+                    continue
+                far = socket.create_connection(("127.0.0.1", self._behind))
+                self._pairs += [near, far]
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=_pump, args=(one, other), daemon=True).start()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+    for one in (source, sink):
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+
+
+class Server:
+    """A running server with one bucket."""
+
+    def __init__(self, port: int, environment: dict[str, str]) -> None:
+        self.door = Door(port)
+        self.environment = {**environment, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.door.port}"}
+        """What a command needs to reach it."""
+        self.client = _client("s3", port, environment)
+
+    def objects(self, prefix: str) -> dict[str, bytes]:
+        """Every object below a prefix, without it."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
+        return {k.removeprefix(prefix): self.client.get_object(Bucket=BUCKET, Key=k)["Body"].read() for k in keys}
+
+
+def copy_store(server: Server, name: str, folder: Path) -> Path:
+    """A store in the bucket, copied object by object into a folder, for any reader of folders."""
+    for key, data in server.objects(f"{name}/").items():
+        path = folder / name / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    zarr.open_group(folder / name, mode="r")
+    return folder / name
+
+
+def _client(service: str, port: int, environment: dict[str, str]) -> "boto3.client":
+    return boto3.client(
+        service,
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region_name="us-east-1",
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+@contextlib.contextmanager
+def serve() -> Iterator[Server]:
+    """A server with one bucket and one user, whose credentials alone it lets in."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    line = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    # The first three calls make the user; from then on its signature is asked of every one.
+    environment = {**os.environ, "INITIAL_NO_AUTH_ACTION_COUNT": "3"}
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(line, env=environment, stdout=quiet, stderr=quiet) as process:
+        try:
+            _wait_for(port)
+            nobody = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"}
+            users = _client("iam", port, nobody)
+            users.create_user(UserName="writer")
+            policy = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}'
+            users.put_user_policy(UserName="writer", PolicyName="all", PolicyDocument=policy)
+            key = users.create_access_key(UserName="writer")["AccessKey"]
+            given = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+            server = Server(port, {**given, "AWS_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "4"})
+            server.client.create_bucket(Bucket=BUCKET)
+            yield server
+        finally:
+            process.kill()
+
+
+def _wait_for(port: int) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the S3 server did not start")

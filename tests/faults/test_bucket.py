@@ -1,0 +1,126 @@
+"""Stores in a bucket, on a real S3 server on this machine: content, name clash, credentials, and a server that goes."""
+
+import json
+import os
+import subprocess
+import threading
+import time
+
+import pytest
+from buckets import BUCKET, copy_store, serve
+from commands import begin, content, same
+
+OUT = f"s3://{BUCKET}/store.zarr"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serve() as running:
+        yield running
+
+
+def start(size, sample, out, server, *flags, **environment):
+    """Begin an extraction into the bucket."""
+    paths = ("--catalogue", str(sample / "patches.parquet"), "--source", str(sample / "tiles"), "--out", out)
+    how = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    more = {**server.environment, **environment}
+    return begin(size, "etl.extract", *paths, "--shard-rows", "32", *flags, environment=more, **how)
+
+
+def extract(*given, **environment):
+    """Run an extraction into the bucket to its end: (status, stdout, stderr)."""
+    with start(*given, **environment) as job:
+        out, err = job.communicate(timeout=200)
+    return job.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def written(sample, server):
+    """The store in the bucket, as three ranks write it, with requests that fail now and then."""
+    server.door.turn_away = 3
+    status, _, err = extract(3, sample, OUT, server, "--round-mib", "8")
+    assert status == 0, err
+    assert server.door.turn_away == 0
+    return OUT
+
+
+def test_the_store_in_the_bucket_is_the_store_in_a_file_though_requests_failed(written, server, reference, tmp_path):
+    assert same(content(copy_store(server, "store.zarr", tmp_path)), content(reference))
+
+
+def test_journal_record_and_rejected_list_lie_beside_it_and_the_lock_is_gone(written, server):
+    beside = {key for key in server.objects("") if "/" not in key}
+    assert beside == {"store.zarr.journal", "store.json", "store.rejected.csv"}
+    assert json.loads(server.objects("store.json")[""])["rejected"] == 0
+
+
+def test_a_name_clash_is_refused_with_status_2_and_a_complete_store_is_left_alone(written, server, sample):
+    status, _, err = extract(2, sample, OUT, server)
+    assert status == 2
+    assert f"{OUT} exists; name another --out, or complete it with --resume" in err
+    status, out, _ = extract(1, sample, OUT, server, "--resume")
+    assert status == 0
+    assert f"{OUT} is complete" in out
+
+
+def test_wrong_credentials_and_a_missing_bucket_are_refused_with_status_2(server, sample):
+    status, _, err = extract(2, sample, f"s3://{BUCKET}/new.zarr", server, AWS_SECRET_ACCESS_KEY="wrong")
+    assert status == 2
+    assert "the server refuses these credentials, set AWS_ACCESS_KEY_ID and" in err
+    assert "Traceback" not in err
+    status, _, err = extract(1, sample, "s3://nowhere/new.zarr", server)
+    assert status == 2
+    assert "the bucket nowhere must be there; create it, or name another" in err
+
+
+def test_credentials_are_found_in_the_aws_folder(server, sample, tmp_path):
+    given = server.environment
+    (tmp_path / "credentials").write_text(
+        f"[etl]\naws_access_key_id = {given['AWS_ACCESS_KEY_ID']}\n"
+        f"aws_secret_access_key = {given['AWS_SECRET_ACCESS_KEY']}\n"
+    )
+    (tmp_path / "config").write_text(f"[profile etl]\nregion = us-east-1\nendpoint_url = {given['AWS_ENDPOINT_URL']}\n")
+    names = {"AWS_SHARED_CREDENTIALS_FILE": "credentials", "AWS_CONFIG_FILE": "config"}
+    more = {name: str(tmp_path / file) for name, file in names.items()}
+    gone = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION"))
+    status, out, err = extract(1, sample, OUT, server, "--resume", AWS_PROFILE="etl", **more, **gone)
+    assert status == 0, err
+    assert f"{OUT} is complete" in out
+
+
+def test_a_server_that_goes_ends_all_ranks_with_75_and_the_store_is_resumed(server, sample, reference, tmp_path):
+    out = f"s3://{BUCKET}/gone.zarr"
+    with start(2, sample, out, server, "--round-mib", "4", "--sync-s", "0.2", AWS_MAX_ATTEMPTS="2") as job:
+        until = time.monotonic() + 100
+        while server.objects("gone.zarr.journal").get("", b"").count(b"\n") < 3 and time.monotonic() < until:
+            time.sleep(0.05)
+        server.door.close()
+        try:
+            _, err = job.communicate(timeout=120)
+        finally:
+            server.door.open()
+    assert job.returncode == 75, err
+    assert "the server does not answer as it should" in err
+    assert "--resume completes the store" in err
+    assert "Traceback" not in err
+    status, _, err = extract(3, sample, out, server, "--resume")
+    assert status == 0, err
+    assert same(content(copy_store(server, "gone.zarr", tmp_path)), content(reference))
+
+
+def test_two_runs_never_write_one_store_at_once(server, sample):
+    out = f"s3://{BUCKET}/both.zarr"
+    first = start(1, sample, out, server)
+    while "both.zarr.lock" not in server.objects("both"):
+        if "both.zarr.lock" in server.objects(""):
+            break
+        time.sleep(0.05)
+    ended = []
+    threading.Thread(target=lambda: ended.append(first.communicate(timeout=200))).start()
+    status, _, err = extract(1, sample, out, server)
+    assert status == 2
+    assert "exists; name another --out" in err
+    while not ended:
+        time.sleep(0.1)
+    assert first.returncode == 0
+    assert os.environ.get("AWS_ENDPOINT_URL") is None

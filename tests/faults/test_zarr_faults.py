@@ -1,0 +1,158 @@
+"""Faults of Zarr stores in a folder: shards that are torn or gone, kills, retries, and what is no store of ours."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+
+import numpy as np
+import psutil
+import pytest
+import zarr
+from commands import begin, content, extract, same
+
+from etl.store.journal import Journal, journal_path
+from etl.store.objects import chunk_key
+from etl.store.rows import checksum
+from etl.store.shards import ShardReader
+from etl.store.zarr import columns, overwrite
+
+FLAGS = ("--shard-rows", "16")
+
+
+@pytest.fixture(scope="module")
+def whole(sample, tmp_path_factory):
+    """A complete store; a test copies it."""
+    out = tmp_path_factory.mktemp("whole") / "store.zarr"
+    assert extract(2, sample, out, *FLAGS).returncode == 0
+    return out
+
+
+@pytest.fixture
+def store(whole, tmp_path):
+    """A store that a test may break: complete but for its last word."""
+    out = tmp_path / "store.zarr"
+    shutil.copytree(whole, out)
+    shutil.copy(journal_path(whole), tmp_path)
+    overwrite(out, {"complete": np.zeros((), np.uint8)})
+    return out
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[1000] ^= 0xFF
+    path.write_bytes(data)
+
+
+def spoil_index(path):
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 0xFF
+    path.write_bytes(data)
+
+
+def test_shards_that_are_gone_torn_or_spoilt_are_found_and_made_again(sample, reference, store):
+    for (name, shard), fault in {
+        ("data_super", 3): cut,
+        ("data_10m", 5): flip,
+        ("data_60m", 9): spoil_index,
+        ("data_20m", 12): os.remove,
+    }.items():
+        fault(store / chunk_key(name, (shard, 0, 0, 0)))
+    done = extract(3, sample, store, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(store.with_name("store.json").read_text())["patches"] == 4 * 16
+    assert same(content(store), content(reference))
+
+
+def test_a_store_is_resumed_with_the_shards_it_was_made_with(sample, reference, store):
+    (store / chunk_key("data_super", (0, 0, 0, 0))).unlink()
+    assert extract(1, sample, store, "--resume", "--shard-rows", "50").returncode == 0
+    assert same(content(store), content(reference))
+
+
+def test_resuming_a_complete_store_does_nothing(sample, whole):
+    done = extract(2, sample, whole, "--resume")
+    assert done.returncode == 0
+    assert "is complete" in done.stdout
+
+
+def test_retrying_rejected_rows_makes_their_shards_again_and_keeps_the_others(sample, reference, tmp_path):
+    out, cloud = tmp_path / "store.zarr", content(reference)["cloud_share"]
+    broken = sample / "tiles"
+    names = sorted(path.name for path in broken.iterdir())
+    aside = tmp_path / names[0]
+    (broken / names[0]).rename(aside)
+    try:
+        assert extract(2, sample, out, *FLAGS).returncode == 0
+    finally:
+        aside.rename(broken / names[0])
+    state = columns(out, ("state",))["state"]
+    assert 0 < (state == 2).sum() < len(state) == len(cloud)
+    done = extract(3, sample, out, "--resume", "--retry-rejected")
+    assert done.returncode == 0, done.stderr
+    assert same(content(out), content(reference))
+
+
+def finished(out):
+    """How many rows the journal names; each must be there, with its checksum."""
+    rows = [row for first, stop in Journal.read(journal_path(out)).ranges for row in range(first, stop)]
+    found = columns(out, ("state", "checksum", "complete"))
+    assert (found["state"][rows] == 1).all()
+    with ShardReader(out) as reader:
+        assert all(checksum(reader.row(row)) == found["checksum"][row] for row in rows)
+    assert not found["complete"] or len(rows) == len(found["state"])
+    return len(rows)
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_run_opens_says_it_is_incomplete_and_resumes_to_the_same_content(sample, reference, tmp_path):
+    rng, expected, landed, kept = random.Random(2019), content(reference), 0, 0
+    for attempt in range(6):
+        out = tmp_path / f"{attempt}.zarr"
+        paths = ("--catalogue", str(sample / "patches.parquet"), "--source", str(sample / "tiles"), "--out", str(out))
+        job = begin(rng.choice([1, 2, 3]), "etl.extract", *paths, *FLAGS, "--round-mib", "4", "--sync-s", "0.2")
+        syncs, until = rng.choice([0, 2, 3, 5]), time.monotonic() + 60
+        while job.poll() is None and time.monotonic() < until:
+            if journal_path(out).exists() and journal_path(out).read_bytes().count(b"\n") >= syncs + 1:
+                break
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.4))
+        landed += job.poll() is None
+        pids = [child.pid for child in psutil.Process(job.pid).children(recursive=True)] or [job.pid]
+        for pid in rng.choice([pids, pids[:1]]):
+            os.kill(pid, signal.SIGKILL)
+        job.wait(timeout=60)
+        kept += out.exists() and finished(out) > 0
+        done = extract(rng.choice([1, 2, 3]), sample, out, "--resume", *FLAGS)
+        assert done.returncode == 0, done.stderr
+        assert same(content(out), expected), f"attempt {attempt}"
+    assert landed >= 3
+    assert kept >= 2
+
+
+def test_a_name_clash_is_refused_with_status_2(sample, whole):
+    done = extract(2, sample, whole)
+    assert done.returncode == 2
+    assert "exists; name another --out, or complete it with --resume" in done.stderr
+
+
+def test_a_version_2_store_and_a_store_of_others_are_refused_with_status_2(sample, tmp_path):
+    zarr.create_group(tmp_path / "old.zarr", zarr_format=2)
+    zarr.create_group(tmp_path / "other.zarr", zarr_format=3)
+    for name, words in (("old", "must be a Zarr store of version 3"), ("other", "must be a store of etl.extract")):
+        out = tmp_path / f"{name}.zarr"
+        assert "exists; name another" in extract(1, sample, out).stderr
+        journal = {"begun_with": {}}
+        done = extract(1, sample, out, "--resume")
+        assert done.returncode == 2
+        assert "must be there to resume" in done.stderr
+        journal_path(out).write_text(json.dumps(journal) + "\n")
+        done = extract(1, sample, out, "--resume")
+        assert done.returncode == 2
+        assert words in done.stderr or "can only be resumed with what it was begun with" in done.stderr

@@ -1,0 +1,77 @@
+"""Training on a Zarr store: the rows, the order and the weights of the HDF5 store, and what is refused."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from courses import ALONE, course_of, small_network
+from stores import TRAIN, VAL, as_zarr, training_store
+
+from etl.store.objects import chunk_key
+from etl.store.schema import REJECTED, WRITTEN
+from trainer.checkpoint import State
+from trainer.deal import Deal
+from trainer.fit import fit
+from trainer.rows import Wanted, open_rows
+from trainer.stream import Stream
+
+WANTED = Wanted((("data_20m", ("B05", "B8A")), ("data_60m", ())))
+
+
+@pytest.fixture
+def both(tmp_path):
+    """A store in both formats, HDF5 first."""
+    split, state = [TRAIN, VAL, TRAIN, TRAIN, TRAIN, TRAIN, TRAIN, VAL, TRAIN], [WRITTEN] * 9
+    state[3] = REJECTED
+    training_store(tmp_path / "store.h5", split, state)
+    return tmp_path / "store.h5", as_zarr(tmp_path / "store.h5", tmp_path / "store.zarr")
+
+
+def test_rows_labels_and_moments_are_those_of_the_hdf5_store(both):
+    one, other = (open_rows(path, WANTED) for path in both)
+    assert (len(one), one.classes, one.upsample) == (len(other), other.classes, other.upsample)
+    assert np.array_equal(one.numbers, other.numbers)
+    assert np.array_equal(one.labels, other.labels)
+    for a, b in zip(one.pixels, other.pixels, strict=True):
+        assert (a.name, a.row_shape, a.channels, a.bands) == (b.name, b.row_shape, b.channels, b.bands)
+        assert np.array_equal(a.mean, b.mean)
+        assert np.array_equal(a.deviation, b.deviation)
+
+
+@pytest.mark.parametrize("layout", [{"compress": "none"}, {"chunk_rows": 2}])
+def test_the_stream_gives_the_same_batches_in_the_same_order(both, tmp_path, layout):
+    zarr = as_zarr(both[0], tmp_path / "other.zarr", **layout)
+    batches = []
+    for path in (both[0], zarr):
+        rows = open_rows(path, WANTED)
+        deal = Deal(len(rows), 2, 1, seed=3)
+        batches.append(list(Stream(rows, 2, lambda step, deal=deal: deal.share(step, 0))(range(5))))
+    for one, other in zip(*batches, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True))
+
+
+def test_either_store_gives_the_same_weights(both):
+    tf.config.experimental.enable_op_determinism()
+    weights = []
+    for path in both:
+        rows = open_rows(path, Wanted((("data_60m", ()),)))
+        model = small_network(rows)
+        fit(course_of(rows, model, 6), State(), ALONE, lambda epoch: None, lambda best: None)
+        weights.append(model.get_weights())
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def test_a_torn_shard_is_an_error_that_names_it(both):
+    shard = both[1] / chunk_key("data_60m", (0, 0, 0, 0))
+    shard.write_bytes(shard.read_bytes()[:-9])
+    pixels = open_rows(both[1], WANTED).pixels[1]
+    with pytest.raises(OSError, match=r"store\.zarr.*data_60m/c\.0\.0\.0\.0"):
+        pixels.read(-1, np.array([1]), np.empty((1, *pixels.row_shape), np.uint16))
+
+
+def test_what_is_no_store_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"must be a Zarr store of etl\.extract; it has no zarr\.json"):
+        open_rows(tmp_path / "none.zarr", WANTED)
+    (tmp_path / "old.zarr").mkdir()
+    (tmp_path / "old.zarr" / ".zgroup").write_text('{"zarr_format": 2}')
+    with pytest.raises(ValueError, match=r"must be a Zarr store of version 3.*it is of version 2"):
+        open_rows(tmp_path / "old.zarr", WANTED)
