@@ -10,9 +10,12 @@ from benchmarks.findings import Findings
 from benchmarks.launch import UNBOUND, Job, run
 from benchmarks.setup import Setup
 
-__all__ = ["Course", "command", "train"]
+__all__ = ["KINDS", "Course", "command", "put_f1", "train"]
 
 log = logging.getLogger(__name__)
+
+KINDS = ("at_half", "tuned")
+"""Of scores: threshold 0.5, and thresholds tuned per class on the split val."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +45,7 @@ def command(setup: Setup, found: Findings, module: str, flags: tuple[str, ...]) 
 
 
 def train(setup: Setup, found: Findings, where: tuple[Path, Path], bands: str, course: Course) -> dict[str, Any]:
-    """Train on a store into the folder of a run, both named by `where`; scores of the split test.
-
-    At threshold 0.5, "at_half", and at thresholds tuned per class on the split val, "tuned".
-    """
+    """Train on a store into the folder of a run, both named by `where`; scores of the split test, by `KINDS`."""
     store, out = where
     command(setup, found, "trainer.run", ("--store", str(store), "--bands", bands, "--out", str(out), *course.flags))
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
@@ -53,3 +53,10 @@ def train(setup: Setup, found: Findings, where: tuple[Path, Path], bands: str, c
     command(setup, found, "trainer.evaluate", ("--run", str(out), "--store", str(store), "--split", "test"))
     scores: dict[str, Any] = json.loads((out / "evaluate.test.json").read_text(encoding="utf-8"))["scores"]
     return scores
+
+
+def put_f1(figures: dict[str, float], name: str, scores: dict[str, Any]) -> None:
+    """Add micro-F1 and macro-F1 of both kinds."""
+    for kind in KINDS:
+        for mean in ("micro", "macro"):
+            figures[f"f1_{mean}_{name}_{kind}"] = scores[kind][mean]["f1"]

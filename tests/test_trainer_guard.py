@@ -25,7 +25,7 @@ def test_a_workers_own_status_is_handed_on_without_a_word(status):
     assert (process.communicate(timeout=60), process.returncode) == (("", ""), status)
 
 
-@pytest.mark.parametrize(("kind", "status"), [("SIGKILL", 75), ("SIGHUP", 75), ("SIGSEGV", 1), ("SIGABRT", 1)])
+@pytest.mark.parametrize(("kind", "status"), [("SIGKILL", 75), ("SIGUSR2", 75), ("SIGSEGV", 1), ("SIGABRT", 1)])
 def test_a_lost_worker_is_named_and_only_a_crash_is_not_to_be_resumed(kind, status):
     process = guarded(f"os.kill(os.getpid(), signal.{kind})")
     _, said = process.communicate(timeout=60)

@@ -46,12 +46,9 @@ def evaluate(settings: EvaluateSettings, workers: Workers) -> int:
         if workers.rank:
             return None
         _write_samples(settings.run / "samples.npz", rows, found)
-        path = settings.run / f"evaluate.{settings.split}.json"
         said = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split, "scores": scored}
-        path.write_text(
-            json.dumps({**said, "store": str(settings.store), "software": record.software()}, indent=1) + "\n"
-        )
-        return path
+        said |= {"store": str(settings.store), "software": record.software()}
+        return record.write(settings.run / f"evaluate.{settings.split}.json", said)
 
     path = workers.agree("writing the scores", write)
     if path is not None:

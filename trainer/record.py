@@ -97,9 +97,9 @@ def _version(package: str) -> str | None:
         return None
 
 
-def write(folder: Path, found: dict[str, Any]) -> Path:
-    """Write the record into the run's folder, whole or not at all; returns its path."""
-    path, part = folder / "run.json", folder / "run.json.part"
+def write(path: Path, found: dict[str, Any]) -> Path:
+    """Write a record, whole or not at all; returns its path."""
+    part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return part.rename(path)
 

@@ -130,7 +130,7 @@ def _write(settings: RunSettings, outcome: Any, workers: Workers) -> int:
         if workers.rank:
             return None
         record.log_epochs(settings.out, outcome.state)
-        return record.write(settings.out, found)
+        return record.write(settings.out / "run.json", found)
 
     path = workers.agree("writing the record", write)
     if path is not None:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from benchmarks.findings import Bar, Findings
 from benchmarks.inputs import labelled
 from benchmarks.setup import Setup
-from benchmarks.training import Course, command, train
+from benchmarks.training import KINDS, Course, command, put_f1, train
 from etl.store.schema import SPLITS, WRITTEN
 from trainer.metrics import HALF, scores, tuned_thresholds
 
@@ -25,12 +25,8 @@ __all__ = ["QUESTION", "measure"]
 QUESTION = "Does a short training learn more than a patch's mean colours tell, and does it need more than RGB?"
 
 _BANDS = ("all", "rgb")
-_KINDS = ("at_half", "tuned")
-"""Of scores: threshold 0.5, and thresholds tuned per class on the split val."""
-
 _RESAMPLED = 2000
 """Samples of the test patches, with replacement."""
-
 
 _COURSES = {
     "tiny": Course(2, 4, 1, "float32"),
@@ -72,9 +68,10 @@ def _counts(store: Path, out: Path, scored: dict[str, Any]) -> dict[str, Counts]
     predicted = pq.read_table(out / "test.parquet").sort_by("patch")
     with h5py.File(store, "r") as file:
         names, labels = file["patch"][...].astype(str), file["classes"][...].astype(bool)
-    labels = labels[[dict(zip(names, range(len(names)), strict=True))[name] for name in predicted["patch"].to_pylist()]]
+    row_of = {name: row for row, name in enumerate(names)}
+    labels = labels[[row_of[name] for name in predicted["patch"].to_pylist()]]
     found = {}
-    for kind in _KINDS:
+    for kind in KINDS:
         classes = scored[kind]["classes"]
         said = np.stack([predicted[one["name"]].to_numpy() >= np.float32(one["threshold"]) for one in classes], 1)
         found[kind] = np.stack([(said & labels).sum(1), (said & ~labels).sum(1), (~said & labels).sum(1)], 1)
@@ -83,9 +80,9 @@ def _counts(store: Path, out: Path, scored: dict[str, Any]) -> dict[str, Counts]
 
 def _put_interval(found: Findings, counts: dict[str, dict[str, Counts]]) -> None:
     """The 95 % interval of how far all bands lie above RGB."""
-    rows = len(counts["all"][_KINDS[0]])
+    rows = len(counts["all"][KINDS[0]])
     drawn = np.random.default_rng(0).multinomial(rows, np.full(rows, 1 / rows), _RESAMPLED)
-    for kind in _KINDS:
+    for kind in KINDS:
         above = _f1(drawn @ counts["all"][kind]) - _f1(drawn @ counts["rgb"][kind])
         for name, value in zip(("low", "high"), np.quantile(above, (0.025, 0.975)), strict=True):
             found.figures[f"f1_micro_all_above_rgb_{kind}_interval_{name}"] = float(value)
@@ -129,10 +126,8 @@ def _regression(store: Path, found: Findings) -> dict[str, Any]:
 
 def _put(found: Findings, reached: dict[str, dict[str, Any]]) -> None:
     for name, kinds in reached.items():
-        for kind in _KINDS:
-            found.figures[f"f1_micro_{name}_{kind}"] = kinds[kind]["micro"]["f1"]
-            found.figures[f"f1_macro_{name}_{kind}"] = kinds[kind]["macro"]["f1"]
-    for kind in _KINDS:
+        put_f1(found.figures, name, kinds)
+    for kind in KINDS:
         of = {name: found.figures[f"f1_micro_{name}_{kind}"] for name in reached}
         found.figures[f"f1_micro_all_above_logistic_{kind}"] = of["all"] - of["logistic"]
         found.figures[f"f1_micro_all_above_rgb_{kind}"] = of["all"] - of["rgb"]

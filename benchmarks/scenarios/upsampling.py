@@ -5,7 +5,7 @@ import os
 from benchmarks.findings import Findings
 from benchmarks.inputs import labelled, network_weights
 from benchmarks.setup import Setup
-from benchmarks.training import Course, command, train
+from benchmarks.training import KINDS, Course, command, put_f1, train
 
 __all__ = ["QUESTION", "measure"]
 
@@ -32,11 +32,9 @@ def measure(setup: Setup) -> Findings:
         command(setup, found, "etl.extract", (*paths, "--out", str(store), "--upsample", way, *flags))
         scores = train(setup, found, (store, setup.scratch / way), "all", course)
         store.unlink()
-        for kind, scored in scores.items():
-            found.figures[f"f1_micro_{way}_{kind}"] = scored["micro"]["f1"]
-            found.figures[f"f1_macro_{way}_{kind}"] = scored["macro"]["f1"]
+        put_f1(found.figures, way, scores)
         found.data |= {"rows_test": scores["at_half"]["rows"]}
-    for kind in ("at_half", "tuned"):
+    for kind in KINDS:
         above = found.figures[f"f1_micro_dsen2_{kind}"] - found.figures[f"f1_micro_bilinear_{kind}"]
         found.figures[f"f1_micro_dsen2_above_bilinear_{kind}"] = above
     found.notes.append("One training each, on a drawn sample whose fine detail is noise; the paper, too, saw no gain.")
