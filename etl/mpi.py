@@ -23,6 +23,7 @@ __all__ = [
     "JobError",
     "Request",
     "agree",
+    "alone",
     "file_hints",
     "launch",
     "local_rank",
@@ -145,6 +146,11 @@ def on_root(comm: Comm, action: Callable[[], S]) -> S | None:
     if problem is not None:
         raise JobError(*problem)
     return result
+
+
+def alone() -> Comm:
+    """This process by itself."""
+    return MPI.COMM_SELF
 
 
 def patient(request: Request, meanwhile: Callable[[], None] | None = None) -> None:

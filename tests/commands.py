@@ -37,10 +37,15 @@ def begin(
 
 
 def ranks(
-    size: int, *command: str, cwd: Path | None = None, timeout: float = 120
+    size: int,
+    *command: str,
+    cwd: Path | None = None,
+    timeout: float = 120,
+    environment: Mapping[str, str | None] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
     """Run `python -m <command>` on `size` ranks to its end; a hang is ended, with all ranks, and raised as an error."""
-    with begin(size, *command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    how = {"cwd": cwd, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with begin(size, *command, environment=environment, **how) as process:
         try:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:

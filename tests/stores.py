@@ -8,6 +8,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from mpi4py import MPI
 
 from etl.bands import GROUPS
 from etl.catalogue.table import read, table_of, write
@@ -106,16 +107,6 @@ def make_store(folder: Path, states: list[int], complete: bool = True, upsampled
     return path
 
 
-class OneRank:
-    """What a writer asks of a communicator, of one rank."""
-
-    rank = 0
-
-    def gather(self, sent: Any) -> list[Any]:
-        """What all ranks sent."""
-        return [sent]
-
-
 def as_zarr(path: Path, out: Path, shard_rows: int = 4, chunk_rows: int = 1, compress: str = "zstd") -> Path:
     """The HDF5 store at `path` written anew as Zarr, by one rank."""
     store = backend_of(out, Layout(shard_rows=shard_rows, chunk_rows=chunk_rows, compress=compress))
@@ -123,7 +114,7 @@ def as_zarr(path: Path, out: Path, shard_rows: int = 4, chunk_rows: int = 1, com
         schema = schema_of(file)
         names = [item.name for item in (*schema.identity, *schema.results)]
         store.create(schema, {name: file[name][...] for name in names}, dict(file.attrs))
-        with store.writer(OneRank(), None) as writer:
+        with store.writer(MPI.COMM_SELF, None) as writer:
             for item in schema.pixels:
                 writer.write(item.name, 0, file[item.name][...])
             writer.drain()

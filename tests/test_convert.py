@@ -17,9 +17,9 @@ from mpi4py import MPI
 from stores import GOOD, make_store, stats_of
 
 import etl
+from etl.convert.draft import draft_of
 from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
-from etl.convert.target import draft_of
 from etl.labels import CLASSES_43
 from etl.mpi import JobError
 from etl.store.opened import open_rows, runs_of
@@ -210,7 +210,7 @@ def test_what_is_no_store_is_bad_input_and_named(tmp_path, name, content):
 
 def test_a_zarr_group_of_version_2_is_bad_input_and_named(tmp_path):
     zarr.create_group(tmp_path / "s.zarr", zarr_format=2)
-    with pytest.raises(JobError, match=r"s\.zarr must be a store, HDF5 or Zarr version 3") as caught:
+    with pytest.raises(JobError, match=r"s\.zarr must be a Zarr store of version 3.*it is of version 2") as caught:
         run(tmp_path / "s.zarr", tmp_path / "x.h5")
     assert caught.value.status == 2
 

@@ -26,20 +26,34 @@ def needed_by(share, given_tiles):
 
 
 @BALANCES
-@given(tiles=tiles(), ranks=st.integers(1, 9))
-@settings(max_examples=40, deadline=None)
-def test_shares_cover_every_pending_row_once_and_in_store_order(balance, tiles, ranks):
-    plan = make_plan(tiles, ranks, balance)
+@given(tiles=tiles(), ranks=st.integers(1, 9), shard_rows=st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_shares_cover_every_pending_row_once_and_in_store_order(balance, tiles, ranks, shard_rows):
+    plan = make_plan(tiles, ranks, balance, shard_rows=shard_rows)
     rows = [[int(tiles[r.tile].rows[k]) for r in s.runs for k in range(r.first, r.stop)] for s in plan.shares]
     assert all(mine == sorted(mine) for mine in rows)
     assert sorted(row for mine in rows for row in mine) == sorted(int(r) for t in tiles for r in t.rows)
 
 
 @BALANCES
-@given(tiles=tiles(), ranks=st.integers(1, 9))
-@settings(max_examples=40, deadline=None)
-def test_every_needed_block_is_decoded_by_exactly_one_rank_and_reaches_all_that_need_it(balance, tiles, ranks):
-    plan = make_plan(tiles, ranks, balance)
+@given(tiles=tiles(), ranks=st.integers(1, 9), shard_rows=st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_a_shard_belongs_to_one_rank(balance, tiles, ranks, shard_rows):
+    owners = {}
+    for rank, share in enumerate(make_plan(tiles, ranks, balance, shard_rows=shard_rows).shares):
+        for run in share.runs:
+            for row in tiles[run.tile].rows[run.first : run.stop].tolist():
+                owners.setdefault(row // shard_rows, set()).add(rank)
+    assert all(len(ranks) == 1 for ranks in owners.values())
+
+
+@BALANCES
+@given(tiles=tiles(), ranks=st.integers(1, 9), shard_rows=st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_every_needed_block_is_decoded_by_exactly_one_rank_and_reaches_all_that_need_it(
+    balance, tiles, ranks, shard_rows
+):
+    plan = make_plan(tiles, ranks, balance, shard_rows=shard_rows)
     decoded, got = Counter(), Counter()
     for rank, share in enumerate(plan.shares):
         needed = needed_by(share, tiles)
@@ -63,10 +77,10 @@ def test_blocks_flow_from_lower_to_higher_ranks_only_so_that_no_two_ranks_wait_f
         assert all(source < rank for source in share.receives.values())
 
 
-@given(tiles=tiles(), ranks=st.integers(2, 9))
-@settings(max_examples=40, deadline=None)
-def test_each_pair_of_ranks_sends_and_receives_in_the_same_order(tiles, ranks):
-    shares = make_plan(tiles, ranks).shares
+@given(tiles=tiles(), ranks=st.integers(2, 9), shard_rows=st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_each_pair_of_ranks_sends_and_receives_in_the_same_order(tiles, ranks, shard_rows):
+    shares = make_plan(tiles, ranks, shard_rows=shard_rows).shares
     for source, share in enumerate(shares):
         for target in range(ranks):
             sent = [block for block, others in share.sends if target in others]

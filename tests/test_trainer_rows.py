@@ -58,7 +58,7 @@ def test_a_store_that_ends_early_is_an_error_while_reading(store):
     pixels = read(store, "data_super").pixels[0]
     with store.open("r+b") as file:
         file.truncate(pixels.offset + 2 * pixels.row_bytes + 5)
-        with pytest.raises(OSError, match=r"ends at byte \d+, inside data_super: it is truncated"):
+        with pytest.raises(OSError, match=r"ends inside data_super, row \d+: it is truncated"):
             pixels.read(file.fileno(), np.array([2]), np.empty((1, *pixels.row_shape), np.uint16))
 
 

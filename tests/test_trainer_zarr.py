@@ -1,8 +1,11 @@
 """Training on a Zarr store: the rows, the order and the weights of the HDF5 store, and what is refused."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
+import zarr
 from courses import ALONE, course_of, small_network
 from stores import TRAIN, VAL, as_zarr, training_store
 
@@ -37,11 +40,13 @@ def test_rows_labels_and_moments_are_those_of_the_hdf5_store(both):
         assert np.array_equal(a.deviation, b.deviation)
 
 
-@pytest.mark.parametrize("layout", [{"compress": "none"}, {"chunk_rows": 2}])
+@pytest.mark.parametrize(
+    "layout", [{"compress": "none", "shard_rows": 2}, {"compress": "none", "chunk_rows": 2}, {"chunk_rows": 2}]
+)
 def test_the_stream_gives_the_same_batches_in_the_same_order(both, tmp_path, layout):
-    zarr = as_zarr(both[0], tmp_path / "other.zarr", **layout)
+    place = as_zarr(both[0], tmp_path / "other.zarr", **layout)
     batches = []
-    for path in (both[0], zarr):
+    for path in (both[0], place):
         rows = open_rows(path, WANTED)
         deal = Deal(len(rows), 2, 1, seed=3)
         batches.append(list(Stream(rows, 2, lambda step, deal=deal: deal.share(step, 0))(range(5))))
@@ -60,12 +65,37 @@ def test_either_store_gives_the_same_weights(both):
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 
-def test_a_torn_shard_is_an_error_that_names_it(both):
-    shard = both[1] / chunk_key("data_60m", (0, 0, 0, 0))
-    shard.write_bytes(shard.read_bytes()[:-9])
-    pixels = open_rows(both[1], WANTED).pixels[1]
-    with pytest.raises(OSError, match=r"store\.zarr.*data_60m/c\.0\.0\.0\.0"):
+@pytest.mark.parametrize("layout", [{"compress": "none"}, {}])
+@pytest.mark.parametrize("cut", [slice(0, -9), slice(0, 3)])
+def test_a_torn_shard_is_an_error_that_names_it(both, tmp_path, layout, cut):
+    place = as_zarr(both[0], tmp_path / "store.torn.zarr", **layout)
+    shard = place / chunk_key("data_60m", (0, 0, 0, 0))
+    shard.write_bytes(shard.read_bytes()[cut])
+    pixels = open_rows(place, WANTED).pixels[1]
+    with pytest.raises(OSError, match=r"store\.torn\.zarr.*data_60m/c\.0\.0\.0\.0"):
         pixels.read(-1, np.array([1]), np.empty((1, *pixels.row_shape), np.uint16))
+
+
+def test_a_shard_of_rejected_rows_alone_is_read_as_zeros(both, tmp_path):
+    place = as_zarr(both[0], tmp_path / "other.zarr", compress="none", shard_rows=1)
+    (place / chunk_key("data_60m", (3, 0, 0, 0))).unlink()
+    pixels = open_rows(place, WANTED).pixels[1]
+    out = np.ones((2, *pixels.row_shape), np.uint16)
+    pixels.read(-1, np.array([3, 4]), out)
+    assert not out[0].any()
+    assert out[1].any()
+
+
+def test_shards_of_another_writer_are_read_by_what_their_metadata_say(both, tmp_path):
+    """zarr-python lays the chunks of a shard out in an order of its own."""
+    place = as_zarr(both[0], tmp_path / "other.zarr", compress="none", shard_rows=4)
+    group = zarr.open_group(place, mode="r+")
+    group["data_60m"][...] = group["data_60m"][...][::-1]
+    one, other = (open_rows(path, WANTED).pixels[1] for path in (both[0], place))
+    out = np.empty((2, 9, *one.row_shape), np.uint16)
+    one.read(os.open(both[0], os.O_RDONLY), np.arange(9), out[0])
+    other.read(-1, np.arange(9), out[1])
+    assert np.array_equal(out[0], out[1][::-1])
 
 
 def test_what_is_no_store_is_refused(tmp_path):

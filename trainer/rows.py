@@ -3,7 +3,6 @@
 Source: etl.store.schema, the contract of what lies on disk.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from etl.labels import CLASSES_19, convert_to_19
 from etl.store.schema import SCHEMA_VERSION, SPLITS, STATS, WRITTEN
+from trainer.fill import fill
 from trainer.normalise import moments, whole_numbers
 
 __all__ = ["PixelRows", "Rows", "Wanted", "open_rows"]
@@ -88,15 +88,8 @@ class PixelRows:
         view = memoryview(out).cast("B")
         for place, row in enumerate(rows.tolist()):
             start = self.offset + row * self.row_bytes
-            self._fill(file, view[place * self.row_bytes : (place + 1) * self.row_bytes], start)
-
-    def _fill(self, file: int, part: memoryview, start: int) -> None:
-        done = 0
-        while done < len(part):
-            got = os.preadv(file, [part[done:]], start + done)
-            if got == 0:
-                raise OSError(f"{self.path} ends at byte {start + done}, inside {self.name}: it is truncated")
-            done += got
+            if not fill(file, view[place * self.row_bytes : (place + 1) * self.row_bytes], start):
+                raise OSError(f"{self.path} ends inside {self.name}, row {row}: it is truncated")
 
     def _read_chunked(self, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
         """HDF5 takes each row once, in ascending order."""

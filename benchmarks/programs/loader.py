@@ -19,6 +19,7 @@ import tensorstore as ts
 import zarr
 
 from benchmarks.machine import Moment, others_share
+from etl.mpi import alone
 from etl.store.backend import backend_of
 from etl.store.layout import Layout
 from etl.store.schema import SCHEMA_VERSION, SPLITS, WRITTEN, Schema
@@ -32,16 +33,6 @@ _NAME = "data_super"
 _ZARRS = "zarrs.ZarrsCodecPipeline"
 
 
-class _Alone:
-    """What a writer asks of a communicator, of one rank."""
-
-    rank = 0
-
-    def gather(self, sent: Any) -> list[Any]:
-        """What all ranks sent."""
-        return [sent]
-
-
 def _make(path: Path, job: dict[str, Any], compress: str) -> None:
     """A complete store of `rows` rows, smooth fields with noise."""
     schema, numbers = Schema(job["rows"]), np.random.default_rng(0)
@@ -51,7 +42,7 @@ def _make(path: Path, job: dict[str, Any], compress: str) -> None:
     identity["state"] = np.full(job["rows"], WRITTEN, np.uint8)
     store = backend_of(path, Layout(shard_rows=job["shard_rows"], chunk_rows=job["chunk_rows"], compress=compress))
     store.create(schema, identity, {"schema_version": SCHEMA_VERSION})
-    with store.writer(_Alone(), None) as writer:
+    with store.writer(alone(), None) as writer:
         for first in range(0, job["rows"], job["shard_rows"]):
             for item in schema.pixels:
                 fields = numbers.integers(200, 4000, (job["shard_rows"], 1, 1, item.shape[-1]))

@@ -9,13 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.convert.choose import chosen_rows
+from etl.convert.draft import draft_of, remove, size_bytes
 from etl.convert.settings import ConvertSettings
-from etl.convert.target import Target, draft_of, make_target, remove, sync
+from etl.convert.target import Target, make_target
 from etl.mpi import DONE, FAILED, Comm, JobError, on_root
+from etl.store.backend import backend_of
 from etl.store.opened import OpenStore, open_rows
+from etl.store.place import is_remote, shown
 from etl.store.rows import checksum
 from etl.store.schema import SPLITS, STATS, WRITTEN, Schema
 from etl.store.sums import Sums, row_sums, to_words
+from etl.store.sync import sync_folder
 from etl.store.virtual import manifest_of
 
 __all__ = ["convert"]
@@ -35,11 +39,12 @@ def convert(settings: ConvertSettings, comm: Comm) -> int:
 
 def _convert(settings: ConvertSettings) -> None:
     start = time.perf_counter()
-    if settings.out.exists():
-        raise ValueError(f"--out must not be there yet, got {settings.out}; remove it or name another")
+    out = shown(settings.out)
+    if backend_of(settings.out).exists():
+        raise ValueError(f"--out must not be there yet, got {out}; remove it or name another")
     with open_rows(settings.store) as store:
         if not store.complete:
-            raise ValueError(f"{settings.store} must be complete; python -m etl.extract --resume completes it")
+            raise ValueError(f"{shown(settings.store)} must be complete; python -m etl.extract --resume completes it")
         if settings.virtual:
             _refer(settings)
             return
@@ -48,13 +53,13 @@ def _convert(settings: ConvertSettings) -> None:
         mib = len(rows) * schema.row_bytes / 2**20
         plan = f"{len(rows)} of {store.schema.rows} rows, {mib:.1f} MiB before compression ({settings.codec})"
         if settings.dry_run:
-            print(f"{plan} -> {settings.out}; nothing written (--dry-run)")
+            print(f"{plan} -> {out}; nothing written (--dry-run)")
             return
         _write(settings, store, rows, schema)
     seconds = time.perf_counter() - start
-    taken_mib = _size_bytes(settings) / 2**20
+    taken = "" if is_remote(settings.out) else f", {size_bytes(settings.out) / 2**20:.1f} MiB"
     pace = f"{len(rows) / seconds:.0f} rows/s, {mib / seconds:.0f} MiB/s"
-    print(f"{plan} in {seconds:.1f} s ({pace}) -> {settings.out}, {taken_mib:.1f} MiB")
+    print(f"{plan} in {seconds:.1f} s ({pace}) -> {out}{taken}")
 
 
 def _refer(settings: ConvertSettings) -> None:
@@ -76,10 +81,14 @@ def _refer(settings: ConvertSettings) -> None:
 
 
 def _write(settings: ConvertSettings, store: OpenStore, rows: npt.NDArray[np.intp], schema: Schema) -> None:
-    """Everything under a draft's name, which becomes the store's when all of it is on the disk."""
+    """Everything under a draft's name, which becomes the store's when all of it is on the disk.
+
+    In a bucket nothing is renamed: there the store is incomplete until all of it is there.
+    """
     draft = draft_of(settings.out)
     remove(draft)
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    if not is_remote(draft):
+        draft.parent.mkdir(parents=True, exist_ok=True)
     identity = {name: column[rows] for name, column in store.columns.items()}
     try:
         target = make_target(draft, schema, identity, _attributes(store, rows, settings), settings)
@@ -87,10 +96,12 @@ def _write(settings: ConvertSettings, store: OpenStore, rows: npt.NDArray[np.int
         words = {item.name: to_words(sums.of[item.name]) for item in schema.pixels}
         stats = {f"stats/{name}/{s}": word[:, k] for name, word in words.items() for k, s in enumerate(STATS)}
         target.finish({**stats, "complete": np.ones((), np.uint8)})
-        sync(draft)
-        draft.rename(settings.out)
-    finally:
+    except BaseException:
         remove(draft)
+        raise
+    if draft != settings.out:
+        draft.rename(settings.out)
+        sync_folder(settings.out.parent)
 
 
 def _copy(store: OpenStore, target: Target, rows: npt.NDArray[np.intp], batch_rows: int) -> Sums:
@@ -127,8 +138,8 @@ def _hold(store: OpenStore, row: int, counted: int) -> None:
     if counted != stored:
         name = store.columns["patch"][row].decode(errors="replace")
         raise JobError(
-            f"{store.path}, row {row} {name}: pixels must give the stored checksum {stored:016x}, got {counted:016x}; "
-            "python -m etl.verify lists all such rows",
+            f"{shown(store.path)}, row {row} {name}: pixels must give the stored checksum {stored:016x}, "
+            f"got {counted:016x}; python -m etl.verify lists all such rows",
             FAILED,
         )
 
@@ -149,9 +160,3 @@ def _attributes(store: OpenStore, rows: npt.NDArray[np.intp], settings: ConvertS
         said = json.loads(found.get("settings", "{}"))
         found["settings"] = json.dumps({key: value for key, value in said.items() if key != "catalogue"})
     return found
-
-
-def _size_bytes(settings: ConvertSettings) -> int:
-    out = settings.out
-    files = [out] if out.is_file() else [path for path in out.rglob("*") if path.is_file()]
-    return sum(path.stat().st_size for path in files)

@@ -18,8 +18,10 @@ class ConvertSettings:
     With --out STORE.json nothing is copied: the file describes an HDF5 store as Zarr, and refers to it for every chunk.
     """
 
-    store: Path = setting(Path("data/store.h5"), "store to read (.h5 or .zarr)")
-    out: Path = setting(Path("data/store.zarr"), "store to make (.h5, .zarr, .json); must not be there yet")
+    store: Path = setting(Path("data/store.h5"), "store to read (.h5, .zarr, or s3://BUCKET/KEY.zarr)")
+    out: Path = setting(
+        Path("data/store.zarr"), "store to make (.h5, .zarr or s3://BUCKET/KEY.zarr, .json); must not be there yet"
+    )
     split: str = setting("", "take these splits alone (train, val, test, none), separated by commas; empty for all")
     tile: str = setting("", "take these MGRS tiles alone, separated by commas; empty for all")
     label: str = setting("", "take patches with one of these labels alone, separated by semicolons; empty for all")

@@ -1,8 +1,5 @@
 """The store that is written: laid out complete but for its pixels, filled with runs of rows, then finished."""
 
-import os
-import shutil
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,12 +10,14 @@ import numpy.typing as npt
 from h5py import h5z
 
 from etl.convert.settings import ConvertSettings
-from etl.convert.zarr_store import create_zarr
-from etl.store.hdf5 import Chunks, create, create_chunked
+from etl.mpi import alone, file_hints
+from etl.store.backend import backend_of
+from etl.store.hdf5 import Chunks, create_chunked
+from etl.store.layout import Layout
 from etl.store.rows import overwrite
 from etl.store.schema import Schema
 
-__all__ = ["Target", "draft_of", "make_target", "remove", "sync"]
+__all__ = ["Target", "make_target"]
 
 _ALIGN_BYTES = 1 << 20
 
@@ -27,33 +26,10 @@ class Target(Protocol):
     """A store in the making."""
 
     def write(self, name: str, first: int, rows: npt.NDArray[np.uint16]) -> None:
-        """Write `rows`, shape (n, ...), to rows [first, first + n) of a pixel data set."""
+        """Write `rows`, shape (n, ...), to rows [first, first + n) of a pixel data set; in Zarr, whole shards."""
 
     def finish(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Replace whole small arrays, in the order given, and bring everything to the disk."""
-
-
-def draft_of(out: Path) -> Path:
-    """The name under which `out` is made."""
-    return out.with_name(f".{out.name}.draft")
-
-
-def remove(path: Path) -> None:
-    """Remove a store, file or folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-    """Bring a store, file or folder, to the disk."""
-    for part in [path, *path.rglob("*")]:
-        handle = os.open(part, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def make_target(
@@ -68,10 +44,16 @@ def make_target(
     Raises:
         OSError: it cannot be written.
     """
-    if settings.out.suffix == ".zarr":
-        return _Zarr(path, schema, identity, attributes, settings)
+    if path.suffix == ".zarr":
+        layout = Layout(
+            shard_rows=settings.shard_rows,
+            chunk_rows=settings.chunk_rows,
+            compress=settings.codec,
+            level=settings.level,
+        )
+        return _Plain(path, schema, identity, attributes, layout)
     if settings.codec == "none":
-        return _Contiguous(path, schema, identity, attributes)
+        return _Plain(path, schema, identity, attributes, Layout(_ALIGN_BYTES, collective=False))
     return _Chunked(path, schema, identity, attributes, _chunks(settings))
 
 
@@ -86,27 +68,29 @@ def _chunks(settings: ConvertSettings) -> Chunks:
     return Chunks(settings.chunk_rows, filter=(blosc.filter_id, blosc.filter_options))
 
 
-class _Contiguous:
-    """HDF5, rows at known offsets, by plain writes."""
+class _Plain:
+    """As extraction writes it: HDF5 with contiguous rows, or Zarr."""
 
     def __init__(
-        self, path: Path, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]
+        self,
+        path: Path,
+        schema: Schema,
+        identity: Mapping[str, npt.NDArray[Any]],
+        attributes: Mapping[str, Any],
+        layout: Layout,
     ) -> None:
-        create(path, schema, identity, attributes, _ALIGN_BYTES)
-        with h5py.File(path, "r") as file:
-            self._offsets = {item.name: file[item.name].id.get_offset() for item in schema.pixels}
-        self._path = path
+        self._store = backend_of(path, layout)
+        self._store.create(schema, identity, attributes)
+        self._writer = self._store.writer(alone(), file_hints())
 
     def write(self, name: str, first: int, rows: npt.NDArray[np.uint16]) -> None:
-        with self._path.open("r+b", buffering=0) as file:
-            view = memoryview(np.ascontiguousarray(rows)).cast("B")
-            place = self._offsets[name] + first * (view.nbytes // max(len(rows), 1))
-            while view:
-                done = os.pwrite(file.fileno(), view, place)
-                view, place = view[done:], place + done
+        self._writer.write(name, first, rows)
+        self._writer.drain()
 
     def finish(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        overwrite(self._path, arrays)
+        self._writer.sync()
+        self._writer.close()
+        self._store.overwrite(arrays)
 
 
 class _Chunked:
@@ -130,45 +114,3 @@ class _Chunked:
     def finish(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         self._file.close()
         overwrite(self._path, arrays)
-
-
-class _Zarr:
-    """Zarr, shards written by TensorStore."""
-
-    def __init__(
-        self,
-        path: Path,
-        schema: Schema,
-        identity: Mapping[str, npt.NDArray[Any]],
-        attributes: Mapping[str, Any],
-        settings: ConvertSettings,
-    ) -> None:
-        import tensorstore
-
-        create_zarr(path, schema, identity, attributes, settings)
-        self._path = path
-        self._arrays = {
-            item.name: tensorstore.open(
-                {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{path.resolve() / item.name}/"}}, open=True
-            ).result()
-            for item in schema.pixels
-        }
-
-    def write(self, name: str, first: int, rows: npt.NDArray[np.uint16]) -> None:
-        try:
-            self._arrays[name][first : first + len(rows)].write(rows).result()
-        except ValueError as error:
-            raise OSError(f"{self._path}: {name} cannot be written: {error}") from None
-
-    def finish(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        import zarr
-
-        self._arrays.clear()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # fixed-length bytes are an extension of the specification
-            group = zarr.open_group(self._path, mode="r+", zarr_format=3)
-            for name, array in arrays.items():
-                target = group[name]
-                if not isinstance(target, zarr.Array):
-                    raise OSError(f"{self._path} has no array {name} any more")
-                target[...] = array

@@ -11,6 +11,7 @@ from dask.delayed import delayed
 from etl.bands import GROUPS
 from etl.stats.counts import Counts, groups_of
 from etl.store.opened import OpenStore, open_rows
+from etl.store.place import is_remote
 
 __all__ = ["NATIVE", "count_store"]
 
@@ -31,7 +32,8 @@ def count_store(store: OpenStore, workers: int, batch_rows: int, **how: Any) -> 
     if not parts:
         return _none(store, member.shape[1])
     count, merge = delayed(_count, pure=False), delayed(_merge, pure=False)
-    found = [count(store.path.resolve(), rows, member[rows], batch_rows) for rows in parts]
+    path = store.path if is_remote(store.path) else store.path.resolve()
+    found = [count(path, rows, member[rows], batch_rows) for rows in parts]
     while len(found) > 1:
         pairs = [merge(*found[k : k + 2]) for k in range(0, len(found) - 1, 2)]
         found = pairs + found[2 * len(pairs) :]

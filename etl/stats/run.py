@@ -15,6 +15,7 @@ from etl.stats.page import write_page
 from etl.stats.reduce import count_store
 from etl.stats.settings import StatsSettings
 from etl.store.opened import OpenStore, open_rows
+from etl.store.place import shown
 
 __all__ = ["stats"]
 
@@ -101,7 +102,7 @@ def _opened(settings: StatsSettings) -> OpenStore:
     store = open_rows(settings.store)
     if not store.complete:
         store.pixels.close()
-        raise ValueError(f"{settings.store} must be complete; python -m etl.extract --resume completes it")
+        raise ValueError(f"{shown(settings.store)} must be complete; python -m etl.extract --resume completes it")
     return store
 
 

@@ -12,7 +12,7 @@ __all__ = ["StatsSettings"]
 class StatsSettings:
     """Count the values of a store by band, split and class, in one pass over its native pixels; draw one page."""
 
-    store: Path = setting(Path("data/store.h5"), "store to read (.h5 or .zarr)")
+    store: Path = setting(Path("data/store.h5"), "store to read (.h5, .zarr, or s3://BUCKET/KEY.zarr)")
     out: Path = setting(
         Path("data/stats.png"), "page to write (.png or .html), numbers beside it (.json); replaced where it is there"
     )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from etl.bands import BAND_BY_NAME, NODATA, SATURATED
+from etl.store.place import is_remote, shown
 from etl.store.schema import FLAGS, WRITTEN
 
 __all__ = ["open_store", "to_reflectance"]
@@ -23,6 +24,8 @@ _READ_BYTES = 16 << 20
 def open_store(path: str | Path, *, all_rows: bool = False) -> xr.Dataset:
     """The store at `path` (`.h5`, `.zarr`, or `.json` of etl.convert) as a dataset, pixels as lazy Dask arrays.
 
+    A Zarr store may lie in a bucket: `s3://BUCKET/KEY.zarr`, with the credentials that etl.extract takes.
+
     Pixels keep the type and the numbers of the store, uint16 reflectance x 10,000, whatever their attribute
     `scale_factor` says: `to_reflectance` makes them float32. `classes` is read at once, and so is everything with one
     value a patch, which is a coordinate: `patch` (the index), `tile`, `product`, `baseline`, `acquired` (datetime64),
@@ -34,11 +37,11 @@ def open_store(path: str | Path, *, all_rows: bool = False) -> xr.Dataset:
         FileNotFoundError: nothing is there.
         ValueError: it is no store.
     """
-    raw = _open(str(path))
+    raw = _open(Path(path))
     missing = [name for name in ("data_10m", "data_20m", "data_60m", "classes", "patch", "state") if name not in raw]
     if missing:
         raw.close()
-        raise ValueError(f"{path} must be a store of etl.extract; it has no {', '.join(missing)}")
+        raise ValueError(f"{shown(Path(path))} must be a store of etl.extract; it has no {', '.join(missing)}")
     out = _decoded(raw)
     if out.attrs["complete"] != 1:
         log.warning("%s is incomplete; python -m etl.extract --resume completes it", path)
@@ -54,26 +57,27 @@ def to_reflectance(pixels: xr.DataArray) -> xr.DataArray:
     return out.assign_attrs(kept)
 
 
-def _open(path: str) -> xr.Dataset:
+def _open(path: Path) -> xr.Dataset:
     """The store as it lies, nothing decoded."""
-    suffix = Path(path).suffix
-    if suffix not in (".h5", ".zarr", ".json"):
-        raise ValueError(f"store must end in .h5, .zarr or .json, got {path}")
-    if "://" not in path and not Path(path).exists():
+    if path.suffix not in (".h5", ".zarr", ".json"):
+        raise ValueError(f"store must end in .h5, .zarr or .json, got {shown(path)}")
+    if not is_remote(path) and not path.exists():
         raise FileNotFoundError(f"store must be there, got {path}; python -m etl.extract makes one")
     plain: dict[str, Any] = {"decode_cf": False, "chunks": None}
     try:
-        if suffix == ".h5":
+        if path.suffix == ".h5":
             import hdf5plugin  # noqa: F401  # makes its compressors known to HDF5
 
             return xr.open_dataset(path, engine="h5netcdf", **plain)
-        if suffix == ".json":
+        if path.suffix == ".json":
             from etl.store.virtual import mapped
 
-            return xr.open_dataset(mapped(Path(path)), engine="zarr", consolidated=False, **plain)
-        return xr.open_dataset(path, engine="zarr", consolidated=False, **plain)
+            return xr.open_dataset(mapped(path), engine="zarr", consolidated=False, **plain)
+        from etl.store.zarr_dataset import undecoded
+
+        return undecoded(path)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} must be a store, HDF5 or Zarr, but cannot be opened: {error}") from None
+        raise ValueError(f"{shown(path)} must be a store, HDF5 or Zarr, but cannot be opened: {error}") from None
 
 
 def _chunk_rows(raw: xr.Dataset) -> int:

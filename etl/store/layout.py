@@ -26,6 +26,9 @@ class Layout:
     compress: str = "zstd"
     """Zarr: zstd (blosc: bits shuffled, then zstd) or none."""
 
+    level: int = 1
+    """Zarr: of the compression, 1 to 9: higher is smaller and slower."""
+
     def __post_init__(self) -> None:
         if self.chunk_rows < 1 or self.shard_rows < 1 or self.shard_rows % self.chunk_rows:
             raise ValueError(

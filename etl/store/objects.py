@@ -29,6 +29,7 @@ __all__ = [
     "RefusedError",
     "array_of", "chunk_key",
     "context",
+    "delete",
     "exists",
     "explain",
     "key_value_store",
@@ -160,6 +161,18 @@ def put(path: Path, objects: Mapping[str, bytes]) -> None:
         store = key_value_store(path)
         for future in [store.write(name, data) for name, data in objects.items()]:
             future.result()
+    except (ValueError, NotImplementedError) as error:
+        raise explain(error, path) from None
+
+
+def delete(path: Path) -> None:
+    """Remove every object below `path`.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    try:
+        key_value_store(path).delete_range(ts.KvStore.KeyRange()).result()
     except (ValueError, NotImplementedError) as error:
         raise explain(error, path) from None
 

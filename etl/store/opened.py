@@ -1,6 +1,5 @@
 """A store open for reading, HDF5 or Zarr: its columns at once, its pixels run of rows by run of rows."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.store.hdf5 import stats_names
+from etl.store.place import is_remote, shown
 from etl.store.rows import RowReader, schema_of
 from etl.store.schema import STATS, WRITTEN, DataSet, Schema
 
@@ -88,19 +88,21 @@ def runs_of(rows: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
 
 
 def open_rows(path: Path) -> OpenStore:
-    """The store at `path`, by its suffix `.h5` or `.zarr`.
+    """The store at `path`, by its suffix `.h5` or `.zarr`; a Zarr store may lie in a bucket.
 
     Raises:
         ValueError: nothing is there, or no store.
     """
     if path.suffix not in (".h5", ".zarr"):
-        raise ValueError(f"store must end in .h5 or .zarr, got {path}")
-    if not path.exists():
+        raise ValueError(f"store must end in .h5 or .zarr, got {shown(path)}")
+    if not is_remote(path) and not path.exists():
         raise ValueError(f"store must be there, got {path}; python -m etl.extract makes one")
     try:
         return _open_hdf5(path) if path.suffix == ".h5" else _open_zarr(path)
     except (OSError, KeyError) as error:
-        raise ValueError(f"{path} must be a store, HDF5 or Zarr version 3, but cannot be opened: {error}") from None
+        raise ValueError(
+            f"{shown(path)} must be a store, HDF5 or Zarr version 3, but cannot be opened: {error}"
+        ) from None
 
 
 def _open_hdf5(path: Path) -> OpenStore:
@@ -116,14 +118,12 @@ def _open_hdf5(path: Path) -> OpenStore:
 
 
 def _open_zarr(path: Path) -> OpenStore:
-    import zarr
+    from etl.store.objects import load
+    from etl.store.shards import ShardReader
 
-    group = zarr.open_group(path, mode="r", zarr_format=3)
-    missing = [name for name in ("data_10m", "classes", "patch", "product", "state") if name not in group]
-    if missing:
-        raise ValueError(f"{path} must be a store of etl.extract; it has no {', '.join(missing)}")
-    schema = schema_of(group)
-    return OpenStore(path, schema, dict(group.attrs), *_told(group, schema), _ZarrChunks(path, schema.pixels))
+    group = load(path)
+    schema = schema_of(group, shown(path))
+    return OpenStore(path, schema, dict(group.attrs), *_told(group, schema), ShardReader(path))
 
 
 def _told(group: Any, schema: Schema) -> tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[np.uint64]], bool]:
@@ -150,30 +150,3 @@ class _Hdf5Chunks:
 
     def close(self) -> None:
         self._file.close()
-
-
-class _ZarrChunks:
-    """Rows of a Zarr store, by TensorStore: zarr-python takes 20 times as long on shards."""
-
-    def __init__(self, path: Path, pixels: Sequence[DataSet]) -> None:
-        import tensorstore
-
-        cache = tensorstore.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
-        asked = {
-            item.name: tensorstore.open(
-                {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{path.resolve() / item.name}/"}},
-                open=True,
-                context=cache,
-            )
-            for item in pixels
-        }
-        self._arrays = {name: future.result() for name, future in asked.items()}
-
-    def read(self, item: DataSet, first: int, rows: int) -> npt.NDArray[np.uint16]:
-        try:
-            return np.asarray(self._arrays[item.name][first : first + rows].read().result())
-        except ValueError as error:
-            raise OSError(f"{item.name}, rows [{first}, {first + rows}) cannot be read: {error}") from None
-
-    def close(self) -> None:
-        self._arrays.clear()

@@ -33,9 +33,12 @@ def write_shard(path: Path, rows: npt.NDArray[Any], shard_rows: int, chunk_rows:
     index[:chunks, 0], index[:chunks, 1] = np.arange(chunks) * chunk_bytes, chunk_bytes
     end = index.tobytes()
     end += google_crc32c.value(end).to_bytes(4, "little")
-    with temporary.open("wb", buffering=0) as file:
-        for part in (memoryview(rows).cast("B"), bytes(missing * rows[0].nbytes) + end):
-            left = memoryview(part)
-            while len(left):
-                left = left[os.write(file.fileno(), left) :]
-    temporary.replace(path)
+    try:
+        with temporary.open("wb", buffering=0) as file:
+            for part in (memoryview(rows).cast("B"), bytes(missing * rows[0].nbytes) + end):
+                left = memoryview(part)
+                while len(left):
+                    left = left[os.write(file.fileno(), left) :]
+        temporary.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None

@@ -39,6 +39,7 @@ class Gatherer(Protocol):
     """What is needed of mpi4py's communicator."""
 
     rank: int
+    size: int
 
     def gather(self, sent: Any) -> list[Any] | None:
         """Collective: what all ranks sent, on rank 0."""
@@ -76,12 +77,12 @@ class ShardWriter:
     """An existing store, open on all ranks for writing whole shards. `sync` is collective."""
 
     def __init__(self, path: Path, comm: Gatherer) -> None:
-        """`comm` is mpi4py's. One thread compresses: the other cores are other ranks'."""
+        """`comm` is mpi4py's. Among many ranks one thread compresses: the other cores are theirs."""
         group = load(path, ())
         schema = schema_of(group, shown(path))
         self._path, self._comm = path, comm
         self._plain = {item.name for item in schema.pixels if not item_of(group, item.name).compressors}
-        self._arrays = _open(path, schema.pixels, context(sync=False, threads=1))
+        self._arrays = _open(path, schema.pixels, context(sync=False, threads=None if comm.size == 1 else 1))
         self._results = {item.name for item in schema.results}
         self._shard_rows = {name: array.chunk_layout.write_chunk.shape[0] for name, array in self._arrays.items()}
         self._writing: list[tuple[str, Any]] = []
@@ -214,6 +215,18 @@ class ShardReader:
             if _TORN.search(str(error)):
                 raise ValueError(f"{explain(error, self._path)}: the shard is torn") from None
             raise explain(error, self._path) from None
+
+    def read(self, item: DataSet, first: int, rows: int) -> npt.NDArray[np.uint16]:
+        """Rows [first, first + rows) of one pixel data set, shape (rows, ...), uint16; zeros where a shard is missing.
+
+        Raises:
+            OSError: a shard is torn, or cannot be read.
+        """
+        try:
+            return np.asarray(self._arrays[item.name][first : first + rows].read().result())
+        except (ValueError, NotImplementedError) as error:
+            place = f"{item.name}, rows [{first}, {first + rows}) cannot be read"
+            raise OSError(f"{place}: {explain(error, self._path)}") from None
 
     def close(self) -> None:
         """Let go of the arrays."""

@@ -107,7 +107,7 @@ def _common(item: DataSet) -> dict[str, Any]:
 
 
 def _add_pixels(group: zarr.Group, item: DataSet, layout: Layout) -> None:
-    codec = BloscCodec(typesize=2, cname="zstd", clevel=1, shuffle="bitshuffle")
+    codec = BloscCodec(typesize=2, cname="zstd", clevel=layout.level, shuffle="bitshuffle")
     group.create_array(
         item.name,
         shape=item.shape,

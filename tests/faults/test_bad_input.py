@@ -2,13 +2,10 @@
 
 import csv
 import json
-import os
 import re
 import shutil
 import subprocess
 import textwrap
-import time
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from commands import content, ranks, same
+from disks import disk
 
 from etl.bands import GROUPS
 from etl.catalogue.table import table_of, write
@@ -876,28 +874,6 @@ def test_a_signal_to_one_rank_stops_all_with_status_75_and_the_store_can_be_resu
 
 
 # --- disks ----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def disk(folder, size):
-    """A file system of its own; the test is skipped where none may be mounted."""
-    folder.mkdir()
-    if os.geteuid() != 0 or not shutil.which("mount"):
-        pytest.skip("only root can mount a small disk")
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], capture_output=True, text=True
-    )
-    if done.returncode:
-        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        for _ in range(50):  # ranks outlive mpirun by a moment
-            if subprocess.run(["umount", folder], capture_output=True).returncode == 0:
-                break
-            time.sleep(0.1)
-        else:
-            subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.mark.parametrize(("size", "space"), [(1, "4k"), (1, "64k"), (1, "3m"), (3, "64k")])

@@ -5,10 +5,18 @@ import os
 import subprocess
 import threading
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 from buckets import BUCKET, copy_store, serve
-from commands import begin, content, same
+from commands import begin, content, ranks, same
+
+import etl
+from etl.store.schema import SPLITS
+from trainer.rows import Wanted, open_rows
+
+PIXELS = ("data_10m", "data_20m", "data_60m", "data_super", "classes")
 
 OUT = f"s3://{BUCKET}/store.zarr"
 
@@ -106,6 +114,34 @@ def test_a_server_that_goes_ends_all_ranks_with_75_and_the_store_is_resumed(serv
     status, _, err = extract(3, sample, out, server, "--resume")
     assert status == 0, err
     assert same(content(copy_store(server, "gone.zarr", tmp_path)), content(reference))
+
+
+def test_who_reads_a_store_reads_it_in_the_bucket(written, server, reference, tmp_path, monkeypatch):
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    there = etl.open_store(written)
+    assert there.attrs["complete"] == 1
+    assert same({n: there[n].values for n in PIXELS}, {n: content(reference)[n] for n in PIXELS})
+    rows = open_rows(Path(written), Wanted((("data_60m", ()),), "train"))
+    stored, got = content(reference), np.empty((len(rows), *rows.pixels[0].row_shape), np.uint16)
+    assert np.array_equal(rows.numbers, np.flatnonzero(stored["split"] == SPLITS.index("train")))
+    rows.pixels[0].read(-1, rows.numbers, got)
+    assert np.array_equal(got, stored["data_60m"][rows.numbers])
+    for command, *flags in (("etl.verify", written), ("etl.stats", written, "--out", str(tmp_path / "page.png"))):
+        done = ranks(1, command, *flags, environment=server.environment)
+        assert done.returncode == 0, done.stderr
+    copy, back = f"s3://{BUCKET}/copy.zarr", tmp_path / "back.h5"
+    for one, other in ((written, copy), (copy, str(back))):
+        done = ranks(1, "etl.convert", one, "--out", other, environment=server.environment)
+        assert done.returncode == 0, done.stderr
+        assert other in done.stdout
+    assert same(content(back), stored)
+    done = ranks(1, "etl.convert", str(back), "--out", copy, environment=server.environment)
+    assert done.returncode == 2
+    assert f"--out must not be there yet, got {copy}" in done.stderr
+    done = ranks(1, "etl.stats", f"s3://{BUCKET}/none.zarr", environment=server.environment)
+    assert done.returncode == 2
+    assert f"s3://{BUCKET}/none.zarr must be a Zarr store" in done.stderr
 
 
 def test_two_runs_never_write_one_store_at_once(server, sample):

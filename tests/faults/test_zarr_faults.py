@@ -12,6 +12,7 @@ import psutil
 import pytest
 import zarr
 from commands import begin, content, extract, same
+from disks import disk, resize
 
 from etl.store.journal import Journal, journal_path
 from etl.store.objects import chunk_key
@@ -134,6 +135,25 @@ def test_a_killed_run_opens_says_it_is_incomplete_and_resumes_to_the_same_conten
         assert same(content(out), expected), f"attempt {attempt}"
     assert landed >= 3
     assert kept >= 2
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("compress", ["none", "zstd"])
+def test_a_disk_that_fills_up_ends_the_run_with_a_message_and_loses_nothing(
+    sample, reference, tmp_path, size, compress
+):
+    with disk(tmp_path / "small", "16m") as small:
+        out = small / "store.zarr"
+        done = extract(size, sample, out, *FLAGS, "--compress", compress, "--round-mib", "4", "--sync-s", "0.2")
+        assert done.returncode == 1, done.stderr
+        assert "No space left on device" in done.stderr
+        assert str(out) in done.stderr
+        assert "Traceback" not in done.stderr
+        resize(small, "2g")
+        assert finished(out) < len(content(reference)["state"])
+        done = extract(size, sample, out, "--resume", *FLAGS)
+        assert done.returncode == 0, done.stderr
+        assert same(content(out), content(reference))
 
 
 def test_a_name_clash_is_refused_with_status_2(sample, whole):

@@ -1,0 +1,77 @@
+"""A Zarr store as an undecoded `xarray.Dataset`: pixels by TensorStore, in a folder or a bucket, all else in memory.
+
+TensorStore reads shards 20 times as fast as zarr-python, and finds the credentials that extraction found.
+
+Source: xarray, "How to add a new backend".
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorstore as ts
+import xarray as xr
+import zarr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from etl.store.objects import array_of, context, explain, load, spec_of
+
+__all__ = ["undecoded"]
+
+_CACHE_BYTES = 64 << 20
+"""Memory for shard indexes and chunks that hold more than what is asked for."""
+
+
+def undecoded(path: Path) -> xr.Dataset:
+    """The arrays of the root of the Zarr store at `path`, as they lie.
+
+    Raises:
+        ValueError: there is no Zarr version 3 store with consolidated metadata.
+        OSError: it cannot be read.
+    """
+    group = load(path)
+    variables = {name: _variable(path, name, group) for name, item in group.members() if isinstance(item, zarr.Array)}
+    return xr.Dataset(variables, attrs=dict(group.attrs))
+
+
+def _variable(path: Path, name: str, group: zarr.Group) -> xr.Variable:
+    item: Any = group[name]
+    dims, attributes = item.metadata.dimension_names or (), dict(item.attrs)
+    if item.shards is None:
+        return xr.Variable(dims, array_of(group, name), attributes)
+    lazy = indexing.LazilyIndexedArray(_Pixels(path, name, item.shape))
+    return xr.Variable(dims, lazy, attributes, {"chunks": item.chunks})
+
+
+@dataclass(frozen=True)
+class _Pixels(BackendArray):
+    """A pixel array; it holds a name alone, so that workers elsewhere can be sent it."""
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype = np.dtype(np.uint16)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
+
+    def _read(self, key: tuple[int | slice, ...]) -> npt.NDArray[np.uint16]:
+        try:
+            return np.asarray(_opened(self.path, self.name)[key].read().result())
+        except (ValueError, NotImplementedError) as error:
+            raise explain(error, self.path / self.name) from None
+
+
+@cache
+def _shared() -> ts.Context:
+    return context(cache_bytes=_CACHE_BYTES)
+
+
+@cache
+def _opened(path: Path, name: str) -> Any:
+    spec = {"driver": "zarr3", "kvstore": spec_of(path / name)}
+    return ts.open(spec, open=True, context=_shared(), dtype=ts.uint16).result()
