@@ -113,6 +113,7 @@ def fit(
     # ---- every worker begins with worker 0's weights
     workers.broadcast([variable.value for variable in (*course.model.variables, *course.optimiser.variables)])
     step, epoch_steps, told = step_function(course, workers), course.deal.epoch_steps, -math.inf
+    rate = math.nan
 
     # ---- one epoch, or what is left of it
     while state.step < course.steps:
@@ -128,8 +129,10 @@ def fit(
         for number in todo:
             batch = next(source)
             ready = time.perf_counter()
-            rate = rate_at(course.schedule, number / epoch_steps)
-            course.optimiser.learning_rate.assign(rate)
+            wanted = rate_at(course.schedule, number / epoch_steps)
+            if wanted != rate:
+                rate = wanted
+                course.optimiser.learning_rate.assign(rate)
             loss, total = step(*batch, tf.constant(number, tf.int64)).numpy().tolist()
             end = time.perf_counter()
             if not math.isfinite(total):

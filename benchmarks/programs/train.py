@@ -2,7 +2,8 @@
 
 Both train the same ResNet-50 from the same first weights on the same rows in the same order, without augmentation: ours
 reads them from a store, Keras has them in memory, whole and in order. They take their steps in turn, so that what else
-runs on the machine meets all alike. Each repeat is one epoch; its first step, which starts the stream, is left out.
+runs on the machine meets all alike. Each repeat is one epoch; its first step, which starts the stream, and its last,
+which ends with what an epoch ends with, are left out.
 """
 
 import json
@@ -144,9 +145,9 @@ def _optimiser() -> keras.optimizers.Optimizer:
 def _measure(job: dict[str, Any]) -> list[dict[str, Any]]:
     """Of every repeat: seconds and CPU seconds of each way's steps, our waiting, what others took of the machine."""
     rows, steps, epochs = _rows(job), job["steps"], 1 + job["repeats"]
-    turns, shares = Turns(["ours", *job["peers"]]), list[float]()
+    turns, shares = Turns(["ours", job["peer"]]), list[float]()
     deal = Deal(len(rows), job["batch"], 1, block=0)
-    peers = [_peer(rows, deal.batch, turns, way) for way in job["peers"]]
+    peer = _peer(rows, deal.batch, turns, job["peer"])
     course = _ours(rows, deal, epochs, turns)
     clock = [(Moment.now(), time.process_time())]
 
@@ -157,15 +158,13 @@ def _measure(job: dict[str, Any]) -> list[dict[str, Any]]:
         (before, cpu_before), (after, cpu_after) = clock[-2:]
         shares.append(others_share(before, after, cpu_after - cpu_before))
 
-    threads = [threading.Thread(target=peer, args=(epochs,), daemon=True) for peer in peers]
-    for thread in threads:
-        thread.start()
+    thread = threading.Thread(target=peer, args=(epochs,), daemon=True)
+    thread.start()
     fit(course, State(), Workers(None), end_of_epoch, lambda best: None)
-    for thread in threads:
-        thread.join()
+    thread.join()
 
     def of(values: list[float], epoch: int) -> list[float]:
-        return values[epoch * steps + 1 : (epoch + 1) * steps]
+        return values[epoch * steps + 1 : (epoch + 1) * steps - 1]
 
     return [
         {
