@@ -41,7 +41,15 @@ learn: install ## half an hour: ResNet-50 on a larger sample, all bands and RGB,
 	@echo "learn: look at benchmarks/results/learn.laptop.report.html"
 
 test: install lint types ## every check: lint, types, all tests, those on many ranks included
-	$(PYTHON_VENV) -m pytest --durations=15
+	$(MAKE) --jobs=2 --keep-going --output-sync=target test-ranks test-rest
+
+# Two halves of about the same time, side by side: much of either is waiting. Output comes whole, at each one's end.
+.PHONY: test-ranks test-rest
+test-ranks:
+	$(PYTHON_VENV) -m pytest --durations=15 $(RANKS_TESTS)
+test-rest:
+	$(PYTHON_VENV) -m pytest --durations=15 $(RANKS_TESTS:%=--ignore=%)
+RANKS_TESTS = tests/parallel tests/faults
 
 test-parallel: install ## the tests on 1, 2, 3, 7 and 72 ranks
 	$(PYTHON_VENV) -m pytest tests/parallel
