@@ -41,15 +41,16 @@ learn: install ## half an hour: ResNet-50 on a larger sample, all bands and RGB,
 	@echo "learn: look at benchmarks/results/learn.laptop.report.html"
 
 test: install lint types ## every check: lint, types, all tests, those on many ranks included
-	$(MAKE) --jobs=2 --keep-going --output-sync=target test-ranks test-rest
+	$(MAKE) --jobs=2 --keep-going --output-sync=target test-one test-other
 
 # Two halves of about the same time, side by side: much of either is waiting. Output comes whole, at each one's end.
-.PHONY: test-ranks test-rest
-test-ranks:
-	$(PYTHON_VENV) -m pytest --durations=15 $(RANKS_TESTS)
-test-rest:
-	$(PYTHON_VENV) -m pytest --durations=15 $(RANKS_TESTS:%=--ignore=%)
-RANKS_TESTS = tests/parallel tests/faults
+HALF = tests/parallel tests/faults/test_bad_input.py tests/faults/test_kill.py tests/faults/test_zarr_faults.py
+.PHONY: test-one test-other
+test-one test-other: export OMPI_MCA_mpi_yield_when_idle := 1
+test-one:
+	$(PYTHON_VENV) -m pytest --durations=15 $(HALF)
+test-other:
+	$(PYTHON_VENV) -m pytest --durations=15 $(HALF:%=--ignore=%)
 
 test-parallel: install ## the tests on 1, 2, 3, 7 and 72 ranks
 	$(PYTHON_VENV) -m pytest tests/parallel

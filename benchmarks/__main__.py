@@ -7,21 +7,27 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.compare import compare
+from benchmarks.peers import make_peers
 from benchmarks.runner import RESULTS, SCENARIOS, run_scenario, say
 from benchmarks.setup import SIZES, Setup, default_cache
 from benchmarks.table import README, write_tables
 
 __all__ = ["main"]
 
+_OTHERS = ("table", "peers")
+"""What is no scenario."""
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Answer questions of speed and memory: one scenario a question, one JSON record an answer. "
-        "`table` writes the result tables of benchmarks/README.md from the records.",
+        "`table` writes the result tables of benchmarks/README.md from the records, `peers` makes the environments of "
+        "other readers, which loader measures; `compare A.json B.json` prints what got slower.",
         allow_abbrev=False,
     )
-    parser.add_argument("scenario", nargs="*", help=f"{', '.join(SCENARIOS)}, or table (default: all scenarios)")
+    parser.add_argument("scenario", nargs="*", help=f"{', '.join(SCENARIOS)}, table or peers (default: all scenarios)")
     parser.add_argument("--size", choices=SIZES, default="tiny", help="tiny: seconds, speeds mean nothing (default)")
     parser.add_argument(
         "--out", type=Path, default=RESULTS, metavar="DIR", help=f"folder of records (default: {RESULTS})"
@@ -41,11 +47,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what the command line asks for and give back the exit status."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["compare"]:
+        return _compare(given[1:])
     parser = _parser()
-    asked = parser.parse_args(argv)
-    unknown = [name for name in asked.scenario if name not in (*SCENARIOS, "table")]
+    asked = parser.parse_args(given)
+    unknown = [name for name in asked.scenario if name not in (*SCENARIOS, *_OTHERS)]
     if unknown:
-        parser.error(f"scenario must be one of {', '.join(SCENARIOS)} or table, got {', '.join(unknown)}")
+        parser.error(f"scenario must be one of {', '.join((*SCENARIOS, *_OTHERS))}, got {', '.join(unknown)}")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         setup = Setup(
@@ -53,7 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except ValueError as error:
         parser.error(str(error))
-    failed = _measure(asked, setup)
+    problems = make_peers(setup.cache) if "peers" in asked.scenario else []
+    for problem in problems:
+        logging.getLogger("benchmarks").error("no environment for %s", problem)
+    failed = _measure(asked, setup) or bool(problems)
     if "table" in asked.scenario and not failed:
         try:
             count = write_tables(asked.out, README)
@@ -63,10 +75,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
+def _compare(given: Sequence[str]) -> int:
+    """Say what got slower between two records; 1 where something did."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks compare",
+        description="Print which figures got worse by 5 % or more.",
+        allow_abbrev=False,
+    )
+    for name in ("before", "after"):
+        parser.add_argument(name, type=Path, metavar=f"{name.upper()}.json", help="record of python -m benchmarks")
+    asked = parser.parse_args(given)
+    try:
+        worse = compare(asked.before, asked.after)
+    except ValueError as error:
+        parser.error(str(error))
+    sys.stdout.write("\n".join([*worse, ""]) if worse else "nothing got worse by 5 % or more\n")
+    return 1 if worse else 0
+
+
 def _measure(asked: argparse.Namespace, setup: Setup) -> bool:
     """Run the scenarios; whether one failed."""
     failed = False
-    chosen = [name for name in asked.scenario if name != "table"]
+    chosen = [name for name in asked.scenario if name not in _OTHERS]
     for name in chosen or ([] if asked.scenario else SCENARIOS):
         try:
             say(run_scenario(name, setup, asked.out))

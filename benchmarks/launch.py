@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.machine import Moment, others_share
 from benchmarks.setup import Setup
 
-__all__ = ["UNBOUND", "Job", "Outcome", "prepare", "run", "run_together"]
+__all__ = ["UNBOUND", "Job", "Outcome", "environment", "prepare", "run", "run_together"]
 
 _ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",  # root in a container
@@ -97,11 +97,11 @@ def prepare(module: str, arguments: Sequence[str], folder: Path) -> str:
     """Run `python -m module` to make an input; `folder` is its current one. Gives back why it failed, else nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     line = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(line, cwd=folder, env=_environment(), capture_output=True, text=True)
+    done = subprocess.run(line, cwd=folder, env=environment(), capture_output=True, text=True)
     return "" if done.returncode == 0 else f"{module} could not make an input: {done.stderr.strip()[-300:]}"
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Variables of every program: Open MPI's on small machines, and the code that lies beside this package."""
     root = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
@@ -114,7 +114,7 @@ def _start(setup: Setup, job: Job, place: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [*line, *job.arguments],
         cwd=place,  # a pipeline.toml of the current folder must not change what is measured
-        env={**_environment(), **job.environment},
+        env={**environment(), **job.environment},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.plot import draw_bars, draw_readers
 from benchmarks.runner import SCENARIOS
 
 __all__ = ["BEGIN", "END", "README", "tables", "write_tables"]
@@ -34,8 +35,22 @@ def write_tables(results: Path, readme: Path) -> int:
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{readme} must hold the markers {BEGIN!r} and {END!r}")
-    readme.write_text(f"{head}{BEGIN}\n\n{tables(records)}\n{END}{tail}", encoding="utf-8")
+    pictures = _draw(records, readme.parent / "results")
+    readme.write_text(f"{head}{BEGIN}\n\n{pictures}\n{tables(records)}\n{END}{tail}", encoding="utf-8")
     return len(records)
+
+
+def _draw(records: Sequence[Mapping[str, Any]], folder: Path) -> str:
+    """Draw what can be drawn into `folder`; Markdown that shows it."""
+    folder.mkdir(exist_ok=True)
+    draw_bars(records, folder / "bars.png")
+    lines = ["![how far every figure is from its bar](results/bars.png)", ""]
+    for record in records:
+        if record["benchmark"] == "loader" and not record["skipped"]:
+            name = f"loader.{record['size']}.png"
+            draw_readers(record, folder / name)
+            lines += [f"![patches a second of every reader, {record['size']}](results/{name})", ""]
+    return "\n".join(lines)
 
 
 def tables(records: Sequence[Mapping[str, Any]]) -> str:

@@ -101,6 +101,48 @@ def test_bad_arguments_end_with_status_2(argv, capsys):
     assert "must" in capsys.readouterr().err or "huge" in argv
 
 
+def record_of(path: Path, figures: dict[str, float], **more: Any) -> Path:
+    """A record with two figures that have a bar, one for each direction."""
+    bars = [{"figure": "x_ratio_median", "limit": 1, "at_least": True}]
+    record = {"benchmark": "extract", "size": "laptop", "figures": figures, "bars": bars, **more}
+    path.write_text(json.dumps(record))
+    return path
+
+
+def test_what_got_slower_between_two_records_is_told(tmp_path, capsys):
+    before = {
+        "x_ratio_median": 1.0,
+        "a_seconds_median": 1.0,
+        "b_per_second_median": 100.0,
+        "others_share": 0.1,
+        "c": 1.0,
+    }
+    after = {"x_ratio_median": 0.8, "a_seconds_median": 1.2, "b_per_second_median": 101.0, "others_share": 0.9}
+    files = [str(record_of(tmp_path / f"{k}.json", one)) for k, one in enumerate((before, after))]
+    assert main(["compare", *files]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        "x_ratio_median: 1 -> 0.8, worse by 25%",
+        "a_seconds_median: 1 -> 1.2, worse by 20%",
+    ]
+    assert main(["compare", files[0], files[0]]) == 0
+    assert "nothing got worse" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "no JSON", None])
+def test_what_is_no_record_is_refused_with_status_2(tmp_path, capsys, content):
+    good, other = record_of(tmp_path / "a.json", {}), tmp_path / "b.json"
+    if content is not None:
+        other.write_text(content)
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", str(good), str(other)])
+    assert stop.value.code == 2
+    assert "b.json must be a record" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["compare", str(good), str(record_of(other, {}, size="tiny"))])
+    assert "of one scenario and size" in capsys.readouterr().err
+
+
 def test_help_names_every_scenario(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--help"])

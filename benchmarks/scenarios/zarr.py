@@ -1,4 +1,4 @@
-"""The store's rows written as Zarr against HDF5, and random rows of Zarr shards read by the trainer against others."""
+"""The store's rows written as Zarr against HDF5."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.findings import Bar, Findings, least_disturbed, median_of, put_ratio
+from benchmarks.findings import Bar, Findings, median_of, put_ratio
 from benchmarks.launch import UNBOUND, Job, run
 from benchmarks.page_cache import disk_of, memory_bytes
 from benchmarks.setup import Setup
@@ -14,32 +14,26 @@ from etl.store.schema import Schema
 
 __all__ = ["QUESTION", "measure"]
 
-QUESTION = "What does Zarr cost over HDF5 when the store's rows are written, and how fast are its shards read?"
+QUESTION = "What does Zarr cost over HDF5 when the store's rows are written?"
 
 _RANKS = {"tiny": (2,), "laptop": (1, 2), "cluster": (1, 36, 72)}
 _SHARD_ROWS = {"tiny": 4, "laptop": 128, "cluster": 128}
 _RUN_BYTES = {"tiny": 8 << 20, "laptop": 512 << 20, "cluster": 64 << 30}
-_ROWS = {"tiny": 8, "laptop": 1024, "cluster": 16384}
-_EPOCHS = 3
 _WAYS = ("hdf5_collective", "pwrite", "zarr_none", "zarr_zstd")
-_PEERS = ("tensorstore", "zarr_python", "zarr_python_zarrs")
 
 
 def measure(setup: Setup) -> Findings:
-    """Every way of writing interleaved in one run at each number of ranks; then every reader, in one process."""
+    """Every way of writing interleaved in one run at each number of ranks."""
     row_bytes, shard_rows = Schema(1).row_bytes, _SHARD_ROWS[setup.size]
     found = Findings(ranks=list(_RANKS[setup.size]))
     found.data = {"bytes_a_run": _RUN_BYTES[setup.size], "row_bytes": row_bytes, "memory_bytes": memory_bytes()}
-    found.data |= {"scratch": disk_of(setup.scratch), "page_cache": "written: each run ends with fsync; read: warm"}
-    found.layout = {"shard_rows": shard_rows, "chunk_rows": 1, "rows_read": _ROWS[setup.size], "cores": os.cpu_count()}
+    found.data |= {"scratch": disk_of(setup.scratch), "page_cache": "each run ends with fsync"}
+    found.layout = {"shard_rows": shard_rows, "chunk_rows": 1, "cores": os.cpu_count()}
     for ranks in found.ranks:
         _measure_writing(setup, found, ranks)
-    _measure_reading(setup, found)
     found.notes += [
         "Writing: noise of 13.3 bits a value, the worst case for zstd; one shard a round and array; from opening to "
         "closing, synced.",
-        "Reading: batches of random rows of data_super, smooth fields with 8 bits of noise, two batches ahead, each "
-        "summed by its consumer; ours is the trainer's whole stream, tf.data included.",
     ]
     return found
 
@@ -67,25 +61,6 @@ def _measure_writing(setup: Setup, found: Findings, ranks: int) -> None:
     )
     found.figures[f"others_cpu_share_largest_write_{ranks}_ranks"] = max(each["others_share"] for each in counted)
     found.bars.append(Bar(f"zarr_none_over_hdf5_{ranks}_ranks_ratio_median", 0.7, at_least=True))
-
-
-def _measure_reading(setup: Setup, found: Findings) -> None:
-    kept, rows = setup.times(1, 5), _ROWS[setup.size]
-    job = {"rows": rows, "batch": min(64, rows), "shard_rows": _SHARD_ROWS[setup.size], "chunk_rows": 1}
-    job["steps"] = _EPOCHS * -(-rows // job["batch"])
-    repeats = _run(setup, "benchmarks.programs.loader", {**job, "repeats": kept + setup.spares(kept)}, 1, "folder", "")
-    chosen = least_disturbed([each["others_share"] for each in repeats], kept)
-    found.repeats += [{"case": "read", **each, "counted": k in chosen} for k, each in enumerate(repeats)]
-    counted = [repeats[k]["seconds"] for k in chosen]
-    for kind in ("none", "zstd"):
-        seconds = {way: [each[f"{way}_{kind}"] for each in counted] for way in ("ours", *_PEERS)}
-        for peer in _PEERS:
-            put_ratio(found.figures, f"read_{kind}_over_{peer}", seconds[peer], seconds["ours"])
-        best = [min(each[f"{peer}_{kind}"] for peer in _PEERS) for each in counted]
-        put_ratio(found.figures, f"read_{kind}_over_best", best, seconds["ours"])
-        for way, took in seconds.items():
-            found.figures[f"read_{kind}_{way}_patches_per_second_median"] = rows * _EPOCHS / median_of(took)
-        found.bars.append(Bar(f"read_{kind}_over_best_ratio_median", 1.0, at_least=True))
 
 
 def _run(setup: Setup, program: str, job: dict[str, Any], ranks: int, place: str, name: str) -> Any:

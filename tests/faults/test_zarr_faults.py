@@ -114,7 +114,7 @@ def finished(out):
 @pytest.mark.timeout(900)
 def test_a_killed_run_opens_says_it_is_incomplete_and_resumes_to_the_same_content(sample, reference, tmp_path):
     rng, expected, landed, kept = random.Random(2019), content(reference), 0, 0
-    for attempt in range(6):
+    for attempt in range(4):
         out = tmp_path / f"{attempt}.zarr"
         paths = ("--catalogue", str(sample / "patches.parquet"), "--source", str(sample / "tiles"), "--out", str(out))
         job = begin(rng.choice([1, 2, 3]), "etl.extract", *paths, *FLAGS, "--round-mib", "4", "--sync-s", "0.2")
@@ -133,8 +133,8 @@ def test_a_killed_run_opens_says_it_is_incomplete_and_resumes_to_the_same_conten
         done = extract(rng.choice([1, 2, 3]), sample, out, "--resume", *FLAGS)
         assert done.returncode == 0, done.stderr
         assert same(content(out), expected), f"attempt {attempt}"
-    assert landed >= 3
-    assert kept >= 2
+    assert landed >= 2
+    assert kept >= 1
 
 
 @pytest.mark.parametrize("size", [1, 3])

@@ -1,0 +1,41 @@
+"""Other readers' packages, each in a virtual environment of its own: they pin other versions than ours."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+__all__ = ["PEERS", "make_peers", "python_of"]
+
+PEERS = {
+    "lmdb_safetensors": ("lmdb==3.0.0", "safetensors==0.8.0"),
+    "array_record_": ("array_record==0.8.6",),
+    "webdataset_": ("webdataset==1.0.2",),
+}
+"""What pip installs beside numpy and xxhash, by reader."""
+
+_EVERY = ("numpy==2.4.6", "xxhash==4.1.0")
+
+
+def python_of(cache: Path, reader: str) -> Path:
+    """The interpreter of a reader's environment, which may not be there."""
+    return cache / "peers" / reader / "bin" / "python"
+
+
+def make_peers(cache: Path) -> list[str]:
+    """Make the environments that are missing; gives back why some could not be made."""
+    problems = []
+    for reader, packages in PEERS.items():
+        python = python_of(cache, reader)
+        if python.exists():
+            continue
+        lines = (
+            [sys.executable, "-m", "venv", "--clear", str(python.parents[1])],
+            [str(python), "-m", "pip", "install", "--disable-pip-version-check", *_EVERY, *packages],
+        )
+        for line in lines:
+            done = subprocess.run(line, capture_output=True, text=True)
+            if done.returncode:
+                problems.append(f"{reader}: {done.stderr.strip()[-300:]}")
+                python.unlink(missing_ok=True)
+                break
+    return problems

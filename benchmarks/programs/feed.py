@@ -1,0 +1,58 @@
+"""`python -m benchmarks.programs.feed JOB.json RESULT.json`: workers that stream a store and sleep instead of training.
+
+Each rank takes its share of every step through the trainer's stream and sleeps as long as a GPU of the given speed
+would work on it; the ranks meet after every step, as an all-reduce has them meet.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.programs.world import in_step, world, write_result
+from etl.mpi import patient
+from trainer.deal import Deal
+from trainer.rows import Wanted, open_rows
+from trainer.stream import Stream
+
+__all__ = ["main"]
+
+_WARM_UP = 4
+"""Steps before the clock runs: the stream starts, the first batches are read."""
+
+
+def _pass(job: dict[str, Any], rate: float) -> dict[str, float]:
+    """Collective: seconds of the steps of one speed, and those slept."""
+    comm, batch = world(), job["batch"]
+    rows = open_rows(Path(job["path"]), Wanted(((job["name"], ()),)))
+    deal = Deal(len(rows), batch, comm.size)
+    steps = _WARM_UP + max(4, int(job["seconds"] * rate / batch))
+    batches = Stream(rows, batch, lambda step: deal.share(step, comm.rank))(range(steps))
+    looked_at = 0
+
+    def step() -> None:
+        nonlocal looked_at
+        pixels, *_ = next(batches)
+        looked_at += int(pixels[0][-1, -1, -1, -1])
+        time.sleep(batch / rate)
+        patient(comm.Ibarrier())
+
+    def measured() -> None:
+        for _ in range(steps - _WARM_UP):
+            step()
+
+    for _ in range(_WARM_UP):
+        step()
+    seconds = in_step(comm, measured)
+    return {"rate": rate, "seconds": seconds, "slept_s": (steps - _WARM_UP) * batch / rate}
+
+
+def main() -> None:
+    """Sleep as the job says."""
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    write_result(world(), Path(sys.argv[2]), [_pass(job, rate) for rate in job["rates"]])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""ArrayRecord, the format of Grain: one record a patch, uncompressed, batches by its own threads."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from benchmarks.readers.ahead import ahead
+
+__all__ = ["batches", "write"]
+
+
+def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
+    """One file of groups of one record."""
+    writer = ArrayRecordWriter(str(place), "group_size:1,uncompressed")
+    for row in rows:
+        writer.write(row.tobytes())
+    writer.close()
+    np.save(place.with_suffix(".shape.npy"), rows.shape[1:])
+
+
+def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
+    """Two batches ahead on threads."""
+    shape = np.load(place.with_suffix(".shape.npy")).tolist()
+    source = ArrayRecordDataSource(str(place))
+
+    def read(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
+        out = np.empty((len(rows), *shape), np.uint16)
+        for k, raw in enumerate(source.__getitems__(rows.tolist())):
+            out[k] = np.frombuffer(raw, np.uint16).reshape(shape)
+        return out
+
+    return ahead(read, order)

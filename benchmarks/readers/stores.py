@@ -1,0 +1,34 @@
+"""Complete stores of given rows, for the readers of our own formats."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.mpi import alone, file_hints
+from etl.store.backend import backend_of
+from etl.store.layout import Layout
+from etl.store.schema import SCHEMA_VERSION, SPLITS, WRITTEN, Schema
+
+__all__ = ["NAME", "make_store"]
+
+NAME = "data_super"
+_SHARD_ROWS = 128
+
+
+def make_store(place: Path, rows: npt.NDArray[np.uint16], compress: str = "none") -> None:
+    """A store at `place`, by its suffix, whose `data_super` is `rows`; the native bands hold zeros."""
+    schema = Schema(len(rows))
+    identity = {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}
+    identity["split"][...] = SPLITS.index("train")
+    identity["classes"][...] = 1
+    identity["state"] = np.full(len(rows), WRITTEN, np.uint8)
+    shard_rows = min(_SHARD_ROWS, len(rows))
+    store = backend_of(place, Layout(1 << 20, collective=False, shard_rows=shard_rows, compress=compress))
+    store.create(schema, identity, {"schema_version": SCHEMA_VERSION})
+    with store.writer(alone(), file_hints()) as writer:
+        for first in range(0, len(rows), shard_rows):
+            writer.write(NAME, first, np.ascontiguousarray(rows[first : first + shard_rows]))
+            writer.drain()
+        writer.sync()
+    store.overwrite({"complete": np.ones((), np.uint8)})

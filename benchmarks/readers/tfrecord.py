@@ -1,0 +1,30 @@
+"""TFRecord by tf.data: one record a patch, its raw bytes alone, written in the order in which they are read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+__all__ = ["batches", "write"]
+
+_BUFFER_BYTES = 64 << 20
+_AHEAD = 2
+
+
+def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
+    """One file, the patches of one pass in order."""
+    with tf.io.TFRecordWriter(str(place)) as writer:
+        for row in order[: len(rows) // order.shape[1]].ravel().tolist():
+            writer.write(rows[row].tobytes())
+    np.save(place.with_suffix(".shape.npy"), rows.shape[1:])
+
+
+def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
+    """Decoded batch by batch, two batches ahead."""
+    shape = np.load(place.with_suffix(".shape.npy")).tolist()
+    of = tf.data.TFRecordDataset(str(place), buffer_size=_BUFFER_BYTES).repeat().batch(order.shape[1])
+    decoded = of.map(lambda raw: tf.reshape(tf.io.decode_raw(raw, tf.uint16), (-1, *shape)), 2, deterministic=True)
+    for batch in decoded.take(len(order)).prefetch(_AHEAD):
+        yield batch.numpy()

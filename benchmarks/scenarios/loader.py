@@ -1,0 +1,217 @@
+"""Batches of randomly ordered patches, as the trainer's stream delivers them, against other ways to the same bytes."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from benchmarks.findings import Bar, Findings, Repeats, interleave, median_of, put_ratio
+from benchmarks.launch import environment
+from benchmarks.memory_limit import forget
+from benchmarks.page_cache import disk_of, memory_bytes
+from benchmarks.peers import PEERS, python_of
+from benchmarks.setup import Setup
+from etl.bands import SUPER_BANDS
+
+__all__ = ["QUESTION", "measure"]
+
+QUESTION = "How many randomly ordered patches a second does the trainer's stream deliver, against every other reader?"
+
+_ROWS = {"tiny": 16, "laptop": 2048, "cluster": 16384}
+_BATCH = {"tiny": 4, "laptop": 64, "cluster": 64}
+_EPOCHS = 2
+_SHAPE = (120, 120, len(SUPER_BANDS))
+
+_STORED_BY = {
+    "generator": "ours_hdf5",
+    "h5py_batches": "ours_hdf5",
+    "tensorstore_": "ours_zarr",
+    "zarr_python": "ours_zarr",
+    "zarrs": "ours_zarr",
+}
+"""Readers of what another one has written."""
+
+_OURS = ("ours_hdf5", "ours_zarr", "ours_zstd")
+_SAME_SHARDS = ("tensorstore_", "zarr_python", "zarrs")
+_OTHERS = ("generator", "h5py_batches", *_SAME_SHARDS, "tfrecord")
+_SUFFIX = {"ours_hdf5": ".h5", "ours_zarr": ".zarr", "ours_zstd": ".zarr", "copied": ".npy"}
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One reader's pass."""
+
+    seconds: float
+    """From opening to the last byte of the last batch."""
+
+    cpu_s: float
+    """CPU seconds of its process meanwhile."""
+
+    peak_resident_mib: float
+    """Its process's memory at its peak."""
+
+    others_share: float
+    """Share of the machine that others took."""
+
+    @property
+    def disturbance(self) -> float:
+        """Likewise."""
+        return self.others_share
+
+    def short(self, name: str) -> dict[str, Any]:
+        """For the record."""
+        return {"reader": name, **{key: getattr(self, key) for key in self.__slots__}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """Where everything lies."""
+
+    setup: Setup
+    folder: Path
+
+    def place(self, reader: str, kind: str = "") -> Path:
+        """What a reader reads."""
+        by = kind or _STORED_BY.get(reader, reader)
+        return self.folder / f"{by}{_SUFFIX.get(by, '.data')}"
+
+    def python(self, reader: str) -> Path:
+        """The interpreter that has its packages."""
+        return python_of(self.setup.cache, reader) if reader in PEERS else Path(sys.executable)
+
+    def job(self, reader: str, what: str, order: str, **more: Any) -> dict[str, Any]:
+        """What the program is to do: `what` is read or write, `order` the name of an order."""
+        files = {"rows": "rows", "checksums": "checksums", "order": order}
+        places = {name: str(self.folder / f"{file}.npy") for name, file in files.items()}
+        return {"reader": reader, "what": what, "place": str(self.place(reader)), **places, **more}
+
+    def run(self, python: Path, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What one process answers to each job."""
+        asked, answer = self.folder / "jobs.json", self.folder / "answers.json"
+        asked.write_text(json.dumps(jobs), encoding="utf-8")
+        line = [str(python), "-m", "benchmarks.programs.batches", str(asked), str(answer)]
+        done = subprocess.run(line, env=environment(), cwd=self.folder, capture_output=True, text=True)
+        if done.returncode:
+            what = ", ".join(f"{job['what']} {job['reader']}" for job in jobs)
+            raise RuntimeError(f"{what} must end with status 0, got {done.returncode}: {done.stderr.strip()[-500:]}")
+        found: list[dict[str, Any]] = json.loads(answer.read_text(encoding="utf-8"))
+        return found
+
+    def read(self, reader: str, order: str, kind: str = "", cold: bool = False) -> Read:
+        """One pass of a reader; `kind` names the store, where it is not the reader's own."""
+        place = self.place(reader, kind)
+        if cold:
+            for path in _files(place):
+                forget(path)
+        job = self.job(reader, "read", order, warm=not cold, place=str(place))
+        return Read(**self.run(self.python(reader), [job])[0])
+
+
+def measure(setup: Setup) -> Findings:
+    """All readers in turn: warm, several passes over the rows; cold, one."""
+    rows, batch = _ROWS[setup.size], _BATCH[setup.size]
+    bench = _Bench(setup, setup.scratch)
+    found = Findings(ranks=[1])
+    peers = [reader for reader in PEERS if bench.python(reader).exists()]
+    others = (*_OTHERS, *peers)
+    _prepare(bench, (*_OURS, *others, "copied"), rows, batch)
+    found.data = {"rows": rows, "row_bytes": int(np.prod(_SHAPE)) * 2, "memory_bytes": memory_bytes()}
+    found.data |= {"scratch": disk_of(setup.scratch)}
+    found.layout = {"batch": batch, "epochs": _EPOCHS, "shard_rows": 128, "chunk_rows": 1, "cores": os.cpu_count()}
+    found.layout |= {"peers": {reader: PEERS[reader] for reader in peers}}
+    repeats = setup.times(1, 5)
+    tasks = {reader: partial(bench.read, reader, "warm") for reader in (*_OURS, *others, "copied")}
+    tasks |= {f"{reader}_zstd": partial(bench.read, reader, "warm", "ours_zstd") for reader in _SAME_SHARDS}
+    warm = interleave(tasks, repeats, setup.spares(repeats))
+    found.repeats += [{"case": "warm", **each} for each in warm.short()]
+    _put_warm(found, warm, list(others), rows * _EPOCHS)
+    if setup.size == "tiny":
+        others = ("h5py_batches",)
+    tasks = {reader: partial(bench.read, reader, "cold", cold=True) for reader in ("ours_hdf5", "ours_zarr", *others)}
+    cold = interleave(tasks, setup.times(1, 3), 0)
+    found.repeats += [{"case": "cold", **each} for each in cold.short()]
+    _put_cold(found, cold, list(others), rows)
+    found.notes.append(
+        "Every row that a reader delivers is held against its checksum by the consumer, which so reads every byte; the "
+        "copy is of one thread into memory that is there, and read by nobody. All readers work two batches ahead, on "
+        "two threads; those of sequential formats (TFRecord, WebDataset) find their rows in the order in which they "
+        "are read."
+    )
+    missing = [reader for reader in PEERS if reader not in peers]
+    if missing:
+        found.notes.append(f"Not measured: {', '.join(missing)} (python -m benchmarks peers makes their environments).")
+    return found
+
+
+def _prepare(bench: _Bench, readers: tuple[str, ...], rows: int, batch: int) -> None:
+    """The rows, smooth fields with noise, their checksums, the order, and what each reader reads."""
+    numbers = np.random.default_rng(0)
+    pixels = np.empty((rows, *_SHAPE), np.uint16)
+    for row in range(rows):
+        pixels[row] = numbers.integers(200, 4000, (1, 1, _SHAPE[-1])) + numbers.integers(0, 256, _SHAPE)
+    np.save(bench.folder / "rows.npy", pixels)
+    sums = np.array([xxhash.xxh3_64_intdigest(row) for row in pixels], np.uint64)
+    np.save(bench.folder / "checksums.npy", sums)
+    order = numbers.permutation(rows).reshape(-1, batch)
+    np.save(bench.folder / "cold.npy", order)
+    np.save(bench.folder / "warm.npy", np.tile(order, (_EPOCHS, 1)))
+    jobs: dict[Path, list[dict[str, Any]]] = {}
+    for reader in readers:
+        if reader not in _STORED_BY:
+            jobs.setdefault(bench.python(reader), []).append(bench.job(reader, "write", "cold"))
+    for python, its in jobs.items():
+        bench.run(python, its)
+
+
+def _files(place: Path) -> Iterator[Path]:
+    yield from (path for path in ([place] if place.is_file() else place.rglob("*")) if path.is_file())
+
+
+def _seconds(done: Repeats, reader: str) -> list[float]:
+    return [each.seconds for each in done.of(reader)]
+
+
+def _best(done: Repeats, readers: list[str]) -> list[float]:
+    """Of each repeat the seconds of the fastest reader."""
+    return [min(each) for each in zip(*(_seconds(done, reader) for reader in readers), strict=True)]
+
+
+def _put_warm(found: Findings, done: Repeats, others: list[str], patches: int) -> None:
+    figures, ours = found.figures, _seconds(done, "ours_hdf5")
+    for reader in others:
+        put_ratio(figures, f"warm_ours_over_{reader.rstrip('_')}", _seconds(done, reader), ours)
+    put_ratio(figures, "warm_ours_over_best_peer", _best(done, others), ours)
+    put_ratio(figures, "warm_ours_over_copy", _seconds(done, "copied"), ours)
+    for kind, mine in (("", "ours_zarr"), ("_zstd", "ours_zstd")):
+        best = _best(done, [f"{reader}{kind}" for reader in _SAME_SHARDS])
+        put_ratio(figures, f"warm_zarr{kind}_over_best_reader_of_the_same_shards", best, _seconds(done, mine))
+    for reader in done.all[0]:
+        name = reader.rstrip("_").replace("__", "_")
+        figures[f"warm_{name}_patches_per_second_median"] = patches / median_of(_seconds(done, reader))
+        figures[f"warm_{name}_cpu_seconds_median"] = median_of([each.cpu_s for each in done.of(reader)])
+    figures["others_cpu_share_largest_warm"] = max(e.others_share for reader in done.all[0] for e in done.of(reader))
+    found.bars += [
+        Bar("warm_ours_over_generator_ratio_median", 4.0, at_least=True),
+        Bar("warm_ours_over_best_peer_ratio_median", 1.5, at_least=True),
+        Bar("warm_ours_over_copy_ratio_median", 0.25, at_least=True, aim=0.4),
+        Bar("warm_zarr_over_best_reader_of_the_same_shards_ratio_median", 1.0, at_least=True),
+        Bar("warm_zarr_zstd_over_best_reader_of_the_same_shards_ratio_median", 1.0, at_least=True),
+    ]
+
+
+def _put_cold(found: Findings, done: Repeats, others: list[str], patches: int) -> None:
+    random = [reader for reader in others if reader not in ("tfrecord", "webdataset_")]
+    put_ratio(found.figures, "cold_ours_over_best_peer", _best(done, others), _seconds(done, "ours_hdf5"))
+    put_ratio(found.figures, "cold_ours_over_best_peer_at_random", _best(done, random), _seconds(done, "ours_hdf5"))
+    for reader in done.all[0]:
+        name = f"cold_{reader.rstrip('_')}_patches_per_second_median"
+        found.figures[name] = patches / median_of(_seconds(done, reader))
+    found.bars.append(Bar("cold_ours_over_best_peer_ratio_median", 1.0, at_least=True))
