@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from benchmarks.readers.tensors import looked_at
+
 __all__ = ["batches"]
 
 _AHEAD = 2
@@ -25,4 +27,4 @@ def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[n
 
         of = tf.data.Dataset.from_generator(patches, output_signature=tf.TensorSpec(array.shape[1:], tf.uint16))
         for batch in of.batch(order.shape[1], drop_remainder=True).prefetch(_AHEAD):
-            yield batch.numpy()
+            yield looked_at(batch)

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from benchmarks.readers.tensors import looked_at
+
 __all__ = ["batches", "write"]
 
 _BUFFER_BYTES = 64 << 20
@@ -27,4 +29,4 @@ def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[n
     of = tf.data.TFRecordDataset(str(place), buffer_size=_BUFFER_BYTES).repeat().batch(order.shape[1])
     decoded = of.map(lambda raw: tf.reshape(tf.io.decode_raw(raw, tf.uint16), (-1, *shape)), 2, deterministic=True)
     for batch in decoded.take(len(order)).prefetch(_AHEAD):
-        yield batch.numpy()
+        yield looked_at(batch)

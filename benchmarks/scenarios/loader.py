@@ -27,7 +27,9 @@ QUESTION = "How many randomly ordered patches a second does the trainer's stream
 
 _ROWS = {"tiny": 16, "laptop": 2048, "cluster": 16384}
 _BATCH = {"tiny": 4, "laptop": 64, "cluster": 64}
-_EPOCHS = 2
+_EPOCHS = {"tiny": 2, "laptop": 32, "cluster": 8}
+"""Passes over the rows, ended when the time is up."""
+_LONGEST_S = {"tiny": 0.5, "laptop": 3.0, "cluster": 20.0}
 _SHAPE = (120, 120, len(SUPER_BANDS))
 
 _STORED_BY = {
@@ -49,6 +51,9 @@ _SUFFIX = {"ours_hdf5": ".h5", "ours_zarr": ".zarr", "ours_zstd": ".zarr", "copi
 class Read:
     """One reader's pass."""
 
+    patches: int
+    """As many as were read."""
+
     seconds: float
     """From opening to the last byte of the last batch."""
 
@@ -60,6 +65,11 @@ class Read:
 
     others_share: float
     """Share of the machine that others took."""
+
+    @property
+    def pace(self) -> float:
+        """Patches a second."""
+        return self.patches / self.seconds
 
     @property
     def disturbance(self) -> float:
@@ -111,7 +121,7 @@ class _Bench:
         if cold:
             for path in _files(place):
                 forget(path)
-        job = self.job(reader, "read", order, warm=not cold, place=str(place))
+        job = self.job(reader, "read", order, warm=not cold, place=str(place), longest_s=_LONGEST_S[self.setup.size])
         return Read(**self.run(self.python(reader), [job])[0])
 
 
@@ -125,20 +135,26 @@ def measure(setup: Setup) -> Findings:
     _prepare(bench, (*_OURS, *others, "copied"), rows, batch)
     found.data = {"rows": rows, "row_bytes": int(np.prod(_SHAPE)) * 2, "memory_bytes": memory_bytes()}
     found.data |= {"scratch": disk_of(setup.scratch)}
-    found.layout = {"batch": batch, "epochs": _EPOCHS, "shard_rows": 128, "chunk_rows": 1, "cores": os.cpu_count()}
+    found.layout = {
+        "batch": batch,
+        "longest_s": _LONGEST_S[setup.size],
+        "shard_rows": 128,
+        "chunk_rows": 1,
+        "cores": os.cpu_count(),
+    }
     found.layout |= {"peers": {reader: PEERS[reader] for reader in peers}}
     repeats = setup.times(1, 5)
     tasks = {reader: partial(bench.read, reader, "warm") for reader in (*_OURS, *others, "copied")}
     tasks |= {f"{reader}_zstd": partial(bench.read, reader, "warm", "ours_zstd") for reader in _SAME_SHARDS}
     warm = interleave(tasks, repeats, setup.spares(repeats))
     found.repeats += [{"case": "warm", **each} for each in warm.short()]
-    _put_warm(found, warm, list(others), rows * _EPOCHS)
+    _put_warm(found, warm, list(others))
     if setup.size == "tiny":
         others = ("h5py_batches",)
     tasks = {reader: partial(bench.read, reader, "cold", cold=True) for reader in ("ours_hdf5", "ours_zarr", *others)}
     cold = interleave(tasks, setup.times(1, 3), 0)
     found.repeats += [{"case": "cold", **each} for each in cold.short()]
-    _put_cold(found, cold, list(others), rows)
+    _put_cold(found, cold, list(others))
     found.notes.append(
         "Every row that a reader delivers is held against its checksum by the consumer, which so reads every byte; the "
         "copy is of one thread into memory that is there, and read by nobody. All readers work two batches ahead, on "
@@ -162,7 +178,7 @@ def _prepare(bench: _Bench, readers: tuple[str, ...], rows: int, batch: int) -> 
     np.save(bench.folder / "checksums.npy", sums)
     order = numbers.permutation(rows).reshape(-1, batch)
     np.save(bench.folder / "cold.npy", order)
-    np.save(bench.folder / "warm.npy", np.tile(order, (_EPOCHS, 1)))
+    np.save(bench.folder / "warm.npy", np.tile(order, (_EPOCHS[bench.setup.size], 1)))
     jobs: dict[Path, list[dict[str, Any]]] = {}
     for reader in readers:
         if reader not in _STORED_BY:
@@ -175,28 +191,30 @@ def _files(place: Path) -> Iterator[Path]:
     yield from (path for path in ([place] if place.is_file() else place.rglob("*")) if path.is_file())
 
 
-def _seconds(done: Repeats, reader: str) -> list[float]:
-    return [each.seconds for each in done.of(reader)]
+def _pace(done: Repeats, reader: str) -> list[float]:
+    return [each.pace for each in done.of(reader)]
 
 
 def _best(done: Repeats, readers: list[str]) -> list[float]:
-    """Of each repeat the seconds of the fastest reader."""
-    return [min(each) for each in zip(*(_seconds(done, reader) for reader in readers), strict=True)]
+    """Of each repeat the pace of the fastest reader."""
+    return [max(each) for each in zip(*(_pace(done, reader) for reader in readers), strict=True)]
 
 
-def _put_warm(found: Findings, done: Repeats, others: list[str], patches: int) -> None:
-    figures, ours = found.figures, _seconds(done, "ours_hdf5")
+def _put_warm(found: Findings, done: Repeats, others: list[str]) -> None:
+    figures, ours = found.figures, _pace(done, "ours_hdf5")
     for reader in others:
-        put_ratio(figures, f"warm_ours_over_{reader.rstrip('_')}", _seconds(done, reader), ours)
-    put_ratio(figures, "warm_ours_over_best_peer", _best(done, others), ours)
-    put_ratio(figures, "warm_ours_over_copy", _seconds(done, "copied"), ours)
+        put_ratio(figures, f"warm_ours_over_{reader.rstrip('_')}", ours, _pace(done, reader))
+    put_ratio(figures, "warm_ours_over_best_peer", ours, _best(done, others))
+    put_ratio(figures, "warm_ours_over_copy", ours, _pace(done, "copied"))
     for kind, mine in (("", "ours_zarr"), ("_zstd", "ours_zstd")):
         best = _best(done, [f"{reader}{kind}" for reader in _SAME_SHARDS])
-        put_ratio(figures, f"warm_zarr{kind}_over_best_reader_of_the_same_shards", best, _seconds(done, mine))
+        put_ratio(figures, f"warm_zarr{kind}_over_best_reader_of_the_same_shards", _pace(done, mine), best)
     for reader in done.all[0]:
         name = reader.rstrip("_").replace("__", "_")
-        figures[f"warm_{name}_patches_per_second_median"] = patches / median_of(_seconds(done, reader))
-        figures[f"warm_{name}_cpu_seconds_median"] = median_of([each.cpu_s for each in done.of(reader)])
+        figures[f"warm_{name}_patches_per_second_median"] = median_of(_pace(done, reader))
+        cpu_ms = [1000 * each.cpu_s / each.patches for each in done.of(reader)]
+        figures[f"warm_{name}_cpu_milliseconds_a_patch_median"] = median_of(cpu_ms)
+        figures[f"warm_{name}_peak_resident_mib"] = max(each.peak_resident_mib for each in done.of(reader))
     figures["others_cpu_share_largest_warm"] = max(e.others_share for reader in done.all[0] for e in done.of(reader))
     found.bars += [
         Bar("warm_ours_over_generator_ratio_median", 4.0, at_least=True),
@@ -207,11 +225,11 @@ def _put_warm(found: Findings, done: Repeats, others: list[str], patches: int) -
     ]
 
 
-def _put_cold(found: Findings, done: Repeats, others: list[str], patches: int) -> None:
+def _put_cold(found: Findings, done: Repeats, others: list[str]) -> None:
     random = [reader for reader in others if reader not in ("tfrecord", "webdataset_")]
-    put_ratio(found.figures, "cold_ours_over_best_peer", _best(done, others), _seconds(done, "ours_hdf5"))
-    put_ratio(found.figures, "cold_ours_over_best_peer_at_random", _best(done, random), _seconds(done, "ours_hdf5"))
+    put_ratio(found.figures, "cold_ours_over_best_peer", _pace(done, "ours_hdf5"), _best(done, others))
+    put_ratio(found.figures, "cold_ours_over_best_peer_at_random", _pace(done, "ours_hdf5"), _best(done, random))
     for reader in done.all[0]:
         name = f"cold_{reader.rstrip('_')}_patches_per_second_median"
-        found.figures[name] = patches / median_of(_seconds(done, reader))
+        found.figures[name] = median_of(_pace(done, reader))
     found.bars.append(Bar("cold_ours_over_best_peer_ratio_median", 1.0, at_least=True))
