@@ -26,8 +26,8 @@ __all__ = ["RESULTS", "SCENARIOS", "run_scenario", "say"]
 log = logging.getLogger(__name__)
 
 SCENARIOS = (
-    "extract", "archive", "memory", "balance", "write", "zarr", "loader", "feed", "ranks", "superres", "stats",
-    "train", "learn", "upsampling",
+    "extract", "archive", "memory", "balance", "write", "zarr", "read", "loader", "feed", "ranks", "superres", "stats",
+    "train", "scale", "learn", "upsampling", "project",
 )  # fmt: skip
 """Names of the modules of `benchmarks.scenarios`, in the order in which they run."""
 

@@ -154,3 +154,16 @@ def test_an_epoch_that_has_ended_holds_up_nothing(stored):
         start = time.perf_counter()
         del batches
         assert time.perf_counter() - start < 0.5
+
+
+def test_memory_does_not_grow_over_fifty_epochs(tmp_path):
+    """A batch is 2.8 MB: one that is kept in each epoch would be found."""
+    training_store(tmp_path / "store.h5", [TRAIN] * 48)
+    rows = open_rows(tmp_path / "store.h5", Wanted(pixel_sets("all")))
+    deal = Deal(len(rows), batch=8, size=1)
+    stream, process, held_mib = Stream(rows, 8, lambda step: deal.share(step, 0)), psutil.Process(), []
+    for epoch in range(50):
+        assert sum(1 for _ in stream(range(epoch * 6, epoch * 6 + 6))) == 6
+        gc.collect()
+        held_mib.append(process.memory_info().rss / 2**20)
+    assert max(held_mib[30:]) - max(held_mib[:15]) < 16, held_mib
