@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from stores import TRAIN, VAL, training_store
 
+from benchmarks.memory_limit import forget
 from etl.store.schema import REJECTED, UNWRITTEN, WRITTEN
 from trainer.config import pixel_sets
 from trainer.normalise import moments, whole_numbers
+from trainer.row_file import RowFile
 from trainer.rows import Wanted, open_rows
 
 
@@ -48,18 +50,20 @@ def test_rows_are_read_as_stored_in_any_order(tmp_path, name):
     arrays = training_store(tmp_path / "store.h5", [TRAIN] * 4)
     pixels = read(tmp_path / "store.h5", name).pixels[0]
     order = np.array([3, 0, 0, 2])
-    with (tmp_path / "store.h5").open("rb") as file:
-        out = np.empty((4, *pixels.row_shape), np.uint16)
-        pixels.read(file.fileno(), order, out)
+    file, out = RowFile(tmp_path / "store.h5"), np.empty((4, *pixels.row_shape), np.uint16)
+    for _ in range(2):
+        out[...] = 0
+        pixels.read(file, order, out)
         assert np.array_equal(out, arrays[name][order])
+        forget(tmp_path / "store.h5")  # at the second time the rows are not in memory
 
 
 def test_a_store_that_ends_early_is_an_error_while_reading(store):
     pixels = read(store, "data_super").pixels[0]
     with store.open("r+b") as file:
         file.truncate(pixels.offset + 2 * pixels.row_bytes + 5)
-        with pytest.raises(OSError, match=r"ends inside data_super, row \d+: it is truncated"):
-            pixels.read(file.fileno(), np.array([2]), np.empty((1, *pixels.row_shape), np.uint16))
+        with pytest.raises(OSError, match=r"store\.h5 is truncated: it ends before row 2"):
+            pixels.read(RowFile(store), np.array([2]), np.empty((1, *pixels.row_shape), np.uint16))
 
 
 def test_a_store_that_is_not_there_is_named(tmp_path):
@@ -125,8 +129,7 @@ def test_a_chunked_compressed_store_is_read_through_hdf5(store, tmp_path):
     order, found = np.array([3, 0, 0, 1]), []
     for pixels in (contiguous, chunked):
         found.append(np.empty((4, *pixels.row_shape), np.uint16))
-        with pixels.path.open("rb") as file:
-            pixels.read(file.fileno(), order, found[-1])
+        pixels.read(RowFile(pixels.path), order, found[-1])
     assert np.array_equal(*found)
 
 

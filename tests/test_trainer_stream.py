@@ -130,7 +130,7 @@ def test_a_stream_that_is_gone_leaves_neither_an_open_file_nor_memory(stored):
     gone = [weakref.ref(pool) for (pool,) in pools]
     while pools:
         batches = Stream(rows, 2, lambda step: deal.share(step, 0), pools.pop())(range(3))
-        assert [open_files() for _ in batches] == [1] * 3
+        assert all(0 < open_files() <= 2 for _ in batches)  # a mapping holds a second one
         del batches
     gc.collect()
     assert open_files() == 0
@@ -165,5 +165,6 @@ def test_memory_does_not_grow_over_fifty_epochs(tmp_path):
     for epoch in range(50):
         assert sum(1 for _ in stream(range(epoch * 6, epoch * 6 + 6))) == 6
         gc.collect()
-        held_mib.append(process.memory_info().rss / 2**20)
+        used = process.memory_info()  # `shared` is the store itself, mapped
+        held_mib.append((used.rss - used.shared) / 2**20)
     assert max(held_mib[30:]) - max(held_mib[:15]) < 16, held_mib

@@ -1,7 +1,5 @@
 """Training on a Zarr store: the rows, the order and the weights of the HDF5 store, and what is refused."""
 
-import os
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,6 +12,7 @@ from etl.store.schema import REJECTED, WRITTEN
 from trainer.checkpoint import State
 from trainer.deal import Deal
 from trainer.fit import fit
+from trainer.row_file import RowFile
 from trainer.rows import Wanted, open_rows
 from trainer.stream import Stream
 
@@ -73,7 +72,7 @@ def test_a_torn_shard_is_an_error_that_names_it(both, tmp_path, layout, cut):
     shard.write_bytes(shard.read_bytes()[cut])
     pixels = open_rows(place, WANTED).pixels[1]
     with pytest.raises(OSError, match=r"store\.torn\.zarr.*data_60m/c\.0\.0\.0\.0"):
-        pixels.read(-1, np.array([1]), np.empty((1, *pixels.row_shape), np.uint16))
+        pixels.read(None, np.array([1]), np.empty((1, *pixels.row_shape), np.uint16))
 
 
 def test_a_shard_of_rejected_rows_alone_is_read_as_zeros(both, tmp_path):
@@ -81,7 +80,7 @@ def test_a_shard_of_rejected_rows_alone_is_read_as_zeros(both, tmp_path):
     (place / chunk_key("data_60m", (3, 0, 0, 0))).unlink()
     pixels = open_rows(place, WANTED).pixels[1]
     out = np.ones((2, *pixels.row_shape), np.uint16)
-    pixels.read(-1, np.array([3, 4]), out)
+    pixels.read(None, np.array([3, 4]), out)
     assert not out[0].any()
     assert out[1].any()
 
@@ -93,8 +92,8 @@ def test_shards_of_another_writer_are_read_by_what_their_metadata_say(both, tmp_
     group["data_60m"][...] = group["data_60m"][...][::-1]
     one, other = (open_rows(path, WANTED).pixels[1] for path in (both[0], place))
     out = np.empty((2, 9, *one.row_shape), np.uint16)
-    one.read(os.open(both[0], os.O_RDONLY), np.arange(9), out[0])
-    other.read(-1, np.arange(9), out[1])
+    one.read(RowFile(both[0]), np.arange(9), out[0])
+    other.read(None, np.arange(9), out[1])
     assert np.array_equal(out[0], out[1][::-1])
 
 

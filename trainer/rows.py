@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from etl.labels import CLASSES_19, convert_to_19
 from etl.store.schema import SCHEMA_VERSION, SPLITS, STATS, WRITTEN
-from trainer.fill import fill
 from trainer.normalise import moments, whole_numbers
+from trainer.row_file import RowFile
 
 __all__ = ["PixelRows", "Rows", "Wanted", "open_rows"]
 
@@ -71,8 +71,8 @@ class PixelRows:
         """Bytes of one patch."""
         return int(np.prod(self.row_shape)) * 2
 
-    def read(self, file: int, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
-        """Fill `out`, shape (patch, row, col, band), with patches `rows`; `file` is the store, open for reading.
+    def read(self, file: RowFile | None, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
+        """Fill `out`, shape (patch, row, col, band), with patches `rows`; `file` is a contiguous store, else None.
 
         Raises:
             OSError: the file ends before, or a shard is torn.
@@ -81,15 +81,10 @@ class PixelRows:
             from trainer.shards import read
 
             read(self.path, self.name, rows, out)
-            return
-        if self.offset is None:
+        elif file is None or self.offset is None:
             self._read_chunked(rows, out)
-            return
-        view = memoryview(out).cast("B")
-        for place, row in enumerate(rows.tolist()):
-            start = self.offset + row * self.row_bytes
-            if not fill(file, view[place * self.row_bytes : (place + 1) * self.row_bytes], start):
-                raise OSError(f"{self.path} ends inside {self.name}, row {row}: it is truncated")
+        else:
+            file.read(self.offset, rows, out)
 
     def _read_chunked(self, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
         """HDF5 takes each row once, in ascending order."""

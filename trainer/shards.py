@@ -1,7 +1,7 @@
-"""Pixel rows of a Zarr store: of uncompressed shards in a folder by offset, of all others by TensorStore.
+"""Pixel rows of a Zarr store: of our own kinds of shards in a folder by offset, of all others by TensorStore.
 
-TensorStore reads and unpacks the chunks of a batch side by side; where nothing is to be unpacked, it costs a copy more
-than reading each row to where it belongs. Loaded only where a Zarr store is named.
+TensorStore reads and unpacks the chunks of a batch side by side, then copies each to where it belongs; read, or
+unpacked by Blosc, to that place at once, a row costs a copy less. Loaded only where a Zarr store is named.
 
 Source: Zarr version 3 sharding codec 1.0: chunks, then (offset, bytes) of each as little-endian uint64, then the
 CRC-32C of that index; 2^64 - 1 twice for a chunk that is not there.
@@ -18,11 +18,12 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
-from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ShardingCodecIndexLocation
+from numcodecs import blosc
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, ShardingCodecIndexLocation
 
 from etl.store.objects import chunk_key, context, explain, item_of, load, spec_of
 from etl.store.place import is_remote
-from trainer.fill import fill
+from trainer.row_file import fill
 
 __all__ = ["load", "read"]
 
@@ -31,6 +32,9 @@ _OPEN_SHARDS = 256
 """Files that are kept open, each with its index; a parallel file system takes long to open one."""
 
 _ABSENT = 2**64 - 1
+
+_BLOSC_HEADER_BYTES = 16
+"""Source: c-blosc, README_HEADER: bytes 4 to 7 are the size of what was packed."""
 
 
 def read(path: Path, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
@@ -72,23 +76,27 @@ def _cut(path: Path, name: str) -> "_Cut | None":
     if len(codecs) != 1 or not isinstance(codecs[0], ShardingCodec) or array.shards is None:
         return None
     whole_rows, first = array.chunks[1:] == array.shape[1:] == array.shards[1:], (0,) * array.ndim
+    little, *packing = codecs[0].codecs
+    packed = len(packing) == 1 and isinstance(packing[0], BloscCodec) and array.chunks[0] == 1
     as_ours = (
-        codecs[0].codecs == (BytesCodec(),)
+        little == BytesCodec()
+        and (packed or not packing)
         and codecs[0].index_codecs == (BytesCodec(), Crc32cCodec())
         and codecs[0].index_location is ShardingCodecIndexLocation.end
         and chunk_key(name, first) == f"{name}/{array.metadata.encode_chunk_key(first)}"
     )
-    return _Cut(path, name, array.shards[0], array.chunks[0]) if as_ours and whole_rows else None
+    return _Cut(path, name, array.shards[0], array.chunks[0], packed) if as_ours and whole_rows else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """An uncompressed array in shards along the patch axis."""
+    """An array in shards along the patch axis, uncompressed or, row by row, packed by Blosc."""
 
     path: Path
     name: str
     shard_rows: int
     chunk_rows: int
+    packed: bool
 
     def read(self, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
         """As `read` of this module."""
@@ -103,10 +111,27 @@ class _Cut:
             if shard is None or start == _ABSENT:
                 out[place] = 0  # rejected rows alone
                 continue
-            start += before * row_bytes
             part = view[place * row_bytes : (place + 1) * row_bytes]
-            if length != self.chunk_rows * row_bytes or not fill(shard.file, part, start):
-                raise OSError(f"{path} is torn: row {row} must be {row_bytes} bytes at {start}")
+            if self.packed:
+                good = _unpack(shard.file, start, length, part)
+            else:
+                good = length == self.chunk_rows * row_bytes and fill(shard.file, part, start + before * row_bytes)
+            if not good:
+                raise OSError(f"{path} is torn: row {row} must be {row_bytes} bytes, in its chunk at {start}")
+
+
+def _unpack(file: int, start: int, length: int, part: memoryview) -> bool:
+    """Fill `part` with what the chunk of `length` bytes at `start` holds; whether it is a chunk of that size."""
+    raw = bytearray(length)
+    if length < _BLOSC_HEADER_BYTES or not fill(file, memoryview(raw), start):
+        return False
+    if int.from_bytes(raw[4:8], "little") != len(part):
+        return False
+    try:
+        blosc.decompress(raw, part)
+    except RuntimeError:
+        return False
+    return True
 
 
 class _Shard:

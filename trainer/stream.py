@@ -4,7 +4,6 @@ TensorFlow takes an aligned array as it is, without a copy, and holds on to it: 
 the last array made of it is gone, whoever held it.
 """
 
-import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from trainer.deal import Share
+from trainer.row_file import RowFile
 from trainer.rows import Rows
 
 __all__ = ["READERS", "Buffers", "Stream"]
@@ -80,10 +80,7 @@ class Stream:
         """`share_of` says which rows a step takes, always `batch`; `buffers`: one a data set."""
         self._rows, self._batch, self._share_of = rows, batch, share_of
         self._buffers = buffers or [Buffers((batch, *item.row_shape)) for item in rows.pixels]
-        self._file = -1
-        if any(item.offset is not None for item in rows.pixels):
-            self._file = os.open(rows.path, os.O_RDONLY)
-            weakref.finalize(self, os.close, self._file).atexit = False
+        self._file = RowFile(rows.path) if any(item.offset is not None for item in rows.pixels) else None
 
     def __call__(self, steps: range) -> Iterator[Any]:
         """Of each step (pixels as stored of every data set, uint16, (batch, row, col, band); labels, uint8, (batch,

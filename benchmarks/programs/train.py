@@ -29,6 +29,7 @@ from trainer.fit import Course, fit
 from trainer.model import Design, build
 from trainer.optimise import Schedule
 from trainer.parallel import Workers
+from trainer.row_file import RowFile
 from trainer.rows import Rows, Wanted, open_rows
 from trainer.stream import Stream
 
@@ -107,8 +108,7 @@ def _peer(rows: Rows, batch: int, turns: Turns, way: str) -> Callable[[int], Any
     model.compile(_optimiser(), keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=jit)
     (item,) = rows.pixels
     pixels = np.empty((len(rows), *item.row_shape), np.uint16)
-    with rows.path.open("rb") as file:
-        item.read(file.fileno(), rows.numbers, pixels)
+    item.read(RowFile(rows.path), rows.numbers, pixels)
     how = {"batch_size": batch, "shuffle": False, "verbose": 0, "callbacks": [InTurn(turns, way)]}
     return lambda epochs: model.fit(pixels, rows.labels.astype(np.float32), epochs=epochs, **how)
 

@@ -42,8 +42,8 @@ def measure(setup: Setup) -> Findings:
     found.data = {"train_rows": _TRAIN_ROWS, "patches": _PATCHES, "tiles": _TILES, "records": sorted(parts)}
     found.layout = {"batch": _BATCH, "link_bytes_per_second": _LINK_BYTES_S, "gpu_patches_per_second": 194}
     found.notes.append(
-        "Nothing here was measured on a cluster. A GPU is the paper's V100, 194 patches a second; a link carries 10 GB/s; "
-        "a core is that of the records; the file system is taken not to be the limit."
+        "Nothing here was measured on a cluster. A GPU is the paper's V100, 194 patches a second; a link carries "
+        "10 GB/s; a core is that of the records; the file system is taken not to be the limit."
     )
     return found
 

@@ -125,7 +125,7 @@ def test_who_reads_a_store_reads_it_in_the_bucket(written, server, reference, tm
     rows = open_rows(Path(written), Wanted((("data_60m", ()),), "train"))
     stored, got = content(reference), np.empty((len(rows), *rows.pixels[0].row_shape), np.uint16)
     assert np.array_equal(rows.numbers, np.flatnonzero(stored["split"] == SPLITS.index("train")))
-    rows.pixels[0].read(-1, rows.numbers, got)
+    rows.pixels[0].read(None, rows.numbers, got)
     assert np.array_equal(got, stored["data_60m"][rows.numbers])
     for command, *flags in (("etl.verify", written), ("etl.stats", written, "--out", str(tmp_path / "page.png"))):
         done = ranks(1, command, *flags, environment=server.environment)
