@@ -46,6 +46,8 @@ test: install lint types ## every check: lint, types, all tests, those on many r
 # Two halves of about the same time, side by side: much of either is waiting. Output comes whole, at each one's end.
 HALF = tests/parallel tests/faults/test_bad_input.py tests/faults/test_kill.py tests/faults/test_zarr_faults.py
 .PHONY: test-one test-other
+# Unbound: each half's mpirun would bind its first rank to the first core.
+test-one test-other: export OMPI_MCA_hwloc_base_binding_policy := none
 test-one test-other: export OMPI_MCA_mpi_yield_when_idle := 1
 test-one:
 	$(PYTHON_VENV) -m pytest --durations=15 $(HALF)
