@@ -193,7 +193,7 @@ def write_rejected(out: Path, journal: Journal, wanted: Wanted) -> None:
     except ConnectionError:
         raise
     except OSError as error:
-        raise OSError(f"{path} cannot be written: {error}") from None
+        raise OSError(f"{shown(path)} cannot be written: {error}") from None
 
 
 def finish(settings: ExtractSettings, schema: Schema, record: dict[str, Any], journal: Journal) -> None:

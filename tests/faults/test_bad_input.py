@@ -482,7 +482,7 @@ REFUSED = {
         {"--resume": None}, lambda p: (p / "store.h5").write_text("precious"), r"store\.h5"
     ),
     "a folder in the store's place": ({}, lambda p: (p / "store.h5").mkdir(), r"store\.h5 exists"),
-    "an unknown ending": ({"--out": "store.csv"}, None, r"--out must end in \.h5, got store\.csv"),
+    "an unknown ending": ({"--out": "store.csv"}, None, r"--out must end in \.h5 or \.zarr, got store\.csv"),
     "a share beyond 1": ({"--max-cloud-share": "1.5"}, None, r"--max-cloud-share must lie in \[0, 1\], got 1\.5"),
     "a share that is no number": ({"--max-snow-share": "nan"}, None, r"--max-snow-share must lie in \[0, 1\], got nan"),
     "rounds of nothing": ({"--round-mib": "0"}, None, r"--round-mib must be at least 1, got 0"),
@@ -925,20 +925,21 @@ def test_a_disk_that_fills_up_under_the_run_ends_it_with_a_message_and_loses_not
 
 
 @pytest.mark.parametrize(
-    ("function", "wanted", "complete"),
+    ("name", "wanted", "complete"),
     [
-        ("csv.writer", "store.rejected.csv cannot be written: [Errno 28]", False),
-        ("Path.write_text", "store.h5 is complete, but its record store.json cannot be written: [Errno 28]", True),
+        ("store.rejected.csv", "store.rejected.csv cannot be written: [Errno 28]", False),
+        ("store.json", "store.h5 is complete, but its record store.json cannot be written: [Errno 28]", True),
     ],
 )
-def test_a_disk_that_is_full_at_the_end_is_one_error_that_says_what_is_missing(
-    tile, tmp_path, function, wanted, complete
-):
+def test_a_disk_that_is_full_at_the_end_is_one_error_that_says_what_is_missing(tile, tmp_path, name, wanted, complete):
     patches = f"""
         import etl.extract.summary as m
-        def fail(*_, **__):
-            raise OSError(28, "No space left on device")
-        m.{function} = fail
+        good = m.write_file
+        def write_file(path, data):
+            if path.name == {name!r}:
+                raise OSError(28, "No space left on device")
+            good(path, data)
+        m.write_file = write_file
     """
     done = broken_job(3, tile, tmp_path, patches)
     assert done.returncode == 1
