@@ -28,6 +28,7 @@ def draw_bars(records: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.axvline(1, color=_LIMIT, linewidth=1)
         axes.set_xscale("log")
         axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
+        axes.margins(y=0.01)
         axes.invert_yaxis()
         axes.set_xlabel("times better than the bar asks (log scale; left of 1: not held)")
         axes.grid(axis="x", alpha=0.3)
