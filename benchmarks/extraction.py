@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.launch import Job, Outcome, run, run_together
+from benchmarks.launch import Job, Outcome, ask, run_together
 from benchmarks.setup import Setup
 
 __all__ = [
@@ -154,25 +154,21 @@ def extract_together(setup: Setup, task: Task, ranks: Sequence[int]) -> SideBySi
 
 def read_loop(setup: Setup, job: dict[str, Any], ranks: int) -> Loop:
     """Run `benchmarks.programs.read` on a job."""
-    return _loop(setup, "benchmarks.programs.read", job, ranks)
+    return _loop(setup, "read", job, ranks)
 
 
 def network_loop(setup: Setup, job: dict[str, Any], ranks: int) -> Loop:
     """Run `benchmarks.programs.network` on a job."""
-    return _loop(setup, "benchmarks.programs.network", job, ranks)
+    return _loop(setup, "network", job, ranks)
 
 
 def plain_write(setup: Setup, size_bytes: int, ranks: int) -> Loop:
     """Run `benchmarks.programs.bytes` in the scratch folder."""
     job = {"path": str(setup.scratch / f"bytes-{os.getpid()}"), "bytes": size_bytes}
-    return _loop(setup, "benchmarks.programs.bytes", job, ranks)
+    return _loop(setup, "bytes", job, ranks)
 
 
 def _loop(setup: Setup, program: str, job: dict[str, Any], ranks: int) -> Loop:
-    with tempfile.TemporaryDirectory(prefix="read-", dir=setup.scratch) as folder:
-        asked, answer = Path(folder, "job.json"), Path(folder, "result.json")
-        asked.write_text(json.dumps(job), encoding="utf-8")
-        outcome = run(setup, Job(program, (str(asked), str(answer)), ranks))
-        found = json.loads(answer.read_text(encoding="utf-8"))
+    outcome, found = ask(setup, program, job, ranks)
     blocks = [(str(layer), int(index), float(s)) for rank in found for layer, index, s in rank["blocks"]]
     return Loop(ranks, found[0]["slowest_s"], sum(rank["cpu_s"] for rank in found), blocks, outcome)

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.machine import Moment, others_share
 from benchmarks.setup import Setup
 
-__all__ = ["UNBOUND", "Job", "Outcome", "environment", "prepare", "run", "run_together"]
+__all__ = ["UNBOUND", "Job", "Outcome", "ask", "environment", "prepare", "run", "run_together"]
 
 _ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",  # root in a container
@@ -78,6 +78,22 @@ def run(setup: Setup, job: Job) -> Outcome:
         RuntimeError: it failed; the message ends with what it said.
     """
     return run_together(setup, [job])[0]
+
+
+def ask(
+    setup: Setup, program: str, job: Mapping[str, Any], ranks: int, environment: Mapping[str, str] | None = None
+) -> tuple[Outcome, Any]:
+    """Run `benchmarks.programs.<program>` on a job, a JSON file; what it cost, and what it answers.
+
+    Raises:
+        RuntimeError: as `run`.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"{program}-", dir=setup.scratch) as folder:
+        asked, answer = Path(folder, "job.json"), Path(folder, "answer.json")
+        asked.write_text(json.dumps(job), encoding="utf-8")
+        given = (str(asked), str(answer))
+        outcome = run(setup, Job(f"benchmarks.programs.{program}", given, ranks, environment or {}))
+        return outcome, json.loads(answer.read_text(encoding="utf-8"))
 
 
 def run_together(setup: Setup, jobs: Sequence[Job]) -> list[Outcome]:

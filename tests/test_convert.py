@@ -22,7 +22,8 @@ from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
 from etl.labels import CLASSES_43
 from etl.mpi import JobError
-from etl.store.opened import open_rows, runs_of
+from etl.store.opened import open_rows
+from etl.store.rows import ranges_of
 
 PIXELS = ("data_10m", "data_20m", "data_60m", "data_super")
 LAYOUTS = [
@@ -266,4 +267,4 @@ def test_memory_stays_below_a_bound_that_is_far_from_the_stores_size(reference, 
 
 @pytest.mark.parametrize(("rows", "runs"), [([], []), ([3], [(3, 4)]), ([0, 1, 4, 6, 7], [(0, 2), (4, 5), (6, 8)])])
 def test_rows_are_read_as_runs_of_neighbours(rows, runs):
-    assert runs_of(np.array(rows, np.intp)) == runs
+    assert ranges_of(np.array(rows, np.intp)) == runs

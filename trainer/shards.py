@@ -21,7 +21,7 @@ import tensorstore as ts
 from numcodecs import blosc
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, ShardingCodecIndexLocation
 
-from etl.store.objects import chunk_key, context, explain, item_of, load, spec_of
+from etl.store.objects import chunk_key, context, explained, item_of, load, open_array
 from etl.store.place import is_remote
 from trainer.row_file import fill
 
@@ -47,10 +47,8 @@ def read(path: Path, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np
     if cut is not None:
         cut.read(rows, out)
         return
-    try:
+    with explained(path):
         ts.array(out).write(_opened(path, name)[rows]).result()
-    except (ValueError, NotImplementedError) as error:
-        raise explain(error, path) from None
 
 
 @cache
@@ -61,9 +59,8 @@ def _shared() -> ts.Context:
 @cache
 def _opened(path: Path, name: str) -> Any:
     """A pixel array; what was read once of a complete store, indexes of shards above all, is not looked up again."""
-    spec: dict[str, Any] = {"driver": "zarr3", "kvstore": spec_of(path / name)}
-    spec |= {"recheck_cached_metadata": "open", "recheck_cached_data": "open"}
-    return ts.open(spec, open=True, context=_shared(), dtype=ts.uint16).result()
+    once = {"recheck_cached_metadata": "open", "recheck_cached_data": "open"}
+    return open_array(path, name, _shared(), **once).result()
 
 
 @cache

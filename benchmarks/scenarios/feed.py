@@ -1,12 +1,11 @@
 """How many GPUs of a node the trainer's stream feeds, with steps that sleep as long as a GPU would work."""
 
-import json
 import os
 
 import numpy as np
 
 from benchmarks.findings import Bar, Findings
-from benchmarks.launch import UNBOUND, Job, run
+from benchmarks.launch import UNBOUND, ask
 from benchmarks.page_cache import disk_of, memory_bytes
 from benchmarks.readers.stores import NAME, make_store
 from benchmarks.setup import Setup
@@ -35,12 +34,10 @@ def measure(setup: Setup) -> Findings:
     found.data |= {"scratch": disk_of(setup.scratch), "page_cache": "warm"}
     found.layout = {"batch": _BATCH[size], "bands": "all", "cores": os.cpu_count()}
     job = {"path": str(store), "name": NAME, "batch": _BATCH[size], "rates": _RATES[size], "seconds": _SECONDS[size]}
-    asked, answer = setup.scratch / "job.json", setup.scratch / "result.json"
-    asked.write_text(json.dumps(job), encoding="utf-8")
     used: dict[float, dict[int, float]] = {rate: {} for rate in _RATES[size]}
     for gpus in found.ranks:
-        outcome = run(setup, Job("benchmarks.programs.feed", (str(asked), str(answer)), gpus, UNBOUND))
-        for each in json.loads(answer.read_text(encoding="utf-8"))[0]:
+        outcome, answers = ask(setup, "feed", job, gpus, UNBOUND)
+        for each in answers[0]:
             found.repeats.append({"gpus": gpus, **each, "others_share": outcome.others_share})
             used[each["rate"]][gpus] = each["slept_s"] / each["seconds"]
     for rate, by_gpus in used.items():

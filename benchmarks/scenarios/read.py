@@ -1,12 +1,11 @@
 """Raw rows of a store, one by one: sequential and random, from memory and from the disk, against a plain copy."""
 
-import json
 import os
 
 import numpy as np
 
 from benchmarks.findings import Findings, median_of, put_ratio
-from benchmarks.launch import UNBOUND, Job, run
+from benchmarks.launch import UNBOUND, ask
 from benchmarks.page_cache import disk_of, memory_bytes
 from benchmarks.readers.stores import make_store
 from benchmarks.setup import Setup
@@ -29,10 +28,7 @@ def measure(setup: Setup) -> Findings:
     found.data |= {"scratch": disk_of(setup.scratch)}
     found.layout = {"align_bytes": 1 << 20, "cores": os.cpu_count()}
     job = {"path": str(path), "rows": rows, "row_shape": _ROW_SHAPE, "repeats": setup.times(1, 5)}
-    asked, answer = setup.scratch / "job.json", setup.scratch / "result.json"
-    asked.write_text(json.dumps(job), encoding="utf-8")
-    run(setup, Job("benchmarks.programs.raw", (str(asked), str(answer)), 1, UNBOUND))
-    found.repeats = json.loads(answer.read_text(encoding="utf-8"))
+    _, found.repeats = ask(setup, "raw", job, 1, UNBOUND)
     seconds: dict[str, list[float]] = {}
     for each in found.repeats:
         seconds.setdefault(each["run"], []).append(each["seconds"])

@@ -1,7 +1,5 @@
 """The values of a store that is larger than memory counted by etl.stats, against one plain numpy pass."""
 
-import json
-import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.findings import Bar, Findings, Run, interleave, median_of, put_ratio
 from benchmarks.inputs import labelled
-from benchmarks.launch import UNBOUND, Job, Outcome, run
+from benchmarks.launch import UNBOUND, Job, Outcome, ask, run
 from benchmarks.page_cache import disk_of, memory_bytes
 from benchmarks.setup import Setup
 
@@ -83,12 +81,8 @@ def measure(setup: Setup) -> Findings:
 
 def _count(setup: Setup, store: Path, way: str, workers: int) -> Count:
     """Run `benchmarks.programs.count`."""
-    with tempfile.TemporaryDirectory(prefix="count-", dir=setup.scratch) as folder:
-        asked, answer = Path(folder, "job.json"), Path(folder, "result.json")
-        job = {"store": str(store), "way": way, "workers": workers, "limit_bytes": _LIMIT_BYTES[setup.size]}
-        asked.write_text(json.dumps(job), encoding="utf-8")
-        outcome = run(setup, Job("benchmarks.programs.count", (str(asked), str(answer)), 1, UNBOUND))
-        found = json.loads(answer.read_text(encoding="utf-8"))
+    job = {"store": str(store), "way": way, "workers": workers, "limit_bytes": _LIMIT_BYTES[setup.size]}
+    outcome, found = ask(setup, "count", job, 1, UNBOUND)
     return Count(found["seconds"], found["answer"], found["resident_share"], found["cpu_s"], outcome)
 
 

@@ -1,11 +1,10 @@
 """A step of the trainer's loop against one of Keras's own `model.fit`: the same network, rows and order, one worker."""
 
-import json
 import os
 from typing import Any
 
 from benchmarks.findings import Bar, Findings, least_disturbed, median_of, put_ratio
-from benchmarks.launch import UNBOUND, Job, run
+from benchmarks.launch import UNBOUND, ask
 from benchmarks.page_cache import disk_of
 from benchmarks.setup import Setup
 
@@ -43,10 +42,7 @@ def _measure_against(setup: Setup, found: Findings, peer: str) -> None:
     kept = setup.times(1, 5)
     job = {**_JOBS[setup.size], "peer": peer, "repeats": kept + setup.spares(kept)}
     job["path"] = str(setup.scratch / f"{peer}.h5")
-    asked, answer = setup.scratch / "job.json", setup.scratch / "result.json"
-    asked.write_text(json.dumps(job), encoding="utf-8")
-    outcome = run(setup, Job("benchmarks.programs.train", (str(asked), str(answer)), 1, UNBOUND))
-    repeats = json.loads(answer.read_text(encoding="utf-8"))
+    outcome, repeats = ask(setup, "train", job, 1, UNBOUND)
     counted = [repeats[number] for number in least_disturbed([each["others_share"] for each in repeats], kept)]
     found.repeats += [{"peer": peer, **each, "counted": each in counted} for each in repeats]
     step_s, cpu_s = ({way: _all(counted, kind, way) for way in ("ours", peer)} for kind in ("step_s", "cpu_s"))

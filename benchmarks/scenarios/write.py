@@ -1,13 +1,12 @@
 """The store's rows written through collective HDF5, against the same bytes by plain MPI-IO and by plain pwrite."""
 
-import json
 import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.findings import Bar, Findings, median_of, put_ratio
-from benchmarks.launch import Job, run
+from benchmarks.launch import ask
 from benchmarks.page_cache import disk_of, memory_bytes
 from benchmarks.setup import Setup
 from etl.store.schema import Schema
@@ -82,13 +81,10 @@ def _run(
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Seconds of each way with and without syncing, one a repeat."""
     with tempfile.TemporaryDirectory(prefix="write-", dir=case.folder) as folder:
-        asked, answer = Path(folder, "job.json"), Path(folder, "result.json")
         path = str(Path(folder, "rows.h5"))
         job = {"rows": case.rows, "rounds": rounds, "align_bytes": case.align_bytes, "path": path}
         job |= {"repeats": repeats, "spare": 3 * setup.spares(repeats)}
-        asked.write_text(json.dumps(job), encoding="utf-8")
-        run(setup, Job("benchmarks.programs.rows", (str(asked), str(answer)), case.ranks))
-        ranks = json.loads(answer.read_text(encoding="utf-8"))
+        _, ranks = ask(setup, "rows", job, case.ranks)
     seconds, unsynced = defaultdict(list), defaultdict(list)
     for each in zip(*ranks, strict=True):
         slowest = {way: max(rank["unsynced_s"][way] for rank in each) for way in each[0]["seconds"]}

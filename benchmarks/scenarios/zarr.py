@@ -1,13 +1,11 @@
 """The store's rows written as Zarr against HDF5."""
 
-import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from benchmarks.findings import Bar, Findings, median_of, put_ratio
-from benchmarks.launch import UNBOUND, Job, run
+from benchmarks.launch import UNBOUND, ask
 from benchmarks.page_cache import disk_of, memory_bytes
 from benchmarks.setup import Setup
 from etl.store.schema import Schema
@@ -43,7 +41,8 @@ def _measure_writing(setup: Setup, found: Findings, ranks: int) -> None:
     rounds = max(2, _RUN_BYTES[setup.size] // (ranks * shard_rows * Schema(1).row_bytes))
     job = {"rows": shard_rows, "rounds": rounds, "align_bytes": 1 << 20, "ways": _WAYS, "repeats": kept}
     job |= {"spare": setup.spares(kept)}
-    answers = _run(setup, "benchmarks.programs.rows", job, ranks, "path", "rows.h5")
+    with tempfile.TemporaryDirectory(prefix="zarr-", dir=setup.scratch) as folder:
+        _, answers = ask(setup, "rows", {**job, "path": str(Path(folder, "rows.h5"))}, ranks, UNBOUND)
     counted = []
     for each in zip(*answers, strict=True):
         found.repeats.append({"case": f"write_{ranks}_ranks", "rounds": rounds, **each[0]})
@@ -61,12 +60,3 @@ def _measure_writing(setup: Setup, found: Findings, ranks: int) -> None:
     )
     found.figures[f"others_cpu_share_largest_write_{ranks}_ranks"] = max(each["others_share"] for each in counted)
     found.bars.append(Bar(f"zarr_none_over_hdf5_{ranks}_ranks_ratio_median", 0.7, at_least=True))
-
-
-def _run(setup: Setup, program: str, job: dict[str, Any], ranks: int, place: str, name: str) -> Any:
-    """Run a program on a job that writes to `name` in a folder of its own; what it answers."""
-    with tempfile.TemporaryDirectory(prefix="zarr-", dir=setup.scratch) as folder:
-        asked, answer = Path(folder, "job.json"), Path(folder, "result.json")
-        asked.write_text(json.dumps({**job, place: str(Path(folder, name))}), encoding="utf-8")
-        run(setup, Job(program, (str(asked), str(answer)), ranks, UNBOUND))
-        return json.loads(answer.read_text(encoding="utf-8"))

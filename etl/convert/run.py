@@ -86,12 +86,12 @@ def _write(settings: ConvertSettings, store: OpenStore, rows: npt.NDArray[np.int
     In a bucket nothing is renamed: there the store is incomplete until all of it is there.
     """
     draft = draft_of(settings.out)
-    remove(draft)
-    if not is_remote(draft):
+    if draft != settings.out:
+        remove(draft)
         draft.parent.mkdir(parents=True, exist_ok=True)
     identity = {name: column[rows] for name, column in store.columns.items()}
+    target = make_target(draft, schema, identity, _attributes(store, rows, settings), settings)
     try:
-        target = make_target(draft, schema, identity, _attributes(store, rows, settings), settings)
         sums = _copy(store, target, rows, -(-_BATCH_ROWS // settings.shard_rows) * settings.shard_rows)
         words = {item.name: to_words(sums.of[item.name]) for item in schema.pixels}
         stats = {f"stats/{name}/{s}": word[:, k] for name, word in words.items() for k, s in enumerate(STATS)}

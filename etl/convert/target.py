@@ -11,7 +11,7 @@ from h5py import h5z
 
 from etl.convert.settings import ConvertSettings
 from etl.mpi import alone, file_hints
-from etl.store.backend import backend_of
+from etl.store.backend import Backend, backend_of
 from etl.store.hdf5 import Chunks, create_chunked
 from etl.store.layout import Layout
 from etl.store.rows import overwrite
@@ -51,10 +51,14 @@ def make_target(
             compress=settings.codec,
             level=settings.level,
         )
-        return _Plain(path, schema, identity, attributes, layout)
-    if settings.codec == "none":
-        return _Plain(path, schema, identity, attributes, Layout(_ALIGN_BYTES, collective=False))
-    return _Chunked(path, schema, identity, attributes, _chunks(settings))
+    elif settings.codec == "none":
+        layout = Layout(_ALIGN_BYTES, collective=False)
+    else:
+        create_chunked(path, schema, identity, attributes, _chunks(settings))
+        return _Chunked(path)
+    store = backend_of(path, layout)
+    store.create(schema, identity, attributes)
+    return _Plain(store)
 
 
 def _chunks(settings: ConvertSettings) -> Chunks:
@@ -71,17 +75,8 @@ def _chunks(settings: ConvertSettings) -> Chunks:
 class _Plain:
     """As extraction writes it: HDF5 with contiguous rows, or Zarr."""
 
-    def __init__(
-        self,
-        path: Path,
-        schema: Schema,
-        identity: Mapping[str, npt.NDArray[Any]],
-        attributes: Mapping[str, Any],
-        layout: Layout,
-    ) -> None:
-        self._store = backend_of(path, layout)
-        self._store.create(schema, identity, attributes)
-        self._writer = self._store.writer(alone(), file_hints())
+    def __init__(self, store: Backend) -> None:
+        self._store, self._writer = store, store.writer(alone(), file_hints())
 
     def write(self, name: str, first: int, rows: npt.NDArray[np.uint16]) -> None:
         self._writer.write(name, first, rows)
@@ -96,17 +91,8 @@ class _Plain:
 class _Chunked:
     """HDF5 in compressed chunks."""
 
-    def __init__(
-        self,
-        path: Path,
-        schema: Schema,
-        identity: Mapping[str, npt.NDArray[Any]],
-        attributes: Mapping[str, Any],
-        chunks: Chunks,
-    ) -> None:
-        create_chunked(path, schema, identity, attributes, chunks)
-        self._path = path
-        self._file = h5py.File(path, "r+", libver=("v108", "latest"))
+    def __init__(self, path: Path) -> None:
+        self._path, self._file = path, h5py.File(path, "r+", libver=("v108", "latest"))
 
     def write(self, name: str, first: int, rows: npt.NDArray[np.uint16]) -> None:
         self._file[name][first : first + len(rows)] = rows

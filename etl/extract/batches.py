@@ -16,12 +16,12 @@ from etl.bands import GROUPS
 from etl.extract.ahead import Ahead
 from etl.source.patch import Patch, PatchError, shares
 from etl.source.tiles import Timer
-from etl.store.rows import checksum
+from etl.store.rows import checksum, ranges_of
 from etl.store.schema import REJECTED, UNWRITTEN, WRITTEN, Schema
 from etl.store.sums import Sums, row_sums
 from etl.upsample.method import Upsampler
 
-__all__ = ["Batch", "Limits", "Producer", "Source", "batch_ranges", "ranges_of"]
+__all__ = ["Batch", "Limits", "Producer", "Source", "batch_ranges"]
 
 _LONGEST_PATCH_S = 30.0
 
@@ -47,12 +47,6 @@ class Limits:
 
     snow: float
     """Snow, 0 to 1."""
-
-
-def ranges_of(rows: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
-    """Ascending rows as ranges [first, stop) of neighbours."""
-    edges = np.flatnonzero(np.diff(rows) != 1) + 1
-    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, edges)] if len(rows) else []
 
 
 def batch_ranges(

@@ -13,11 +13,12 @@ from types import FrameType
 
 import numpy as np
 
-from etl.extract.batches import Batch, Producer, ranges_of
+from etl.extract.batches import Batch, Producer
 from etl.extract.exchange import Exchange
 from etl.mpi import FAILED, RESUMABLE, Comm, JobError, agree, max_of, status_of
 from etl.store.backend import Writer
 from etl.store.journal import Journal
+from etl.store.rows import ranges_of
 
 __all__ = ["Rounds", "Seconds"]
 

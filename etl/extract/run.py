@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from etl.extract import prepare, resume, summary
 from etl.extract.access import lock_store, open_writer
-from etl.extract.batches import Limits, Producer, batch_ranges, ranges_of
+from etl.extract.batches import Limits, Producer, batch_ranges
 from etl.extract.exchange import Exchange
 from etl.extract.ground import Begun, Ground
 from etl.extract.rounds import Rounds
@@ -26,7 +26,7 @@ from etl.source.tiles import TilePatches
 from etl.store import schema as on_disk
 from etl.store.hdf5 import stats_names
 from etl.store.journal import Journal, journal_path
-from etl.store.rows import blank_checksum
+from etl.store.rows import blank_checksum, ranges_of
 from etl.store.sums import Sums, to_words
 from etl.upsample.method import Upsampler
 

@@ -7,10 +7,11 @@ allocated early and never filled: a row lies at a known offset and is read witho
 Source: HDF5 reference manual (allocation time, fill time, dimension scales); netCDF-4 conventions for strings.
 """
 
+import contextlib
 import errno
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -65,19 +66,11 @@ def create(
     Raises:
         OSError: the disk is full, or the folder cannot be written to.
     """
-    temporary = path.with_name(path.name + ".part")
-    try:
+    with _made(path, f"{path} ({schema.rows * schema.row_bytes / 2**20:.0f} MiB)") as temporary:
         columns = (*schema.identity, *schema.results)
         _reserve(temporary, _METADATA_BYTES + sum(int(np.prod(c.shape)) * np.dtype(c.dtype).itemsize for c in columns))
         _lay_out(temporary, schema, identity, attributes, align_bytes)
         _reserve(temporary, temporary.stat().st_size)
-        temporary.rename(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        size_mib = schema.rows * schema.row_bytes / 2**20
-        raise OSError(f"{path} ({size_mib:.0f} MiB) cannot be created: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def create_chunked(
@@ -92,13 +85,20 @@ def create_chunked(
     Raises:
         OSError: the disk is full, or the folder cannot be written to.
     """
+    with _made(path, str(path)) as temporary:
+        _lay_out(temporary, schema, identity, attributes, chunks)
+
+
+@contextlib.contextmanager
+def _made(path: Path, what: str) -> Iterator[Path]:
+    """A temporary name for what is made within, which then gets its own, on the disk; nothing is left of a failure."""
     temporary = path.with_name(path.name + ".part")
     try:
-        _lay_out(temporary, schema, identity, attributes, chunks)
+        yield temporary
         temporary.rename(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise OSError(f"{path} cannot be created: {error.strerror or error}") from None
+        raise OSError(f"{what} cannot be created: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from etl.store.objects import explain, key_value_store
+from etl.store.objects import explained, key_value_store
 from etl.store.place import shown
 
 __all__ = ["Lease"]
@@ -62,13 +62,11 @@ class Lease:
 
     def _try(self) -> bool:
         """Put the lease where there is none, or in place of one that has ended."""
-        try:
+        with explained(self._path):
             found = self._objects.read(self._path.name).result()
             if found.state == "value" and not self._over(found.value):
                 return False
             self._generation = self._put(found.stamp.generation)
-        except (ValueError, NotImplementedError) as error:
-            raise explain(error, self._path) from None
         return bool(self._generation)
 
     def _put(self, replaced: bytes) -> bytes:

@@ -8,10 +8,11 @@ Source: TensorStore, key-value store drivers `file` and `s3`; AWS SDKs and Tools
 """
 
 import configparser
+import contextlib
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,10 @@ __all__ = [
     "delete",
     "exists",
     "explain",
+    "explained",
     "key_value_store",
     "load",
+    "open_array",
     "put",
     "put_new",
     "read",
@@ -44,6 +47,9 @@ _ATTEMPTS = 8
 """With pauses that double from half a second up to ten: about half a minute."""
 
 _ROOT = "zarr.json"
+
+_FAILS = (ValueError, NotImplementedError)
+"""What TensorStore raises, whatever has failed."""
 
 
 def context(sync: bool = True, threads: int | None = None, cache_bytes: int = 0) -> ts.Context:
@@ -131,6 +137,21 @@ def explain(error: Exception, path: Path) -> OSError:
     return ConnectionError(f"{shown(path)}: the server does not answer as it should ({text})")
 
 
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Whatever TensorStore raises within, in the words of `explain`."""
+    try:
+        yield
+    except _FAILS as error:
+        raise explain(error, path) from None
+
+
+def open_array(path: Path, name: str, shared: ts.Context, **options: Any) -> Any:
+    """A future of the pixel array `name` of the store at `path`; `options` are of TensorStore's description."""
+    spec = {"driver": "zarr3", "kvstore": spec_of(path / name), **options}
+    return ts.open(spec, open=True, context=shared, dtype=ts.uint16)
+
+
 def read(path: Path, name: str) -> bytes | None:
     """The object `name` below `path`; None where there is none.
 
@@ -142,12 +163,10 @@ def read(path: Path, name: str) -> bytes | None:
 
 def _read(path: Path, names: Iterable[str]) -> dict[str, bytes | None]:
     """Objects by name, read together."""
-    try:
+    with explained(path):
         store = key_value_store(path)
         asked = {name: store.read(name) for name in names}
         got = {name: future.result() for name, future in asked.items()}
-    except (ValueError, NotImplementedError) as error:
-        raise explain(error, path) from None
     return {name: bytes(found.value) if found.state == "value" else None for name, found in got.items()}
 
 
@@ -157,12 +176,10 @@ def put(path: Path, objects: Mapping[str, bytes]) -> None:
     Raises:
         OSError: one cannot be written.
     """
-    try:
+    with explained(path):
         store = key_value_store(path)
         for future in [store.write(name, data) for name, data in objects.items()]:
             future.result()
-    except (ValueError, NotImplementedError) as error:
-        raise explain(error, path) from None
 
 
 def delete(path: Path) -> None:
@@ -171,10 +188,8 @@ def delete(path: Path) -> None:
     Raises:
         OSError: one cannot be removed.
     """
-    try:
+    with explained(path):
         key_value_store(path).delete_range(ts.KvStore.KeyRange()).result()
-    except (ValueError, NotImplementedError) as error:
-        raise explain(error, path) from None
 
 
 def put_new(path: Path, name: str, data: bytes) -> bool:
@@ -183,14 +198,12 @@ def put_new(path: Path, name: str, data: bytes) -> bool:
     Raises:
         OSError: it cannot be written.
     """
-    try:
+    with explained(path):
         store = key_value_store(path)
         found = store.read(name).result()
         if found.state == "value":
             return False
         return bool(store.write(name, data, if_equal=found.stamp.generation).result().generation)
-    except (ValueError, NotImplementedError) as error:
-        raise explain(error, path) from None
 
 
 def check(path: Path) -> None:
@@ -206,7 +219,7 @@ def check(path: Path) -> None:
         key_value_store(path.parent).write(probe, None).result()
     except (RefusedError, FileNotFoundError) as error:
         raise ValueError(str(error)) from None
-    except (ValueError, NotImplementedError) as error:
+    except _FAILS as error:
         raise explain(error, path) from None
 
 

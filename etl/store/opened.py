@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from etl.store.hdf5 import stats_names
 from etl.store.place import is_remote, shown
-from etl.store.rows import RowReader, schema_of
+from etl.store.rows import RowReader, ranges_of, schema_of
 from etl.store.schema import STATS, WRITTEN, DataSet, Schema
 
-__all__ = ["OpenStore", "Pixels", "open_rows", "runs_of"]
+__all__ = ["OpenStore", "Pixels", "open_rows"]
 
 _CACHE_BYTES = 64 << 20
 """Memory for chunks that hold more rows than are asked for."""
@@ -66,7 +66,7 @@ class OpenStore:
         Raises:
             OSError: the store is truncated or torn there.
         """
-        parts = [self.pixels.read(item, first, stop - first) for first, stop in runs_of(rows)]
+        parts = [self.pixels.read(item, first, stop - first) for first, stop in ranges_of(rows)]
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty((0, *item.row_shape), np.uint16), *parts])
 
     def __enter__(self) -> "OpenStore":
@@ -76,15 +76,6 @@ class OpenStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.pixels.close()
-
-
-def runs_of(rows: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
-    """Ascending rows as ranges [first, stop) of neighbours."""
-    if not len(rows):
-        return []
-    cuts = np.flatnonzero(np.diff(rows) != 1) + 1
-    firsts, lasts = rows[np.r_[0, cuts]], rows[np.r_[cuts - 1, len(rows) - 1]]
-    return [(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
 
 
 def open_rows(path: Path) -> OpenStore:

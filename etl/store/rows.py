@@ -12,7 +12,7 @@ import xxhash
 
 from etl.store.schema import DataSet, Schema
 
-__all__ = ["RowReader", "blank_checksum", "checksum", "overwrite", "schema_of"]
+__all__ = ["RowReader", "blank_checksum", "checksum", "overwrite", "ranges_of", "schema_of"]
 
 
 def checksum(parts: Sequence[npt.NDArray[np.uint16]]) -> int:
@@ -21,6 +21,12 @@ def checksum(parts: Sequence[npt.NDArray[np.uint16]]) -> int:
     for part in parts:
         digest.update(part)
     return digest.intdigest()
+
+
+def ranges_of(rows: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
+    """Ascending rows as ranges [first, stop) of neighbours."""
+    edges = np.flatnonzero(np.diff(rows) != 1) + 1
+    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, edges)] if len(rows) else []
 
 
 def schema_of(file: Any, where: object = "") -> Schema:

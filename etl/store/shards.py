@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
-from etl.store.objects import chunk_key, context, explain, item_of, key_value_store, load, spec_of
+from etl.store.objects import chunk_key, context, explain, explained, item_of, key_value_store, load, open_array
 from etl.store.place import is_remote, shown
 from etl.store.plain import write_shard
 from etl.store.rows import schema_of
@@ -61,16 +61,9 @@ def shard_rows_of(path: Path) -> int:
 
 def _open(path: Path, pixels: Sequence[DataSet], shared: ts.Context) -> dict[str, Any]:
     """The pixel arrays by name."""
-    try:
-        asked = {
-            item.name: ts.open(
-                {"driver": "zarr3", "kvstore": spec_of(path / item.name)}, open=True, context=shared, dtype=ts.uint16
-            )
-            for item in pixels
-        }
+    with explained(path):
+        asked = {item.name: open_array(path, item.name, shared) for item in pixels}
         return {name: future.result() for name, future in asked.items()}
-    except (ValueError, NotImplementedError) as error:
-        raise explain(error, path) from None
 
 
 class ShardWriter:

@@ -18,7 +18,7 @@ import zarr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from etl.store.objects import array_of, context, explain, load, spec_of
+from etl.store.objects import array_of, context, explained, load, open_array
 
 __all__ = ["undecoded"]
 
@@ -60,10 +60,8 @@ class _Pixels(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
 
     def _read(self, key: tuple[int | slice, ...]) -> npt.NDArray[np.uint16]:
-        try:
+        with explained(self.path / self.name):
             return np.asarray(_opened(self.path, self.name)[key].read().result())
-        except (ValueError, NotImplementedError) as error:
-            raise explain(error, self.path / self.name) from None
 
 
 @cache
@@ -73,5 +71,4 @@ def _shared() -> ts.Context:
 
 @cache
 def _opened(path: Path, name: str) -> Any:
-    spec = {"driver": "zarr3", "kvstore": spec_of(path / name)}
-    return ts.open(spec, open=True, context=_shared(), dtype=ts.uint16).result()
+    return open_array(path, name, _shared()).result()

@@ -131,11 +131,13 @@ def test_who_reads_a_store_reads_it_in_the_bucket(written, server, reference, tm
         done = ranks(1, command, *flags, environment=server.environment)
         assert done.returncode == 0, done.stderr
     copy, back = f"s3://{BUCKET}/copy.zarr", tmp_path / "back.h5"
+    server.client.put_object(Bucket=BUCKET, Key="copy.zarr/of-others", Body=b"kept")
     for one, other in ((written, copy), (copy, str(back))):
         done = ranks(1, "etl.convert", one, "--out", other, environment=server.environment)
         assert done.returncode == 0, done.stderr
         assert other in done.stdout
     assert same(content(back), stored)
+    assert server.objects("copy.zarr/of-others") == {"": b"kept"}
     done = ranks(1, "etl.convert", str(back), "--out", copy, environment=server.environment)
     assert done.returncode == 2
     assert f"--out must not be there yet, got {copy}" in done.stderr
