@@ -34,11 +34,11 @@ def tiles(draw: st.DrawFn) -> list[Tile]:
 
 @st.composite
 def windows(draw: st.DrawFn) -> np.ndarray:
-    """A square window with one pixel of context, shape (row, col, band), uint16, with some nodata and saturation."""
+    """A square window with one pixel of context, shape (band, row, col), uint16, with some nodata and saturation."""
     side = draw(st.integers(1, 5)) + 2
     bands = draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    pixels = rng.integers(0, 65536, (side, side, bands)).astype(np.uint16)
+    pixels = rng.integers(0, 65536, (bands, side, side)).astype(np.uint16)
     gaps = draw(st.sampled_from([0.0, 0.3]))
     pixels[rng.random(pixels.shape) < gaps] = draw(st.sampled_from([0, 65535]))
     return pixels

@@ -30,11 +30,15 @@ def write_patch(folder, seed=0):
     return groups
 
 
+def interleaved(planes):
+    return planes.transpose(1, 2, 0).copy()
+
+
 def read(folders, context_px=(0, 0, 0)):
-    """All patches of these folders; pixels are copied, as buffers are used again."""
+    """All patches of these folders, shape (row, col, band); pixels are copied, as buffers are used again."""
     patches = []
     for _, patch in ArchivePatches(range(len(folders)), folders, context_px).patches():
-        patches.append(patch if isinstance(patch, PatchError) else [array.copy() for array in patch.native])
+        patches.append(patch if isinstance(patch, PatchError) else [interleaved(array) for array in patch.native])
     return patches
 
 
@@ -55,7 +59,7 @@ def test_patches_come_in_the_order_asked_for_with_their_rows_and_exact_pixels_an
     assert list(source.outgoing()) == []
     for (row, patch), want_row, k in zip(source.patches(), (5, 7, 11), (2, 0, 1), strict=True):
         assert row == want_row
-        assert all(np.array_equal(got, want) for got, want in zip(patch.native, wanted[k], strict=True))
+        assert all(np.array_equal(interleaved(got), want) for got, want in zip(patch.native, wanted[k], strict=True))
         assert patch.scl is None
     assert all(np.isnan(shares(None)))
     assert source.timer.blocks == 3

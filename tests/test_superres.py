@@ -122,9 +122,10 @@ def way():
 
 
 def filled(way, native, cells=1):
-    out = np.zeros((120 * cells, 120 * cells, 12), np.uint16)
-    way(native, out)
-    return out
+    """`data_super` of windows; like them of shape (row, col, band)."""
+    out = np.zeros((12, 120 * cells, 120 * cells), np.uint16)
+    way(tuple(window.transpose(2, 0, 1) for window in native), out)
+    return out.transpose(1, 2, 0)
 
 
 def test_a_patch_is_interpolated_sharpened_rounded_and_clipped(way):
@@ -164,7 +165,7 @@ def test_what_a_network_is_given_is_what_bilinear_upsampling_rounds(factor):
     window = np.random.default_rng(0).integers(1, 65535, (9, 9, 3), np.uint16)
     exact = interpolate(window.astype(np.float32), factor)
     np.testing.assert_allclose(exact, upsample_exactly(window.astype(float), factor), rtol=1e-6)
-    assert np.abs(exact - upsample(window, factor)).max() <= 0.51
+    assert np.abs(exact - upsample(window.transpose(2, 0, 1), factor).transpose(1, 2, 0)).max() <= 0.51
 
 
 def test_patches_are_cut_from_the_whole_without_seams_and_bit_for_bit_with_gaps_in_any_band(way):
@@ -242,11 +243,11 @@ def test_a_filled_pixel_depends_on_nothing_farther_than_the_rings():
 
 @pytest.mark.parametrize("context", [1, 5, 9, 30])
 def test_beyond_a_border_the_inside_is_mirrored_as_often_as_needed(context):
-    inside = np.random.default_rng(0).integers(1, 99, (6, 9, 2)).astype(np.uint16)
-    out = np.zeros((6 + 2 * context, 9 + 2 * context, 2), np.uint16)
-    out[context:-context, context:-context] = inside
+    inside = np.random.default_rng(0).integers(1, 99, (2, 6, 9)).astype(np.uint16)
+    out = np.zeros((2, 6 + 2 * context, 9 + 2 * context), np.uint16)
+    out[:, context:-context, context:-context] = inside
     mirror_border(out, (context, context + 6, context, context + 9))
-    assert np.array_equal(out, np.pad(inside, ((context, context), (context, context), (0, 0)), "symmetric"))
+    assert np.array_equal(out, np.pad(inside, ((0, 0), (context, context), (context, context)), "symmetric"))
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

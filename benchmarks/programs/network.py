@@ -19,7 +19,7 @@ from etl.raster import configure
 from etl.source.patch import PatchError
 from etl.source.safe import read_product
 from etl.source.tiles import TilePatches, layers_of
-from etl.upsample.dsen2 import DSen2, claim, prepared
+from etl.upsample.dsen2 import DSen2, claim, images, prepared
 from etl.upsample.method import LEVEL
 from etl.upsample.weights import read_networks
 
@@ -33,14 +33,14 @@ def main() -> None:
     device = claim(job["threads"], local_rank(comm))
     way = DSen2(read_networks(Path(job["weights"]), LEVEL), job["precision"])
     first, stop = (len(job["cells"]) * k // comm.size for k in (comm.rank, comm.rank + 1))
-    images = _windows(Path(job["product"]), np.array(job["cells"][first:stop], np.intp).reshape(-1, 2), way)
+    seen = _windows(Path(job["product"]), np.array(job["cells"][first:stop], np.intp).reshape(-1, 2), way)
     mine: dict[str, Any] = {"blocks": [], "device": device}
-    for each in images[:1]:
+    for each in seen[:1]:
         way.fine(each)
 
     def work() -> None:
         start, cpu = time.perf_counter(), time.process_time()
-        for each in images:
+        for each in seen:
             way.fine(each)
         mine["own_s"], mine["cpu_s"] = time.perf_counter() - start, time.process_time() - cpu
 
@@ -58,7 +58,7 @@ def _windows(path: Path, cells: "np.ndarray[Any, np.dtype[np.intp]]", way: DSen2
     for row, patch in TilePatches(share, {0: tile}, {0: product}, _no_other).patches():
         if isinstance(patch, PatchError):
             raise SystemExit(f"patch {row} of {path}: {patch}")
-        out.append(prepared(patch.native, way.geometry))
+        out.append(prepared(images(patch.native), way.geometry))
     return out
 
 

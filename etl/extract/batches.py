@@ -18,7 +18,7 @@ from etl.source.patch import Patch, PatchError, shares
 from etl.source.tiles import Timer
 from etl.store.rows import checksum, ranges_of
 from etl.store.schema import REJECTED, UNWRITTEN, WRITTEN, Schema
-from etl.store.sums import Sums, row_sums
+from etl.store.sums import Sums, plane_sums
 from etl.upsample.method import Upsampler
 
 __all__ = ["Batch", "Limits", "Producer", "Source", "batch_ranges"]
@@ -103,6 +103,8 @@ class Stages:
 
     upsample_s: float = 0.0
     sum_s: float = 0.0
+    interleave_s: float = 0.0
+    """Bands brought side by side, as the store has them."""
     hash_s: float = 0.0
     blocked_s: float = 0.0
     """Waiting for the writer to give a batch back."""
@@ -135,12 +137,17 @@ class Producer:
     empty: Batch = field(init=False)
     """What a rank that has no batch left takes part with."""
     free: "queue.SimpleQueue[Batch | None]" = field(default_factory=queue.SimpleQueue)
+    _fine: npt.NDArray[np.uint16] | None = None
+    """Planes of `data_super` of the patch at hand, shape (band, row, col); None without."""
     _stopped: bool = False
     _thread: threading.Thread = field(init=False)
 
     def __post_init__(self) -> None:
         self.sums = Sums(self.schema.pixels)
         self.empty = Batch(self.schema, 0)
+        if self.upsampler is not None:
+            rows, columns, bands = self.schema.pixels[3].row_shape
+            self._fine = np.empty((bands, rows, columns), np.uint16)
         self._thread = threading.Thread(target=self._run, name="producer", daemon=True)
         capacity = max((stop - first for first, stop in self.ranges), default=0)
         for _ in range(min(self.depth, len(self.ranges))):
@@ -221,20 +228,28 @@ class Producer:
         return ""
 
     def _pixels(self, targets: Sequence[npt.NDArray[np.uint16]], patch: Patch, split: int) -> None:
-        start = time.perf_counter()
-        for group, window, target in zip(GROUPS, patch.native, targets, strict=False):
-            context = (window.shape[0] - group.patch_px) // 2
+        times = [time.perf_counter()]
+        planes = []
+        for group, window in zip(GROUPS, patch.native, strict=True):
+            context = (window.shape[1] - group.patch_px) // 2
             inner = slice(context, context + group.patch_px)
-            target[...] = window[inner, inner]
-        if self.upsampler is not None:
-            self.upsampler(patch.native, targets[3])
-        middle = time.perf_counter()
+            planes.append(window[:, inner, inner])
+        if self.upsampler is not None and self._fine is not None:
+            self.upsampler(patch.native, self._fine)
+            planes.append(self._fine)
+        times.append(time.perf_counter())
         names = [item.name for item in self.schema.pixels]
-        sums = {name: row_sums(target) for name, target in zip(names[1:], targets[1:], strict=True)}
+        sums = {name: plane_sums(part) for name, part in zip(names[1:], planes[1:], strict=True)}
         # data_super holds the 10 m bands as they are: no need to add them up again
         whole = sums.get("data_super")
-        sums[names[0]] = row_sums(targets[0]) if whole is None else whole[:, list(GROUPS[0].super_index)]
+        sums[names[0]] = plane_sums(planes[0]) if whole is None else whole[:, list(GROUPS[0].super_index)]
         for name, found in sums.items():
             self.sums.add(split, name, found)
-        self.stages.upsample_s += middle - start
-        self.stages.sum_s += time.perf_counter() - middle
+        times.append(time.perf_counter())
+        for target, part in zip(targets, planes, strict=True):
+            target[...] = part.transpose(1, 2, 0)
+        times.append(time.perf_counter())
+        upsample_s, sum_s, interleave_s = np.diff(times).tolist()
+        self.stages.upsample_s += upsample_s
+        self.stages.sum_s += sum_s
+        self.stages.interleave_s += interleave_s

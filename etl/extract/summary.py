@@ -219,7 +219,7 @@ def finish(settings: ExtractSettings, schema: Schema, record: dict[str, Any], jo
     stage = record["seconds_by_stage"]
     spent = ", ".join(
         f"{name.removesuffix('_s')} {stage[name]['median']:.1f}"
-        for name in ("decode_s", "upsample_s", "sum_s", "hash_s", "write_s", "sync_s")
+        for name in ("decode_s", "upsample_s", "sum_s", "interleave_s", "hash_s", "write_s", "sync_s")
     )
     print(
         f"seconds a rank (median): {spent}; balance {record['decode_balance']:.3f}, "

@@ -43,7 +43,7 @@ class ArchivePatches:
         """`folders`: one for each store row of `rows`; its name is the patch's."""
         self._rows, self._folders = rows, folders
         self._windows = [
-            np.empty((g.patch_px + 2 * c, g.patch_px + 2 * c, len(g.bands)), np.uint16)
+            np.empty((len(g.bands), g.patch_px + 2 * c, g.patch_px + 2 * c), np.uint16)
             for g, c in zip(GROUPS, context_px, strict=True)
         ]
         self._context_px = context_px
@@ -66,9 +66,9 @@ class ArchivePatches:
         try:
             for group, window, context in zip(GROUPS, self._windows, self._context_px, strict=True):
                 side = group.patch_px
-                inner = window[context : context + side, context : context + side]
-                for k, band in enumerate(group.bands):
-                    _read(f"{folder}/{folder.name}_{band}.tif", side, inner[..., k])
+                inner = window[:, context : context + side, context : context + side]
+                for plane, band in zip(inner, group.bands, strict=True):
+                    _read(f"{folder}/{folder.name}_{band}.tif", side, plane)
                 mirror_border(window, (context, context + side, context, context + side))
         except RasterError as error:
             return PatchError(str(error))

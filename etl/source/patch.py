@@ -26,7 +26,7 @@ class Patch:
     """Pixels of one patch; buffers may be used again once the next patch is asked for."""
 
     native: tuple[npt.NDArray[np.uint16], ...]
-    """The three groups, finest first, shape (row, col, band), each with its upsampler's context around it.
+    """The three groups, finest first, shape (band, row, col), each with its upsampler's context around it.
 
     Beyond a tile's border its pixels are mirrored: the first one outside is the outermost one, once more, which gives
     it no new weight in interpolation, and a network sees texture go on."""
@@ -46,14 +46,15 @@ def shares(scl: npt.NDArray[np.uint8] | None) -> tuple[float, float]:
 def mirror_border(out: npt.NDArray[np.uint16], inside: tuple[int, int, int, int]) -> None:
     """Fill what lies outside rows [top, bottom) and columns [left, right) with what lies inside, mirrored.
 
+    `out`: shape (band, row, col).
     The first pixel outside is the outermost one inside, once more; where more is asked for than there is, the mirror
     image is mirrored again.
     """
     top, bottom, left, right = inside
-    for row in (*range(top), *range(bottom, out.shape[0])):
-        out[row] = out[_mirrored(row, top, bottom)]
-    for column in (*range(left), *range(right, out.shape[1])):
-        out[:, column] = out[:, _mirrored(column, left, right)]
+    for row in (*range(top), *range(bottom, out.shape[1])):
+        out[:, row] = out[:, _mirrored(row, top, bottom)]
+    for column in (*range(left), *range(right, out.shape[2])):
+        out[:, :, column] = out[:, :, _mirrored(column, left, right)]
 
 
 def _mirrored(place: int, first: int, stop: int) -> int:

@@ -35,8 +35,8 @@ class BlockData:
         self.message = np.empty(_HEAD + rows * columns * layer.bands, np.uint16)
         """The whole message, uint16."""
         self.message[:_HEAD] = 0
-        self.pixels = self.message[_HEAD:].reshape(rows, columns, layer.bands)
-        """Shape (row, col, band), uint16; whatever was there before where `problem` is not empty."""
+        self.pixels = self.message[_HEAD:].reshape(layer.bands, rows, columns)
+        """Shape (band, row, col), uint16; whatever was there before where `problem` is not empty."""
 
     @property
     def problem(self) -> str:
@@ -160,7 +160,7 @@ class TilePatches:
             out = self._windows.get(layer)
             if out is None:
                 side = layer.patch_px + 2 * layer.context_px
-                out = self._windows[layer] = np.empty((side, side, layer.bands), np.uint16)
+                out = self._windows[layer] = np.empty((layer.bands, side, side), np.uint16)
             try:
                 self._fill(out, (number, layer_number), patch_window(layer, j, i))
             except PatchError as error:
@@ -168,7 +168,7 @@ class TilePatches:
             windows.append(out)
         if problem is not None:
             return problem
-        scl = windows[3][..., 0].astype(np.uint8) if len(windows) > 3 else None
+        scl = windows[3][0].astype(np.uint8) if len(windows) > 3 else None
         return Patch(tuple(windows[:3]), scl)
 
     def _fill(self, out: npt.NDArray[np.uint16], where: tuple[int, int], window: tuple[int, int, int, int]) -> None:
@@ -185,7 +185,8 @@ class TilePatches:
                 problem = problem or data.problem
                 r0, c0, height, width = layer.block_window(by, bx)
                 y0, y1, x0, x1 = max(top, r0), min(bottom, r0 + height), max(left, c0), min(right, c0 + width)
-                out[y0 - row : y1 - row, x0 - column : x1 - column] = data.pixels[y0 - r0 : y1 - r0, x0 - c0 : x1 - c0]
+                part = data.pixels[:, y0 - r0 : y1 - r0, x0 - c0 : x1 - c0]
+                out[:, y0 - row : y1 - row, x0 - column : x1 - column] = part
                 self._release(block)
         if problem:
             raise PatchError(problem)
@@ -216,10 +217,10 @@ class TilePatches:
         window = layer.block_window(*divmod(block.index, layer.blocks[1]))
         try:
             files, tables = self._open(block, layer)
-            for k, (file, lut) in enumerate(zip(files, tables, strict=True)):
-                file.read(window, data.pixels[..., k])
+            for plane, file, lut in zip(data.pixels, files, tables, strict=True):
+                file.read(window, plane)
                 if lut is not None:
-                    data.pixels[..., k] = lut[data.pixels[..., k]]
+                    plane[...] = lut[plane]
         except RasterError as error:
             data.fail(str(error))
         seconds = time.perf_counter() - start

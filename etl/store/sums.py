@@ -12,20 +12,25 @@ import numpy.typing as npt
 from etl.bands import NODATA, SATURATED
 from etl.store.schema import SPLITS, STATS, DataSet
 
-__all__ = ["Sums", "row_sums", "to_words"]
+__all__ = ["Sums", "plane_sums", "row_sums", "to_words"]
 
 
 def row_sums(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
     """Statistics of one row, shape (5 as in `STATS`, band), int64, of pixels of shape (row, col, band), uint16."""
-    bands = pixels.shape[-1]
-    flat = pixels.reshape(-1, bands)
+    return plane_sums(pixels.transpose(2, 0, 1))
+
+
+def plane_sums(planes: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
+    """The same of a row's pixels before they are interleaved, shape (band, row, col)."""
+    bands = len(planes)
+    flat = planes.reshape(bands, -1)
     values = flat.astype(np.float64)
     out = np.zeros((len(STATS), bands), np.int64)
-    out[0] = len(flat)
-    out[1] = np.ones(len(flat)) @ values
-    out[2] = (values.T @ values).diagonal()
+    out[0] = flat.shape[1]
+    out[1] = values @ np.ones(flat.shape[1])
+    out[2] = np.vecdot(values, values)
     if flat.min() == NODATA or flat.max() == SATURATED:
-        nodata, saturated = (flat == NODATA).sum(0), (flat == SATURATED).sum(0)
+        nodata, saturated = (flat == NODATA).sum(1), (flat == SATURATED).sum(1)
         out[0] -= nodata + saturated
         out[1] -= saturated * SATURATED
         out[2] -= saturated * SATURATED**2

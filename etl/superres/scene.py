@@ -28,7 +28,7 @@ class Scene:
     """Product or patch, and the region."""
 
     groups: tuple[npt.NDArray[np.uint16], ...]
-    """The three groups, finest first, shape (row, col, band); sides are whole 60 m pixels."""
+    """The three groups, finest first, shape (row, col, band), contiguous; sides are whole 60 m pixels."""
 
 
 def scenes(settings: EvaluateSettings) -> Iterator[Scene]:
@@ -51,7 +51,7 @@ def scenes(settings: EvaluateSettings) -> Iterator[Scene]:
     for (_, patch), folder in zip(ArchivePatches(range(len(chosen)), chosen, (0, 0, 0)).patches(), chosen, strict=True):
         if isinstance(patch, PatchError):
             raise ValueError(str(patch))
-        yield Scene(folder.name, tuple(window.copy() for window in patch.native))
+        yield Scene(folder.name, tuple(window.transpose(1, 2, 0).copy() for window in patch.native))
 
 
 def _region(path: Path, settings: EvaluateSettings) -> Scene:

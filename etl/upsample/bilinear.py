@@ -34,18 +34,16 @@ def _weights(pixels: int, factor: int) -> Weights:
 def upsample(window: npt.NDArray[np.uint16], factor: int) -> npt.NDArray[np.uint16]:
     """Pixels of `window` without its context, `factor` times finer.
 
-    `window`: shape (row, col, band), uint16, with one pixel of context on each side. Returns shape
-    ((row - 2) x factor, (col - 2) x factor, band), uint16, a view whose last axis is not the fastest.
+    `window`: shape (band, row, col), uint16, with one pixel of context on each side. Returns shape
+    (band, (row - 2) x factor, (col - 2) x factor), uint16.
     """
-    planes = window.transpose(2, 0, 1).astype(np.float32)
-    invalid = (planes == NODATA) | (planes == SATURATED)
-    if invalid.any():
-        return _with_gaps(window, planes, invalid, factor)
-    total = _weighed(planes, factor)
+    if window.min() == NODATA or window.max() == SATURATED:
+        return _with_gaps(window, factor)
+    total = _weighed(window.astype(np.float32), factor)
     total += 2 * factor * factor
     total /= 4 * factor * factor
     fine: npt.NDArray[np.uint16] = total.astype(np.uint16)
-    return fine.transpose(1, 2, 0)
+    return fine
 
 
 def interpolate(window: Weights, factor: int) -> Weights:
@@ -61,17 +59,16 @@ def interpolate(window: Weights, factor: int) -> Weights:
 def _weighed(planes: Weights, factor: int) -> Weights:
     """Weighted sums, exact: 4 `factor`^2 times the mean; `planes` has the shape (band, row, col)."""
     down, across = (_weights(pixels - 2, factor) for pixels in planes.shape[1:])
-    total: Weights = np.matmul(np.matmul(down, planes), across.T)
-    return total
+    half = np.matmul(down, planes)
+    total: Weights = half.reshape(-1, half.shape[2]) @ across.T  # one product for all bands: half the time of one each
+    return total.reshape(*half.shape[:2], -1)
 
 
-def _with_gaps(
-    window: npt.NDArray[np.uint16], planes: Weights, invalid: npt.NDArray[np.bool_], factor: int
-) -> npt.NDArray[np.uint16]:
+def _with_gaps(window: npt.NDArray[np.uint16], factor: int) -> npt.NDArray[np.uint16]:
     """The same where some pixels have no weight: weighted sum / sum of weights, rounded to nearest."""
-    planes[invalid] = 0
-    total = _weighed(planes, factor).astype(np.int64)
-    weight = _weighed((~invalid).astype(np.float32), factor).astype(np.int64)
+    valid = ((window != NODATA) & (window != SATURATED)).astype(np.float32)
+    total = _weighed(window * valid, factor).astype(np.int64)
+    weight = _weighed(valid, factor).astype(np.int64)
     mean = (2 * total + weight) // np.maximum(2 * weight, 1)
-    own = np.repeat(np.repeat(window[1:-1, 1:-1].transpose(2, 0, 1), factor, 1), factor, 2)
-    return np.where((own == NODATA) | (own == SATURATED), own, mean).astype(np.uint16).transpose(1, 2, 0)
+    own = np.repeat(np.repeat(window[:, 1:-1, 1:-1], factor, 1), factor, 2)
+    return np.where((own == NODATA) | (own == SATURATED), own, mean).astype(np.uint16)

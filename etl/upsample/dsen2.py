@@ -21,7 +21,7 @@ from etl.upsample.bilinear import interpolate
 from etl.upsample.gaps import fill, without_data
 from etl.upsample.network import DIVISOR, Geometry, Weights
 
-__all__ = ["DSen2", "Network", "build", "claim", "prepared", "sharpen"]
+__all__ = ["DSen2", "Network", "build", "claim", "images", "prepared", "sharpen"]
 
 _WINDOW_PX = 240
 """Side of the windows in which a whole image is made; a multiple of 6."""
@@ -108,11 +108,13 @@ class DSen2:
         self._networks = [Network(weights, precision) for weights in networks]
 
     def __call__(self, native: tuple[npt.NDArray[np.uint16], ...], out: npt.NDArray[np.uint16]) -> None:
-        """Fill `out`, shape (row, col, 12), uint16, in the order of `data_super`, from three windows with context."""
-        own = [_inner(window, context) for window, context in zip(native, self.context_px, strict=True)]
-        out[..., list(GROUPS[0].super_index)] = own[0]
-        for group, pixels, fine in zip(GROUPS[1:], own[1:], self.fine(prepared(native, self.geometry)), strict=True):
-            out[..., list(group.super_index)] = rounded(fine, pixels, group.factor)
+        """Fill `out`, shape (12, row, col), uint16, in the order of `data_super`, from windows (band, row, col)."""
+        windows = images(native)
+        own = [_inner(window, context) for window, context in zip(windows, self.context_px, strict=True)]
+        sharp = out.transpose(1, 2, 0)
+        sharp[..., list(GROUPS[0].super_index)] = own[0]
+        for group, pixels, fine in zip(GROUPS[1:], own[1:], self.fine(prepared(windows, self.geometry)), strict=True):
+            sharp[..., list(group.super_index)] = rounded(fine, pixels, group.factor)
 
     def fine(self, images: Sequence[Image]) -> list[Image]:
         """The 20 m and the 60 m group at 10 m, float32, from what `prepared` gives: the networks alone."""
@@ -123,15 +125,20 @@ class DSen2:
         return out
 
 
-def prepared(native: Sequence[npt.NDArray[np.uint16]], geometry: Geometry) -> list[Image]:
+def images(native: Sequence[npt.NDArray[np.uint16]]) -> list[npt.NDArray[np.uint16]]:
+    """Views of a patch's windows, shape (band, row, col), as networks take them: (row, col, band)."""
+    return [window.transpose(1, 2, 0) for window in native]
+
+
+def prepared(windows: Sequence[npt.NDArray[np.uint16]], geometry: Geometry) -> list[Image]:
     """What networks see of windows with context: the groups at 10 m, reach around them, gaps filled, float32."""
-    images = []
-    for group, window, rings in zip(GROUPS, native, geometry.rings_px, strict=False):
+    seen = []
+    for group, window, rings in zip(GROUPS, windows, geometry.rings_px, strict=False):
         filled = _inner(fill(window, rings), rings)
         if group.factor > 1:
             filled = _inner(interpolate(filled, group.factor), (rings - 1) * group.factor - geometry.reach_px)
-        images.append(np.ascontiguousarray(filled))
-    return images
+        seen.append(np.ascontiguousarray(filled))
+    return seen
 
 
 def sharpen(network: Network, groups: Sequence[npt.NDArray[np.uint16]]) -> Image:

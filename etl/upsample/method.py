@@ -38,7 +38,10 @@ class Upsampler(Protocol):
     """Pixels of context that it needs around a patch, in each group's own pixels, finest group first."""
 
     def __call__(self, native: tuple[npt.NDArray[np.uint16], ...], out: npt.NDArray[np.uint16]) -> None:
-        """Fill `out`, shape (120, 120, 12), uint16, in the band order of `data_super`, from windows with context."""
+        """Fill `out`, shape (12, 120, 120), uint16, in the band order of `data_super`.
+
+        `native`: the three groups' windows with context, finest first, shape (band, row, col), uint16.
+        """
 
 
 class Bilinear:
@@ -48,9 +51,9 @@ class Bilinear:
 
     def __call__(self, native: tuple[npt.NDArray[np.uint16], ...], out: npt.NDArray[np.uint16]) -> None:
         """Fill `out` from the three groups; the 10 m bands are copied."""
-        out[..., list(GROUPS[0].super_index)] = native[0]
+        out[list(GROUPS[0].super_index)] = native[0]
         for group, window in zip(GROUPS[1:], native[1:], strict=True):
-            out[..., list(group.super_index)] = upsample(window, group.factor)
+            out[list(group.super_index)] = upsample(window, group.factor)
 
 
 @dataclass(frozen=True, slots=True)

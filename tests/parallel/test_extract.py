@@ -63,8 +63,9 @@ def test_native_pixels_are_what_was_drawn_and_the_others_their_upsampling_withou
             patch = pixels[j * side : (j + 1) * side, i * side : (i + 1) * side]
             assert np.array_equal(store[f"data_{group.name}"][row], patch)
             if group.factor > 1:
-                around = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), "edge")
-                patch = upsample(around[j * side : (j + 1) * side + 2, i * side : (i + 1) * side + 2], group.factor)
+                around = np.pad(pixels.transpose(2, 0, 1), ((0, 0), (1, 1), (1, 1)), "edge")
+                window = around[:, j * side : (j + 1) * side + 2, i * side : (i + 1) * side + 2]
+                patch = upsample(window, group.factor).transpose(1, 2, 0)
             assert np.array_equal(store["data_super"][row][..., list(group.super_index)], patch)
 
 

@@ -44,9 +44,10 @@ def test_every_patch_is_cut_from_whole_tile_inference_bit_for_bit(given):
     drawn = {tile.spec.tile: tile for tile in (draw_tile(recipe, index) for index in range(4))}
     (name,) = set(store["tile"].tolist())
     around = zip(drawn[name.decode()].groups, way.context_px, strict=True)
-    padded = tuple(np.pad(pixels, ((c, c), (c, c), (0, 0)), "symmetric") for pixels, c in around)
-    whole = np.zeros((1320, 1320, 12), np.uint16)
+    padded = tuple(np.pad(pixels.transpose(2, 0, 1), ((0, 0), (c, c), (c, c)), "symmetric") for pixels, c in around)
+    whole = np.zeros((12, 1320, 1320), np.uint16)
     way(padded, whole)
+    whole = whole.transpose(1, 2, 0)
     assert len(store["patch"]) > ROWS // 2
     for row in range(len(store["patch"])):
         j, i = patch_cell(nominal_origin(name.decode()), store["ulx"][row], store["uly"][row])
