@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from stores import TRAIN, training_store
 
+from trainer.batch_norm import FusedNormalisation
 from trainer.config import pixel_sets
 from trainer.model import Design, Standardise, build
 from trainer.rows import Wanted, open_rows
@@ -41,6 +42,33 @@ def test_every_convolution_adds_the_closed_form_to_the_loss_and_its_gradient(pix
         total = tf.add_n(model.losses)
     assert float(total) == pytest.approx(wanted, rel=1e-5)
     np.testing.assert_allclose(tape.gradient(total, kernels[7].value), 2 * 0.01 * kernels[7].numpy(), rtol=1e-5)
+
+
+def normalised(layer, dtype, batch):
+    """What a layer makes of it in training, gradients of input and weights, its moving statistics, and what it makes of
+    it by those; float64."""
+    layer = layer(momentum=0.9, epsilon=1e-5, axis=3, dtype=dtype)
+    layer.build(batch.shape)
+    layer.gamma.assign([1.5, -0.5, 2.0])
+    layer.beta.assign([0.1, 0.2, -3.0])
+    x = tf.cast(batch, "float32" if dtype == "float32" else "bfloat16")
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        out = layer(x, training=True)
+        total = tf.reduce_sum(tf.cast(out, tf.float32) ** 2 * np.linspace(0, 1, batch.size).reshape(batch.shape))
+    gradients = tape.gradient(total, [x, layer.gamma.value, layer.beta.value])
+    found = [out, *gradients, layer.moving_mean.value, layer.moving_variance.value, layer(x, training=False)]
+    assert out.dtype == x.dtype
+    return [tf.cast(value, tf.float64).numpy() for value in found]
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("float32", 5e-5), ("mixed_bfloat16", 2e-2)])
+@pytest.mark.parametrize("shape", [(4, 5, 7, 3), (1, 3, 2, 3)])
+def test_the_fused_normalisation_is_kerass_own_forwards_and_back_and_in_what_it_keeps(dtype, most, shape):
+    batch = np.random.default_rng(0).normal([5, 0, -1], [1, 3, 0.1], shape).astype(np.float32)
+    ours, keras_own = (normalised(kind, dtype, batch) for kind in (FusedNormalisation, keras.layers.BatchNormalization))
+    for found, wanted in zip(ours, keras_own, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=most * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize(("bands", "channels", "penalties"), [("all", 12, 53), ("native", 48, 56), ("B02,B8A", 2, 53)])

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.batch_norm import FusedNormalisation, SharedNormalisation
 from trainer.rows import PixelRows
 
 __all__ = ["IMAGENET_BANDS", "Design", "build", "reseed"]
@@ -86,18 +87,6 @@ class Standardise(keras.layers.Layer):  # type: ignore[misc]
         """For saving and cloning."""
         names = ("channels", "mean", "deviation", "extreme")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-
-class SharedNormalisation(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """Batch normalisation over the batches of all workers together."""
-
-    average: Any = staticmethod(list)
-    """Collective mean over workers."""
-
-    def _moments(self, inputs: Any, mask: Any) -> tuple[Any, Any]:
-        mean, variance = keras.ops.moments(inputs, axes=self._reduction_axes)
-        mean, square = type(self).average([mean, variance + keras.ops.square(mean)])
-        return mean, square - keras.ops.square(mean)
 
 
 def build(
@@ -184,6 +173,7 @@ def _regulated(plain: keras.Model, design: Design, average: Callable[[Sequence[A
             config["kernel_regularizer"] = keras.regularizers.L2(design.l2)
         if isinstance(layer, keras.layers.BatchNormalization):
             config["momentum"] = design.norm_momentum
+            kind = FusedNormalisation
             if average is not None:
                 kind = type("SharedNormalisation", (SharedNormalisation,), {"average": staticmethod(average)})
         return kind.from_config(config)
