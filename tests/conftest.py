@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from commands import extract, ranks
+from scenes import SAMPLE
 
 from benchmarks.setup import default_cache
 
@@ -25,10 +26,10 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small sample archive with its catalogue: four tiles of 11 x 11 patches, more than one block in every group."""
+    """A small sample archive with its catalogue: three tiles of 11 x 11 patches."""
     folder = tmp_path_factory.mktemp("sample")
     for command in (
-        ("etl.sample", "--out", str(folder), "--tile-px", "1320"),
+        ("etl.sample", "--out", str(folder), "--tile-px", str(SAMPLE.tile_px), "--tiles", str(SAMPLE.tiles)),
         ("etl.catalogue", "--source", str(folder / "labels"), "--lists", str(folder / "lists"),
          "--out", str(folder / "patches.parquet")),
     ):  # fmt: skip

@@ -1,4 +1,4 @@
-"""Level-2A products of given pixels, for the tests of super-resolution."""
+"""What is in the sample that tests extract, and Level-2A products of given pixels."""
 
 from datetime import datetime
 from pathlib import Path
@@ -8,11 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
+from etl.sample.drawing import Recipe
 from etl.sample.pixels import Pixels
 from etl.sample.product import ProductSpec
 from etl.sample.safe import write_product
 
-__all__ = ["real_groups", "write_scene"]
+__all__ = ["SAMPLE", "real_groups", "write_scene"]
+
+SAMPLE = Recipe(tile_px=1320, tiles=3, seed=0)
+"""More than one block in every group, and a tile each of the names of 2017, of baseline 02.12 and with an offset."""
 
 Groups = list[npt.NDArray[np.uint16]]
 

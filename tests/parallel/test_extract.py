@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import xarray as xr
 from commands import content, extract, ranks, same
+from scenes import SAMPLE
 
 from etl.bands import GROUPS
 from etl.catalogue.table import read
 from etl.grid import nominal_origin, patch_cell
-from etl.sample.drawing import Recipe, draw_tile
+from etl.sample.drawing import draw_tile
 from etl.upsample.bilinear import upsample
 
 
@@ -36,8 +37,7 @@ def test_content_is_the_same_on_72_ranks(sample, reference, tmp_path):
 @pytest.fixture(scope="module")
 def drawn(sample):
     """Drawn tiles by MGRS name."""
-    recipe = Recipe(tile_px=1320, tiles=4, seed=0)
-    return {tile.spec.tile: tile for tile in (draw_tile(recipe, index) for index in range(4))}
+    return {tile.spec.tile: tile for tile in (draw_tile(SAMPLE, index) for index in range(SAMPLE.tiles))}
 
 
 def test_rows_are_the_kept_patches_in_the_order_tile_row_column_with_what_the_catalogue_says(sample, reference):

@@ -12,12 +12,12 @@ import psutil
 import pytest
 from commands import begin, content, extract, ranks, same
 from networks import small_folder, small_network
-from scenes import real_groups, write_scene
+from scenes import SAMPLE, real_groups, write_scene
 
 from etl.bands import GROUPS
 from etl.catalogue.table import load, write
 from etl.grid import nominal_origin, patch_cell
-from etl.sample.drawing import Recipe, draw_tile
+from etl.sample.drawing import draw_tile
 from etl.store.journal import Journal, journal_path
 from etl.upsample.dsen2 import DSen2
 
@@ -40,8 +40,7 @@ def given(sample, tmp_path_factory):
 def test_every_patch_is_cut_from_whole_tile_inference_bit_for_bit(given):
     store = content(given.store)
     way = DSen2((small_network(20, blocks=2), small_network(60, blocks=2)))
-    recipe = Recipe(tile_px=1320, tiles=4, seed=0)
-    drawn = {tile.spec.tile: tile for tile in (draw_tile(recipe, index) for index in range(4))}
+    drawn = {tile.spec.tile: tile for tile in (draw_tile(SAMPLE, index) for index in range(SAMPLE.tiles))}
     (name,) = set(store["tile"].tolist())
     around = zip(drawn[name.decode()].groups, way.context_px, strict=True)
     padded = tuple(np.pad(pixels.transpose(2, 0, 1), ((0, 0), (c, c), (c, c)), "symmetric") for pixels, c in around)
@@ -177,7 +176,7 @@ def test_published_networks_give_the_same_bits_on_the_real_scene_at_any_rank_and
     write(catalogue, load(catalogue).take([0, 6, 7, 24]))  # two corners, two neighbours
     flags = ("--source", str(tiles), "--upsample", "dsen2", "--weights", str(published_weights / "l1c"))
     stores = []
-    for size, threads in ((1, "1"), (2, "1"), (3, "1"), (1, "2")):
+    for size, threads in ((1, "1"), (3, "1"), (1, "2")):
         out = tmp_path / f"{size}_{threads}.h5"
         done = ranks(
             size, "etl.extract", "--catalogue", str(catalogue), *flags, "--network-threads", threads, "--out", str(out)
