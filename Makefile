@@ -40,22 +40,21 @@ learn: install ## half an hour: ResNet-50 on a larger sample, all bands and RGB,
 	$(PYTHON_VENV) -m benchmarks learn table --size laptop
 	@echo "learn: look at benchmarks/results/learn.laptop.report.html"
 
-test: install lint types ## every check: lint, types, all tests, those on many ranks included
-	$(MAKE) --jobs=2 --keep-going --output-sync=target test-one test-other
+test: install ## every check: lint, types, all tests, those on many ranks included
+	$(MAKE) --jobs=3 --keep-going --output-sync=target lint types $(PARTS)
 
-# Two halves of about the same time, side by side: much of either is waiting. Output comes whole, at each one's end.
-HALF = tests/parallel tests/faults/test_bad_input.py tests/faults/test_kill.py tests/faults/test_zarr_faults.py
-.PHONY: test-one test-other
-# Unbound: each half's mpirun would bind its first rank to the first core.
-test-one test-other: export OMPI_MCA_hwloc_base_binding_policy := none
-test-one test-other: export OMPI_MCA_mpi_yield_when_idle := 1
-test-one:
-	$(PYTHON_VENV) -m pytest --durations=15 $(HALF)
-test-other:
-	$(PYTHON_VENV) -m pytest --durations=15 $(HALF:%=--ignore=%)
-
+# Parts of about the same time, side by side: much of each is waiting. Output comes whole, at each one's end.
+PARTS = test-parallel test-faults test-others
+.PHONY: $(PARTS)
+# Unbound: each part's mpirun would bind its first rank to the first core.
+$(PARTS): export OMPI_MCA_hwloc_base_binding_policy := none
+$(PARTS): export OMPI_MCA_mpi_yield_when_idle := 1
 test-parallel: install ## the tests on 1, 2, 3, 7 and 72 ranks
-	$(PYTHON_VENV) -m pytest tests/parallel
+	$(PYTHON_VENV) -m pytest --durations=15 tests/parallel
+test-faults: install ## kills, bad input, full disks, lost workers, servers that go away; and the benchmarks, tiny
+	$(PYTHON_VENV) -m pytest --durations=15 tests/faults tests/test_benchmarks.py
+test-others: install ## all other tests
+	$(PYTHON_VENV) -m pytest --durations=15 --ignore=tests/parallel --ignore=tests/faults --ignore=tests/test_benchmarks.py
 
 test-fast: install ## the tests of the core alone: seconds
 	$(PYTHON_VENV) -m pytest -m "not mpi and not slow" --ignore=tests/parallel --ignore=tests/faults --ignore=tests/real

@@ -32,6 +32,17 @@ def small_network(rows: Rows, average: Any = None) -> keras.Model:
     return _regulated(keras.Model(inputs, logits), Design(0, l2=1e-3, norm_momentum=0.9), average)
 
 
+def first_blocks(rows: Rows, average: Any = None) -> keras.Model:
+    """The stem and the first four of ResNet-50's sixteen blocks: its kinds of layers, joined as it joins them."""
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input(rows.pixels[0].row_shape, dtype="uint16")
+    whole = keras.applications.ResNet50(weights=None, include_top=False, input_shape=rows.pixels[0].row_shape)
+    begin = keras.Model(whole.input, whole.get_layer("conv3_block1_out").output)
+    features = _regulated(begin, Design(0, l2=1e-4), average)(keras.layers.Rescaling(1 / 5000, -1.0)(inputs))
+    logits = keras.layers.Dense(rows.labels.shape[1], dtype="float32")(keras.layers.GlobalAveragePooling2D()(features))
+    return keras.Model(inputs, logits)
+
+
 def course_of(rows: Rows, model: keras.Model, steps: int, workers: Workers = ALONE, **others: Any) -> Course:
     """A course at a constant rate; 8 rows a step, over all workers."""
     batch = 8 // workers.size

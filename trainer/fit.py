@@ -80,7 +80,7 @@ def step_function(course: Course, workers: Workers) -> Step:
         course.optimiser.apply(gradients, model.trainable_variables)
         return tf.stack([loss, total])
 
-    graph: Step = tf.function(step)
+    graph: Step = tf.function(step, autograph=False)
     return graph
 
 

@@ -24,7 +24,7 @@ def forward(model: keras.Model) -> Any:
     def run(pixels: Any) -> tf.Tensor:
         return tf.sigmoid(model(list(pixels) if len(pixels) > 1 else pixels[0], training=False))
 
-    return tf.function(run)
+    return tf.function(run, autograph=False)
 
 
 def probabilities(run: Any, rows: Rows, batch: int, workers: Workers) -> npt.NDArray[np.float32]:

@@ -26,7 +26,7 @@ __all__ = ["QUESTION", "measure"]
 
 QUESTION = "What does super-resolution cost in an extraction, and what does it bring, beside bilinear upsampling?"
 
-_RANKS = {"tiny": (2,), "laptop": (1, 2), "cluster": (1, 8, 36)}
+_RANKS = {"tiny": (1,), "laptop": (1, 2), "cluster": (1, 8, 36)}
 _CELLS = {"tiny": 2, "laptop": 6, "cluster": 24}
 """Patches along one side of the square that is extracted."""
 

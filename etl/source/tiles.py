@@ -220,7 +220,7 @@ class TilePatches:
             for plane, file, lut in zip(data.pixels, files, tables, strict=True):
                 file.read(window, plane)
                 if lut is not None:
-                    plane[...] = lut[plane]
+                    np.take(lut, plane, out=plane, mode="clip")
         except RasterError as error:
             data.fail(str(error))
         seconds = time.perf_counter() - start

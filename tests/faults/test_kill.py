@@ -21,7 +21,7 @@ KILLS = 20
 def start(size, sample, out):
     """Start an extraction with small rounds and frequent syncs, to have many moments to be killed at."""
     paths = ["--catalogue", str(sample / "patches.parquet"), "--source", str(sample / "tiles"), "--out", str(out)]
-    flags = ("--round-mib", "2", "--sync-s", "0.2", "--resume")
+    flags = ("--round-mib", "2", "--sync-s", "0.1", "--resume")
     with out.with_suffix(".log").open("w") as log:
         return begin(size, "etl.extract", *paths, *flags, stdout=log, stderr=log)
 

@@ -17,9 +17,13 @@ from etl.sample.drawing import draw_tile
 from etl.upsample.bilinear import upsample
 
 
-@pytest.mark.parametrize("size", [2, 3, 7])
-@pytest.mark.parametrize("balance", ["cost", "paper"])
-@pytest.mark.parametrize("write", ["collective", "independent"])
+@pytest.mark.parametrize(
+    ("size", "balance", "write"),
+    [
+        *[(2, balance, write) for balance in ("cost", "paper") for write in ("collective", "independent")],
+        *[(size, *how) for size in (3, 7) for how in (("cost", "collective"), ("paper", "independent"))],
+    ],
+)
 def test_content_is_the_same_whatever_the_rank_count_balance_and_write(
     sample, reference, tmp_path, size, balance, write
 ):

@@ -54,10 +54,8 @@ def test_every_patch_is_cut_from_whole_tile_inference_bit_for_bit(given):
     assert len(set(store["uly"].tolist())) > 2
 
 
-@pytest.mark.parametrize("size", [2, 3])
-def test_pixels_are_the_same_at_any_rank_count_round_and_balance(given, tmp_path, size):
-    balance = {2: "cost", 3: "paper"}[size]
-    done = extract(size, given.sample, tmp_path / "store.h5", *given.flags, "--round-mib", "3", "--balance", balance)
+def test_pixels_are_the_same_at_any_rank_count_round_and_balance(given, tmp_path):
+    done = extract(3, given.sample, tmp_path / "store.h5", *given.flags, "--round-mib", "3", "--balance", "paper")
     assert done.returncode == 0, done.stderr
     assert same(content(tmp_path / "store.h5"), content(given.store))
 
@@ -102,7 +100,7 @@ def test_a_run_that_was_killed_is_completed_to_the_same_content_by_the_same_weig
     refused = extract(1, given.sample, out, *given.flags[:-1], str(other), "--resume")
     assert refused.returncode == 2
     assert "can only be resumed with what it was begun with: weights was" in refused.stderr
-    resumed = extract(3, given.sample, out, *given.flags, "--resume")
+    resumed = extract(2, given.sample, out, *given.flags, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert same(content(out), content(given.store))
 
