@@ -62,7 +62,7 @@ def _windows(path: Path, cells: "np.ndarray[Any, np.dtype[np.intp]]", way: DSen2
     return out
 
 
-def _no_other(block: object) -> Any:
+def _no_other(block: object, wait: bool) -> Any:
     raise RuntimeError(f"every rank decodes for itself, got {block} to wait for")
 
 

@@ -37,13 +37,14 @@ class Exchange:
         """Hand a block over for sending; any thread."""
         self._outbox.put((data, ranks))
 
-    def take(self, block: Block) -> BlockData:
-        """Wait for a block of another rank; the decoding thread."""
+    def take(self, block: Block, wait: bool) -> BlockData | None:
+        """A block of another rank; where it has not come yet, wait for it, or None. The decoding thread."""
         with self._news:
-            self._news.wait_for(lambda: block in self._arrived or self._stopped)
+            if wait:
+                self._news.wait_for(lambda: block in self._arrived or self._stopped)
             if self._stopped:
                 raise RuntimeError("the run was stopped")
-            return self._arrived.pop(block)
+            return self._arrived.pop(block, None)
 
     def poll(self) -> None:
         """Move messages on; the main thread."""

@@ -1,12 +1,14 @@
 """Patches cut from tiles: each block is decoded once, by one rank, and handed to the others that need it.
 
 A rank first decodes the blocks that others wait for and posts them; then it goes through its patches in store order,
-decoding its own blocks when a patch first needs them, taking others' from its inbox, and letting each go after its
-last patch. A block that cannot be decoded rejects the patches that need it, on whichever rank they are.
+taking others' blocks from its inbox and letting each go after its last patch. Its own blocks it decodes ahead, evenly
+over the patches: without that, a row of blocks would come all at once and then hundreds of patches in no time, and
+ranks that write together would wait for each other. A block that cannot be decoded rejects the patches that need it,
+on whichever rank they are.
 """
 
 import time
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
-from etl.plan.layers import Layer, blocks_of, patch_window
+from etl.plan.layers import Layer, patch_window
+from etl.plan.pace import pace_of
 from etl.plan.work import Block, Share, Tile
 from etl.raster import RasterError, RasterFile
 from etl.source.patch import Patch, PatchError, mirror_border
@@ -110,30 +113,18 @@ class TilePatches:
         share: Share,
         tiles: Mapping[int, Tile],
         products: Mapping[int, Product],
-        inbox: Callable[[Block], BlockData],
+        inbox: Callable[[Block, bool], BlockData | None],
     ) -> None:
-        """`inbox` gives a block that another rank decodes, waiting for it."""
+        """`inbox` gives a block that another rank decodes; None where it is not there and need not be waited for."""
         self._share, self._tiles, self._products, self._inbox = share, tiles, products, inbox
         self._cache: dict[Block, BlockData] = {}
-        self._uses = self._count_uses()
+        pace = pace_of(share, tiles)
+        self._uses, self._due, self._early = pace.uses, deque(pace.due), pace.lifetime // 2
+        self._position = 0
         self._files: dict[tuple[int, int], list[RasterFile]] = {}
         self._tables: dict[tuple[int, int], list[npt.NDArray[np.uint16] | None]] = {}
         self._windows: dict[Layer, npt.NDArray[np.uint16]] = {}
         self.timer = Timer()
-
-    def _count_uses(self) -> Counter[Block]:
-        """How many patches of the share need each block."""
-        uses: Counter[Block] = Counter()
-        for run in self._share.runs:
-            tile = self._tiles[run.tile]
-            for number, layer in enumerate(tile.layers):
-                needed = np.sort(blocks_of(layer, tile.j[run.first : run.stop], tile.i[run.first : run.stop]), axis=1)
-                distinct = np.ones(needed.shape, bool)
-                distinct[:, 1:] = needed[:, 1:] != needed[:, :-1]
-                index, count = np.unique(needed[distinct], return_counts=True)
-                for block, n in zip(index.tolist(), count.tolist(), strict=True):
-                    uses[Block(run.tile, number, block)] += n
-        return uses
 
     def outgoing(self) -> Iterator[tuple[BlockData, tuple[int, ...]]]:
         """Blocks that other ranks wait for, each with those ranks; to be exhausted before `patches`."""
@@ -148,7 +139,10 @@ class TilePatches:
         for run in self._share.runs:
             tile = self._tiles[run.tile]
             for k in range(run.first, run.stop):
+                while self._due and self._due[0][0] <= self._position:
+                    self._decode_next()
                 yield int(tile.rows[k]), self._patch(run.tile, int(tile.j[k]), int(tile.i[k]))
+                self._position += 1
             for key in [key for key in self._files if key[0] == run.tile]:
                 del self._files[key]
 
@@ -192,16 +186,27 @@ class TilePatches:
             raise PatchError(problem)
         mirror_border(out, (top - row, bottom - row, left - column, right - column))
 
+    def _decode_next(self) -> None:
+        """Decode the next of this rank's own blocks."""
+        _, block = self._due.popleft()
+        self._cache[block] = self._decode(block)
+
     def _get(self, block: Block) -> BlockData:
-        data = self._cache.get(block)
+        if block not in self._cache:
+            self._cache[block] = self._received(block)
+        return self._cache[block]
+
+    def _received(self, block: Block) -> BlockData:
+        """A block of another rank; until it is there, own ones are decoded, those that are due before long."""
+        data = self._inbox(block, False)
+        while data is None and self._due and self._due[0][0] <= self._position + self._early:
+            self._decode_next()
+            data = self._inbox(block, False)
         if data is None:
-            if block in self._share.receives:
-                start = time.perf_counter()
-                data = self._inbox(block)
-                self.timer.wait_s += time.perf_counter() - start
-            else:
-                data = self._decode(block)
-            self._cache[block] = data
+            start = time.perf_counter()
+            data = self._inbox(block, True)
+            self.timer.wait_s += time.perf_counter() - start
+        assert data is not None
         return data
 
     def _release(self, block: Block) -> None:
