@@ -49,10 +49,11 @@ PARTS = test-parallel test-faults test-others
 # Unbound: each part's mpirun would bind its first rank to the first core.
 $(PARTS): export OMPI_MCA_hwloc_base_binding_policy := none
 $(PARTS): export OMPI_MCA_mpi_yield_when_idle := 1
-test-parallel: install ## the tests on 1, 2, 3, 7 and 72 ranks
-	$(PYTHON_VENV) -m pytest --durations=15 tests/parallel
-test-faults: install ## kills, bad input, full disks, lost workers, servers that go away; and the benchmarks, tiny
-	$(PYTHON_VENV) -m pytest --durations=15 tests/faults tests/test_benchmarks.py
+BAD_INPUT = tests/faults/test_bad_input.py
+test-parallel: install ## the tests on 1, 2, 3, 7 and 72 ranks, those of bad input among them
+	$(PYTHON_VENV) -m pytest --durations=15 tests/parallel $(BAD_INPUT)
+test-faults: install ## kills, full disks, lost workers, servers that go away; and the benchmarks, tiny
+	$(PYTHON_VENV) -m pytest --durations=15 --ignore=$(BAD_INPUT) tests/faults tests/test_benchmarks.py
 test-others: install ## all other tests
 	$(PYTHON_VENV) -m pytest --durations=15 --ignore=tests/parallel --ignore=tests/faults --ignore=tests/test_benchmarks.py
 
