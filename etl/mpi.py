@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 os.environ.setdefault("OMPI_MCA_io", "romio321")  # Open MPI's own collective writes have deadlocked (fcoll/vulcan)
+os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")  # a rank in a collective write leaves its core to decoders
 os.environ.setdefault("HDF5_USE_FILE_LOCKING", "BEST_EFFORT")  # many parallel file systems have no locks
 
 from mpi4py import MPI

@@ -221,7 +221,7 @@ def test_a_replay_with_the_plans_own_seconds_is_what_the_plan_predicts():
     plan = make_plan(tiles, 5, "cost", cost)
     own = Measured.of(
         LAYERS,
-        {(y.name, b): cost.block_s(y, *y.block_window(*divmod(b, y.blocks[1]))[2:]) for y in LAYERS for b in range(4)},
+        {(y.name, b): cost.block_s(y, b) for y in LAYERS for b in range(4)},
     )
     done = replay(plan, tiles, draw(tiles, own), cost.patch_s)
     assert done.decode_s == pytest.approx(plan.decode_s)

@@ -72,9 +72,9 @@ def test_every_needed_block_is_decoded_by_exactly_one_rank_and_reaches_all_that_
 
 @given(tiles=tiles(), ranks=st.integers(1, 9))
 @settings(max_examples=40, deadline=None)
-def test_blocks_flow_from_lower_to_higher_ranks_only_so_that_no_two_ranks_wait_for_each_other(tiles, ranks):
+def test_blocks_flow_from_higher_to_lower_ranks_only_so_that_no_two_ranks_wait_for_each_other(tiles, ranks):
     for rank, share in enumerate(make_plan(tiles, ranks).shares):
-        assert all(source < rank for source in share.receives.values())
+        assert all(source > rank for source in share.receives.values())
 
 
 @given(tiles=tiles(), ranks=st.integers(2, 9), shard_rows=st.integers(1, 9))
@@ -96,7 +96,7 @@ def full_tiles(count):
 
 def test_work_is_even_to_half_a_block_a_rank():
     tile = full_tiles(1)[0]
-    largest_s = Cost().block_s(tile.layers[0], 1024, 1024)
+    largest_s = Cost().block_s(tile.layers[0], 0)
     for ranks in (2, 3, 7, 72):
         plan = make_plan([tile], ranks)
         assert max(plan.busy_s) <= sum(plan.busy_s) / ranks + largest_s

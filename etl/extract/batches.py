@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,12 +15,12 @@ from etl.bands import GROUPS
 from etl.extract.ahead import Ahead
 from etl.source.patch import Patch, PatchError, shares
 from etl.source.tiles import Timer
-from etl.store.rows import checksum, ranges_of
+from etl.store.rows import checksum
 from etl.store.schema import REJECTED, UNWRITTEN, WRITTEN, Schema
 from etl.store.sums import Sums, plane_sums
 from etl.upsample.method import Upsampler
 
-__all__ = ["Batch", "Limits", "Producer", "Source", "batch_ranges"]
+__all__ = ["Batch", "Limits", "Producer", "Source"]
 
 _LONGEST_PATCH_S = 30.0
 
@@ -47,21 +46,6 @@ class Limits:
 
     snow: float
     """Snow, 0 to 1."""
-
-
-def batch_ranges(
-    rows: npt.NDArray[np.intp], capacity: int, shard_rows: int = 1, store_rows: int | None = None
-) -> list[tuple[int, int]]:
-    """Store rows [first, stop) of the batches that hold ascending `rows`.
-
-    A batch is whole shards of `shard_rows` rows, neighbours together, at most `capacity` rows but at least one shard;
-    the store's last shard ends at `store_rows`.
-    """
-    most, ranges = max(1, capacity // shard_rows), []
-    for first, stop in ranges_of(np.unique(rows // shard_rows)):
-        edges = [*range(first, stop, most), stop]
-        ranges += [(a * shard_rows, b * shard_rows) for a, b in pairwise(edges)]
-    return [(first, stop if store_rows is None else min(stop, store_rows)) for first, stop in ranges]
 
 
 class Batch:

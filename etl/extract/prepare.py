@@ -96,10 +96,7 @@ class Assignment:
     """Folder in a patch archive of each of `rows`; empty where the source holds products."""
 
     ranges: list[tuple[int, int]]
-    """Rows of each batch that it writes."""
-
-    rounds: int
-    """Collective rounds, the same on every rank."""
+    """Rows [first, stop) that it writes in each collective round; first = stop where it has none."""
 
 
 def want(settings: ExtractSettings) -> Wanted:
@@ -210,7 +207,6 @@ def assign(
     plan: Plan, tiles: Sequence[Tile], wanted: Wanted, ranges: Sequence[list[tuple[int, int]]]
 ) -> list[Assignment]:
     """One assignment a rank."""
-    rounds = max(map(len, ranges))
     out = []
     for share, mine in zip(plan.shares, ranges, strict=True):
         rows = rows_of(share, tiles)
@@ -222,9 +218,7 @@ def assign(
         names = wanted.catalogue.patch[rows] if wanted.folder else ()
         folders = [wanted.folder(name.decode()) for name in names] if wanted.folder else []
         out.append(
-            Assignment(
-                share, {t: tiles[t] for t in sorted(used)}, rows, wanted.catalogue.split[rows], folders, mine, rounds
-            )
+            Assignment(share, {t: tiles[t] for t in sorted(used)}, rows, wanted.catalogue.split[rows], folders, mine)
         )
     return out
 

@@ -7,7 +7,7 @@ the decoding thread has the core. What fails on one rank is carried to the next 
 import queue
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -70,20 +70,19 @@ class Rounds:
     _stop: bool = False
     _last_sync: float = field(default_factory=time.monotonic)
 
-    def run(self, rounds: int) -> None:
-        """Collective: write all batches.
+    def run(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Collective: write all batches; `ranges` holds this rank's rows [first, stop) of each round, or none.
 
         Raises:
             JobError: on every rank, where one failed, or with status 75 where one was told to stop.
         """
         previous = {kind: signal.signal(kind, self._on_signal) for kind in STOPS}
-        mine = len(self.producer.ranges)
         try:
-            for number in range(rounds):
-                batch = self._next() if number < mine else None
+            for done, (first, stop) in enumerate(ranges, start=1):
+                batch = self._next() if stop > first else None
                 self._agree()
                 self._write(batch)
-                self.on_round(number + 1)
+                self.on_round(done)
             while not self.exchange.idle:
                 self._poll()
                 time.sleep(_WAIT_S)

@@ -12,13 +12,14 @@ import numpy.typing as npt
 
 from etl.extract import prepare, resume, summary
 from etl.extract.access import lock_store, open_writer
-from etl.extract.batches import Limits, Producer, batch_ranges
+from etl.extract.batches import Limits, Producer
 from etl.extract.exchange import Exchange
 from etl.extract.ground import Begun, Ground
 from etl.extract.rounds import Rounds
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import choose, open_method
 from etl.mpi import DONE, FAILED, REJECTED, Comm, JobError, agree, on_root, status_of
+from etl.plan.rounds import ready_s, rounds_of
 from etl.plan.work import Cost, Plan, Tile, make_plan
 from etl.raster import configure
 from etl.source.archive import ArchivePatches
@@ -194,7 +195,8 @@ def _plan(
     plan = make_plan(tiles, ground.comm.size, ground.settings.balance, cost, shard_rows)
     capacity = max(1, min((ground.settings.round_mib << 20) // ground.schema.row_bytes, int(_BATCH_S / cost.patch_s)))
     rows = [prepare.rows_of(share, tiles) for share in plan.shares]
-    return plan, tiles, [batch_ranges(mine, capacity, shard_rows, len(pending)) for mine in rows]
+    ready = [ready_s(share, dict(enumerate(tiles)), cost) for share in plan.shares]
+    return plan, tiles, rounds_of(rows, ready, capacity, shard_rows, len(pending))
 
 
 def _share_out(ground: Ground, begun: Begun | None, on_gpu: bool) -> tuple[prepare.Assignment, Plan | None]:
@@ -219,16 +221,17 @@ def _write(
         products = {number: found.product for number, found in enumerate(ground.inspected) if found.product}
         source = TilePatches(assignment.share, assignment.tiles, products, exchange.take)
     limits = Limits(settings.max_cloud_share, settings.max_snow_share)
-    mine = (assignment.ranges, assignment.rows, assignment.splits)
+    batches = [(first, stop) for first, stop in assignment.ranges if stop > first]
+    mine = (batches, assignment.rows, assignment.splits)
     producer = Producer(source, ground.schema, upsampler, limits, *mine, exchange)
     producer.ahead = _AHEAD if ground.method.networks else 0
-    progress = summary.Progress(comm, assignment.rounds)
+    progress = summary.Progress(comm, len(assignment.ranges))
     with open_writer(settings.out, ground.store, comm) as writer:
         producer.start()
         journal = begun.journal if begun else None
         rounds = Rounds(comm, writer, producer, exchange, journal, settings.sync_s, progress)
         try:
-            rounds.run(assignment.rounds)
+            rounds.run(assignment.ranges)
         except JobError:
             writer.close()  # every rank raises it
             raise

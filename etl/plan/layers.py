@@ -57,6 +57,11 @@ class Layer:
             min(self.block_px[1], self.size_px[1] - column),
         )
 
+    def block_pixels(self, index: int) -> int:
+        """Pixels of a block, of all bands, by its flat index."""
+        _, _, rows, columns = self.block_window(*divmod(index, self.blocks[1]))
+        return self.bands * rows * columns
+
 
 def patch_window(layer: Layer, j: int, i: int) -> tuple[int, int, int, int]:
     """(row, column, rows, columns) of the patch with its context, in own pixels, not clipped to the tile."""

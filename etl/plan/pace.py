@@ -55,7 +55,7 @@ def pace_of(share: Share, tiles: Mapping[int, Tile]) -> Pace:
         start += run.stop - run.first
     others = {*share.receives, *(block for block, _ in share.sends)}
     own = sorted((k, block) for block, k in first.items() if block not in others)
-    pixels = np.array([_pixels(tiles, block) for _, block in own], np.intp)
+    pixels = np.array([tiles[b.tile].layers[b.layer].block_pixels(b.index) for _, b in own], np.intp)
     before = even(np.array([k for k, _ in own], np.intp), pixels, start, lifetime)
     return Pace(uses, list(zip(before.tolist(), (block for _, block in own), strict=True)), lifetime)
 
@@ -72,10 +72,3 @@ def even(first: Index, weight: Index, patches: int, horizon: int) -> Index:
     mean = (total[horizon:] - total[:-horizon]) // horizon
     before: Index = np.searchsorted(mean, np.cumsum(weight) - weight, side="right")
     return before
-
-
-def _pixels(tiles: Mapping[int, Tile], block: Block) -> int:
-    """Pixels of a block of all bands."""
-    layer = tiles[block.tile].layers[block.layer]
-    _, _, rows, columns = layer.block_window(*divmod(block.index, layer.blocks[1]))
-    return layer.bands * rows * columns

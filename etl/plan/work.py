@@ -1,8 +1,9 @@
 """Who does what: the rows that each rank assembles, the blocks that it decodes, and what it hands to others.
 
 Two plans. `paper` deals whole tiles by Algorithm 1 of Sedona et al. 2019. `cost` lays all work along one line, in
-store order, each block at the first patch that needs it, and cuts the line into parts of equal seconds: every block is
-decoded once, by one rank, which sends it to the others that need it. Blocks flow from lower to higher ranks only.
+store order, each block at the last patch that needs it, and cuts the line into parts of equal seconds: every block is
+decoded once, by one rank, which sends it to the others that need it. Blocks flow from higher to lower ranks only: a
+rank begins with what it sends, because it needs that first itself, and is sent what it needs last.
 
 Pure: integers in, dataclasses out. Which rank does what changes no value in the store.
 """
@@ -28,9 +29,9 @@ class Cost:
     patch_s: float = 0.0015
     """Upsampling, summing, hashing and writing one patch."""
 
-    def block_s(self, layer: Layer, rows: int, columns: int) -> float:
+    def block_s(self, layer: Layer, index: int) -> float:
         """Seconds to decode one block of all bands of a layer."""
-        return self.decode_s_per_mpx * layer.bands * rows * columns * 1e-6
+        return self.decode_s_per_mpx * layer.block_pixels(index) * 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,7 +163,7 @@ def deal_tiles(patches: Sequence[int], ranks: int) -> list[tuple[int, ...]]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Line:
-    """All work in store order: patches, and blocks at the first patch that needs them."""
+    """All work in store order: patches, and each block behind the last patch that needs it."""
 
     patch_tile: Index
     """Tile of each pending patch."""
@@ -176,8 +177,8 @@ class _Line:
     block_index: Index
     """Flat index of each needed block within its layer."""
 
-    block_first: Index
-    """Pending patch, counted over all tiles, that needs the block first; ascending."""
+    block_last: Index
+    """Pending patch, counted over all tiles, that needs the block last; ascending."""
 
     block_s: npt.NDArray[np.float64]
     """Seconds to decode each needed block."""
@@ -189,27 +190,27 @@ class _Line:
         for number, tile in enumerate(tiles):
             for layer_number, layer in enumerate(tile.layers):
                 needed = blocks_of(layer, tile.j, tile.i)
-                index, first = np.unique(needed.ravel(), return_index=True)
-                windows = [layer.block_window(*divmod(int(b), layer.blocks[1])) for b in index]
-                seconds = np.array([cost.block_s(layer, w[2], w[3]) for w in windows])
+                index, from_end = np.unique(needed.ravel()[::-1], return_index=True)
+                last = len(tile.rows) - 1 - from_end // needed.shape[1]
+                seconds = np.array([cost.block_s(layer, block) for block in index.tolist()])
                 same = np.full(len(index), 1, np.intp)
-                parts = (number * same, layer_number * same, index, start + first // needed.shape[1], seconds)
+                parts = (number * same, layer_number * same, index, start + last, seconds)
                 for column, part in zip(columns, parts, strict=True):
                     column.append(part)
             start += len(tile.rows)
         merged = [np.concatenate(c) if c else np.empty(0, np.intp) for c in columns]
         order = np.lexsort((merged[2], merged[1], merged[3]))
         patch_tile = np.repeat(np.arange(len(tiles)), [len(tile.rows) for tile in tiles])
-        tile_, layer_, index_, first_, seconds_ = (column[order] for column in merged)
-        return cls(patch_tile, tile_, layer_, index_, first_, seconds_.astype(np.float64))
+        tile_, layer_, index_, last_, seconds_ = (column[order] for column in merged)
+        return cls(patch_tile, tile_, layer_, index_, last_, seconds_.astype(np.float64))
 
     def cut(self, ranks: int, cost: Cost) -> tuple[Index, Index]:
         """Owner of each patch and of each block: the line cut into parts of equal seconds, by each item's middle."""
         patches = len(self.patch_tile)
         before_block = np.cumsum(self.block_s) - self.block_s
-        block_middle = before_block + self.block_s / 2 + self.block_first * cost.patch_s
+        block_middle = before_block + self.block_s / 2 + (self.block_last + 1) * cost.patch_s
         decoded = np.concatenate(([0.0], np.cumsum(self.block_s)))
-        blocks_before_patch = np.searchsorted(self.block_first, np.arange(patches), side="right")
+        blocks_before_patch = np.searchsorted(self.block_last, np.arange(patches), side="left")
         patch_middle = decoded[blocks_before_patch] + (np.arange(patches) + 0.5) * cost.patch_s
         part_s = (decoded[-1] + patches * cost.patch_s) / ranks
         owners = [np.minimum((middle / part_s).astype(np.intp), ranks - 1) for middle in (patch_middle, block_middle)]
