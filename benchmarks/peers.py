@@ -9,11 +9,17 @@ __all__ = ["PEERS", "make_peers", "python_of"]
 PEERS = {
     "lmdb_safetensors": ("lmdb==3.0.0", "safetensors==0.8.0"),
     "array_record_": ("array_record==0.8.6",),
+    "grain_": ("grain==0.2.18", "array_record==0.8.6"),
+    "litdata_": ("litdata==0.2.76",),
+    "mosaicml_": ("mosaicml-streaming==0.13.0",),
+    "rasterio_": ("rasterio==1.4.4",),
     "webdataset_": ("webdataset==1.0.2",),
 }
-"""What pip installs beside numpy and xxhash, by reader."""
+"""What pip installs beside numpy and xxhash, by reader. Two bring PyTorch with them: 3 GB each."""
 
 _EVERY = ("numpy==2.4.6", "xxhash==4.1.0")
+_OLDER = {"mosaicml_": ("numpy==2.1.3", "xxhash==3.8.2")}
+"""The same, where a reader's own packages want older ones."""
 
 
 def python_of(cache: Path, reader: str) -> Path:
@@ -30,7 +36,15 @@ def make_peers(cache: Path) -> list[str]:
             continue
         lines = (
             [sys.executable, "-m", "venv", "--clear", str(python.parents[1])],
-            [str(python), "-m", "pip", "install", "--disable-pip-version-check", *_EVERY, *packages],
+            [
+                str(python),
+                "-m",
+                "pip",
+                "install",
+                "--disable-pip-version-check",
+                *_OLDER.get(reader, _EVERY),
+                *packages,
+            ],
         )
         for line in lines:
             done = subprocess.run(line, capture_output=True, text=True)

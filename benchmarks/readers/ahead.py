@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ahead"]
+__all__ = ["AHEAD", "ahead"]
 
-_BATCHES = 2
+AHEAD = 2
 """As many as the trainer's stream reads at the same time."""
 
 
@@ -18,9 +18,9 @@ def ahead(
     read: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint16]], order: npt.NDArray[np.int64]
 ) -> Iterator[npt.NDArray[np.uint16]]:
     """What `read` gives for each line of `order`, two of them in advance."""
-    with ThreadPoolExecutor(_BATCHES) as pool:
-        waiting: deque[Any] = deque(pool.submit(read, rows) for rows in order[:_BATCHES])
+    with ThreadPoolExecutor(AHEAD) as pool:
+        waiting: deque[Any] = deque(pool.submit(read, rows) for rows in order[:AHEAD])
         for step in range(len(order)):
-            if step + _BATCHES < len(order):
-                waiting.append(pool.submit(read, order[step + _BATCHES]))
+            if step + AHEAD < len(order):
+                waiting.append(pool.submit(read, order[step + AHEAD]))
             yield waiting.popleft().result()

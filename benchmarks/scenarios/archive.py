@@ -1,12 +1,19 @@
-"""Extraction from a folder of patch GeoTIFFs, against a bare GDAL loop that only reads them."""
+"""Extraction from a folder of patch GeoTIFFs, against a bare GDAL loop that only reads them, and rasterio's."""
 
+import json
+import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from benchmarks.extraction import Extraction, Loop, Task, extract, read_loop
 from benchmarks.findings import Bar, Findings, Run, interleave, median_of, put_ratio
 from benchmarks.inputs import patch_folder, tile
+from benchmarks.launch import environment
 from benchmarks.page_cache import disk_of, resident_share, warm
+from benchmarks.peers import python_of
 from benchmarks.setup import Setup
 
 __all__ = ["QUESTION", "measure"]
@@ -36,13 +43,55 @@ def measure(setup: Setup) -> Findings:
         ways: dict[str, Callable[[], Run]] = {"read": partial(read_loop, setup, job, ranks)}
         tasks = {way: Task(patches.catalogue, patches.source, ("--upsample", way)) for way in ("bilinear", "none")}
         ways |= {way: partial(extract, setup, task, ranks) for way, task in tasks.items()}
+        python = python_of(setup.cache, "rasterio_")
+        if ranks == 1 and python.exists():
+            ways["rasterio"] = partial(_rasterio, setup, python, job)
         done = interleave(ways, repeats, setup.spares(repeats))
         found.repeats += done.short()
+        if "rasterio" in ways:
+            loops = [run.seconds for run in done.of("rasterio")]
+            put_ratio(found.figures, "archive_over_rasterio_1_ranks", loops, [r.seconds for r in done.of("bilinear")])
         for way in tasks:
             _put(found.figures, f"{way}_{ranks}_ranks", len(patches.folders), done.of(way), done.of("read"))
         found.bars.append(Bar(f"archive_over_read_bilinear_{ranks}_ranks_ratio_median", 0.8, at_least=True))
     found.notes.append("A ratio of rates, patches a second: extraction also upsamples, sums, hashes, writes and syncs.")
+    found.notes.append(
+        "rasterio: a patch's bands opened, read at 120 x 120 pixels and stacked, as torchgeo does; no more."
+    )
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    """One pass of rasterio, in its own environment, without MPI."""
+
+    seconds: float
+    cpu_s: float
+    others_share: float
+
+    @property
+    def disturbance(self) -> float:
+        """Share of the machine that others took."""
+        return self.others_share
+
+    def short(self, name: str) -> dict[str, Any]:
+        """For the record."""
+        return {"run": name, **asdict(self)}
+
+
+def _rasterio(setup: Setup, python: Path, job: dict[str, Any]) -> _Alone:
+    """Run `benchmarks.programs.rasterio_` once.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    asked, answer = setup.scratch / "rasterio.json", setup.scratch / "rasterio.answer.json"
+    asked.write_text(json.dumps(job), encoding="utf-8")
+    line = [str(python), "-m", "benchmarks.programs.rasterio_", str(asked), str(answer)]
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"rasterio's loop must end with status 0, got {done.returncode}: {done.stderr[-500:]}")
+    return _Alone(**json.loads(answer.read_text(encoding="utf-8")))
 
 
 def _put(figures: dict[str, float], at: str, patches: int, runs: Sequence[Extraction], loops: Sequence[Loop]) -> None:

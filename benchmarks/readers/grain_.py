@@ -1,0 +1,38 @@
+"""Grain on ArrayRecord: one record a patch, uncompressed; batches by its own threads, two of them ahead."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grain
+import numpy as np
+import numpy.typing as npt
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+from benchmarks.readers.ahead import AHEAD
+from benchmarks.readers.array_record_ import write
+
+__all__ = ["batches", "write"]
+
+
+class _Batches:
+    """A data source whose elements are whole batches: Grain then needs no copy to make one of many."""
+
+    def __init__(self, place: Path, order: npt.NDArray[np.int64]) -> None:
+        self._source, self._order = ArrayRecordDataSource(str(place)), order
+        self._shape = np.load(place.with_suffix(".shape.npy")).tolist()
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, step: int) -> npt.NDArray[np.uint16]:
+        rows = self._order[step]
+        out = np.empty((len(rows), *self._shape), np.uint16)
+        for k, raw in enumerate(self._source.__getitems__(rows.tolist())):
+            out[k] = np.frombuffer(raw, np.uint16).reshape(self._shape)
+        return out
+
+
+def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
+    """In the order given."""
+    ahead = grain.ReadOptions(num_threads=AHEAD, prefetch_buffer_size=AHEAD)
+    yield from grain.MapDataset.source(_Batches(place, order)).to_iter_dataset(ahead)

@@ -1,0 +1,34 @@
+"""LitData: its optimised chunks on the local disk, uncompressed, patches by their number."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from litdata import StreamingDataset
+from litdata.streaming.writer import BinaryWriter
+
+from benchmarks.readers.ahead import ahead
+
+__all__ = ["batches", "write"]
+
+
+def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
+    """Chunks of 64 MiB, by what `litdata.optimize` runs in each of its workers."""
+    writer = BinaryWriter(str(place), chunk_bytes=64 << 20)
+    for number, row in enumerate(rows):
+        writer[number] = row.tobytes()
+    writer.done()
+    writer.merge()
+    np.save(place.with_suffix(".shape.npy"), rows.shape[1:])
+
+
+def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
+    """Two batches ahead on threads."""
+    shape = np.load(place.with_suffix(".shape.npy")).tolist()
+    dataset = StreamingDataset(str(place), shuffle=False)
+
+    def read(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
+        return np.stack([np.frombuffer(dataset[row], np.uint16).reshape(shape) for row in rows.tolist()])
+
+    return ahead(read, order)

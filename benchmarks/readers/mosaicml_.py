@@ -1,0 +1,26 @@
+"""MosaicML Streaming: MDS shards on the local disk, uncompressed, patches by their number."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from streaming import LocalDataset, MDSWriter
+
+from benchmarks.readers.ahead import ahead
+
+__all__ = ["batches", "write"]
+
+
+def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
+    """Shards of the default 64 MiB, no hashes."""
+    kind = f"ndarray:uint16:{','.join(map(str, rows.shape[1:]))}"
+    with MDSWriter(out=str(place), columns={"pixels": kind}, compression=None, hashes=[]) as writer:
+        for row in rows:
+            writer.write({"pixels": np.ascontiguousarray(row)})
+
+
+def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
+    """Two batches ahead on threads."""
+    dataset = LocalDataset(local=str(place))
+    return ahead(lambda rows: np.stack([dataset[row]["pixels"] for row in rows.tolist()]), order)
