@@ -15,7 +15,7 @@ PEERS = {
     "rasterio_": ("rasterio==1.4.4",),
     "webdataset_": ("webdataset==1.0.2",),
 }
-"""What pip installs beside numpy and xxhash, by reader. Two bring PyTorch with them: 3 GB each."""
+"""What pip installs beside numpy and xxhash, by reader. Two bring PyTorch with them: 6 GB each."""
 
 _EVERY = ("numpy==2.4.6", "xxhash==4.1.0")
 _OLDER = {"mosaicml_": ("numpy==2.1.3", "xxhash==3.8.2")}

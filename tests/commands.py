@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import zarr
 
-__all__ = ["begin", "content", "extract", "mpirun", "ranks", "same"]
+__all__ = ["begin", "content", "extract", "mpirun", "ranks", "reference_of", "same"]
 
 
 def mpirun(size: int, *command: str) -> list[str]:
@@ -61,6 +61,14 @@ def extract(
     """Extract the tiles of a sample archive; `flags` may name another source."""
     paths = ("--catalogue", str(archive / "patches.parquet"), "--source", str(archive / "tiles"), "--out", str(out))
     return ranks(size, "etl.extract", *paths, *flags, timeout=timeout)
+
+
+def reference_of(archive: Path) -> Path:
+    """A sample archive's store as one rank writes it, in its folder."""
+    out = archive / "reference.h5"
+    done = extract(1, archive, out)
+    assert done.returncode == 0, done.stderr
+    return out
 
 
 def content(path: Path) -> dict[str, np.ndarray[Any, Any]]:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from commands import extract, ranks
+from commands import ranks, reference_of
 from scenes import SAMPLE
 
 from benchmarks.setup import default_cache
@@ -41,10 +41,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def reference(sample: Path) -> Path:
     """The sample's store as one rank writes it."""
-    out = sample / "reference.h5"
-    done = extract(1, sample, out)
-    assert done.returncode == 0, done.stderr
-    return out
+    return reference_of(sample)
 
 
 @pytest.fixture(scope="session")

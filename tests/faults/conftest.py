@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
-from commands import extract
+from commands import reference_of
 
 from etl.catalogue.table import load, write
 
@@ -22,7 +22,4 @@ def sample(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def reference(sample: Path) -> Path:
     """That tile's store as one rank writes it."""
-    out = sample / "reference.h5"
-    done = extract(1, sample, out)
-    assert done.returncode == 0, done.stderr
-    return out
+    return reference_of(sample)
