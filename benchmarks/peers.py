@@ -1,10 +1,14 @@
 """Other readers' packages, each in a virtual environment of its own: they pin other versions than ours."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-__all__ = ["PEERS", "make_peers", "python_of"]
+from benchmarks.launch import environment
+
+__all__ = ["PEERS", "ask_there", "make_peers", "python_of"]
 
 PEERS = {
     "lmdb_safetensors": ("lmdb==3.0.0", "safetensors==0.8.0"),
@@ -27,6 +31,21 @@ def python_of(cache: Path, reader: str) -> Path:
     return cache / "peers" / reader / "bin" / "python"
 
 
+def ask_there(python: Path, program: str, job: Any, folder: Path, what: str) -> Any:
+    """Run `benchmarks.programs.<program>` by some interpreter on a job, a JSON file in `folder`; what it answers.
+
+    Raises:
+        RuntimeError: it failed; the message begins with `what`.
+    """
+    asked, answer = folder / f"{program}.job.json", folder / f"{program}.answer.json"
+    asked.write_text(json.dumps(job), encoding="utf-8")
+    line = [str(python), "-m", f"benchmarks.programs.{program}", str(asked), str(answer)]
+    done = subprocess.run(line, env=environment(), cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{what} must end with status 0, got {done.returncode}: {done.stderr.strip()[-500:]}")
+    return json.loads(answer.read_text(encoding="utf-8"))
+
+
 def make_peers(cache: Path) -> list[str]:
     """Make the environments that are missing; gives back why some could not be made."""
     problems = []
@@ -34,17 +53,10 @@ def make_peers(cache: Path) -> list[str]:
         python = python_of(cache, reader)
         if python.exists():
             continue
+        wanted = (*_OLDER.get(reader, _EVERY), *packages)
         lines = (
             [sys.executable, "-m", "venv", "--clear", str(python.parents[1])],
-            [
-                str(python),
-                "-m",
-                "pip",
-                "install",
-                "--disable-pip-version-check",
-                *_OLDER.get(reader, _EVERY),
-                *packages,
-            ],
+            [str(python), "-m", "pip", "install", "--disable-pip-version-check", *wanted],
         )
         for line in lines:
             done = subprocess.run(line, capture_output=True, text=True)

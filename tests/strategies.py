@@ -1,4 +1,4 @@
-"""Hypothesis strategies for what the core works on."""
+"""What the core works on: Hypothesis strategies, and full tiles."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -30,6 +30,14 @@ def tiles(draw: st.DrawFn) -> list[Tile]:
         out.append(Tile(rows, j, i, draw(layers(cells * 120))))
         first += cells * cells
     return out
+
+
+def full_tiles(count: int) -> list[Tile]:
+    """Tiles of 91 x 91 patches in blocks as real products have them."""
+    cut = ((10, 4, 1024, 0), (20, 6, 640, 1), (60, 2, 192, 1))
+    parts = tuple(Layer(f"{g}m", g, n, (109800 // g,) * 2, (b,) * 2, c) for g, n, b, c in cut)
+    j, i = np.divmod(np.arange(91 * 91), 91)
+    return [Tile(np.arange(8281) + 8281 * k, j, i, parts) for k in range(count)]
 
 
 @st.composite

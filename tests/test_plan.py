@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import tiles
+from strategies import full_tiles, tiles
 
 from etl.plan.layers import Layer, blocks_of, patch_window
-from etl.plan.work import Block, Cost, Tile, deal_tiles, make_plan
+from etl.plan.work import Block, Cost, deal_tiles, make_plan
 
 BALANCES = pytest.mark.parametrize("balance", ["cost", "paper"])
 
@@ -85,13 +85,6 @@ def test_each_pair_of_ranks_sends_and_receives_in_the_same_order(tiles, ranks, s
         for target in range(ranks):
             sent = [block for block, others in share.sends if target in others]
             assert sent == [block for block, rank in shares[target].receives.items() if rank == source]
-
-
-def full_tiles(count):
-    cut = ((10, 4, 1024, 0), (20, 6, 640, 1), (60, 2, 192, 1))
-    parts = tuple(Layer(f"{g}m", g, n, (109800 // g,) * 2, (b,) * 2, c) for g, n, b, c in cut)
-    j, i = np.divmod(np.arange(91 * 91), 91)
-    return [Tile(np.arange(8281) + 8281 * k, j, i, parts) for k in range(count)]
 
 
 def test_work_is_even_to_half_a_block_a_rank():

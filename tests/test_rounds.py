@@ -3,11 +3,10 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import tiles
+from strategies import full_tiles, tiles
 
-from etl.plan.layers import Layer
 from etl.plan.rounds import ready_s, rounds_of
-from etl.plan.work import Cost, Tile, make_plan
+from etl.plan.work import Cost, make_plan
 
 
 def given_to(tiles, ranks, shard_rows=1):
@@ -70,11 +69,8 @@ def seconds(rows, ready, found, buffers, write_s):
 
 
 def test_ranks_that_write_a_full_tile_together_take_hardly_longer_than_the_slowest_alone():
-    j, i = np.divmod(np.arange(91 * 91), 91)
-    cut = ((10, 4, 1024, 0), (20, 6, 640, 1), (60, 2, 192, 1))
-    layers = tuple(Layer(f"{g}m", g, n, (109800 // g,) * 2, (b,) * 2, c) for g, n, b, c in cut)
     for ranks in (2, 3, 4):
-        rows, ready = given_to([Tile(np.arange(91 * 91), j, i, layers)], ranks)
+        rows, ready = given_to(full_tiles(1), ranks)
         found = rounds_of(rows, ready, 132, 1, 91 * 91)
         assert len(found[0]) <= 2 * max(-(-len(mine) // 132) for mine in rows)
         assert seconds(rows, ready, found, 2, 0.0) <= 1.02 * max(times[-1] for times in ready)

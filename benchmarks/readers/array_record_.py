@@ -1,6 +1,6 @@
 """ArrayRecord, the format of Grain: one record a patch, uncompressed, batches by its own threads."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from benchmarks.readers.ahead import ahead
 
-__all__ = ["batches", "write"]
+__all__ = ["batches", "reading", "write"]
 
 
 def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
@@ -22,8 +22,8 @@ def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64
     np.save(place.with_suffix(".shape.npy"), rows.shape[1:])
 
 
-def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
-    """Two batches ahead on threads."""
+def reading(place: Path) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint16]]:
+    """What gives a batch for the numbers of its rows."""
     shape = np.load(place.with_suffix(".shape.npy")).tolist()
     source = ArrayRecordDataSource(str(place))
 
@@ -33,4 +33,9 @@ def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[n
             out[k] = np.frombuffer(raw, np.uint16).reshape(shape)
         return out
 
-    return ahead(read, order)
+    return read
+
+
+def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
+    """Two batches ahead on threads."""
+    return ahead(reading(place), order)

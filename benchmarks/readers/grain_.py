@@ -6,10 +6,9 @@ from pathlib import Path
 import grain
 import numpy as np
 import numpy.typing as npt
-from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from benchmarks.readers.ahead import AHEAD
-from benchmarks.readers.array_record_ import write
+from benchmarks.readers.array_record_ import reading, write
 
 __all__ = ["batches", "write"]
 
@@ -18,18 +17,13 @@ class _Batches:
     """A data source whose elements are whole batches: Grain then needs no copy to make one of many."""
 
     def __init__(self, place: Path, order: npt.NDArray[np.int64]) -> None:
-        self._source, self._order = ArrayRecordDataSource(str(place)), order
-        self._shape = np.load(place.with_suffix(".shape.npy")).tolist()
+        self._read, self._order = reading(place), order
 
     def __len__(self) -> int:
         return len(self._order)
 
     def __getitem__(self, step: int) -> npt.NDArray[np.uint16]:
-        rows = self._order[step]
-        out = np.empty((len(rows), *self._shape), np.uint16)
-        for k, raw in enumerate(self._source.__getitems__(rows.tolist())):
-            out[k] = np.frombuffer(raw, np.uint16).reshape(self._shape)
-        return out
+        return self._read(self._order[step])
 
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:

@@ -25,6 +25,5 @@ def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[n
     """In the calling thread: its chunks are mapped in a table that two threads break."""
     shape = np.load(place.with_suffix(".shape.npy")).tolist()
     dataset = StreamingDataset(str(place), shuffle=False)
-
     for rows in order.tolist():
         yield np.stack([np.frombuffer(dataset[row], np.uint16).reshape(shape) for row in rows])

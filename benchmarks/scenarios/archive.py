@@ -1,7 +1,5 @@
 """Extraction from a folder of patch GeoTIFFs, against a bare GDAL loop that only reads them, and rasterio's."""
 
-import json
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,9 +9,8 @@ from typing import Any
 from benchmarks.extraction import Extraction, Loop, Task, extract, read_loop
 from benchmarks.findings import Bar, Findings, Run, interleave, median_of, put_ratio
 from benchmarks.inputs import patch_folder, tile
-from benchmarks.launch import environment
 from benchmarks.page_cache import disk_of, resident_share, warm
-from benchmarks.peers import python_of
+from benchmarks.peers import ask_there, python_of
 from benchmarks.setup import Setup
 
 __all__ = ["QUESTION", "measure"]
@@ -80,18 +77,8 @@ class _Alone:
 
 
 def _rasterio(setup: Setup, python: Path, job: dict[str, Any]) -> _Alone:
-    """Run `benchmarks.programs.rasterio_` once.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-    asked, answer = setup.scratch / "rasterio.json", setup.scratch / "rasterio.answer.json"
-    asked.write_text(json.dumps(job), encoding="utf-8")
-    line = [str(python), "-m", "benchmarks.programs.rasterio_", str(asked), str(answer)]
-    done = subprocess.run(line, env=environment(), capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"rasterio's loop must end with status 0, got {done.returncode}: {done.stderr[-500:]}")
-    return _Alone(**json.loads(answer.read_text(encoding="utf-8")))
+    """Run `benchmarks.programs.rasterio_` once."""
+    return _Alone(**ask_there(python, "rasterio_", job, setup.scratch, "rasterio's loop"))
 
 
 def _put(figures: dict[str, float], at: str, patches: int, runs: Sequence[Extraction], loops: Sequence[Loop]) -> None:

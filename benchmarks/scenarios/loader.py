@@ -1,8 +1,6 @@
 """Batches of randomly ordered patches, as the trainer's stream delivers them, against other ways to the same bytes."""
 
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +12,9 @@ import numpy as np
 import xxhash
 
 from benchmarks.findings import Bar, Findings, Repeats, interleave, median_of, put_ratio
-from benchmarks.launch import environment
 from benchmarks.memory_limit import forget
 from benchmarks.page_cache import disk_of, memory_bytes
-from benchmarks.peers import PEERS, python_of
+from benchmarks.peers import PEERS, ask_there, python_of
 from benchmarks.setup import Setup
 from etl.bands import SUPER_BANDS
 
@@ -105,14 +102,8 @@ class _Bench:
 
     def run(self, python: Path, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """What one process answers to each job."""
-        asked, answer = self.folder / "jobs.json", self.folder / "answers.json"
-        asked.write_text(json.dumps(jobs), encoding="utf-8")
-        line = [str(python), "-m", "benchmarks.programs.batches", str(asked), str(answer)]
-        done = subprocess.run(line, env=environment(), cwd=self.folder, capture_output=True, text=True)
-        if done.returncode:
-            what = ", ".join(f"{job['what']} {job['reader']}" for job in jobs)
-            raise RuntimeError(f"{what} must end with status 0, got {done.returncode}: {done.stderr.strip()[-500:]}")
-        found: list[dict[str, Any]] = json.loads(answer.read_text(encoding="utf-8"))
+        what = ", ".join(f"{job['what']} {job['reader']}" for job in jobs)
+        found: list[dict[str, Any]] = ask_there(python, "batches", jobs, self.folder, what)
         return found
 
     def read(self, reader: str, order: str, kind: str = "", cold: bool = False) -> Read:

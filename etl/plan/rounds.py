@@ -79,8 +79,8 @@ class _Rank:
         last = np.append(first, len(rows))[1:] - 1
         places = np.arange(len(shards))
         ends = np.append(np.flatnonzero(np.diff(shards) > 1) + 1, len(shards))
-        limit = np.minimum(places + most, ends[np.searchsorted(ends, places, side="right")]) if len(shards) else places
-        return cls(shards, ready[last] if len(rows) else ready, limit)
+        limit = np.minimum(places + most, ends[np.searchsorted(ends, places, side="right")])
+        return cls(shards, ready[last], limit)
 
     @property
     def full_s(self) -> float:

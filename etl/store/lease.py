@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from etl.store.objects import explained, key_value_store
+from etl.store.objects import FAILS, explained, key_value_store
 from etl.store.place import shown
 
 __all__ = ["Lease"]
@@ -57,7 +57,7 @@ class Lease:
         """Let go: the object goes."""
         self._ended.set()
         if self._generation:
-            with contextlib.suppress(ValueError, NotImplementedError):
+            with contextlib.suppress(*FAILS):
                 self._objects.write(self._path.name, None, if_equal=self._generation).result()
 
     def _try(self) -> bool:
@@ -89,5 +89,5 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEW_S):
-            with contextlib.suppress(ValueError, NotImplementedError):  # the next one may come through
+            with contextlib.suppress(*FAILS):  # the next one may come through
                 self._generation = self._put(self._generation) or self._generation

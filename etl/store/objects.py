@@ -27,8 +27,10 @@ from zarr.storage import MemoryStore
 from etl.store.place import is_remote, shown
 
 __all__ = [
+    "FAILS",
     "RefusedError",
-    "array_of", "chunk_key",
+    "array_of",
+    "chunk_key",
     "context",
     "delete",
     "exists",
@@ -48,7 +50,7 @@ _ATTEMPTS = 8
 
 _ROOT = "zarr.json"
 
-_FAILS = (ValueError, NotImplementedError)
+FAILS = (ValueError, NotImplementedError)
 """What TensorStore raises, whatever has failed."""
 
 
@@ -142,7 +144,7 @@ def explained(path: Path) -> Iterator[None]:
     """Whatever TensorStore raises within, in the words of `explain`."""
     try:
         yield
-    except _FAILS as error:
+    except FAILS as error:
         raise explain(error, path) from None
 
 
@@ -219,7 +221,7 @@ def check(path: Path) -> None:
         key_value_store(path.parent).write(probe, None).result()
     except (RefusedError, FileNotFoundError) as error:
         raise ValueError(str(error)) from None
-    except _FAILS as error:
+    except FAILS as error:
         raise explain(error, path) from None
 
 

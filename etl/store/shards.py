@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
-from etl.store.objects import chunk_key, context, explain, explained, item_of, key_value_store, load, open_array
+from etl.store.objects import FAILS, chunk_key, context, explain, explained, item_of, key_value_store, load, open_array
 from etl.store.place import is_remote, shown
 from etl.store.plain import write_shard
 from etl.store.rows import schema_of
@@ -130,7 +130,7 @@ class ShardWriter:
         for name, future in self._writing:
             try:
                 future.result()
-            except (ValueError, NotImplementedError) as error:
+            except FAILS as error:
                 failed = failed or explain(error, self._path / name)
         self._writing = []
         if failed is not None:
@@ -204,7 +204,7 @@ class ShardReader:
         asked = {name: array[row].read() for name, array in self._arrays.items()}
         try:
             return [np.asarray(future.result()) for future in asked.values()]
-        except (ValueError, NotImplementedError) as error:
+        except FAILS as error:
             if _TORN.search(str(error)):
                 raise ValueError(f"{explain(error, self._path)}: the shard is torn") from None
             raise explain(error, self._path) from None
@@ -217,7 +217,7 @@ class ShardReader:
         """
         try:
             return np.asarray(self._arrays[item.name][first : first + rows].read().result())
-        except (ValueError, NotImplementedError) as error:
+        except FAILS as error:
             place = f"{item.name}, rows [{first}, {first + rows}) cannot be read"
             raise OSError(f"{place}: {explain(error, self._path)}") from None
 
@@ -244,7 +244,7 @@ def blank(path: Path, rows: Sequence[int]) -> None:
         for shard in sorted({row // each for row in rows}):
             try:
                 array[[row for row in rows if row // each == shard]] = 0
-            except (ValueError, NotImplementedError) as error:
+            except FAILS as error:
                 if not _TORN.search(str(error)):
                     raise explain(error, path) from None
                 key_value_store(path).write(chunk_key(name, (shard, 0, 0, 0)), None).result()
