@@ -10,12 +10,14 @@ Source: preadv(2), RWF_NOWAIT: what is not in the page cache is refused.
 import mmap
 import os
 import weakref
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["RowFile", "fill"]
+__all__ = ["RowFile", "Spot", "announce", "are_in_memory", "fill"]
 
 _PROBES = 8
 """Rows of a batch that are asked whether they are in memory; what the others lack, the mapping reads."""
@@ -37,7 +39,6 @@ class RowFile:
         weakref.finalize(self, os.close, self._file).atexit = False
         self._bytes: npt.NDArray[np.uint8] | None = None
         self._taken = 0
-        self._tells = hasattr(os, "RWF_NOWAIT")
 
     def read(self, start: int, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
         """Fill `out`, contiguous, shape (row, ...), with `rows`, whose row 0 begins at byte `start`.
@@ -51,28 +52,18 @@ class RowFile:
         if len(beyond):
             raise OSError(f"{self._path} is truncated: it ends before row {beyond[0]}")
         places = start + rows * row_bytes
-        if self._tells and all(self._is_there(place) for place in places[:: max(1, len(places) // _PROBES)].tolist()):
+        spots = [(self._file, place, row_bytes) for place in places.tolist()]
+        if are_in_memory(spots):
             whole = self._mapped(size, out.nbytes)
             count = (size - start) // row_bytes
             stored = whole[start : start + count * row_bytes].reshape(count, row_bytes)
             np.take(stored, rows, axis=0, out=out.view(np.uint8).reshape(len(rows), row_bytes), mode="clip")
             return
-        for place in places.tolist():
-            os.posix_fadvise(self._file, place, row_bytes, os.POSIX_FADV_WILLNEED)
+        announce(spots)
         view = memoryview(out).cast("B")
-        for number, place in enumerate(places.tolist()):
-            if not fill(self._file, view[number * row_bytes : (number + 1) * row_bytes], place):
+        for number, (file, place, _) in enumerate(spots):
+            if not fill(file, view[number * row_bytes : (number + 1) * row_bytes], place):
                 raise OSError(f"{self._path} is truncated: it ends before row {rows[number]}")
-
-    def _is_there(self, place: int) -> bool:
-        """Whether a byte lies in the page cache."""
-        try:
-            return os.preadv(self._file, [bytearray(1)], place, os.RWF_NOWAIT) == 1
-        except BlockingIOError:
-            return False
-        except OSError:
-            self._tells = False  # the file system does not know the question
-            return False
 
     def _mapped(self, size: int, wanted: int) -> npt.NDArray[np.uint8]:
         """The whole file, of which so many bytes are about to be touched."""
@@ -82,6 +73,31 @@ class RowFile:
             self._taken = 0
         self._taken += wanted
         return found
+
+
+Spot = tuple[int, int, int]
+"""Part of an open file: the file's number, where the part begins, and how long it is, in bytes."""
+
+
+def are_in_memory(spots: Sequence[Spot]) -> bool:
+    """Whether parts of files lie in the page cache, as far as some of them tell; False where the system cannot."""
+    if not hasattr(os, "RWF_NOWAIT"):
+        return False
+    try:
+        asked = spots[:: max(1, len(spots) // _PROBES)]
+        return all(os.preadv(file, [bytearray(1)], start, os.RWF_NOWAIT) == 1 for file, start, _ in asked)
+    except OSError:  # refused, or the file system does not know the question
+        return False
+
+
+def announce(spots: Sequence[Spot]) -> None:
+    """Let the disk begin with all parts of files that are about to be read.
+
+    Parts that follow each other are not announced: those the system reads ahead by itself, in larger pieces.
+    """
+    if any(here != [file, start + length] for (file, start, length), (*here, _) in pairwise(spots)):
+        for file, start, length in spots:
+            os.posix_fadvise(file, start, length, os.POSIX_FADV_WILLNEED)
 
 
 def fill(file: int, part: memoryview, start: int) -> bool:

@@ -23,7 +23,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, Shar
 
 from etl.store.objects import chunk_key, context, explained, item_of, load, open_array
 from etl.store.place import is_remote
-from trainer.row_file import fill
+from trainer.row_file import Spot, announce, are_in_memory, fill
 
 __all__ = ["load", "read"]
 
@@ -99,22 +99,33 @@ class _Cut:
         """As `read` of this module."""
         row_bytes = out[0].nbytes
         view = memoryview(out).cast("B")
-        for place, row in enumerate(rows.tolist()):
-            number, inside = divmod(row, self.shard_rows)
-            chunk, before = divmod(inside, self.chunk_rows)
-            path = self.path / chunk_key(self.name, (number, 0, 0, 0))
-            shard = _shard_if_there(path, self.shard_rows // self.chunk_rows)
-            start, length = (_ABSENT, 0) if shard is None else shard.index[chunk]
-            if shard is None or start == _ABSENT:
+        found = [self._chunk(row) for row in rows.tolist()]
+        spots = [spot for _, spot in found if spot]
+        if not are_in_memory(spots):
+            announce(spots)
+        for place, (row, (shard, spot)) in enumerate(zip(rows.tolist(), found, strict=True)):
+            if shard is None or spot is None:
                 out[place] = 0  # rejected rows alone
                 continue
+            file, start, length = spot
             part = view[place * row_bytes : (place + 1) * row_bytes]
             if self.packed:
-                good = _unpack(shard.file, start, length, part)
+                good = _unpack(file, start, length, part)
             else:
-                good = length == self.chunk_rows * row_bytes and fill(shard.file, part, start + before * row_bytes)
+                before = row % self.chunk_rows * row_bytes
+                good = length == self.chunk_rows * row_bytes and fill(file, part, start + before)
             if not good:
-                raise OSError(f"{path} is torn: row {row} must be {row_bytes} bytes, in its chunk at {start}")
+                raise OSError(f"{shard.path} is torn: row {row} must be {row_bytes} bytes, in its chunk at {start}")
+
+    def _chunk(self, row: int) -> "tuple[_Shard | None, Spot | None]":
+        """The shard of a row, open while it is held, and where the row's chunk lies; None if nothing was written."""
+        number, inside = divmod(row, self.shard_rows)
+        path = self.path / chunk_key(self.name, (number, 0, 0, 0))
+        shard = _shard_if_there(path, self.shard_rows // self.chunk_rows)
+        if shard is None:
+            return None, None
+        start, length = shard.index[inside // self.chunk_rows]
+        return shard, None if start == _ABSENT else (shard.file, start, length)
 
 
 def _unpack(file: int, start: int, length: int, part: memoryview) -> bool:
@@ -135,6 +146,7 @@ class _Shard:
     """A shard, open for reading; closed when nobody holds it any more."""
 
     def __init__(self, path: Path, chunks: int) -> None:
+        self.path = path
         self.file = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self.file).atexit = False
         raw = bytearray(16 * chunks + 4)

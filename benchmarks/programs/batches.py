@@ -1,9 +1,11 @@
 """`python -m benchmarks.programs.batches JOBS.json ANSWERS.json`: batches by readers, each row held to its checksum.
 
 A job says what is to be done: `write` the rows, or `read` them in the order of the batches, after a pass over two
-batches that is not timed. Runs in the virtual environment of the readers, which has numpy and xxhash beside them.
+batches that is not timed; `cold`, from the disk: what it reads is dropped from the page cache in between. Runs in the
+virtual environment of the readers, which has numpy and xxhash beside them.
 """
 
+import gc
 import importlib
 import json
 import resource
@@ -16,6 +18,8 @@ import numpy as np
 import xxhash
 
 from benchmarks.machine import Moment, others_share
+from benchmarks.memory_limit import forget
+from benchmarks.page_cache import resident_share
 
 __all__ = ["main"]
 
@@ -29,9 +33,14 @@ def _read(job: dict[str, Any], reader: Any) -> dict[str, Any]:
         RuntimeError: a row is not the one asked for.
     """
     order, checksums, place = np.load(job["order"]), np.load(job["checksums"]).tolist(), Path(job["place"])
-    if job["warm"]:
-        for _ in reader.batches(place, order[:_WARM_UP]):
-            pass
+    for _ in reader.batches(place, order[:_WARM_UP]):
+        pass
+    gc.collect()
+    gc.freeze()  # no reader is to wait while what its packages brought is looked through for garbage
+    files = [path for path in ([place] if place.is_file() else place.rglob("*")) if path.is_file()]
+    for path in files if job["cold"] else ():
+        forget(path)
+    resident = resident_share(files)
     looks, wrong, patches = getattr(reader, "CONSUMED", True), 0, 0
     before, cpu_s, start = Moment.now(), time.process_time(), time.perf_counter()
     for rows, batch in zip(order.tolist(), reader.batches(place, order), strict=True):
@@ -47,6 +56,7 @@ def _read(job: dict[str, Any], reader: Any) -> dict[str, Any]:
         raise RuntimeError(f"{job['reader']} must deliver the rows asked for, {wrong} of {patches} were others")
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     answer = {"patches": patches, "seconds": seconds, "cpu_s": cpu_s, "peak_resident_mib": peak_mib}
+    answer["resident_share"] = resident
     return answer | {"others_share": others_share(before, Moment.now(), cpu_s)}
 
 

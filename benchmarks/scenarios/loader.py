@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 import xxhash
 
 from benchmarks.findings import Bar, Findings, Repeats, interleave, median_of, put_ratio
-from benchmarks.memory_limit import forget
 from benchmarks.page_cache import disk_of, memory_bytes
 from benchmarks.peers import PEERS, ask_there, python_of
 from benchmarks.setup import Setup
@@ -40,6 +38,9 @@ _STORED_BY = {
 
 _OURS = ("ours_hdf5", "ours_zarr", "ours_zstd")
 _SAME_SHARDS = ("tensorstore_", "zarr_python", "zarrs")
+_SEQUENTIAL = ("tfrecord", "webdataset_")
+"""Readers of files that are written in the order in which they are read."""
+
 _OTHERS = ("generator", "h5py_batches", *_SAME_SHARDS, "tfrecord")
 _SUFFIX = {"ours_hdf5": ".h5", "ours_zarr": ".zarr", "ours_zstd": ".zarr", "copied": ".npy"}
 
@@ -62,6 +63,9 @@ class Read:
 
     others_share: float
     """Share of the machine that others took."""
+
+    resident_share: float
+    """Share of what was read that lay in the page cache before."""
 
     @property
     def pace(self) -> float:
@@ -106,18 +110,15 @@ class _Bench:
         found: list[dict[str, Any]] = ask_there(python, "batches", jobs, self.folder, what)
         return found
 
-    def read(self, reader: str, order: str, kind: str = "", cold: bool = False) -> Read:
+    def read(self, reader: str, order: str, kind: str = "") -> Read:
         """One pass of a reader; `kind` names the store, where it is not the reader's own."""
-        place = self.place(reader, kind)
-        if cold:
-            for path in _files(place):
-                forget(path)
-        job = self.job(reader, "read", order, warm=not cold, place=str(place), longest_s=_LONGEST_S[self.setup.size])
-        return Read(**self.run(self.python(reader), [job])[0])
+        place, cold = str(self.place(reader, kind)), order != "warm"
+        job = self.job(reader, "read", order, cold=cold, longest_s=_LONGEST_S[self.setup.size])
+        return Read(**self.run(self.python(reader), [job | {"place": place}])[0])
 
 
 def measure(setup: Setup) -> Findings:
-    """All readers in turn: warm, several passes over the rows; cold, one."""
+    """All readers in turn: warm, several passes over the rows; cold, one at random and one in the order of the file."""
     rows, batch = _ROWS[setup.size], _BATCH[setup.size]
     bench = _Bench(setup, setup.scratch)
     found = Findings(ranks=[1])
@@ -143,11 +144,18 @@ def measure(setup: Setup) -> Findings:
     _put_warm(found, warm, list(others))
     if setup.size == "tiny":
         others = ("h5py_batches",)
-    tasks = {reader: partial(bench.read, reader, "cold", cold=True) for reader in ("ours_hdf5", "ours_zarr", *others)}
-    cold = interleave(tasks, setup.times(1, 3), 0)
+    ours = ("ours_hdf5", "ours_zarr")
+    at_random = [reader for reader in others if reader not in _SEQUENTIAL]
+    tasks = {f"{reader} at_random": partial(bench.read, reader, "once") for reader in (*ours, *at_random)}
+    for reader in (*ours, *others):
+        order = "once" if reader in _SEQUENTIAL else "in_order"
+        tasks[f"{reader} in_order"] = partial(bench.read, reader, order)
+    cold = interleave(tasks, setup.times(1, 5), 0)
     found.repeats += [{"case": "cold", **each} for each in cold.short()]
-    _put_cold(found, cold, list(others))
+    _put_cold(found, cold, at_random, list(others))
     found.notes.append(
+        "Cold: the reader has read two batches before, its files are then dropped from the page cache. At random: one "
+        "pass in a random order; in order: one in that in which the rows lie in the file. "
         "Every row that a reader delivers is held against its checksum by the consumer, which so reads every byte; the "
         "copy is of one thread into memory that is there, and read by nobody. All readers work two batches ahead, on "
         "two threads; those of sequential formats (TFRecord, WebDataset) find their rows in the order in which they "
@@ -169,18 +177,15 @@ def _prepare(bench: _Bench, readers: tuple[str, ...], rows: int, batch: int) -> 
     sums = np.array([xxhash.xxh3_64_intdigest(row) for row in pixels], np.uint64)
     np.save(bench.folder / "checksums.npy", sums)
     order = numbers.permutation(rows).reshape(-1, batch)
-    np.save(bench.folder / "cold.npy", order)
+    np.save(bench.folder / "once.npy", order)
+    np.save(bench.folder / "in_order.npy", np.arange(rows).reshape(-1, batch))
     np.save(bench.folder / "warm.npy", np.tile(order, (_EPOCHS[bench.setup.size], 1)))
     jobs: dict[Path, list[dict[str, Any]]] = {}
     for reader in readers:
         if reader not in _STORED_BY:
-            jobs.setdefault(bench.python(reader), []).append(bench.job(reader, "write", "cold"))
+            jobs.setdefault(bench.python(reader), []).append(bench.job(reader, "write", "once"))
     for python, its in jobs.items():
         bench.run(python, its)
-
-
-def _files(place: Path) -> Iterator[Path]:
-    yield from (path for path in ([place] if place.is_file() else place.rglob("*")) if path.is_file())
 
 
 def _pace(done: Repeats, reader: str) -> list[float]:
@@ -217,11 +222,21 @@ def _put_warm(found: Findings, done: Repeats, others: list[str]) -> None:
     ]
 
 
-def _put_cold(found: Findings, done: Repeats, others: list[str]) -> None:
-    random = [reader for reader in others if reader not in ("tfrecord", "webdataset_")]
-    put_ratio(found.figures, "cold_ours_over_best_peer", _pace(done, "ours_hdf5"), _best(done, others))
-    put_ratio(found.figures, "cold_ours_over_best_peer_at_random", _pace(done, "ours_hdf5"), _best(done, random))
-    for reader in done.all[0]:
-        name = f"cold_{reader.rstrip('_')}_patches_per_second_median"
-        found.figures[name] = median_of(_pace(done, reader))
-    found.bars.append(Bar("cold_ours_over_best_peer_ratio_median", 1.0, at_least=True))
+def _put_cold(found: Findings, done: Repeats, at_random: list[str], others: list[str]) -> None:
+    figures = found.figures
+    best_at_random = _best(done, [f"{reader} at_random" for reader in at_random])
+    best_in_order = _best(done, [f"{reader} in_order" for reader in others])
+    for name, mine, best in (
+        ("at_random_ours_over_best_peer_at_random", "at_random", best_at_random),
+        ("in_order_ours_over_best_peer_in_order", "in_order", best_in_order),
+        ("at_random_ours_over_best_peer_in_order", "at_random", best_in_order),
+    ):
+        put_ratio(figures, f"cold_{name}", _pace(done, f"ours_hdf5 {mine}"), best)
+    for task in done.all[0]:
+        name = task.replace("_ ", "_").replace(" ", "_")
+        figures[f"cold_{name}_patches_per_second_median"] = median_of(_pace(done, task))
+    figures["cold_resident_share_largest_before"] = max(e.resident_share for task in done.all[0] for e in done.of(task))
+    found.bars += [
+        Bar("cold_at_random_ours_over_best_peer_at_random_ratio_median", 1.0, at_least=True),
+        Bar("cold_in_order_ours_over_best_peer_in_order_ratio_median", 1.0, at_least=True),
+    ]
