@@ -7,8 +7,10 @@ import zarr
 from courses import ALONE, course_of, small_network
 from stores import TRAIN, VAL, as_zarr, training_store
 
+from benchmarks.memory_limit import forget
 from etl.store.objects import chunk_key
 from etl.store.schema import REJECTED, WRITTEN
+from trainer import row_file, shards
 from trainer.checkpoint import State
 from trainer.deal import Deal
 from trainer.fit import fit
@@ -45,6 +47,8 @@ def test_rows_labels_and_moments_are_those_of_the_hdf5_store(both):
 def test_the_stream_gives_the_same_batches_in_the_same_order(both, tmp_path, layout):
     place = as_zarr(both[0], tmp_path / "other.zarr", **layout)
     batches = []
+    for shard in place.rglob("data_*/c*"):
+        forget(shard)
     for path in (both[0], place):
         rows = open_rows(path, WANTED)
         deal = Deal(len(rows), 2, 1, seed=3)
@@ -83,6 +87,24 @@ def test_a_shard_of_rejected_rows_alone_is_read_as_zeros(both, tmp_path):
     pixels.read(None, np.array([3, 4]), out)
     assert not out[0].any()
     assert out[1].any()
+
+
+def test_a_shard_that_another_thread_closes_meanwhile_is_still_read(both, tmp_path, monkeypatch):
+    place = as_zarr(both[0], tmp_path / "other.zarr", compress="none", shard_rows=2)
+    one, other = (open_rows(path, WANTED).pixels[1] for path in (both[0], place))
+    for shard in place.rglob("data_60m/c*"):
+        forget(shard)
+
+    def announce(spots):
+        shards._shard.cache_clear()  # as it does where there are more shards than it keeps open
+        row_file.announce(spots)
+
+    monkeypatch.setattr(shards, "announce", announce)
+    rows, out = np.array([7, 0, 4, 1]), np.empty((2, 4, *one.row_shape), np.uint16)
+    one.read(RowFile(both[0]), rows, out[0])
+    other.read(None, rows, out[1])
+    assert shards._shard.cache_info().currsize == 0
+    assert np.array_equal(*out)
 
 
 def test_shards_of_another_writer_are_read_by_what_their_metadata_say(both, tmp_path):

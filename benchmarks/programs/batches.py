@@ -19,11 +19,15 @@ import xxhash
 
 from benchmarks.machine import Moment, others_share
 from benchmarks.memory_limit import forget
-from benchmarks.page_cache import resident_share
 
 __all__ = ["main"]
 
 _WARM_UP = 2
+
+
+def _disk_bytes() -> int:
+    """Bytes that the disk has delivered to this process so far."""
+    return int(dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())["read_bytes"])
 
 
 def _read(job: dict[str, Any], reader: Any) -> dict[str, Any]:
@@ -40,7 +44,7 @@ def _read(job: dict[str, Any], reader: Any) -> dict[str, Any]:
     files = [path for path in ([place] if place.is_file() else place.rglob("*")) if path.is_file()]
     for path in files if job["cold"] else ():
         forget(path)
-    resident = resident_share(files)
+    read_before = _disk_bytes()
     looks, wrong, patches = getattr(reader, "CONSUMED", True), 0, 0
     before, cpu_s, start = Moment.now(), time.process_time(), time.perf_counter()
     for rows, batch in zip(order.tolist(), reader.batches(place, order), strict=True):
@@ -56,7 +60,7 @@ def _read(job: dict[str, Any], reader: Any) -> dict[str, Any]:
         raise RuntimeError(f"{job['reader']} must deliver the rows asked for, {wrong} of {patches} were others")
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     answer = {"patches": patches, "seconds": seconds, "cpu_s": cpu_s, "peak_resident_mib": peak_mib}
-    answer["resident_share"] = resident
+    answer["disk_bytes"] = _disk_bytes() - read_before
     return answer | {"others_share": others_share(before, Moment.now(), cpu_s)}
 
 

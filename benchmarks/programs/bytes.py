@@ -1,6 +1,7 @@
 """`python -m benchmarks.programs.bytes JOB.json RESULT.json`: as many bytes as a store has, written plainly and synced.
 
-What the disk and the kernel ask for them, whoever writes. All ranks write one fresh file, each a part of its own.
+What the disk and the kernel ask for them, whoever writes; given up from memory as extraction does. All ranks write one
+fresh file, each a part of its own.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.programs.world import in_step, world, write_result
+from etl.store.sync import WriteBehind
 
 __all__ = ["main"]
 
@@ -21,8 +23,11 @@ _PIECE_BYTES = 64 << 20
 
 def _write(path: Path, first: int, stop: int, piece: memoryview) -> None:
     handle = os.open(path, os.O_WRONLY)
+    behind = WriteBehind(handle)
     while first < stop:
-        first += os.pwrite(handle, piece[: stop - first], first)
+        done = os.pwrite(handle, piece[: stop - first], first)
+        behind.add(first, done)
+        first += done
     os.fsync(handle)
     os.close(handle)
 

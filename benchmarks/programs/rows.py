@@ -2,7 +2,8 @@
 
 Every way writes the same bytes to the same places of a fresh, fully allocated store, in the same rounds, one call a
 data set: through HDF5 as extraction does, through plain MPI-IO, by `pwrite`, and as shards of Zarr, in the ways that
-the job names. Times run from opening to closing.
+the job names. What goes to one file is given up from memory in the same way by all of them. Times run from opening to
+closing.
 """
 
 import json
@@ -27,6 +28,7 @@ from etl.store.backend import backend_of
 from etl.store.hdf5 import Writer, create
 from etl.store.layout import Layout
 from etl.store.schema import Schema
+from etl.store.sync import WriteBehind
 
 __all__ = ["WAYS", "main"]
 
@@ -76,12 +78,14 @@ def _mpi(work: Rows, collective: bool) -> None:
 
 def _pwrite(work: Rows) -> None:
     handle = os.open(work.path, os.O_RDWR)
+    behind = WriteBehind(handle)
 
     def write(name: str, first: int, rows: Any) -> None:
         left, place = memoryview(rows).cast("B"), work.place(name, first, rows)
         while left:
             done = os.pwrite(handle, left, place)
             left, place = left[done:], place + done
+        behind.add(place - rows.nbytes, rows.nbytes)
 
     work.each(write)
     os.fsync(handle)

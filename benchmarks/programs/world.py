@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from etl.mpi import Comm, file_hints
+from etl.store.sync import WriteBehind
 
 from mpi4py import MPI  # isort: skip
 
@@ -49,14 +50,17 @@ class SharedFile:
         """Collective."""
         self._file = MPI.File.Open(comm, str(path), MPI.MODE_RDWR, file_hints())
         self._raw = os.open(path, os.O_RDWR)
+        self._behind = WriteBehind(self._raw)
 
     def write_all(self, offset: int, rows: Any) -> None:
         """Collective: write an array's bytes at `offset`."""
         self._file.Write_at_all(offset, [rows, rows.nbytes, MPI.BYTE])
+        self._behind.add(offset, rows.nbytes)
 
     def write(self, offset: int, rows: Any) -> None:
         """Write an array's bytes at `offset`, this rank alone."""
         self._file.Write_at(offset, [rows, rows.nbytes, MPI.BYTE])
+        self._behind.add(offset, rows.nbytes)
 
     def sync(self) -> None:
         """Bring what this process has written to the disk, as the store's writer does."""

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from h5py import h5d, h5f, h5fd, h5p, h5s, h5z
 
 from etl.store.schema import FLAGS, SPLITS, STATS, DataSet, Schema
-from etl.store.sync import sync_folder
+from etl.store.sync import WriteBehind, sync_folder
 
 __all__ = ["Chunks", "Writer", "create", "create_chunked", "stats_names"]
 
@@ -244,6 +244,7 @@ class Writer:
         self._transfer = h5p.create(h5p.DATASET_XFER)
         self._transfer.set_dxpl_mpio(h5fd.MPIO_COLLECTIVE if collective else h5fd.MPIO_INDEPENDENT)
         self._raw = os.open(path, os.O_RDWR)
+        self._behind = WriteBehind(self._raw)
 
     def __enter__(self) -> "Writer":
         return self
@@ -273,6 +274,9 @@ class Writer:
             space.select_none()
             memory.select_none()
         target.write(memory, space, rows, dxpl=self._transfer)
+        offset = target.get_offset()
+        if offset is not None and space.get_select_npoints():
+            self._behind.add(offset + first * rows[0].nbytes, rows.nbytes)
 
     def drain(self) -> None:
         """Nothing: rows are written when `write` returns."""
