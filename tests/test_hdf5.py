@@ -7,7 +7,10 @@ import h5py
 import numpy as np
 import pytest
 
-from etl.store.hdf5 import create
+from benchmarks.page_cache import disk_of, resident_share
+from etl.mpi import alone, file_hints
+from etl.store.hdf5 import Writer, create
+from etl.store.rows import RowReader
 from etl.store.schema import Schema
 
 
@@ -38,3 +41,20 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="cannot be created: No space left"):
         make(tmp_path / "store.h5")
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_that_were_written_are_there_but_do_not_stay_in_memory(tmp_path):
+    if disk_of(tmp_path)["kind"] == "tmpfs":
+        pytest.skip("a file system in memory gives nothing up")
+    path, schema, rows_a_write = tmp_path / "store.h5", Schema(96), 4
+    create(path, schema, {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}, {}, 4096)
+    with Writer(path, alone(), file_hints(), collective=True) as writer:
+        for first in range(0, schema.rows, rows_a_write):
+            for item in schema.pixels:
+                values = np.arange(first + 1, first + 1 + rows_a_write, dtype=np.uint16)[:, None, None, None]
+                writer.write(item.name, first, np.broadcast_to(values, (rows_a_write, *item.row_shape)).copy())
+            writer.sync()
+    assert resident_share([path]) < 0.5
+    with RowReader(path) as reader:
+        for item in schema.pixels:
+            assert np.array_equal(reader.read(item, 0, schema.rows)[:, 0, 0, 0], np.arange(1, schema.rows + 1))
