@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from stores import TRAIN, VAL, training_store
 
-from benchmarks.memory_limit import forget
 from etl.store.schema import REJECTED, UNWRITTEN, WRITTEN
+from etl.store.sync import give_up
 from trainer.config import pixel_sets
 from trainer.normalise import moments, whole_numbers
 from trainer.row_file import RowFile
@@ -55,7 +55,7 @@ def test_rows_are_read_as_stored_in_any_order(tmp_path, name):
         out[...] = 0
         pixels.read(file, order, out)
         assert np.array_equal(out, arrays[name][order])
-        forget(tmp_path / "store.h5")  # at the second time the rows are not in memory
+        give_up(tmp_path / "store.h5")  # at the second time the rows are not in memory
 
 
 def test_a_store_that_ends_early_is_an_error_while_reading(store):

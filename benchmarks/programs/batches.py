@@ -19,7 +19,7 @@ import numpy as np
 import xxhash
 
 from benchmarks.machine import Moment, others_share
-from benchmarks.memory_limit import forget
+from etl.store.sync import give_up
 
 __all__ = ["main"]
 
@@ -47,7 +47,7 @@ def _read(job: dict[str, Any], reader: Any) -> dict[str, Any]:
     files = [path for path in ([place] if place.is_file() else place.rglob("*")) if path.is_file()]
     if job["cold"]:
         for path in files:
-            forget(path)
+            give_up(path)
         subprocess.run([sys.executable, "-c", _AT_HAND], check=True)
     read_before = _disk_bytes()
     looks, wrong, patches = getattr(reader, "CONSUMED", True), 0, 0

@@ -15,13 +15,14 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.memory_limit import forget, limit_memory
+from benchmarks.memory_limit import limit_memory
 from benchmarks.page_cache import resident_share
 from etl.bands import GROUPS, SATURATED
 from etl.stats.answer import SHARES, labels_of
 from etl.stats.reduce import count_store
 from etl.store.opened import open_rows
 from etl.store.schema import SPLITS, WRITTEN
+from etl.store.sync import give_up
 
 __all__ = ["main"]
 
@@ -73,7 +74,7 @@ def main() -> None:
     """Count in the way that the job names."""
     job: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     path = Path(job["store"])
-    forget(path)
+    give_up(path)
     told: dict[str, Any] = {"resident_share": resident_share([path])}
     limit_memory(int(job["limit_bytes"]))
     start, cpu = time.perf_counter(), time.process_time()

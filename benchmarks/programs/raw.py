@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.machine import Moment, others_share
-from benchmarks.memory_limit import forget
 from benchmarks.readers.stores import NAME
+from etl.store.sync import give_up
 
 __all__ = ["WAYS", "main"]
 
@@ -46,7 +46,7 @@ WAYS: dict[str, Callable[[Path, npt.NDArray[np.uint16]], Read]] = {"preadv": _pr
 def _pass(job: dict[str, Any], way: str, order: npt.NDArray[np.int64], cold: bool) -> dict[str, float]:
     path, out = Path(job["path"]), np.ones(job["row_shape"], np.uint16)
     if cold:
-        forget(path)
+        give_up(path)
     read = WAYS[way](path, out)
     before, cpu_s, start = Moment.now(), time.process_time(), time.perf_counter()
     for row in order.tolist():

@@ -31,6 +31,7 @@ def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> Held:
         lock = lock_of(out)
         lock.take_over()
         refuse()  # whoever held the lock may have made it meanwhile
+        store.discard_unfinished()
         return lock
 
     lock, problem = on_root(comm, take), None

@@ -70,6 +70,9 @@ class Backend(Protocol):
     def exists(self) -> bool:
         """Whether anything is at the store's place."""
 
+    def discard_unfinished(self) -> None:
+        """Remove what a killed run left half-written, while nobody else writes the store."""
+
     def create(self, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
         """Make the complete, empty store; one process calls this."""
 
@@ -110,6 +113,9 @@ class _Hdf5:
 
     def exists(self) -> bool:
         return self.path.exists()
+
+    def discard_unfinished(self) -> None:
+        pass  # rows are written in place
 
     def create(self, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
         hdf5.create(self.path, schema, identity, attributes, self.layout.align_bytes)

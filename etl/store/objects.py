@@ -33,6 +33,7 @@ __all__ = [
     "chunk_key",
     "context",
     "delete",
+    "discard_unfinished",
     "exists",
     "explain",
     "explained",
@@ -182,6 +183,17 @@ def put(path: Path, objects: Mapping[str, bytes]) -> None:
         store = key_value_store(path)
         for future in [store.write(name, data) for name, data in objects.items()]:
             future.result()
+
+
+def discard_unfinished(path: Path) -> None:
+    """Remove what writers that were killed left half-written below the folder `path`, while nobody writes there.
+
+    TensorStore writes `name.__lock`, then renames it; one that is there it writes into without cutting it off, so that
+    a shorter object would end with an older one's bytes (seen in 0.1.86).
+    """
+    if not is_remote(path):
+        for left in path.rglob("*.__lock"):
+            left.unlink()
 
 
 def delete(path: Path) -> None:

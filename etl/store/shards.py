@@ -20,7 +20,7 @@ from etl.store.place import is_remote, shown
 from etl.store.plain import write_shard
 from etl.store.rows import schema_of
 from etl.store.schema import UNWRITTEN, DataSet, Schema
-from etl.store.sync import sync_file, sync_folder
+from etl.store.sync import give_up, sync_folder
 from etl.store.zarr import columns, overwrite
 
 __all__ = ["ShardReader", "ShardWriter", "blank", "shard_rows_of"]
@@ -135,7 +135,7 @@ class ShardWriter:
         self._writing = []
         if failed is not None:
             raise failed
-        self._syncing += [self._disk.submit(_sync_if_there, path) for path in self._unsynced]
+        self._syncing += [self._disk.submit(_settle_if_there, path) for path in self._unsynced]
         self._folders |= {path.parent for path in self._unsynced}
         self._unsynced = []
 
@@ -174,10 +174,10 @@ class ShardWriter:
         self._disk.shutdown(wait=False, cancel_futures=True)
 
 
-def _sync_if_there(path: Path) -> None:
-    """Bring a shard to the disk; one of rejected rows alone was never written."""
+def _settle_if_there(path: Path) -> None:
+    """Bring a shard to the disk and out of memory; one of rejected rows alone was never written."""
     if path.exists():
-        sync_file(path)
+        give_up(path)
 
 
 class ShardReader:

@@ -4,7 +4,7 @@ import os
 from collections import deque
 from pathlib import Path
 
-__all__ = ["WriteBehind", "sync_file", "sync_folder"]
+__all__ = ["WriteBehind", "give_up", "sync_file", "sync_folder"]
 
 _LATER = 16
 """Writes after which what was written lies on the disk, if that keeps pace: about two rounds."""
@@ -41,6 +41,16 @@ def sync_file(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def give_up(path: Path) -> None:
+    """Bring a file to the disk, and let go of its copy in memory: it is read from the disk from now on."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(handle)
 

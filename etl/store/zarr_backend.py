@@ -37,6 +37,10 @@ class ZarrBackend:
         """Whether anything is at the store's place."""
         return objects.exists(self.path)
 
+    def discard_unfinished(self) -> None:
+        """Remove what a killed run left half-written."""
+        objects.discard_unfinished(self.path)
+
     def create(self, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
         """Make the complete, empty store."""
         zarr.create(self.path, schema, identity, attributes, self.layout)

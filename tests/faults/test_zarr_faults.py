@@ -112,6 +112,18 @@ def finished(out):
     return len(rows)
 
 
+def test_what_a_killed_run_left_half_written_does_not_get_into_the_store(sample, reference, store):
+    """TensorStore writes into a lock file that is there without cutting it off."""
+    for name in ("state", "snow_share", "checksum"):
+        (store / f"{chunk_key(name, (0,))}.__lock").write_bytes(b"x" * 5000)
+    shard = store / chunk_key("data_super", (0, 0, 0, 0))
+    shard.with_name(shard.name + ".__lock").write_bytes(b"x" * (3 * shard.stat().st_size))
+    shard.unlink()
+    done = extract(2, sample, store, "--resume", *FLAGS)
+    assert done.returncode == 0, done.stderr
+    assert same(content(store), content(reference))
+
+
 @pytest.mark.timeout(900)
 def test_a_killed_run_opens_says_it_is_incomplete_and_resumes_to_the_same_content(sample, reference, tmp_path):
     rng, expected, landed, kept = random.Random(2019), content(reference), 0, 0
