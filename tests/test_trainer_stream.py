@@ -1,8 +1,6 @@
 """The stream: stored bytes in the dealt order, and memory that is used again only when nobody holds it any more."""
 
 import gc
-import subprocess
-import sys
 import time
 import weakref
 from collections import deque
@@ -137,36 +135,6 @@ def test_a_stream_that_is_gone_leaves_neither_an_open_file_nor_memory(stored):
     gc.collect()
     assert open_files() == 0
     assert [ref() for ref in gone] == [None] * 4
-
-
-ENDS_AMID_READS = """
-import sys
-import time
-from pathlib import Path
-from trainer.deal import Deal
-from trainer.row_file import RowFile
-from trainer.rows import Wanted, open_rows
-from trainer.stream import Stream
-
-read = RowFile.read
-
-def slowly(*arguments):
-    time.sleep(0.2)
-    read(*arguments)
-
-RowFile.read = slowly
-rows = open_rows(Path(sys.argv[1]), Wanted((("data_60m", ()),)))
-deal = Deal(len(rows), batch=2, size=1)
-batches = Stream(rows, 2, lambda step: deal.share(step, 0))(range(100))
-next(batches)
-raise RuntimeError("a fault of the program")
-"""
-
-
-def test_a_program_that_ends_by_an_error_amid_reads_does_not_hang(stored):
-    command = [sys.executable, "-c", ENDS_AMID_READS, str(stored[0])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "RuntimeError: a fault of the program")
 
 
 @pytest.mark.slow

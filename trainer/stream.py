@@ -5,7 +5,7 @@ the last array made of it is gone, whoever held it.
 """
 
 import weakref
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,12 +68,6 @@ def _aligned(shape: tuple[int, ...]) -> npt.NDArray[np.uint16]:
     return raw[start : start + size].view(np.uint16).reshape(shape)
 
 
-def _close(batches: "weakref.ref[Generator[Any, None, None]]") -> None:
-    alive = batches()
-    if alive is not None:
-        alive.close()
-
-
 class Stream:
     """Batches of one worker, in the order of the steps that are asked for.
 
@@ -92,13 +86,6 @@ class Stream:
         """Of each step (pixels as stored of every data set, uint16, (batch, row, col, band); labels, uint8, (batch,
         class); weights, float32, (batch,), see `Share`; places among the rows, int64, (batch,)).
         """
-        batches = self._batches(steps)
-        # A program that ends with a stream alive, after an error say, would wait for ever for reads that Python, being
-        # torn down, no longer lets end.
-        weakref.finalize(batches, _close, weakref.ref(batches))
-        return batches
-
-    def _batches(self, steps: range) -> Generator[Any, None, None]:
         options = tf.data.Options()
         options.threading.private_threadpool_size = READERS  # reading goes on where a step holds every other thread
         options.autotune.enabled = False  # needless, and an iterator that ends may wait a minute for its thread
