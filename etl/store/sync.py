@@ -1,5 +1,6 @@
 """Bringing files and names to the disk."""
 
+import contextlib
 import os
 from collections import deque
 from pathlib import Path
@@ -33,7 +34,8 @@ class WriteBehind:
 
     def _give_up(self, start: int, length: int) -> None:
         if length:  # 0 would mean the rest of the file
-            os.posix_fadvise(self._file, start, length, os.POSIX_FADV_DONTNEED)
+            with contextlib.suppress(OSError):  # advice: a file system that takes none has written all the same
+                os.posix_fadvise(self._file, start, length, os.POSIX_FADV_DONTNEED)
 
 
 def sync_file(path: Path) -> None:
