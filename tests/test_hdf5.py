@@ -1,6 +1,7 @@
 """The store as a file: what its creation does where the file system falls short."""
 
 import errno
+import math
 import os
 
 import h5py
@@ -54,7 +55,10 @@ def test_rows_that_were_written_are_there_but_do_not_stay_in_memory(tmp_path):
                 values = np.arange(first + 1, first + 1 + rows_a_write, dtype=np.uint16)[:, None, None, None]
                 writer.write(item.name, first, np.broadcast_to(values, (rows_a_write, *item.row_shape)).copy())
             writer.sync()
-    assert resident_share([path]) < 0.5
+    share = resident_share([path])
+    if math.isnan(share):
+        pytest.skip("this file system does not tell what is in memory")
+    assert share < 0.1  # but what HDF5 itself wrote
     with RowReader(path) as reader:
         for item in schema.pixels:
             assert np.array_equal(reader.read(item, 0, schema.rows)[:, 0, 0, 0], np.arange(1, schema.rows + 1))

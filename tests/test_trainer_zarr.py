@@ -1,5 +1,9 @@
 """Training on a Zarr store: the rows, the order and the weights of the HDF5 store, and what is refused."""
 
+import resource
+from functools import lru_cache
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -104,6 +108,34 @@ def test_a_shard_that_another_thread_closes_meanwhile_is_still_read(both, tmp_pa
     other.read(None, rows, out[1])
     assert shards._shard.cache_info().currsize == 0
     assert np.array_equal(*out)
+
+
+def test_a_batch_of_more_shards_than_files_may_be_open_is_read(tmp_path, monkeypatch):
+    count = 40
+    arrays = training_store(tmp_path / "store.h5", [TRAIN] * count)
+    place = as_zarr(tmp_path / "store.h5", tmp_path / "store.zarr", compress="none", shard_rows=1)
+    pixels = open_rows(place, WANTED).pixels[1]
+    out = np.empty((count, *pixels.row_shape), np.uint16)
+    monkeypatch.setattr(shards, "_TOGETHER", 8)
+    monkeypatch.setattr(shards, "_shard", lru_cache(4)(shards._Shard))
+    used = {int(path.name) for path in Path("/proc/self/fd").iterdir()}
+    free = [number for number in range(len(used) + 20) if number not in used]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[19] + 1, hard))
+    try:
+        pixels.read(None, np.arange(count), out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert np.array_equal(out, arrays["data_60m"])
+
+
+def test_of_uncompressed_chunks_only_the_rows_asked_for_are_announced(both, tmp_path, monkeypatch):
+    place = as_zarr(both[0], tmp_path / "other.zarr", compress="none", chunk_rows=4)
+    pixels, told = open_rows(place, WANTED).pixels[1], []
+    monkeypatch.setattr(shards, "are_in_memory", lambda spots: False)
+    monkeypatch.setattr(shards, "announce", told.extend)
+    pixels.read(None, np.array([6, 1]), np.empty((2, *pixels.row_shape), np.uint16))
+    assert [length for _, _, length in told] == [pixels.row_bytes] * 2
 
 
 def test_shards_of_another_writer_are_read_by_what_their_metadata_say(both, tmp_path):

@@ -7,6 +7,7 @@ rows of a batch that is not in memory are announced to the system first, and the
 Source: preadv(2), RWF_NOWAIT: what is not in the page cache is refused.
 """
 
+import contextlib
 import mmap
 import os
 import weakref
@@ -20,7 +21,7 @@ import numpy.typing as npt
 __all__ = ["RowFile", "Spot", "announce", "are_in_memory", "fill"]
 
 _PROBES = 8
-"""Rows of a batch that are asked whether they are in memory; what the others lack, the mapping reads."""
+"""About so many rows of a batch are asked whether they are in memory, twice as many at most."""
 
 _MAPPED_BYTES = 4 << 30
 """After so many bytes the mapping is made anew: what it has touched costs memory for page tables."""
@@ -97,7 +98,8 @@ def announce(spots: Sequence[Spot]) -> None:
     """
     if any(here != [file, start + length] for (file, start, length), (*here, _) in pairwise(spots)):
         for file, start, length in spots:
-            os.posix_fadvise(file, start, length, os.POSIX_FADV_WILLNEED)
+            with contextlib.suppress(OSError):  # advice: where it is not taken, rows are read one after the other
+                os.posix_fadvise(file, start, length, os.POSIX_FADV_WILLNEED)
 
 
 def fill(file: int, part: memoryview, start: int) -> bool:

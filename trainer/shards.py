@@ -30,6 +30,8 @@ __all__ = ["load", "read"]
 _CACHE_BYTES = 64 << 20
 _OPEN_SHARDS = 256
 """Files that are kept open, each with its index; a parallel file system takes long to open one."""
+_TOGETHER = 64
+"""Rows of a batch that are looked up and announced together: as many files may be open beside those that are kept."""
 
 _ABSENT = 2**64 - 1
 
@@ -97,35 +99,48 @@ class _Cut:
 
     def read(self, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
         """As `read` of this module."""
-        row_bytes = out[0].nbytes
-        view = memoryview(out).cast("B")
-        found = [self._chunk(row) for row in rows.tolist()]
+        for first in range(0, len(rows), _TOGETHER):
+            together = slice(first, first + _TOGETHER)
+            self._read_together(rows[together].tolist(), out[together])
+
+    def _read_together(self, rows: list[int], out: npt.NDArray[np.uint16]) -> None:
+        row_bytes, view = out[0].nbytes, memoryview(out).cast("B")
+        found = [self._find(row, row_bytes) for row in rows]
         spots = [spot for _, spot in found if spot]
         if not are_in_memory(spots):
             announce(spots)
-        for place, (row, (shard, spot)) in enumerate(zip(rows.tolist(), found, strict=True)):
+        for place, (row, (shard, spot)) in enumerate(zip(rows, found, strict=True)):
             if shard is None or spot is None:
                 out[place] = 0  # rejected rows alone
                 continue
             file, start, length = spot
             part = view[place * row_bytes : (place + 1) * row_bytes]
-            if self.packed:
-                good = _unpack(file, start, length, part)
-            else:
-                before = row % self.chunk_rows * row_bytes
-                good = length == self.chunk_rows * row_bytes and fill(file, part, start + before)
-            if not good:
-                raise OSError(f"{shard.path} is torn: row {row} must be {row_bytes} bytes, in its chunk at {start}")
+            if not (_unpack(file, start, length, part) if self.packed else fill(file, part, start)):
+                raise OSError(_torn(shard.path, row, row_bytes, start))
 
-    def _chunk(self, row: int) -> "tuple[_Shard | None, Spot | None]":
-        """The shard of a row, open while it is held, and where the row's chunk lies; None if nothing was written."""
+    def _find(self, row: int, row_bytes: int) -> "tuple[_Shard | None, Spot | None]":
+        """The shard of a row, open while it is held, and where the row, packed or not, lies; None if it is not there.
+
+        Raises:
+            OSError: an uncompressed chunk has not the size of its rows.
+        """
         number, inside = divmod(row, self.shard_rows)
         path = self.path / chunk_key(self.name, (number, 0, 0, 0))
         shard = _shard_if_there(path, self.shard_rows // self.chunk_rows)
         if shard is None:
             return None, None
         start, length = shard.index[inside // self.chunk_rows]
-        return shard, None if start == _ABSENT else (shard.file, start, length)
+        if start == _ABSENT:
+            return shard, None
+        if self.packed:
+            return shard, (shard.file, start, length)
+        if length != self.chunk_rows * row_bytes:
+            raise OSError(_torn(path, row, row_bytes, start))
+        return shard, (shard.file, start + inside % self.chunk_rows * row_bytes, row_bytes)
+
+
+def _torn(path: Path, row: int, row_bytes: int, start: int) -> str:
+    return f"{path} is torn: row {row} must be {row_bytes} bytes, in its chunk at {start}"
 
 
 def _unpack(file: int, start: int, length: int, part: memoryview) -> bool:

@@ -44,10 +44,10 @@ def _read(job: dict[str, Any], reader: Any) -> dict[str, Any]:
         pass
     gc.collect()
     gc.freeze()  # no reader is to wait while what its packages brought is looked through for garbage
-    files = [path for path in ([place] if place.is_file() else place.rglob("*")) if path.is_file()]
     if job["cold"]:
-        for path in files:
-            give_up(path)
+        for path in [place] if place.is_file() else place.rglob("*"):
+            if path.is_file():
+                give_up(path)
         subprocess.run([sys.executable, "-c", _AT_HAND], check=True)
     read_before = _disk_bytes()
     looks, wrong, patches = getattr(reader, "CONSUMED", True), 0, 0

@@ -28,7 +28,7 @@ def _write(path: Path, first: int, stop: int, piece: memoryview) -> None:
         done = os.pwrite(handle, piece[: stop - first], first)
         behind.add(first, done)
         first += done
-    os.fsync(handle)
+    behind.sync()
     os.close(handle)
 
 

@@ -88,7 +88,7 @@ def _pwrite(work: Rows) -> None:
         behind.add(place - rows.nbytes, rows.nbytes)
 
     work.each(write)
-    os.fsync(handle)
+    behind.sync()
     os.close(handle)
 
 

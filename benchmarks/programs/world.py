@@ -64,7 +64,7 @@ class SharedFile:
 
     def sync(self) -> None:
         """Bring what this process has written to the disk, as the store's writer does."""
-        os.fsync(self._raw)
+        self._behind.sync()
 
     def close(self) -> None:
         """Collective."""

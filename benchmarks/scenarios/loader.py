@@ -102,7 +102,7 @@ class _Bench:
         """What the program is to do: `what` is read or write, `order` the name of an order."""
         files = {"rows": "rows", "checksums": "checksums", "order": order}
         places = {name: str(self.folder / f"{file}.npy") for name, file in files.items()}
-        return {"reader": reader, "what": what, "place": str(self.place(reader)), **places, **more}
+        return {"reader": reader, "what": what, "place": str(self.place(reader))} | places | more
 
     def run(self, python: Path, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """What one process answers to each job."""
@@ -112,9 +112,9 @@ class _Bench:
 
     def read(self, reader: str, order: str, kind: str = "") -> Read:
         """One pass of a reader; `kind` names the store, where it is not the reader's own."""
-        place, cold = str(self.place(reader, kind)), order != "warm"
-        job = self.job(reader, "read", order, cold=cold, longest_s=_LONGEST_S[self.setup.size])
-        return Read(**self.run(self.python(reader), [job | {"place": place}])[0])
+        more = {"place": str(self.place(reader, kind)), "cold": order != "warm"}
+        job = self.job(reader, "read", order, longest_s=_LONGEST_S[self.setup.size], **more)
+        return Read(**self.run(self.python(reader), [job])[0])
 
 
 def measure(setup: Setup) -> Findings:

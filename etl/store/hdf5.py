@@ -265,9 +265,9 @@ class Writer:
         target = self._sets.get(name)
         if target is None:
             target = self._sets[name] = h5d.open(self._file, name.encode())
-        space = target.get_space()
-        memory = h5s.create_simple(rows.shape if len(rows) else (1, *rows.shape[1:]))
-        if len(rows):
+        space, some = target.get_space(), len(rows) > 0
+        memory = h5s.create_simple(rows.shape if some else (1, *rows.shape[1:]))
+        if some:
             space.select_hyperslab((first, *(0,) * (rows.ndim - 1)), rows.shape)
         else:
             rows = np.empty((1, *rows.shape[1:]), rows.dtype)
@@ -275,7 +275,7 @@ class Writer:
             memory.select_none()
         target.write(memory, space, rows, dxpl=self._transfer)
         offset = target.get_offset()
-        if offset is not None and space.get_select_npoints():
+        if offset is not None and some:
             self._behind.add(offset + first * rows[0].nbytes, rows.nbytes)
 
     def drain(self) -> None:
@@ -283,7 +283,7 @@ class Writer:
 
     def sync(self) -> None:
         """Bring what this process has written to the disk."""
-        os.fsync(self._raw)
+        self._behind.sync()
 
     def close(self) -> None:
         """Collective: close the file."""

@@ -189,11 +189,11 @@ def discard_unfinished(path: Path) -> None:
     """Remove what writers that were killed left half-written below the folder `path`, while nobody writes there.
 
     TensorStore writes `name.__lock`, then renames it; one that is there it writes into without cutting it off, so that
-    a shorter object would end with an older one's bytes (seen in 0.1.86).
+    a shorter object would end with an older one's bytes (seen in 0.1.86). Our own shards are `name.part` until then.
     """
     if not is_remote(path):
-        for left in path.rglob("*.__lock"):
-            left.unlink()
+        for left in (*path.rglob("*.__lock"), *path.rglob("*.part")):
+            left.unlink(missing_ok=True)
 
 
 def delete(path: Path) -> None:

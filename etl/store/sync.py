@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = ["WriteBehind", "give_up", "sync_file", "sync_folder"]
@@ -14,10 +15,10 @@ _LATER = 16
 class WriteBehind:
     """Has the system write out what was written at once, and then give up its copy in memory.
 
-    Else a store as large as memory pushes out what is to be read, and every write takes memory that was never touched:
-    on a virtual machine ten times as many CPU seconds as in memory that has just been given up.
+    Else a store as large as memory pushes out what is to be read, and every write takes memory that was not used
+    before, which on a virtual machine the host has to find first (ADR 16).
 
-    Source: posix_fadvise(2): POSIX_FADV_DONTNEED begins to write dirty pages out and drops clean ones.
+    Source: Linux, mm/fadvise.c: POSIX_FADV_DONTNEED begins to write dirty pages out and drops clean ones.
     """
 
     def __init__(self, file: int) -> None:
@@ -26,36 +27,46 @@ class WriteBehind:
         self._recent: deque[tuple[int, int]] = deque()
 
     def add(self, start: int, length: int) -> None:
-        """`length` bytes have been written from `start` on."""
-        self._give_up(start, length)
+        """`length` bytes, at least 1, have been written from `start` on."""
+        _let_go(self._file, start, length)
         self._recent.append((start, length))
         if len(self._recent) > _LATER:
-            self._give_up(*self._recent.popleft())
+            _let_go(self._file, *self._recent.popleft())
 
-    def _give_up(self, start: int, length: int) -> None:
-        if length:  # 0 would mean the rest of the file
-            with contextlib.suppress(OSError):  # advice: a file system that takes none has written all the same
-                os.posix_fadvise(self._file, start, length, os.POSIX_FADV_DONTNEED)
+    def sync(self) -> None:
+        """Bring the file to the disk, and give up what was left of it in memory."""
+        os.fsync(self._file)
+        while self._recent:
+            _let_go(self._file, *self._recent.popleft())
+
+
+def _let_go(file: int, start: int = 0, length: int = 0) -> None:
+    """Advise the system to drop part of an open file from memory, to its end where `length` is 0."""
+    with contextlib.suppress(OSError):  # advice: a file system that takes none has written all the same
+        os.posix_fadvise(file, start, length, os.POSIX_FADV_DONTNEED)
+
+
+@contextlib.contextmanager
+def _synced(path: Path) -> Iterator[int]:
+    """The number of a file, or a folder, open for reading, once it is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def sync_file(path: Path) -> None:
     """Bring what was written to a file, by whomever, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with _synced(path):
+        pass
 
 
 def give_up(path: Path) -> None:
     """Bring a file to the disk, and let go of its copy in memory: it is read from the disk from now on."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-        with contextlib.suppress(OSError):  # advice, as above
-            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(handle)
+    with _synced(path) as handle:
+        _let_go(handle)
 
 
 def sync_folder(folder: Path) -> None:

@@ -119,9 +119,11 @@ def test_what_a_killed_run_left_half_written_does_not_get_into_the_store(sample,
     shard = store / chunk_key("data_super", (0, 0, 0, 0))
     shard.with_name(shard.name + ".__lock").write_bytes(b"x" * (3 * shard.stat().st_size))
     shard.unlink()
+    shard.with_name("c.99.0.0.0.part").write_bytes(b"x")
     done = extract(2, sample, store, "--resume", *FLAGS)
     assert done.returncode == 0, done.stderr
     assert same(content(store), content(reference))
+    assert not [path for path in store.rglob("*") if path.suffix in {".__lock", ".part"}]
 
 
 @pytest.mark.timeout(900)
