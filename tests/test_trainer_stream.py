@@ -1,6 +1,9 @@
 """The stream: stored bytes in the dealt order, and memory that is used again only when nobody holds it any more."""
 
 import gc
+import os
+import subprocess
+import sys
 import time
 import weakref
 from collections import deque
@@ -135,6 +138,37 @@ def test_a_stream_that_is_gone_leaves_neither_an_open_file_nor_memory(stored):
     gc.collect()
     assert open_files() == 0
     assert [ref() for ref in gone] == [None] * 4
+
+
+def test_rows_that_cannot_be_read_are_an_error_of_the_stream_as_it_was_raised(stored):
+    path, _ = stored
+    rows = open_rows(path, Wanted(pixel_sets("all")))
+    deal = Deal(len(rows), batch=2, size=1)
+    os.truncate(path, rows.pixels[0].offset)
+    with pytest.raises(OSError, match=r"store\.h5 is truncated: it ends before row"):
+        list(Stream(rows, 2, lambda step: deal.share(step, 0))(range(3)))
+
+
+def test_a_program_that_ends_by_such_an_error_ends(stored):
+    program = f"""
+import time
+from pathlib import Path
+from trainer.config import pixel_sets
+from trainer.deal import Deal
+from trainer.rows import Wanted, open_rows
+from trainer.stream import Stream
+rows = open_rows(Path({str(stored[0])!r}), Wanted(pixel_sets("rgb")))
+def share(step):
+    time.sleep(0.05)  # so that another read is on its way when one has failed
+    if step > 1:
+        raise OSError("broken")
+    return Deal(len(rows), 2, 1).share(step, 0)
+for _ in Stream(rows, 2, share)(range(100)):
+    pass
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("OSError: broken")
 
 
 @pytest.mark.slow

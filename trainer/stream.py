@@ -85,15 +85,27 @@ class Stream:
     def __call__(self, steps: range) -> Iterator[Any]:
         """Of each step (pixels as stored of every data set, uint16, (batch, row, col, band); labels, uint8, (batch,
         class); weights, float32, (batch,), see `Share`; places among the rows, int64, (batch,)).
+
+        Raises:
+            OSError: rows cannot be read.
         """
         options = tf.data.Options()
         options.threading.private_threadpool_size = READERS  # reading goes on where a step holds every other thread
         options.autotune.enabled = False  # needless, and an iterator that ends may wait a minute for its thread
-        numbers = tf.data.Dataset.range(steps.start, steps.stop).with_options(options)
-        load = tf.autograph.experimental.do_not_convert(self._loader())  # plain calls: nothing to convert
-        yield from numbers.map(load, num_parallel_calls=READERS, deterministic=True).prefetch(READERS)
+        numbers, failed = tf.data.Dataset.range(steps.start, steps.stop).with_options(options), list[Exception]()
+        load = tf.autograph.experimental.do_not_convert(self._loader(failed))  # plain calls: nothing to convert
+        batches = iter(numbers.map(load, num_parallel_calls=READERS, deterministic=True).prefetch(READERS))
+        try:
+            yield from batches
+        except tf.errors.OpError:
+            if not failed:
+                raise
+        if failed:
+            del batches  # TensorFlow waits for its readers, which would wait for ever once Python is torn down
+            raise failed.pop()
 
-    def _loader(self) -> Callable[[tf.Tensor], Any]:
+    def _loader(self, failed: list[Exception]) -> Callable[[tf.Tensor], Any]:
+        """What TensorFlow calls for a step; `failed` takes what a read raises, of which it would keep only the text."""
         batch, pixels, classes = self._batch, self._rows.pixels, self._rows.labels.shape[1]
         types = [*[tf.uint16] * len(pixels), tf.uint8, tf.float32, tf.int64]
         shapes = [*[(batch, *item.row_shape) for item in pixels], (batch, classes), (batch,), (batch,)]
@@ -104,7 +116,11 @@ class Stream:
             alive = stream()
             if alive is None:
                 raise OSError("the stream is closed")
-            return alive._fetch(int(step))
+            try:
+                return alive._fetch(int(step))
+            except Exception as error:
+                failed.append(error)
+                raise
 
         def load(step: tf.Tensor) -> tuple[Any, ...]:
             found = tf.numpy_function(fetch, [step], types)

@@ -10,9 +10,11 @@ from benchmarks.readers.stores import NAME, make_store
 from benchmarks.readers.tensors import looked_at
 from trainer.deal import Share
 from trainer.rows import Wanted, open_rows
-from trainer.stream import Stream
+from trainer.stream import Buffers, Stream
 
 __all__ = ["batches", "write"]
+
+_KEPT: dict[tuple[int, ...], Buffers] = {}
 
 
 def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
@@ -21,8 +23,10 @@ def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64
 
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
-    """As the trainer's loop gets them, tf.data included."""
-    weights = np.ones(order.shape[1], np.float32)
-    stream = Stream(open_rows(place, Wanted(((NAME, ()),))), order.shape[1], lambda step: Share(order[step], weights))
+    """As the trainer's loop gets them, tf.data included, into memory that is kept, as a run keeps it for all epochs."""
+    rows, weights, batch = open_rows(place, Wanted(((NAME, ()),))), np.ones(order.shape[1], np.float32), order.shape[1]
+    shape = (batch, *rows.pixels[0].row_shape)
+    pools = [_KEPT.setdefault(shape, Buffers(shape))]
+    stream = Stream(rows, batch, lambda step: Share(order[step], weights), pools)
     for pixels, *_ in stream(range(len(order))):
         yield looked_at(pixels[0])
