@@ -12,9 +12,13 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
+from etl.store.sync import WriteBehind
+
 __all__ = ["write_shard"]
 
 _ABSENT = 2**64 - 1
+_PIECE_BYTES = 1 << 23
+"""What is written, and then given up from memory, at a time."""
 
 
 def write_shard(path: Path, rows: npt.NDArray[Any], shard_rows: int, chunk_rows: int) -> None:
@@ -35,10 +39,13 @@ def write_shard(path: Path, rows: npt.NDArray[Any], shard_rows: int, chunk_rows:
     end += google_crc32c.value(end).to_bytes(4, "little")
     try:
         with temporary.open("wb", buffering=0) as file:
+            behind, place = WriteBehind(file.fileno()), 0
             for part in (memoryview(rows).cast("B"), bytes(missing * rows[0].nbytes) + end):
                 left = memoryview(part)
                 while len(left):
-                    left = left[os.write(file.fileno(), left) :]
+                    done = os.write(file.fileno(), left[:_PIECE_BYTES])
+                    behind.add(place, done)
+                    left, place = left[done:], place + done
         temporary.replace(path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
