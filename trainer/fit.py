@@ -58,7 +58,7 @@ def step_function(course: Course, workers: Workers) -> Step:
     """One training step as a graph, collective: (batch of `stream.Stream`, number of the step) -> float32,
     (2,): mean binary cross-entropy over the step's rows and the classes, and that with the network's own penalties.
 
-    Loss and gradients are averaged over workers in one grouped all-reduce, so every worker takes the same step.
+    Loss and gradients are averaged over workers, those of the last layers first, so every worker takes the same step.
     """
     model, rows = course.model, tf.constant(course.rows)
     positive = tf.constant(course.positive)
@@ -74,7 +74,7 @@ def step_function(course: Course, workers: Workers) -> Step:
             total = tf.add_n([loss, *(tf.cast(term, tf.float32) for term in model.losses)])
         # Keras 3 variables wrap TensorFlow's, which are what a tape and Horovod know.
         gradients = tape.gradient(total, [variable.value for variable in model.trainable_variables])
-        loss, total, *gradients = workers.average([loss, total, *gradients], course.compress)
+        *gradients, loss, total = workers.average_as_ready([*gradients, loss, total], course.compress)
         if course.lars:
             gradients = layer_rates(gradients, [v.value for v in model.trainable_variables], course.lars)
         course.optimiser.apply(gradients, model.trainable_variables)

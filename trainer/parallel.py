@@ -17,6 +17,8 @@ from typing import Any, NoReturn, TypeVar
 # a step of two workers on two shared cores took 0.6 CPU seconds each instead of 1.1.
 os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
 os.environ.setdefault("HOROVOD_CYCLE_TIME", "5")
+# Else which groups of tensors share a message, and so the order of its sums, would depend on the moment.
+os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
 
 __all__ = [
     "BAD_INPUT",
@@ -35,6 +37,9 @@ DONE, FAILED, BAD_INPUT, RESUMABLE = 0, 1, 2, 75
 """Exit status of every command."""
 
 T = TypeVar("T")
+
+_TOGETHER_BYTES = 16 << 20
+"""Of gradients that are sent as one: six messages for a ResNet-50."""
 
 _LAUNCHERS = (
     ("HOROVOD_RANK", "HOROVOD_SIZE"),  # horovodrun with Gloo
@@ -110,6 +115,22 @@ class Workers:
             return list(tensors)
         form = self._horovod.Compression.fp16 if compress else self._horovod.Compression.none
         return list(self._horovod.grouped_allreduce(list(tensors), op=self._horovod.Average, compression=form))
+
+    def average_as_ready(self, tensors: Sequence[Any], compress: bool = False) -> list[Any]:
+        """Collective: as `average`, in several all-reduces, each begun as soon as its tensors are there.
+
+        The last tensors go first: gradients of a network's last layers are ready while those of the first ones are
+        still computed. Which tensors go together depends on their shapes alone.
+        """
+        groups: list[list[Any]] = []
+        room = 0
+        for tensor in reversed(tensors):
+            if room <= 0:
+                groups.append([])
+                room = _TOGETHER_BYTES
+            groups[-1].append(tensor)
+            room -= tensor.shape.num_elements() * tensor.dtype.size
+        return [mean for group in groups for mean in self.average(group, compress)][::-1]
 
     def broadcast(self, variables: Sequence[Any]) -> None:
         """Collective: give every worker the values that worker 0 has in these TensorFlow variables."""

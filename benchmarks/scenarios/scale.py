@@ -27,8 +27,8 @@ __all__ = ["QUESTION", "measure"]
 QUESTION = "How does an epoch shorten with more workers, and what do they lose by working together?"
 
 _WORKERS = {"tiny": (1, 2), "laptop": (1, 2), "cluster": (1, 4, 16, 64)}
-_BATCH = {"tiny": 2, "laptop": 16, "cluster": 64}
-_STEPS = {"tiny": 2, "laptop": 8, "cluster": 50}
+_BATCH = {"tiny": 2, "laptop": 64, "cluster": 64}
+_STEPS = {"tiny": 2, "laptop": 4, "cluster": 50}
 """Of an epoch on the most workers."""
 _EPOCHS = 3
 """The first one, which traces, is left out."""

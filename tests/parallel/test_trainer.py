@@ -25,6 +25,9 @@ def test_workers_average_broadcast_gather_and_agree(mpi_ranks, comm):
     first, second = workers.average([tf.fill([3], float(comm.rank)), tf.constant(2.0 * comm.rank)])
     np.testing.assert_allclose(first, [mean] * 3, rtol=1e-6)
     np.testing.assert_allclose(second, 2 * mean, rtol=1e-6)
+    many = [tf.fill([size], float(comm.rank * size)) for size in (1, 5 << 20, 2, 3 << 20, 3)]  # more than one message
+    for found, tensor in zip(workers.average_as_ready(many), many, strict=True):
+        np.testing.assert_allclose(found, np.full(tensor.shape, mean * len(tensor)), rtol=1e-6)
     variable = tf.Variable([float(comm.rank + 5)])
     workers.broadcast([variable])
     assert variable.numpy().tolist() == [5.0]
