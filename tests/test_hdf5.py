@@ -54,7 +54,7 @@ def test_rows_that_were_written_are_there_but_do_not_stay_in_memory(tmp_path):
             for item in schema.pixels:
                 values = np.arange(first + 1, first + 1 + rows_a_write, dtype=np.uint16)[:, None, None, None]
                 writer.write(item.name, first, np.broadcast_to(values, (rows_a_write, *item.row_shape)).copy())
-            writer.sync()
+        writer.sync()
     share = resident_share([path])
     if math.isnan(share):
         pytest.skip("this file system does not tell what is in memory")

@@ -159,16 +159,43 @@ from trainer.rows import Wanted, open_rows
 from trainer.stream import Stream
 rows = open_rows(Path({str(stored[0])!r}), Wanted(pixel_sets("rgb")))
 def share(step):
-    time.sleep(0.05)  # so that another read is on its way when one has failed
-    if step > 1:
+    if step == 2:
         raise OSError("broken")
+    if step > 2:
+        time.sleep(2)  # so that a read is on its way when one has failed
     return Deal(len(rows), 2, 1).share(step, 0)
 for _ in Stream(rows, 2, share)(range(100)):
     pass
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200)
     assert done.returncode == 1
     assert done.stderr.rstrip().endswith("OSError: broken")
+
+
+@pytest.mark.parametrize("to_the_end", [True, False])
+def test_failed_reads_leave_neither_an_open_file_nor_memory(stored, to_the_end):
+    path, _ = stored
+    rows = open_rows(path, Wanted(pixel_sets("rgb")))
+    deal, pools = Deal(len(rows), batch=2, size=1), poisoned(rows, 2)[0]
+
+    def share(step):
+        if step > 0:
+            raise OSError(f"step {step}")
+        return deal.share(step, 0)
+
+    gone = weakref.ref(pools[0])
+    batches = Stream(rows, 2, share, pools)(range(9))
+    del pools
+    next(batches)
+    if to_the_end:
+        with pytest.raises(OSError, match="step 1"):
+            next(batches)
+    else:
+        time.sleep(0.5)  # reads ahead fail meanwhile
+    del batches
+    gc.collect()
+    assert gone() is None
+    assert not [found for found in psutil.Process().open_files() if found.path == str(path)]
 
 
 @pytest.mark.slow

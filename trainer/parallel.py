@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, NoReturn, TypeVar
 
 # Unless the user says otherwise; read when MPI starts, which importing h5py does, so import this module before it.
@@ -30,6 +31,7 @@ __all__ = [
     "abandon",
     "connect",
     "launched",
+    "message_ends",
     "watch",
 ]
 
@@ -38,8 +40,8 @@ DONE, FAILED, BAD_INPUT, RESUMABLE = 0, 1, 2, 75
 
 T = TypeVar("T")
 
-_TOGETHER_BYTES = 16 << 20
-"""Of gradients that are sent as one: six messages for a ResNet-50."""
+_MESSAGE_BYTES = 16 << 20
+"""As soon as a message has so many bytes it is sent: five for the gradients of a ResNet-50."""
 
 _LAUNCHERS = (
     ("HOROVOD_RANK", "HOROVOD_SIZE"),  # horovodrun with Gloo
@@ -63,6 +65,17 @@ def launched() -> tuple[int, int]:
         if rank in os.environ and size in os.environ:
             return int(os.environ[rank]), int(os.environ[size])
     return 0, 1
+
+
+def message_ends(sizes: Sequence[int]) -> list[int]:
+    """Where messages end, which take tensors of these bytes in their order: after at least `_MESSAGE_BYTES` each."""
+    ends, held = [], 0
+    for end, size in enumerate(sizes, 1):
+        held += size
+        if held >= _MESSAGE_BYTES or end == len(sizes):
+            ends.append(end)
+            held = 0
+    return ends
 
 
 class Workers:
@@ -122,15 +135,12 @@ class Workers:
         The last tensors go first: gradients of a network's last layers are ready while those of the first ones are
         still computed. Which tensors go together depends on their shapes alone.
         """
-        groups: list[list[Any]] = []
-        room = 0
-        for tensor in reversed(tensors):
-            if room <= 0:
-                groups.append([])
-                room = _TOGETHER_BYTES
-            groups[-1].append(tensor)
-            room -= tensor.shape.num_elements() * tensor.dtype.size
-        return [mean for group in groups for mean in self.average(group, compress)][::-1]
+        if self._horovod is None:
+            return list(tensors)
+        last_first = list(tensors)[::-1]
+        ends = message_ends([tensor.shape.num_elements() * tensor.dtype.size for tensor in last_first])
+        parts = [last_first[start:end] for start, end in pairwise([0, *ends])]
+        return [mean for part in parts for mean in self.average(part, compress)][::-1]
 
     def broadcast(self, variables: Sequence[Any]) -> None:
         """Collective: give every worker the values that worker 0 has in these TensorFlow variables."""

@@ -31,7 +31,7 @@ _CACHE_BYTES = 64 << 20
 _OPEN_SHARDS = 256
 """Files that are kept open, each with its index; a parallel file system takes long to open one."""
 _TOGETHER = 64
-"""Rows of a batch that are looked up and announced together: as many files may be open beside those that are kept."""
+"""Rows of a batch that are looked up and announced together: each reader may hold as many files open beside those."""
 
 _ABSENT = 2**64 - 1
 
@@ -140,7 +140,7 @@ class _Cut:
 
 
 def _torn(path: Path, row: int, row_bytes: int, start: int) -> str:
-    return f"{path} is torn: row {row} must be {row_bytes} bytes, in its chunk at {start}"
+    return f"{path} is torn: row {row} must be {row_bytes} bytes, at byte {start}"
 
 
 def _unpack(file: int, start: int, length: int, part: memoryview) -> bool:

@@ -92,7 +92,7 @@ class Stream:
         options = tf.data.Options()
         options.threading.private_threadpool_size = READERS  # reading goes on where a step holds every other thread
         options.autotune.enabled = False  # needless, and an iterator that ends may wait a minute for its thread
-        numbers, failed = tf.data.Dataset.range(steps.start, steps.stop).with_options(options), list[Exception]()
+        numbers, failed = tf.data.Dataset.range(steps.start, steps.stop).with_options(options), dict[int, Exception]()
         load = tf.autograph.experimental.do_not_convert(self._loader(failed))  # plain calls: nothing to convert
         batches = iter(numbers.map(load, num_parallel_calls=READERS, deterministic=True).prefetch(READERS))
         try:
@@ -100,11 +100,14 @@ class Stream:
         except tf.errors.OpError:
             if not failed:
                 raise
-        if failed:
+        finally:
             del batches  # TensorFlow waits for its readers, which would wait for ever once Python is torn down
-            raise failed.pop()
+            first = [failed[step] for step in sorted(failed)[:1]]
+            failed.clear()  # TensorFlow keeps the function that fills it
+        if first:
+            raise first.pop()
 
-    def _loader(self, failed: list[Exception]) -> Callable[[tf.Tensor], Any]:
+    def _loader(self, failed: dict[int, Exception]) -> Callable[[tf.Tensor], Any]:
         """What TensorFlow calls for a step; `failed` takes what a read raises, of which it would keep only the text."""
         batch, pixels, classes = self._batch, self._rows.pixels, self._rows.labels.shape[1]
         types = [*[tf.uint16] * len(pixels), tf.uint8, tf.float32, tf.int64]
@@ -119,7 +122,7 @@ class Stream:
             try:
                 return alive._fetch(int(step))
             except Exception as error:
-                failed.append(error)
+                failed[int(step)] = error
                 raise
 
         def load(step: tf.Tensor) -> tuple[Any, ...]:

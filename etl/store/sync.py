@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,20 +23,21 @@ class WriteBehind:
     def __init__(self, file: int) -> None:
         """`file` is the number of an open file."""
         self._file = file
-        self._recent: deque[tuple[int, int]] = deque()
+        self._unsynced: list[tuple[int, int]] = []
 
     def add(self, start: int, length: int) -> None:
         """`length` bytes, at least 1, have been written from `start` on."""
         _let_go(self._file, start, length)
-        self._recent.append((start, length))
-        if len(self._recent) > _LATER:
-            _let_go(self._file, *self._recent.popleft())
+        self._unsynced.append((start, length))
+        if len(self._unsynced) > _LATER:
+            _let_go(self._file, *self._unsynced[-_LATER - 1])
 
     def sync(self) -> None:
-        """Bring the file to the disk, and give up what was left of it in memory."""
+        """Bring the file to the disk, and give up what is left in memory of what was written since the last time."""
         os.fsync(self._file)
-        while self._recent:
-            _let_go(self._file, *self._recent.popleft())
+        for start, length in self._unsynced:
+            _let_go(self._file, start, length)
+        self._unsynced.clear()
 
 
 def _let_go(file: int, start: int = 0, length: int = 0) -> None:

@@ -9,10 +9,17 @@ from commands import ranks
 from stores import TRAIN, VAL, small_rows, training_store
 
 from etl.store.schema import SPLITS
-from trainer.parallel import WorkerError, connect
+from trainer.parallel import WorkerError, connect, message_ends
 from trainer.run import main
 
 TEST = SPLITS.index("test")
+
+
+def test_a_message_ends_once_it_has_16_mib():
+    mib = 1 << 20
+    assert message_ends([1, 15 * mib, mib, 20 * mib, 3, 4]) == [3, 4, 6]
+    assert message_ends([16 * mib]) == [1]
+    assert message_ends([]) == []
 
 
 @pytest.mark.mpi(ranks=[3], timeout=280)
@@ -25,7 +32,7 @@ def test_workers_average_broadcast_gather_and_agree(mpi_ranks, comm):
     first, second = workers.average([tf.fill([3], float(comm.rank)), tf.constant(2.0 * comm.rank)])
     np.testing.assert_allclose(first, [mean] * 3, rtol=1e-6)
     np.testing.assert_allclose(second, 2 * mean, rtol=1e-6)
-    many = [tf.fill([size], float(comm.rank * size)) for size in (1, 5 << 20, 2, 3 << 20, 3)]  # more than one message
+    many = [tf.fill([size], float(comm.rank * size)) for size in (1, 5 << 20, 2, 3 << 20, 3)]
     for found, tensor in zip(workers.average_as_ready(many), many, strict=True):
         np.testing.assert_allclose(found, np.full(tensor.shape, mean * len(tensor)), rtol=1e-6)
     variable = tf.Variable([float(comm.rank + 5)])
