@@ -44,30 +44,39 @@ def _margin(bar: Mapping[str, Any]) -> float:
     return min(max(margin, 0.1), 10.0)
 
 
+_PACE = "patches_per_second_median"
+_READ = {
+    "warm": ("warm_", f"_{_PACE}", _HELD),
+    "cold, at random": ("cold_", f"_at_random_{_PACE}", "#56B4E9"),
+    "cold, in order": ("cold_", f"_in_order_{_PACE}", "#E69F00"),
+}
+"""How readers were measured: how such a figure's name begins and ends, and the colour of its bar."""
+
+
 def draw_readers(record: Mapping[str, Any], path: Path) -> None:
-    """Patches a second of every reader, warm and cold."""
+    """Patches a second of every reader: warm, and cold at random and in order."""
     from matplotlib.figure import Figure
 
-    end = "_patches_per_second_median"
     found = {
-        case: {
-            name.removeprefix(f"{case}_").removesuffix(end): value
+        label: {
+            name.removeprefix(begin).removesuffix(end): value
             for name, value in record["figures"].items()
-            if name.startswith(f"{case}_") and name.endswith(end)
+            if name.startswith(begin) and name.endswith(end)
         }
-        for case in ("warm", "cold")
+        for label, (begin, end, _) in _READ.items()
     }
     names = sorted(found["warm"], key=lambda name: found["warm"][name])
     with mpl.rc_context({"font.size": 8}):
-        figure = Figure(figsize=(8, 1 + 0.32 * len(names)), layout="constrained")
+        figure = Figure(figsize=(8, 1 + 0.4 * len(names)), layout="constrained")
         axes = figure.add_subplot()
-        for shift, (case, color) in zip((0.2, -0.2), (("warm", _HELD), ("cold", "#56B4E9")), strict=True):
-            places = [place + shift for place, name in enumerate(names) if name in found[case]]
+        for number, (label, (*_, color)) in enumerate(_READ.items()):
+            bars = {place: found[label][name] for place, name in enumerate(names) if name in found[label]}
             axes.barh(
-                places, [found[case][name] for name in names if name in found[case]], 0.4, color=color, label=case
+                [place + 0.25 * (1 - number) for place in bars], list(bars.values()), 0.25, color=color, label=label
             )
+        axes.set_xscale("log")
         axes.set_yticks(range(len(names)), names)
-        axes.set_xlabel("patches a second (345,600 bytes each), every byte looked at")
+        axes.set_xlabel("patches a second (345,600 bytes each; log scale), every byte looked at")
         axes.legend()
         axes.grid(axis="x", alpha=0.3)
         figure.savefig(path, dpi=120, metadata={"Software": None})
