@@ -5,7 +5,7 @@ Inefficiency = ranks x the slowest rank's busy time / the time to do every piece
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -54,7 +54,8 @@ def measure(setup: Setup) -> Findings:
         _put_replayed(found, tiles, _measured(source, loop), patch_s, ranks)
     found.notes += [
         "Replayed: each block's CPU seconds drawn from those of its layer; the plan knows only its own costs.",
-        "Real: CPU seconds of the decoding thread, as ranks share cores; once: those of the run on one rank.",
+        "Real: CPU seconds of each rank from its first block to its last sync, as ranks share cores; once: those of "
+        "the run on one rank.",
     ]
     return found
 
@@ -91,22 +92,11 @@ def _put_replayed(found: Findings, tiles: Sequence[Tile], measured: Measured, pa
 
 def _put_real(found: Findings, run: Extraction, alone: Extraction) -> None:
     """Figures of a real run beside the one on one rank."""
-    producers = [_producer_s(rank) for rank in run.outcome.ranks]
-    once_s = sum(_producer_s(rank) for rank in alone.outcome.ranks)
-    found.figures[f"real_inefficiency_all_work_{run.ranks}_ranks"] = run.ranks * max(producers) / once_s
-    stages = run.record["seconds_by_stage"], alone.record["seconds_by_stage"]
-    if all("decode_cpu_s" in stage for stage in stages):
-        slowest, once = stages[0]["decode_cpu_s"]["max"], stages[1]["decode_cpu_s"]["max"]
-        found.figures[f"real_inefficiency_decoding_{run.ranks}_ranks"] = run.ranks * slowest / once
+    slowest, once = (each.record["seconds_by_stage"]["cpu_s"]["max"] for each in (run, alone))
+    found.figures[f"real_inefficiency_all_work_{run.ranks}_ranks"] = run.ranks * slowest / once
     blocks = run.record["blocks_decoded"] / alone.record["blocks_decoded"] - 1.0
     found.figures[f"real_blocks_decoded_twice_{run.ranks}_ranks_share"] = blocks
     found.figures[f"predicted_inefficiency_decoding_{run.ranks}_ranks"] = run.record["predicted_inefficiency"]
-
-
-def _producer_s(rank: Mapping[str, object]) -> float:
-    """CPU seconds of the thread that decodes and assembles."""
-    threads = rank["threads_cpu_s"]
-    return float(threads.get("producer", 0.0)) if isinstance(threads, dict) else 0.0
 
 
 def _small_tiles(layers: Sequence[Layer]) -> list[Tile]:
