@@ -41,7 +41,7 @@ DONE, FAILED, BAD_INPUT, RESUMABLE = 0, 1, 2, 75
 T = TypeVar("T")
 
 _MESSAGE_BYTES = 16 << 20
-"""As soon as a message has so many bytes it is sent: five for the gradients of a ResNet-50."""
+"""As soon as a message has so many bytes it is sent: five and a rest for the gradients of a ResNet-50."""
 
 _LAUNCHERS = (
     ("HOROVOD_RANK", "HOROVOD_SIZE"),  # horovodrun with Gloo
