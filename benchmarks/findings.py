@@ -6,7 +6,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 
-__all__ = ["Bar", "Findings", "Repeats", "Run", "Skipped", "interleave", "least_disturbed", "median_of", "put_ratio"]
+__all__ = [
+    "Bar",
+    "Findings",
+    "Repeats",
+    "Run",
+    "Skipped",
+    "interleave",
+    "least_disturbed",
+    "median_of",
+    "put_ratio",
+    "ratios",
+]
 
 QUIET = 0.1
 """Share of the machine that others may take of a repeat that counts as undisturbed."""
@@ -129,8 +140,13 @@ def median_of(values: Sequence[float]) -> float:
     return float(median(values))
 
 
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """The ratio in each repeat."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
 def put_ratio(figures: dict[str, float], name: str, above: Sequence[float], below: Sequence[float]) -> None:
     """Add the median of the repeats' own ratios as `<name>_ratio_median`, with the smallest and the largest."""
-    ratios = [a / b for a, b in zip(above, below, strict=True)]
-    figures[f"{name}_ratio_median"] = median_of(ratios)
-    figures[f"{name}_ratio_min"], figures[f"{name}_ratio_max"] = min(ratios), max(ratios)
+    found = ratios(above, below)
+    figures[f"{name}_ratio_median"] = median_of(found)
+    figures[f"{name}_ratio_min"], figures[f"{name}_ratio_max"] = min(found), max(found)

@@ -10,6 +10,14 @@ __all__ = ["draw_bars", "draw_readers"]
 
 _HELD, _SHORT, _LIMIT = "#0072B2", "#D55E00", "#222222"
 
+_PACE = "patches_per_second_median"
+_READ = {
+    "warm": ("warm_", f"_{_PACE}", _HELD),
+    "cold, at random": ("cold_", f"_at_random_{_PACE}", "#56B4E9"),
+    "cold, in order": ("cold_", f"_in_order_{_PACE}", "#E69F00"),
+}
+"""How readers were measured: how such a figure's name begins and ends, and the colour of its bar."""
+
 
 def draw_bars(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     """How far each figure that the contract bounds is from its bound: right of the line it is held."""
@@ -42,15 +50,6 @@ def _margin(bar: Mapping[str, Any]) -> float:
         return 1.5 if bar["met"] else 1 / 1.5
     margin = value / limit if bar["at_least"] else limit / max(value, 1e-9)
     return min(max(margin, 0.1), 10.0)
-
-
-_PACE = "patches_per_second_median"
-_READ = {
-    "warm": ("warm_", f"_{_PACE}", _HELD),
-    "cold, at random": ("cold_", f"_at_random_{_PACE}", "#56B4E9"),
-    "cold, in order": ("cold_", f"_in_order_{_PACE}", "#E69F00"),
-}
-"""How readers were measured: how such a figure's name begins and ends, and the colour of its bar."""
 
 
 def draw_readers(record: Mapping[str, Any], path: Path) -> None:

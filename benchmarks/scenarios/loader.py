@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from benchmarks.findings import Bar, Findings, Repeats, interleave, median_of, put_ratio
+from benchmarks.findings import Bar, Findings, Repeats, interleave, median_of, put_ratio, ratios
 from benchmarks.page_cache import disk_of, memory_bytes
 from benchmarks.peers import PEERS, ask_there, python_of
 from benchmarks.setup import Setup
@@ -112,8 +112,8 @@ class _Bench:
 
     def read(self, reader: str, order: str, kind: str = "") -> Read:
         """One pass of a reader; `kind` names the store, where it is not the reader's own."""
-        more = {"place": str(self.place(reader, kind)), "cold": order != "warm"}
-        job = self.job(reader, "read", order, longest_s=_LONGEST_S[self.setup.size], **more)
+        place, longest_s = str(self.place(reader, kind)), _LONGEST_S[self.setup.size]
+        job = self.job(reader, "read", order, place=place, cold=order != "warm", longest_s=longest_s)
         return Read(**self.run(self.python(reader), [job])[0])
 
 
@@ -197,10 +197,7 @@ def _pace(done: Repeats, reader: str) -> list[float]:
 
 def _best(done: Repeats, ours: list[float], readers: list[str]) -> list[float]:
     """The pace, in each repeat, of the one reader beside which ours looks worst, by the median of the ratios."""
-    return min(
-        (_pace(done, reader) for reader in readers),
-        key=lambda its: median_of([mine / other for mine, other in zip(ours, its, strict=True)]),
-    )
+    return min((_pace(done, reader) for reader in readers), key=lambda its: median_of(ratios(ours, its)))
 
 
 def _put_warm(found: Findings, done: Repeats, others: list[str]) -> None:
