@@ -9,9 +9,10 @@ import psutil
 import pytest
 
 
-def guarded(code, size=2):
-    """A process that a launcher would have started as rank 1, whose worker runs `code`."""
-    line = f"import os, signal, time; from trainer.guard import guard; first = os.getpid(); guard(); {code}"
+def guarded(code, size=2, before="pass"):
+    """A process that a launcher would have started as rank 1, which runs `before`, and whose worker runs `code`."""
+    imports = "import os, signal, time; from trainer.guard import guard; first = os.getpid()"
+    line = f"{imports}\n{before}\nguard(); {code}"
     launched = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": str(size)}
     call = [sys.executable, "-c", line]
     return subprocess.Popen(
@@ -39,14 +40,40 @@ def test_a_worker_alone_has_no_guard():
     assert process.communicate(timeout=60)[0] == "True\n"
 
 
+HERE = "print('here', flush=True); time.sleep(60)"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
-def test_a_worker_ends_with_its_guard_and_hears_what_that_is_told():
-    with guarded("print('here', flush=True); time.sleep(60)") as process:
+def test_a_worker_ends_with_its_guard():
+    with guarded(HERE) as process:
         assert process.stdout.readline() == "here\n"
         (worker,) = psutil.Process(process.pid).children()
         process.kill()
         worker.wait(timeout=30)
-    with guarded("print('here', flush=True); time.sleep(60)") as process:
+
+
+LATE = """
+def fork(real=os.fork):
+    worker = real()
+    if worker:
+        time.sleep(1)
+    return worker
+os.fork = fork
+"""
+
+
+@pytest.mark.parametrize("kind", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("before", [pytest.param("pass", id="guard-waits"), pytest.param(LATE, id="guard-not-yet")])
+def test_a_worker_hears_what_its_guard_is_told_from_its_first_moment(before, kind):
+    heard = f"signal.signal(signal.{kind}, lambda *_: os._exit(42)); {HERE}"
+    with guarded(heard, before=before) as process:
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.Signals[kind])
+        assert process.wait(timeout=30) == 42
+
+
+def test_a_worker_that_minds_no_signal_is_ended_by_its_guards():
+    with guarded(HERE) as process:
         assert process.stdout.readline() == "here\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 75

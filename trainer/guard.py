@@ -17,6 +17,9 @@ __all__ = ["guard"]
 _OWN_FAULT = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 """Ends of a program that is broken: resuming would meet them again."""
 
+_HANDED_ON = (signal.SIGTERM, signal.SIGINT)
+"""What the worker is told when its guard is."""
+
 _PR_SET_PDEATHSIG = 1
 """Source: linux/prctl.h."""
 
@@ -29,16 +32,20 @@ def guard() -> None:
     rank, size = launched()
     if size == 1:
         return
+    # A signal that comes while there is a worker and no handler yet has to wait: it would end the guard alone.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)
     parent, worker = os.getpid(), os.fork()
     if worker == 0:
         _follow(parent)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return
 
     def forward(kind: int, frame: FrameType | None) -> None:
         os.kill(worker, kind)
 
-    for kind in (signal.SIGTERM, signal.SIGINT):
+    for kind in _HANDED_ON:
         signal.signal(kind, forward)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     _, ended = os.waitpid(worker, 0)
     os._exit(_status(os.waitstatus_to_exitcode(ended), f"worker {rank} of {size}"))
 
