@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, TypeVar
 
+from etl.quiet import quiet_stderr
 from etl.settings import load
 from trainer.parallel import RESUMABLE, WorkerError, Workers, abandon, connect, launched
-from trainer.quiet import quiet_stderr
 
 __all__ = ["claim", "run_command"]
 
@@ -32,7 +32,6 @@ def run_command(cls: type[S], name: str, argv: Sequence[str] | None, work: Calla
         format="%(message)s" if speaker else f"r{rank:03d}/{size} %(message)s",
         stream=sys.stderr,
     )
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
         with quiet_stderr():

@@ -10,10 +10,10 @@ from typing import Any
 import h5py
 import numpy as np
 
+from etl.quiet import quiet_stderr
 from trainer.command import claim, run_command
 from trainer.config import EvaluateSettings
 from trainer.parallel import DONE, Workers
-from trainer.quiet import quiet_stderr
 from trainer.rows import Rows
 
 __all__ = ["main"]

@@ -112,8 +112,8 @@ def fit(
     """
     # ---- every worker begins with worker 0's weights
     workers.broadcast([variable.value for variable in (*course.model.variables, *course.optimiser.variables)])
-    step, epoch_steps, told = step_function(course, workers), course.deal.epoch_steps, -math.inf
-    rate = math.nan
+    loop = _Loop(course, state, workers, save, step_function(course, workers))
+    epoch_steps = course.deal.epoch_steps
 
     # ---- one epoch, or what is left of it
     while state.step < course.steps:
@@ -121,33 +121,7 @@ def fit(
             log.info("micro-F1 on val has not risen for %d validations; stopping", course.patience)
             return
         epoch = state.step // epoch_steps
-        todo = range(state.step, min((epoch + 1) * epoch_steps, course.steps))
-        start = time.perf_counter()
-        source = course.batches(todo)
-
-        # ---- one batch, one step
-        for number in todo:
-            batch = next(source)
-            ready = time.perf_counter()
-            wanted = rate_at(course.schedule, number / epoch_steps)
-            if wanted != rate:
-                rate = wanted
-                course.optimiser.learning_rate.assign(rate)
-            loss, total = step(*batch, tf.constant(number, tf.int64)).numpy().tolist()
-            end = time.perf_counter()
-            if not math.isfinite(total):
-                raise _diverged(f"the loss is {total}", course, state, number)
-            state.step = number + 1
-            workers.advances += 1
-            for kept, value in ((state.loss, loss), (state.step_s, end - start), (state.wait_s, ready - start)):
-                kept.append(value)
-            if end - told >= _EVERY_S or state.step == course.steps:
-                log.info("step %d of %d: loss %.4f, %.2f s a step", state.step, course.steps, loss, end - start)
-                told = end
-            if course.checkpoint_steps and state.step % course.checkpoint_steps == 0 and state.step < todo.stop:
-                settle(course.model, workers)
-                save(False)
-            start = time.perf_counter()
+        loop.run(range(state.step, min((epoch + 1) * epoch_steps, course.steps)))
 
         # ---- each worker has seen other batches: their moving statistics become one; then what they are worth
         settle(course.model, workers)
@@ -166,11 +140,64 @@ def fit(
                 "seconds": sum(state.step_s[first:]),
                 "seconds_waiting": sum(state.wait_s[first:]),
                 "seconds_validating": time.perf_counter() - trained,
-                "rate": rate,
+                "rate": loop.rate,
                 "val": scored,
             }
         )
         save(better)
+
+
+@dataclass(slots=True, eq=False)
+class _Loop:
+    """The steps of a run, one batch each."""
+
+    course: Course
+    state: State
+    workers: Workers
+    save: Callable[[bool], None]
+    step: Step
+    rate: float = math.nan
+    """What the optimiser goes by."""
+    told: float = -math.inf
+    """When the log last had a step."""
+
+    def run(self, todo: range) -> None:
+        """Collective: the steps `todo` of one epoch."""
+        start = time.perf_counter()
+        batches = self.course.batches(todo)
+        for number in todo:
+            batch = next(batches)
+            ready = time.perf_counter()
+            loss = self._step(number, batch)
+            end = time.perf_counter()
+            self.state.loss.append(loss)
+            self.state.step_s.append(end - start)
+            self.state.wait_s.append(ready - start)
+            self._tell(loss, end - start, end)
+            every = self.course.checkpoint_steps
+            if every and self.state.step % every == 0 and self.state.step < todo.stop:
+                settle(self.course.model, self.workers)
+                self.save(False)
+            start = time.perf_counter()
+
+    def _step(self, number: int, batch: Any) -> float:
+        """Collective: take step `number`; returns its loss without the network's own penalties."""
+        rate = rate_at(self.course.schedule, number / self.course.deal.epoch_steps)
+        if rate != self.rate:
+            self.rate = rate
+            self.course.optimiser.learning_rate.assign(rate)
+        loss, total = self.step(*batch, tf.constant(number, tf.int64)).numpy().tolist()
+        if not math.isfinite(total):
+            raise _diverged(f"the loss is {total}", self.course, self.state, number)
+        self.state.step = number + 1
+        self.workers.advances += 1
+        return float(loss)
+
+    def _tell(self, loss: float, seconds: float, now: float) -> None:
+        """Log a step every few seconds, and the last one."""
+        if now - self.told >= _EVERY_S or self.state.step == self.course.steps:
+            log.info("step %d of %d: loss %.4f, %.2f s a step", self.state.step, self.course.steps, loss, seconds)
+            self.told = now
 
 
 def _diverged(what: str, course: Course, state: State, number: int) -> WorkerError:

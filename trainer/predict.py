@@ -9,10 +9,10 @@ import h5py
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from etl.quiet import quiet_stderr
 from trainer.command import claim, run_command
 from trainer.config import PredictSettings
 from trainer.parallel import DONE, Workers
-from trainer.quiet import quiet_stderr
 from trainer.rows import Rows
 
 __all__ = ["main"]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from etl.quiet import quiet_stderr
 from trainer import checkpoint, imbalance
 from trainer.checkpoint import BEST, LAST, State
 from trainer.command import claim, run_command
@@ -19,7 +20,6 @@ from trainer.config import RunSettings, pixel_sets
 from trainer.deal import Deal, Share
 from trainer.optimise import Schedule
 from trainer.parallel import DONE, FAILED, Workers, watch
-from trainer.quiet import quiet_stderr
 from trainer.rows import Rows, Wanted, open_rows
 
 __all__ = ["main"]

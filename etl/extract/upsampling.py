@@ -8,8 +8,8 @@ from typing import Any
 
 from etl.extract.settings import ExtractSettings
 from etl.mpi import Comm, agree, local_rank, on_root
+from etl.quiet import quiet_stderr
 from etl.upsample.method import LEVEL, Method, Upsampler
-from etl.upsample.quiet import quiet
 from etl.upsample.weights import read_networks
 
 __all__ = ["Opened", "choose", "open_method"]
@@ -51,7 +51,7 @@ def open_method(method: Method, settings: ExtractSettings, comm: Comm) -> Opened
         return Opened(method.open(), {})
     number, upsampler, device, problem = local_rank(comm), None, "", None
     try:
-        with quiet():
+        with quiet_stderr():
             from etl.upsample.dsen2 import claim  # TensorFlow takes 600 MiB and three seconds
 
             device = claim(settings.network_threads, number)

@@ -3,13 +3,13 @@
 import os
 
 from etl.mpi import DONE, Comm, on_root
+from etl.quiet import quiet_stderr
 from etl.raster import configure
 from etl.superres.answer import Answer, say, write
 from etl.superres.draw import draw
 from etl.superres.scene import scenes
 from etl.superres.settings import EvaluateSettings
 from etl.upsample.method import LEVEL, Method
-from etl.upsample.quiet import quiet
 from etl.upsample.weights import read_networks
 
 __all__ = ["evaluate"]
@@ -26,7 +26,7 @@ def _evaluate(settings: EvaluateSettings) -> None:
     method = Method("dsen2", read_networks(settings.weights, LEVEL), settings.precision)
     found = scenes(settings)
     first = next(found)
-    with quiet():
+    with quiet_stderr():
         from etl.superres.measure import fine_images, measure
         from etl.upsample.dsen2 import Network, claim
 

@@ -1,4 +1,4 @@
-"""Silence while TensorFlow is imported: its libraries write to stderr before any level can be set."""
+"""Silence while TensorFlow starts: its libraries greet on stderr, in every process, before any level can be set."""
 
 import contextlib
 import os
@@ -11,6 +11,7 @@ __all__ = ["quiet_stderr"]
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Hold back what this process writes to stderr; let it out if the block fails."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with tempfile.TemporaryFile() as held:
         kept = os.dup(2)
         os.dup2(held.fileno(), 2)
