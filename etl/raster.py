@@ -4,6 +4,7 @@ Reading is by whole blocks (the tiles of a JPEG 2000 file), decoded straight int
 samples and tests. GDAL's own log is turned into exceptions that carry its last message.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,8 @@ def configure(threads: int = 1) -> None:
     for key, value in {**_OPTIONS, "GDAL_NUM_THREADS": str(threads)}.items():
         if gdal.GetConfigOption(key) is None:
             gdal.SetConfigOption(key, value)
+    if threads == 1:  # in the calling thread: OpenJPEG's one thread would do all the work while the caller waits
+        os.environ.setdefault("OPJ_NUM_THREADS", "0")
 
 
 class RasterFile:
