@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -23,8 +25,10 @@ class Door:
 
     def __init__(self, behind: int) -> None:
         self._behind, self._listener, self._pairs = behind, None, []
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self._kept = socket.socket()  # bound, never listening: nobody else gets the port while the door is closed
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._kept.bind(("127.0.0.1", 0))
+        self.port = self._kept.getsockname()[1]
         self.turn_away = 0
         """Connections that are ended as soon as they come."""
         self.open()
@@ -105,15 +109,15 @@ def _client(service: str, port: int, environment: dict[str, str]) -> "boto3.clie
 @contextlib.contextmanager
 def serve() -> Iterator[Server]:
     """A server with one bucket and one user, whose credentials alone it lets in."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    line = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    line = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
     # The first three calls make the user; from then on its signature is asked of every one.
     environment = {**os.environ, "INITIAL_NO_AUTH_ACTION_COUNT": "3"}
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(line, env=environment, stdout=quiet, stderr=quiet) as process:
+    with (
+        tempfile.NamedTemporaryFile() as log,
+        subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=log) as process,
+    ):
         try:
-            _wait_for(port)
+            port = _port_of(process, Path(log.name))
             nobody = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"}
             users = _client("iam", port, nobody)
             users.create_user(UserName="writer")
@@ -128,10 +132,11 @@ def serve() -> Iterator[Server]:
             process.kill()
 
 
-def _wait_for(port: int) -> None:
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
+def _port_of(server: "subprocess.Popen[bytes]", log: Path) -> int:
+    """The port that a server has found for itself; it says so once it listens."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until and server.poll() is None:
+        if found := re.search(r"Running on http://127\.0\.0\.1:(\d+)", log.read_text()):
+            return int(found[1])
         time.sleep(0.1)
-    raise AssertionError("the S3 server did not start")
+    raise AssertionError(f"the S3 server did not start: {log.read_text()}")

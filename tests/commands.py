@@ -11,9 +11,10 @@ from typing import Any
 
 import h5py
 import numpy as np
+import psutil
 import zarr
 
-__all__ = ["begin", "content", "extract", "mpirun", "ranks", "reference_of", "same"]
+__all__ = ["begin", "content", "extract", "mpirun", "ranks", "ranks_of", "reference_of", "same"]
 
 
 def mpirun(size: int, *command: str) -> list[str]:
@@ -40,7 +41,7 @@ def ranks(
     size: int,
     *command: str,
     cwd: Path | None = None,
-    timeout: float = 120,
+    timeout: float = 240,
     environment: Mapping[str, str | None] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
     """Run `python -m <command>` on `size` ranks to its end; a hang is ended, with all ranks, and raised as an error."""
@@ -55,8 +56,17 @@ def ranks(
     return subprocess.CompletedProcess(list(command), process.returncode, out, err)
 
 
+def ranks_of(job: "subprocess.Popen[Any]") -> list[psutil.Process]:
+    """Processes of the ranks of a job that was begun: itself, or those that its mpirun has started by now."""
+    try:
+        process = psutil.Process(job.pid)
+        return process.children(recursive=True) if job.args[0] == "mpirun" else [process]
+    except psutil.NoSuchProcess:
+        return []
+
+
 def extract(
-    size: int, archive: Path, out: Path, *flags: str, timeout: float = 120
+    size: int, archive: Path, out: Path, *flags: str, timeout: float = 240
 ) -> "subprocess.CompletedProcess[str]":
     """Extract the tiles of a sample archive; `flags` may name another source."""
     paths = ("--catalogue", str(archive / "patches.parquet"), "--source", str(archive / "tiles"), "--out", str(out))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from commands import ranks, reference_of
+from hypothesis import settings
 from scenes import SAMPLE
 
 from benchmarks.setup import default_cache
@@ -12,6 +13,10 @@ from benchmarks.setup import default_cache
 # Root in a container, and more ranks than cores; set before any mpirun is started.
 for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_MCA_rmaps_base_oversubscribe"):
     os.environ.setdefault(name, "1")
+
+# How long an example takes is the machine's affair.
+settings.register_profile("here", deadline=None)
+settings.load_profile("here")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

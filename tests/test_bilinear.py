@@ -40,7 +40,7 @@ def by_definition(window, factor):
 
 @FACTORS
 @given(window=windows())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_it_is_the_weighted_mean_in_exact_arithmetic(factor, window):
     assert np.array_equal(upsample(window, factor), by_definition(window, factor))
 

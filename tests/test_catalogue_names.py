@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.catalogue.names import PatchName, Product, is_patch, newest, parse_patch, parse_product, parse_time
@@ -23,14 +23,12 @@ products = st.builds(
 cells = st.integers(0, 90)
 
 
-@settings(deadline=None)
 @given(products)
 def test_a_products_name_says_what_it_was_made_from(product):
     assert parse_product(product.name) == product
     assert parse_product(f"{product.name}.SAFE") == parse_product(f"{product.name}.zip") == product
 
 
-@settings(deadline=None)
 @given(products, cells, cells)
 def test_a_version_2_patch_name_says_what_it_was_made_from(product, row, col):
     named = PatchName(parse_product(product.stem), row, col)
@@ -38,7 +36,6 @@ def test_a_version_2_patch_name_says_what_it_was_made_from(product, row, col):
     assert is_patch(named.name)
 
 
-@settings(deadline=None)
 @given(products, cells, cells)
 def test_a_version_1_patch_name_says_mission_time_and_cell_but_no_tile(product, row, col):
     found = parse_patch(f"{product.mission}_MSIL2A_{product.acquired:%Y%m%dT%H%M%S}_{col}_{row}")
@@ -47,7 +44,6 @@ def test_a_version_1_patch_name_says_mission_time_and_cell_but_no_tile(product, 
     assert (found.product.tile, found.product.orbit, found.product.baseline) == ("", None, "")
 
 
-@settings(deadline=None)
 @given(times)
 def test_a_time_that_lost_its_leading_zeros_is_the_same_time(time):
     clock = f"{time:%H%M%S}"
@@ -88,7 +84,6 @@ def test_what_is_no_patch_is_refused_by_name(name):
     assert not is_patch(name)
 
 
-@settings(deadline=None)
 @given(st.permutations(["N0204", "N0500", "N0511", "N0510"]), st.sampled_from(["20190101T000000", "20230101T000000"]))
 def test_of_products_of_a_scene_the_newest_baseline_wins_whatever_its_processing_time(baselines, processed):
     names = [f"S2A_MSIL2A_20170613T101031_{baseline}_R022_T33UUP_{processed}.SAFE" for baseline in baselines]

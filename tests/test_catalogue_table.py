@@ -15,9 +15,7 @@ from etl.grid import nominal_origin
 from etl.labels import CLASSES_19, CLASSES_43
 from etl.store.schema import SPLITS
 
-in_tmp = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
-
-patient = settings(deadline=None)
+in_tmp = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 
 
 @st.composite
@@ -80,14 +78,12 @@ def test_the_columns_of_a_catalogue_are_those_of_its_table(tmp_path, given_rows)
         assert (None if np.isnat(time) else time.item().replace(tzinfo=UTC)) == row["acquired"]
 
 
-@patient
 @given(st.lists(rows() | rows(name="same"), min_size=1, max_size=12), st.randoms(use_true_random=False))
 def test_store_order_does_not_depend_on_the_order_of_listing(given_rows, random):
     shuffled = random.sample(given_rows, len(given_rows))
     assert in_store_order(table(*given_rows)).equals(in_store_order(table(*shuffled)))
 
 
-@patient
 @given(tables)
 def test_store_order_is_tile_acquired_product_row_column(given_rows):
     late = datetime.max.replace(tzinfo=UTC)

@@ -169,7 +169,7 @@ def test_an_unknown_tile_or_array_is_an_error_that_names_those_there_are(good, t
         etl.to_tile_mosaic(etl.open_store(good), tile, data)
 
 
-@settings(deadline=None, max_examples=25)  # Dask starts its threads
+@settings(max_examples=25)  # Dask starts its threads
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=8, unique=True))
 def test_to_take_patches_from_a_tile_and_to_put_them_back_is_the_identity(cells):
     rng = np.random.default_rng(len(cells))

@@ -1,7 +1,7 @@
 """Tiles, their corners, cells and blocks."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.grid import Cut, TileGrid, nominal_origin, patch_cell
@@ -27,7 +27,6 @@ def test_a_tile_begins_where_esas_tiling_grid_says(tile, epsg, ulx, uly):
     assert nominal_origin(f"T{tile}") == TileGrid(epsg, ulx, uly)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(TILES), st.integers(0, 90), st.integers(0, 90))
 def test_a_corner_worked_out_from_a_cell_lies_in_that_cell(tile, j, i):
     grid = nominal_origin(tile[0])
@@ -69,14 +68,12 @@ def test_a_tile_side_must_be_whole_60_m_pixels(size):
 cuts = st.builds(Cut, st.integers(1, 500), st.integers(1, 500))
 
 
-@settings(deadline=None)
 @given(cuts)
 def test_blocks_cover_the_axis_once(cut):
     covered = [pixel for index in range(cut.blocks) for pixel in range(*cut.span(index))]
     assert covered == list(range(cut.size))
 
 
-@settings(deadline=None)
 @given(cuts, st.integers(-50, 550), st.integers(-50, 550))
 def test_the_blocks_that_hold_a_window_are_those_that_share_a_pixel_with_it(cut, first, stop):
     wanted = set(range(first, stop))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.labels import CLASSES_19, CLASSES_43, TO_19, binarise, classes_of, convert_to_19
@@ -34,7 +34,6 @@ def test_a_patch_whose_classes_are_all_dropped_ends_with_no_label():
     assert not convert_to_19(binarise(dropped)[None]).any()
 
 
-@settings(deadline=None)
 @given(label_sets)
 def test_binarised_labels_name_exactly_the_labels(labels):
     row = binarise(labels)
@@ -42,7 +41,6 @@ def test_binarised_labels_name_exactly_the_labels(labels):
     assert (row.dtype, row.shape) == (np.uint8, (43,))
 
 
-@settings(deadline=None)
 @given(label_sets, label_sets)
 def test_conversion_of_a_union_is_the_union_of_the_conversions(one, other):
     both = convert_to_19(binarise(one | other))

@@ -12,7 +12,7 @@ from etl.plan.work import Block, Run, Share, Tile, make_plan
 
 
 @given(data=st.data(), patches=st.integers(1, 60), horizon=st.integers(1, 80))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_block_is_decoded_before_its_first_patch_and_never_a_horizon_or_more_ahead(data, patches, horizon):
     first = np.array(sorted(data.draw(st.lists(st.integers(0, patches - 1), max_size=30))), np.intp)
     weight = np.array(data.draw(st.lists(st.integers(1, 10**7), min_size=len(first), max_size=len(first))), np.intp)
@@ -24,7 +24,7 @@ def test_a_block_is_decoded_before_its_first_patch_and_never_a_horizon_or_more_a
 
 
 @given(tiles=tiles(), ranks=st.integers(1, 5), shard_rows=st.integers(1, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_share_decodes_what_it_needs_and_nobody_sends_and_counts_who_needs_it(tiles, ranks, shard_rows):
     for share in make_plan(tiles, ranks, shard_rows=shard_rows).shares:
         pace, position, users = pace_of(share, dict(enumerate(tiles))), 0, {}

@@ -27,7 +27,7 @@ def needed_by(share, given_tiles):
 
 @BALANCES
 @given(tiles=tiles(), ranks=st.integers(1, 9), shard_rows=st.integers(1, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_shares_cover_every_pending_row_once_and_in_store_order(balance, tiles, ranks, shard_rows):
     plan = make_plan(tiles, ranks, balance, shard_rows=shard_rows)
     rows = [[int(tiles[r.tile].rows[k]) for r in s.runs for k in range(r.first, r.stop)] for s in plan.shares]
@@ -37,7 +37,7 @@ def test_shares_cover_every_pending_row_once_and_in_store_order(balance, tiles, 
 
 @BALANCES
 @given(tiles=tiles(), ranks=st.integers(1, 9), shard_rows=st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_shard_belongs_to_one_rank(balance, tiles, ranks, shard_rows):
     owners = {}
     for rank, share in enumerate(make_plan(tiles, ranks, balance, shard_rows=shard_rows).shares):
@@ -49,7 +49,7 @@ def test_a_shard_belongs_to_one_rank(balance, tiles, ranks, shard_rows):
 
 @BALANCES
 @given(tiles=tiles(), ranks=st.integers(1, 9), shard_rows=st.integers(1, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_needed_block_is_decoded_by_exactly_one_rank_and_reaches_all_that_need_it(
     balance, tiles, ranks, shard_rows
 ):
@@ -71,14 +71,14 @@ def test_every_needed_block_is_decoded_by_exactly_one_rank_and_reaches_all_that_
 
 
 @given(tiles=tiles(), ranks=st.integers(1, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_blocks_flow_from_higher_to_lower_ranks_only_so_that_no_two_ranks_wait_for_each_other(tiles, ranks):
     for rank, share in enumerate(make_plan(tiles, ranks).shares):
         assert all(source > rank for source in share.receives.values())
 
 
 @given(tiles=tiles(), ranks=st.integers(2, 9), shard_rows=st.integers(1, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_each_pair_of_ranks_sends_and_receives_in_the_same_order(tiles, ranks, shard_rows):
     shares = make_plan(tiles, ranks, shard_rows=shard_rows).shares
     for source, share in enumerate(shares):

@@ -17,7 +17,7 @@ def given_to(tiles, ranks, shard_rows=1):
 
 
 @given(tiles=tiles(), ranks=st.integers(1, 5), shard_rows=st.integers(1, 9), capacity=st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_rank_writes_its_rows_once_in_as_many_rounds_in_whole_shards(tiles, ranks, shard_rows, capacity):
     store_rows = max((int(tile.rows[-1]) + 1 for tile in tiles if len(tile.rows)), default=1)
     rows, ready = given_to(tiles, ranks, shard_rows)
@@ -36,7 +36,7 @@ def test_every_rank_writes_its_rows_once_in_as_many_rounds_in_whole_shards(tiles
 
 
 @given(tiles=tiles(), ranks=st.integers(1, 5), capacity=st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_round_holds_what_is_ready_when_the_first_rank_can_take_no_more(tiles, ranks, capacity):
     rows, ready = given_to(tiles, ranks)
     found = rounds_of(rows, ready, capacity, 1, 10_000)

@@ -55,7 +55,7 @@ def test_a_file_beats_the_default_and_a_flag_beats_the_file():
     assert bake("--minutes", "7", "--no-glaze", file=file) == Bake(Path("x"), 7, 200.0)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.builds(
         Bake,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import ranks
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from mpi4py import MPI
@@ -48,7 +48,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_store(tmp_path_factory.mktemp("good"), GOOD)
 
 
-@settings(deadline=None)
 @given(PIXELS, st.integers(0, 2**32), st.integers(1, 6))
 def test_every_pixel_counts_once_in_each_of_its_patches_groups(pixels, seed, batch):
     rng = np.random.default_rng(seed)

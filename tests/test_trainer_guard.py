@@ -72,6 +72,20 @@ def test_a_worker_hears_what_its_guard_is_told_from_its_first_moment(before, kin
         assert process.wait(timeout=30) == 42
 
 
+GONE = """
+def waitpid(*given, real=os.waitpid):
+    found = real(*given)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return found
+os.waitpid = waitpid
+"""
+
+
+def test_a_signal_that_comes_after_the_workers_end_changes_nothing():
+    process = guarded("os._exit(42)", before=GONE)
+    assert (process.communicate(timeout=60), process.returncode) == (("", ""), 42)
+
+
 def test_a_worker_that_minds_no_signal_is_ended_by_its_guards():
     with guarded(HERE) as process:
         assert process.stdout.readline() == "here\n"

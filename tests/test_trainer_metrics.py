@@ -30,7 +30,7 @@ def f1_of(labels, predicted):
     return sk.f1_score(labels, predicted, zero_division=0)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(predictions())
 def test_scores_equal_those_of_scikit_learn_class_by_class(drawn):
     labels, probabilities = drawn
@@ -86,7 +86,7 @@ def test_a_probability_equal_to_the_threshold_is_a_positive():
     assert found["classes"][0]["f1"] == 1
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(predictions())
 def test_no_threshold_has_a_higher_f1_than_the_tuned_one(drawn):
     labels, probabilities = drawn

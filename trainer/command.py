@@ -57,6 +57,7 @@ def run_command(cls: type[S], name: str, argv: Sequence[str] | None, work: Calla
 
 
 def _stop(kind: int, frame: FrameType | None) -> None:
+    signal.signal(kind, signal.SIG_IGN)  # a second one would end what the first one began
     raise KeyboardInterrupt
 
 

@@ -4,6 +4,7 @@ A launcher knows of a lost process only its signal, and ends with that (mpirun: 
 guard, which waits for the worker that it forked, says how that ended, and ends with a status that scripts can act on.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -41,12 +42,14 @@ def guard() -> None:
         return
 
     def forward(kind: int, frame: FrameType | None) -> None:
-        os.kill(worker, kind)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(worker, kind)
 
     for kind in _HANDED_ON:
         signal.signal(kind, forward)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     _, ended = os.waitpid(worker, 0)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)  # nobody is left to hand it on to
     os._exit(_status(os.waitstatus_to_exitcode(ended), f"worker {rank} of {size}"))
 
 

@@ -32,6 +32,7 @@ class Lease:
         self._objects = key_value_store(store.parent)
         self._generation = b""
         self._ended = threading.Event()
+        self._renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._me = {"host": platform.node(), "pid": os.getpid(), "started": psutil.Process().create_time()}
 
     def take_over(self, patience_s: float = LEASE_S + 10.0) -> None:
@@ -48,7 +49,7 @@ class Lease:
                     f"{shown(self._path)} is held by another run that still writes the store; wait for it or end it"
                 )
             time.sleep(0.5)
-        threading.Thread(target=self._renew, name="lease", daemon=True).start()
+        self._renewing.start()
 
     def share(self) -> None:
         """Nothing: the lease is rank 0's."""
@@ -57,6 +58,7 @@ class Lease:
         """Let go: the object goes."""
         self._ended.set()
         if self._generation:
+            self._renewing.join()  # a renewal on its way would leave the object to the next generation
             with contextlib.suppress(*FAILS):
                 self._objects.write(self._path.name, None, if_equal=self._generation).result()
 

@@ -5,6 +5,7 @@ The 20 m file of L1C and that of L2A hold the same bytes.
 """
 
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -84,6 +85,6 @@ def _unpack(wheel: Path, name: str, out: Path) -> None:
     if hashlib.sha256(data).hexdigest() != FILES[name]:
         raise JobError(f"{path.name} must have the SHA-256 {FILES[name]}, and has another; it was not written")
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.tmp")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     draft.write_bytes(data)
     draft.replace(path)

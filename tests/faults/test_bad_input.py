@@ -852,6 +852,25 @@ def test_a_disk_that_fails_under_one_rank_is_one_error_of_all_and_the_store_can_
     assert same(content(tmp_path / "store.h5"), tile.store)
 
 
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("kind", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_before_the_first_row_ends_all_with_status_75(tile, tmp_path, kind, size):
+    patches = f"""
+        import etl.extract.prepare as m
+        good = m.want
+        def want(settings):
+            os.kill(os.getpid(), signal.{kind})
+            return good(settings)
+        m.want = want
+    """
+    done = broken_job(size, tile, tmp_path, patches)
+    assert done.returncode == 75, done.stderr
+    assert len(errors(done)) == 1, done.stderr
+    assert "interrupted; the store, if one was begun, can be resumed with --resume" in errors(done)[0]
+    assert job(1, tile.root, tmp_path / "store.h5", "--resume").returncode == 0
+    assert same(content(tmp_path / "store.h5"), tile.store)
+
+
 @pytest.mark.parametrize("kind", ["SIGTERM", "SIGINT"])
 def test_a_signal_to_one_rank_stops_all_with_status_75_and_the_store_can_be_resumed(tile, tmp_path, kind):
     patches = f"""

@@ -2,8 +2,8 @@
 
 import json
 import os
+import signal
 import subprocess
-import threading
 import time
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from buckets import BUCKET, copy_store, serve
 from commands import begin, content, ranks, same
 
 import etl
+from etl.store import lease
 from etl.store.schema import SPLITS
 from trainer.rows import Wanted, open_rows
 
@@ -146,19 +147,34 @@ def test_who_reads_a_store_reads_it_in_the_bucket(written, server, reference, tm
     assert f"s3://{BUCKET}/none.zarr must be a Zarr store" in done.stderr
 
 
+def test_a_lease_that_is_renewed_as_it_is_let_go_is_gone(server, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_S", 0.0)
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    for _ in range(10):
+        held = lease.Lease(Path(f"s3://{BUCKET}/held.zarr"))
+        held.take_over()
+        time.sleep(0.05)
+        assert set(server.objects("held.zarr")) == {".lock"}
+        held.release()
+        assert not server.objects("held.zarr")
+
+
 def test_two_runs_never_write_one_store_at_once(server, sample):
     out = f"s3://{BUCKET}/both.zarr"
-    first = start(1, sample, out, server)
-    while "both.zarr.lock" not in server.objects("both"):
-        if "both.zarr.lock" in server.objects(""):
-            break
-        time.sleep(0.05)
-    ended = []
-    threading.Thread(target=lambda: ended.append(first.communicate(timeout=200))).start()
-    status, _, err = extract(1, sample, out, server)
-    assert status == 2
-    assert "exists; name another --out" in err
-    while not ended:
-        time.sleep(0.1)
-    assert first.returncode == 0
+    with start(1, sample, out, server) as first:
+        while not server.client.list_objects_v2(Bucket=BUCKET, Prefix="both.zarr.lock")["KeyCount"]:
+            assert first.poll() is None
+            time.sleep(0.01)
+        first.send_signal(signal.SIGSTOP)
+        with start(1, sample, out, server) as second:
+            time.sleep(8)
+            waits = second.poll() is None
+            first.send_signal(signal.SIGCONT)
+            _, err = first.communicate(timeout=200)
+            assert first.returncode == 0, err
+            _, err = second.communicate(timeout=200)
+            assert waits
+            assert second.returncode == 2
+            assert "exists; name another --out" in err
     assert os.environ.get("AWS_ENDPOINT_URL") is None

@@ -1,7 +1,6 @@
 """Kills: a run that is killed at any instant leaves a store that opens, says so, and resumes to the same content."""
 
 import contextlib
-import os
 import random
 import signal
 import time
@@ -10,7 +9,7 @@ import h5py
 import numpy as np
 import psutil
 import pytest
-from commands import begin, content, extract, same
+from commands import begin, content, extract, ranks_of, same
 
 from etl.store.journal import Journal, journal_path
 from etl.store.rows import RowReader, checksum
@@ -26,21 +25,16 @@ def start(size, sample, out):
         return begin(size, "etl.extract", *paths, *flags, stdout=log, stderr=log)
 
 
-def rank_processes(job):
-    """Process ids of the ranks of a job: itself, or those below its mpirun."""
-    below = psutil.Process(job.pid).children(recursive=True)
-    return [process.pid for process in below] or [job.pid]
-
-
 def kill(job, victim, rng):
-    """Kill one rank, all ranks, or mpirun, with no warning."""
-    try:
-        pids = rank_processes(job)
-    except psutil.NoSuchProcess:
-        return
-    for pid in {"rank": [rng.choice(pids)], "ranks": pids, "mpirun": [job.pid]}[victim]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    """Kill one rank, all ranks, or mpirun, with no warning; returns when the whole job has ended."""
+    found = ranks_of(job)
+    whom = {"rank": [rng.choice(found)], "ranks": found, "mpirun": [psutil.Process(job.pid)]}[victim] if found else []
+    for process in whom:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    job.wait(timeout=60)
+    _, left = psutil.wait_procs(found, timeout=60)  # ranks outlive their mpirun for a moment
+    assert not left
 
 
 def wait_for(job, out, syncs, pause_s):
@@ -78,7 +72,6 @@ def test_a_killed_run_opens_says_it_is_incomplete_and_resumes_to_the_same_conten
             wait_for(job, out, rng.choice([0, 0, 1, 2, 4, 6]), rng.uniform(0, 0.5))
             landed += job.poll() is None
             kill(job, rng.choice(["rank", "ranks", "mpirun"]), rng)
-            job.wait(timeout=60)
             if out.exists():
                 kept += finished(out) > 0
         done = extract(rng.choice([1, 2, 3]), sample, out, "--resume")
@@ -106,12 +99,14 @@ def test_a_finished_row_that_the_disk_lost_is_found_by_its_checksum_and_made_aga
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_asked_to_stop_ends_with_75_and_can_be_resumed(sample, reference, tmp_path, kind):
+@pytest.mark.parametrize("pause_s", [0, 0.3])
+def test_a_run_that_is_asked_to_stop_ends_with_75_and_can_be_resumed(sample, reference, tmp_path, kind, pause_s):
     out = tmp_path / "store.h5"
     job = start(1, sample, out)
     while not out.exists():
+        assert job.poll() is None, out.with_suffix(".log").read_text()
         time.sleep(0.02)
-    time.sleep(0.3)
+    time.sleep(pause_s)
     job.send_signal(kind)
     assert job.wait(timeout=60) == 75
     with h5py.File(out) as file:
@@ -125,6 +120,7 @@ def test_a_signal_that_mpirun_hands_on_stops_all_ranks_with_75(sample, reference
     out = tmp_path / "store.h5"
     job = start(2, sample, out)
     while not journal_path(out).exists() or journal_path(out).read_bytes().count(b"\n") < 3:
+        assert job.poll() is None, out.with_suffix(".log").read_text()
         time.sleep(0.02)
     job.send_signal(signal.SIGUSR1)
     assert job.wait(timeout=60) == 75

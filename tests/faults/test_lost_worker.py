@@ -29,7 +29,7 @@ def lose(folder, kind, rank, *more):
                 time.sleep(0.1)
             os.kill(worker(job.pid, rank), kind)
             start = time.monotonic()
-            status = job.wait(timeout=150)
+            status = job.wait(timeout=250)
             seconds = time.monotonic() - start
         finally:
             if job.poll() is None:
@@ -50,8 +50,8 @@ def test_a_killed_worker_ends_the_job_at_once_with_status_75_and_it_resumes(tmp_
     status, seconds, said = lose(tmp_path, signal.SIGKILL, 1, "--steps", 10_000)
     assert status == 75, said
     assert seconds < 20
-    assert said.count("error: ") == 1
-    assert "worker 1 of 2 is lost, ended by SIGKILL; all workers end." in said
+    assert said.count("is lost") == 1
+    assert "error: worker 1 of 2 is lost, ended by SIGKILL; all workers end." in said
     assert "--resume goes on from the last checkpoint" in said
     step = checkpoint.load(tmp_path / "run" / checkpoint.LAST).state.step
     done = ranks(2, *flags(tmp_path, "--steps", step + 1, "--resume"), timeout=250)
@@ -62,8 +62,8 @@ def test_a_killed_worker_ends_the_job_at_once_with_status_75_and_it_resumes(tmp_
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_stopped_worker_ends_the_job_with_status_75_once_the_others_have_waited_long_enough(tmp_path):
-    status, seconds, said = lose(tmp_path, signal.SIGSTOP, 0, "--steps", 10_000, "--stall", 40)
+    status, seconds, said = lose(tmp_path, signal.SIGSTOP, 0, "--steps", 10_000, "--stall", 75)
     assert status == 75, said
-    assert 30 < seconds < 90
-    assert "worker 1 of 2 has waited 40 s for another, which hangs or is stopped; all workers end." in said
+    assert 60 < seconds < 140
+    assert "worker 1 of 2 has waited 75 s for another, which hangs or is stopped; all workers end." in said
     assert "--resume goes on from the last checkpoint" in said

@@ -5,14 +5,13 @@ import json
 import os
 import random
 import shutil
-import signal
 import time
 
 import numpy as np
 import psutil
 import pytest
 import zarr
-from commands import begin, content, extract, same
+from commands import begin, content, extract, ranks_of, same
 from disks import disk, resize
 
 from etl.store.journal import Journal, journal_path
@@ -140,11 +139,12 @@ def test_a_killed_run_opens_says_it_is_incomplete_and_resumes_to_the_same_conten
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.2))
         landed += job.poll() is None
-        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it may end before all are killed
-            pids = [child.pid for child in psutil.Process(job.pid).children(recursive=True)] or [job.pid]
-            for pid in rng.choice([pids, pids[:1]]):
-                os.kill(pid, signal.SIGKILL)
+        found = ranks_of(job)
+        for process in rng.choice([found, found[:1]]):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may end before all are killed
+                process.kill()
         job.wait(timeout=60)
+        assert not psutil.wait_procs(found, timeout=60)[1]
         kept += out.exists() and finished(out) > 0
         done = extract(rng.choice([1, 2, 3]), sample, out, "--resume", *FLAGS)
         assert done.returncode == 0, done.stderr
