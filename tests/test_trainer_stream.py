@@ -133,7 +133,7 @@ def test_a_stream_that_is_gone_leaves_neither_an_open_file_nor_memory(stored):
     gone = [weakref.ref(pool) for (pool,) in pools]
     while pools:
         batches = Stream(rows, 2, lambda step: deal.share(step, 0), pools.pop())(range(3))
-        assert all(0 < open_files() <= 3 for _ in batches)  # a mapping holds another, and each reader may make one
+        assert all(0 < open_files() <= 2 for _ in batches)  # a mapping holds a second one
         del batches
     gc.collect()
     assert open_files() == 0
@@ -208,15 +208,13 @@ def test_an_epoch_that_has_ended_holds_up_nothing(stored):
     def compute(pixels):
         return tf.reduce_mean(tf.nn.conv2d(tf.cast(pixels, tf.float32), tf.ones((3, 3, 12, 256)), 1, "SAME"))
 
-    ends = []
-    for _ in range(3):
+    for _ in range(2):
         batches, begun = stream(range(10_000)), time.perf_counter()
         while time.perf_counter() < begun + 4:  # TensorFlow's own tuning would look in ever more seldom meanwhile
             compute(next(batches)[0][0]).numpy()
         start = time.perf_counter()
         del batches
-        ends.append(time.perf_counter() - start)
-    assert min(ends) < 0.5, ends
+        assert time.perf_counter() - start < 0.5
 
 
 def test_memory_does_not_grow_over_fifty_epochs(tmp_path):

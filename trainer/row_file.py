@@ -10,6 +10,7 @@ Source: preadv(2), RWF_NOWAIT: what is not in the page cache is refused.
 import contextlib
 import mmap
 import os
+import threading
 import weakref
 from collections.abc import Sequence
 from itertools import pairwise
@@ -40,6 +41,7 @@ class RowFile:
         weakref.finalize(self, os.close, self._file).atexit = False
         self._bytes: npt.NDArray[np.uint8] | None = None
         self._taken = 0
+        self._mapping = threading.Lock()
 
     def read(self, start: int, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
         """Fill `out`, contiguous, shape (row, ...), with `rows`, whose row 0 begins at byte `start`.
@@ -68,12 +70,13 @@ class RowFile:
 
     def _mapped(self, size: int, wanted: int) -> npt.NDArray[np.uint8]:
         """The whole file, of which so many bytes are about to be touched."""
-        found = self._bytes
-        if found is None or len(found) != size or self._taken > _MAPPED_BYTES:
-            found = self._bytes = np.frombuffer(mmap.mmap(self._file, size, access=mmap.ACCESS_READ), np.uint8)
-            self._taken = 0
-        self._taken += wanted
-        return found
+        with self._mapping:  # two readers that begin together would each make one
+            found = self._bytes
+            if found is None or len(found) != size or self._taken > _MAPPED_BYTES:
+                found = self._bytes = np.frombuffer(mmap.mmap(self._file, size, access=mmap.ACCESS_READ), np.uint8)
+                self._taken = 0
+            self._taken += wanted
+            return found
 
 
 Spot = tuple[int, int, int]
