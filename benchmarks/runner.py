@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks.findings import Findings, Skipped
 from benchmarks.page_cache import memory_bytes
 from benchmarks.setup import Setup
+from etl.processor import model_name, vector_extensions
 
 __all__ = ["RESULTS", "SCENARIOS", "run_scenario", "say"]
 
@@ -90,7 +91,8 @@ def _circumstances(setup: Setup) -> dict[str, Any]:
         "size": setup.size,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": {
-            "cpu": _cpu_model(),
+            "cpu": model_name(),
+            "vector_extensions": vector_extensions(),
             "cores": os.cpu_count(),
             "memory_bytes": memory_bytes(),
             "system": platform.platform(),
@@ -103,16 +105,6 @@ def _circumstances(setup: Setup) -> dict[str, Any]:
             k: v for k, v in os.environ.items() if k.startswith(("OMPI_", "GDAL_", "OPJ_", "OMP_", "OPENBLAS_"))
         },
     }
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
 
 
 def _versions() -> Mapping[str, str]:

@@ -69,6 +69,7 @@ print(sys.version.split()[0], sys.executable)
 """,
         f"PYTHON=python3.11 {_INSTALL}",
     ),
+    Probe("processor", "from etl.processor import describe; print(describe())", _INSTALL, needed=False),
     Probe(
         "packages",
         """

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from networks import publish, small_folder, small_network
+from networks import assert_same_counts, assert_same_image, publish, small_folder, small_network
 from scipy.signal import correlate
 
 from etl.bands import GROUPS
@@ -168,7 +168,7 @@ def test_what_a_network_is_given_is_what_bilinear_upsampling_rounds(factor):
     assert np.abs(exact - upsample(window.transpose(2, 0, 1), factor).transpose(1, 2, 0)).max() <= 0.51
 
 
-def test_patches_are_cut_from_the_whole_without_seams_and_bit_for_bit_with_gaps_in_any_band(way):
+def test_patches_are_cut_from_the_whole_without_seams_with_gaps_in_any_band(way):
     native = windows_of(way.context_px, cells=2)
     rng = np.random.default_rng(1)
     for window in native:
@@ -182,19 +182,58 @@ def test_patches_are_cut_from_the_whole_without_seams_and_bit_for_bit_with_gaps_
         for group, window, context in zip(GROUPS, native, way.context_px, strict=True):
             row, column, side = j * group.patch_px, i * group.patch_px, group.patch_px + 2 * context
             cut.append(window[row : row + side, column : column + side])
-        assert np.array_equal(filled(way, tuple(cut)), whole[120 * j : 120 * j + 120, 120 * i : 120 * i + 120])
+        assert_same_counts(filled(way, tuple(cut)), whole[120 * j : 120 * j + 120, 120 * i : 120 * i + 120])
+
+
+def whole_image(gsd_m):
+    """Groups of an image that is wider than one window, without any structure."""
+    rng = np.random.default_rng(0)
+    return [
+        rng.integers(0, 9000, (300 // g.factor, 282 // g.factor, len(g.bands)), np.uint16)
+        for g in GROUPS
+        if g.gsd_m <= gsd_m
+    ]
 
 
 @SCALES
 def test_a_whole_image_is_sharpened_window_by_window_without_seams(gsd_m, monkeypatch):
     network = Network(small_network(gsd_m, blocks=2), "float32")
-    rng = np.random.default_rng(0)
-    groups = [rng.integers(0, 9000, (300 // g.factor, 282 // g.factor, len(g.bands)), np.uint16)
-              for g in GROUPS if g.gsd_m <= gsd_m]  # fmt: skip
-    windows = sharpen(network, groups)
+    windows = sharpen(network, whole_image(gsd_m))
     monkeypatch.setattr(dsen2, "_WINDOW_PX", 600)
     assert windows.shape == (300, 282, {20: 6, 60: 2}[gsd_m])
-    assert np.array_equal(windows, sharpen(network, groups))
+    assert_same_image(windows, sharpen(network, whole_image(gsd_m)))
+
+
+class ShortOfOnePixel:
+    """A network whose windows lack the outermost pixel of their halo: it is the next one, repeated."""
+
+    def __init__(self, network):
+        self.network, self.weights = network, network.weights
+
+    def __call__(self, images):
+        return self.network([np.pad(image[1:-1, 1:-1], ((1, 1), (1, 1), (0, 0)), "edge") for image in images])
+
+
+@SCALES
+def test_a_halo_one_pixel_too_small_is_a_seam_that_the_tolerances_do_not_hide(gsd_m, monkeypatch):
+    network = ShortOfOnePixel(Network(small_network(gsd_m, blocks=2), "float32"))
+    windows = sharpen(network, whole_image(gsd_m))
+    monkeypatch.setattr(dsen2, "_WINDOW_PX", 600)
+    whole = sharpen(network, whole_image(gsd_m))
+    with pytest.raises(AssertionError):
+        assert_same_image(windows, whole)
+    with pytest.raises(AssertionError):
+        assert_same_counts(*(np.clip(np.rint(image), 1, 65534).astype(np.uint16) for image in (windows, whole)))
+    inside = np.s_[8:200, 8:200]
+    assert_same_image(windows[inside], whole[inside])  # it is a seam, not an image that differs everywhere
+
+
+@SCALES
+def test_windows_sharpened_at_once_give_the_same_bits_as_one_after_the_other(gsd_m, monkeypatch):
+    monkeypatch.setattr(dsen2, "_WINDOW_PX", 60)
+    network = Network(small_network(gsd_m, blocks=2), "float32")
+    one = sharpen(network, whole_image(gsd_m))
+    assert np.array_equal(sharpen(network, whole_image(gsd_m), at_once=4), one)
 
 
 def test_nodata_stays_where_it_is_and_does_not_spread(way):
@@ -351,7 +390,7 @@ def test_the_two_networks_of_a_folder_are_told_apart_and_of_several_the_level_de
 
 
 class Config:
-    """What `claim` asks of TensorFlow, on a machine with some GPUs."""
+    """What `configure_devices` asks of TensorFlow, on a machine with some GPUs."""
 
     def __init__(self, gpus):
         self.gpus, self.visible, self.done = gpus, None, {}
@@ -374,17 +413,19 @@ class Config:
 def test_each_rank_takes_one_gpu_of_its_node_and_computes_in_full_precision(monkeypatch, rank, mine):
     config = Config(["a", "b"])
     monkeypatch.setattr(dsen2.tf, "config", config)
-    assert dsen2.claim(3, rank) == f"GPU {rank % 2} of 2: model of {mine}"
+    assert dsen2.configure_devices(3, rank) == dsen2.Device(f"GPU {rank % 2} of 2: model of {mine}", 1)
     assert config.visible == mine
     assert config.done["set_memory_growth"] == [mine, True]
     assert config.done["enable_tensor_float_32_execution"] == [False]
-    assert config.done["set_intra_op_parallelism_threads"] == [3]
     assert "enable_op_determinism" in config.done
 
 
-def test_a_rank_without_a_gpu_says_how_many_threads_it_uses(monkeypatch):
-    monkeypatch.setattr(dsen2.tf, "config", Config([]))
-    assert dsen2.claim(2, 0) == "CPU, 2 threads"
+def test_a_rank_without_a_gpu_computes_windows_at_once_with_one_thread_each(monkeypatch):
+    config = Config([])
+    monkeypatch.setattr(dsen2.tf, "config", config)
+    assert dsen2.configure_devices(2, 0) == dsen2.Device("CPU, windows at once: 2", 2)
+    assert config.done["set_intra_op_parallelism_threads"] == [1]
+    assert config.done["set_inter_op_parallelism_threads"] == [2]
 
 
 def test_extraction_that_does_not_ask_for_dsen2_imports_no_tensorflow():

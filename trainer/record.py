@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from etl.processor import describe
 from trainer.checkpoint import State
 from trainer.config import RunSettings
 from trainer.deal import Deal
@@ -77,6 +78,7 @@ def record(settings: RunSettings, outcome: Outcome) -> dict[str, Any]:
         "weights_equal": outcome.weights_equal,
         "weights_checksums": outcome.checksums,
         "host": platform.node(),
+        "processor": describe(),
         "software": software(),
         "settings": {key: str(value) for key, value in asdict(settings).items()},
     }

@@ -1,12 +1,13 @@
 """`python -m benchmarks.programs.network JOB.json RESULT.json`: DSen2's networks alone, on windows that are ready.
 
-JOB holds `product`, `cells` (row j, column i of each patch), `weights` (a folder), `precision` and `threads`. All ranks
-share the patches; RESULT becomes one object a rank.
+JOB holds `product`, `cells` (row j, column i of each patch), `weights` (a folder), `precision` and `threads`, the
+windows at once. All ranks share the patches; RESULT becomes one object a rank.
 """
 
 import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from etl.raster import configure
 from etl.source.patch import PatchError
 from etl.source.safe import read_product
 from etl.source.tiles import TilePatches, layers_of
-from etl.upsample.dsen2 import DSen2, claim, images, prepared
+from etl.upsample.dsen2 import DSen2, configure_devices, images, prepared
 from etl.upsample.method import LEVEL
 from etl.upsample.weights import read_networks
 
@@ -30,18 +31,19 @@ def main() -> None:
     """Collective: run the networks on what the job names; decoding and the first, slower, call are not timed."""
     comm = world()
     job: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    device = claim(job["threads"], local_rank(comm))
+    device = configure_devices(job["threads"], local_rank(comm))
     way = DSen2(read_networks(Path(job["weights"]), LEVEL), job["precision"])
     first, stop = (len(job["cells"]) * k // comm.size for k in (comm.rank, comm.rank + 1))
     seen = _windows(Path(job["product"]), np.array(job["cells"][first:stop], np.intp).reshape(-1, 2), way)
-    mine: dict[str, Any] = {"blocks": [], "device": device}
+    mine: dict[str, Any] = {"blocks": [], "device": device.name}
     for each in seen[:1]:
         way.fine(each)
 
     def work() -> None:
         start, cpu = time.perf_counter(), time.process_time()
-        for each in seen:
-            way.fine(each)
+        with ThreadPoolExecutor(device.windows) as pool:
+            for _ in pool.map(way.fine, seen):
+                pass
         mine["own_s"], mine["cpu_s"] = time.perf_counter() - start, time.process_time() - cpu
 
     mine["slowest_s"] = in_step(comm, work)

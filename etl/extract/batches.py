@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
-from etl.extract.ahead import Ahead
+from etl.extract.prefetch import Prefetcher
 from etl.source.patch import Patch, PatchError, shares
 from etl.source.tiles import Timer
 from etl.store.rows import checksum
@@ -23,6 +23,9 @@ from etl.upsample.method import Upsampler
 __all__ = ["Batch", "Limits", "Producer", "Source"]
 
 _LONGEST_PATCH_S = 30.0
+
+_PREFETCH_DEPTH = 4
+"""Patches that are decoded while networks run on others."""
 
 
 class Source(Protocol):
@@ -81,11 +84,30 @@ class Batch:
             yield name, array[: self.rows]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """One patch judged and upsampled, before it is placed in a batch."""
+
+    cloud_share: float
+    """0 to 1; NaN without a scene classification."""
+    snow_share: float
+    """0 to 1; NaN without a scene classification."""
+    problem: str
+    """Why the patch is rejected; empty where it is kept."""
+    native: tuple[npt.NDArray[np.uint16], ...] = ()
+    """The three groups with context, shape (band, row, col); empty for a rejected patch."""
+    fine: npt.NDArray[np.uint16] | None = None
+    """`data_super`, shape (band, row, col); None where nothing is upsampled."""
+    upsample_s: float = 0.0
+    """Seconds that upsampling took."""
+
+
 @dataclass(slots=True)
 class Stages:
     """Seconds of one rank's thread, by what it did."""
 
     upsample_s: float = 0.0
+    """Summed over the windows that networks run on at once: may exceed the time that passed."""
     sum_s: float = 0.0
     interleave_s: float = 0.0
     """Bands brought side by side, as the store has them."""
@@ -111,8 +133,8 @@ class Producer:
     exchange: Any
     depth: int = 2
     """Batches in flight: one filled while one is written."""
-    ahead: int = 0
-    """Patches that a thread of its own decodes while others are upsampled; 0: each when it is needed."""
+    windows: int = 0
+    """Patches upsampled at once, each by a thread of its own, while others are decoded; 0: one after the other."""
     sums: Sums = field(init=False)
     stages: Stages = field(default_factory=Stages)
     full: "queue.SimpleQueue[Batch]" = field(default_factory=queue.SimpleQueue)
@@ -121,17 +143,12 @@ class Producer:
     empty: Batch = field(init=False)
     """What a rank that has no batch left takes part with."""
     free: "queue.SimpleQueue[Batch | None]" = field(default_factory=queue.SimpleQueue)
-    _fine: npt.NDArray[np.uint16] | None = None
-    """Planes of `data_super` of the patch at hand, shape (band, row, col); None without."""
     _stopped: bool = False
     _thread: threading.Thread = field(init=False)
 
     def __post_init__(self) -> None:
         self.sums = Sums(self.schema.pixels)
         self.empty = Batch(self.schema, 0)
-        if self.upsampler is not None:
-            rows, columns, bands = self.schema.pixels[3].row_shape
-            self._fine = np.empty((bands, rows, columns), np.uint16)
         self._thread = threading.Thread(target=self._run, name="producer", daemon=True)
         capacity = max((stop - first for first, stop in self.ranges), default=0)
         for _ in range(min(self.depth, len(self.ranges))):
@@ -153,16 +170,18 @@ class Producer:
                 self.exchange.post(data, ranks)
                 if self._stopped:
                     return
-            if self.ahead:
-                with contextlib.closing(Ahead(self.source.patches(), self.ahead)) as decoded:
-                    self._fill_all(decoded)
+            if self.windows:
+                prefetched = Prefetcher(self.source.patches(), self._prepare, self.windows, _PREFETCH_DEPTH)
+                with contextlib.closing(prefetched) as prepared:
+                    self._fill_all(prepared)
             else:
-                self._fill_all(self.source.patches())
+                buffer = self._new_fine() if self.upsampler else None
+                self._fill_all((row, self._prepare(patch, buffer)) for row, patch in self.source.patches())
         except BaseException as error:
             self.error = error
 
-    def _fill_all(self, decoded: Iterator[tuple[int, Patch | PatchError]]) -> None:
-        patches = zip(decoded, self.splits.tolist(), strict=True)
+    def _fill_all(self, prepared: Iterator[tuple[int, Prepared]]) -> None:
+        patches = zip(prepared, self.splits.tolist(), strict=True)
         for first, stop in self.ranges:
             start = time.perf_counter()
             batch = self.free.get()
@@ -174,9 +193,7 @@ class Producer:
                 return
             self.full.put(batch)
 
-    def _fill(
-        self, batch: Batch, first: int, stop: int, patches: Iterator[tuple[tuple[int, Patch | PatchError], int]]
-    ) -> None:
+    def _fill(self, batch: Batch, first: int, stop: int, patches: Iterator[tuple[tuple[int, Prepared], int]]) -> None:
         wanted = self.rows[slice(*np.searchsorted(self.rows, (first, stop)))]
         batch.begin(first, stop, wanted)
         for row in wanted.tolist():
@@ -188,21 +205,39 @@ class Producer:
             self._place(batch, row - first, patch, split)
         self.sums.fold()
 
-    def _place(self, batch: Batch, place: int, patch: Patch | PatchError, split: int) -> None:
+    def _new_fine(self) -> npt.NDArray[np.uint16]:
+        """Room for one patch's `data_super`, shape (band, row, col)."""
+        rows, columns, bands = self.schema.pixels[3].row_shape
+        return np.empty((bands, rows, columns), np.uint16)
+
+    def _prepare(self, patch: Patch | PatchError, fine: npt.NDArray[np.uint16] | None = None) -> Prepared:
+        """The patch judged and upsampled, into `fine` or a buffer of its own; any thread."""
+        if isinstance(patch, PatchError):
+            return Prepared(*shares(None), str(patch))
+        cloud, snow = shares(patch.scl)
+        problem = self._over_limit(cloud, snow)
+        if problem:
+            return Prepared(cloud, snow, problem)
+        if self.upsampler is None:
+            return Prepared(cloud, snow, "", patch.native)
+        start = time.perf_counter()
+        fine = self._new_fine() if fine is None else fine
+        self.upsampler(patch.native, fine)
+        return Prepared(cloud, snow, "", patch.native, fine, time.perf_counter() - start)
+
+    def _place(self, batch: Batch, place: int, patch: Prepared, split: int) -> None:
         results = batch.results
-        cloud, snow = shares(patch.scl if isinstance(patch, Patch) else None)
-        results["cloud_share"][place], results["snow_share"][place] = cloud, snow
-        problem = str(patch) if isinstance(patch, PatchError) else self._over_limit(cloud, snow)
+        results["cloud_share"][place], results["snow_share"][place] = patch.cloud_share, patch.snow_share
         pixels = [array[place] for array in batch.pixels.values()]
-        if problem or isinstance(patch, PatchError):
-            batch.rejected[batch.first + place] = problem
+        if patch.problem:
+            batch.rejected[batch.first + place] = patch.problem
             for target in pixels:
                 target[...] = 0
         else:
             self._pixels(pixels, patch, split)
         start = time.perf_counter()
         results["checksum"][place] = checksum(pixels)
-        results["state"][place] = REJECTED if problem else WRITTEN
+        results["state"][place] = REJECTED if patch.problem else WRITTEN
         self.stages.hash_s += time.perf_counter() - start
 
     def _over_limit(self, cloud: float, snow: float) -> str:
@@ -211,17 +246,15 @@ class Producer:
                 return f"{what} share {share:.3f} is above the limit {limit:g}"
         return ""
 
-    def _pixels(self, targets: Sequence[npt.NDArray[np.uint16]], patch: Patch, split: int) -> None:
-        times = [time.perf_counter()]
+    def _pixels(self, targets: Sequence[npt.NDArray[np.uint16]], patch: Prepared, split: int) -> None:
         planes = []
         for group, window in zip(GROUPS, patch.native, strict=True):
             context = (window.shape[1] - group.patch_px) // 2
             inner = slice(context, context + group.patch_px)
             planes.append(window[:, inner, inner])
-        if self.upsampler is not None and self._fine is not None:
-            self.upsampler(patch.native, self._fine)
-            planes.append(self._fine)
-        times.append(time.perf_counter())
+        if patch.fine is not None:
+            planes.append(patch.fine)
+        times = [time.perf_counter()]
         names = [item.name for item in self.schema.pixels]
         sums = {name: plane_sums(part) for name, part in zip(names[1:], planes[1:], strict=True)}
         # data_super holds the 10 m bands as they are: no need to add them up again
@@ -233,7 +266,7 @@ class Producer:
         for target, part in zip(targets, planes, strict=True):
             target[...] = part.transpose(1, 2, 0)
         times.append(time.perf_counter())
-        upsample_s, sum_s, interleave_s = np.diff(times).tolist()
-        self.stages.upsample_s += upsample_s
+        sum_s, interleave_s = np.diff(times).tolist()
+        self.stages.upsample_s += patch.upsample_s
         self.stages.sum_s += sum_s
         self.stages.interleave_s += interleave_s

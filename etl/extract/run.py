@@ -17,7 +17,7 @@ from etl.extract.exchange import Exchange
 from etl.extract.ground import Begun, Ground
 from etl.extract.rounds import Rounds
 from etl.extract.settings import ExtractSettings
-from etl.extract.upsampling import choose, open_method
+from etl.extract.upsampling import Opened, choose, open_method
 from etl.mpi import DONE, FAILED, REJECTED, Comm, JobError, agree, on_root, status_of
 from etl.plan.rounds import ready_s, rounds_of
 from etl.plan.work import Cost, Plan, Tile, make_plan
@@ -29,12 +29,8 @@ from etl.store.hdf5 import stats_names
 from etl.store.journal import Journal, journal_path
 from etl.store.rows import blank_checksum, ranges_of
 from etl.store.sums import Sums, to_words
-from etl.upsample.method import Upsampler
 
 __all__ = ["extract"]
-
-_AHEAD = 4
-"""Patches that are decoded while networks run on others."""
 
 _BATCH_S = 15.0
 """Rows that take longer to make than this are not kept back for one batch: a kill would lose them."""
@@ -64,7 +60,7 @@ def extract(settings: ExtractSettings, comm: Comm) -> int:
     sums = _recheck(ground, begun)
     assignment, plan = _share_out(ground, begun, opened.on_gpu)
     times.prepared_s = time.perf_counter() - times.start
-    report = _write(ground, begun, assignment, opened.upsampler, sums)
+    report = _write(ground, begun, assignment, opened, sums)
     times.written_s = time.perf_counter() - times.start
     totals = comm.gather(sums.of)
     on_root(comm, lambda: _finish(ground, begun, totals or []))
@@ -209,7 +205,7 @@ def _share_out(ground: Ground, begun: Begun | None, on_gpu: bool) -> tuple[prepa
 
 
 def _write(
-    ground: Ground, begun: Begun | None, assignment: prepare.Assignment, upsampler: Upsampler | None, sums: Sums
+    ground: Ground, begun: Begun | None, assignment: prepare.Assignment, opened: Opened, sums: Sums
 ) -> summary.RankReport:
     """Collective: decode, upsample and write this rank's rows."""
     comm, settings, cpu_s = ground.comm, ground.settings, time.process_time()
@@ -223,8 +219,7 @@ def _write(
     limits = Limits(settings.max_cloud_share, settings.max_snow_share)
     batches = [(first, stop) for first, stop in assignment.ranges if stop > first]
     mine = (batches, assignment.rows, assignment.splits)
-    producer = Producer(source, ground.schema, upsampler, limits, *mine, exchange)
-    producer.ahead = _AHEAD if ground.method.networks else 0
+    producer = Producer(source, ground.schema, opened.upsampler, limits, *mine, exchange, windows=opened.windows)
     progress = summary.Progress(comm, len(assignment.ranges))
     with open_writer(settings.out, ground.store, comm) as writer:
         producer.start()

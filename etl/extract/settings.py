@@ -28,7 +28,10 @@ class ExtractSettings:
         "with --upsample dsen2: folder of its 20 m and 60 m network (python -m etl.superres fetch gets some)",
     )
     precision: str = setting("float32", "with --upsample dsen2: what the networks compute in", choices=PRECISIONS)
-    network_threads: int = setting(1, "with --upsample dsen2: threads a rank that run the networks where it has no GPU")
+    network_threads: int = setting(
+        1,
+        "with --upsample dsen2 on a CPU: patches that a rank upsamples at once, one thread each; pixels stay the same",
+    )
     balance: str = setting(
         "cost",
         "how work is dealt to ranks: by cost, or whole tiles by the paper's Algorithm 1",

@@ -21,6 +21,7 @@ from etl.extract.rounds import Seconds
 from etl.extract.settings import ExtractSettings
 from etl.mpi import DONE, REJECTED, Comm
 from etl.plan.work import Plan
+from etl.processor import describe
 from etl.source.tiles import Timer
 from etl.store.journal import Journal
 from etl.store.place import shown, write_file
@@ -45,11 +46,12 @@ _EVERY_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class RankReport:
-    """What one rank did: counts, and seconds by stage."""
+    """What one rank did, and on which processor: counts, and seconds by stage."""
 
     patches: int
     blocks: int
     seconds: dict[str, float]
+    processor: str
 
     @classmethod
     def of(cls, assignment: Assignment, decoding: Timer, making: Stages, writing: Seconds) -> "RankReport":
@@ -60,7 +62,7 @@ class RankReport:
             **asdict(making),
             **asdict(writing),
         }
-        return cls(len(assignment.splits), decoding.blocks, seconds)
+        return cls(len(assignment.splits), decoding.blocks, seconds, describe())
 
 
 class Progress:
@@ -173,6 +175,7 @@ def collect(
         "seconds_total": steps_s[2],
         "seconds_by_stage": stages,
         "cpu_seconds_of_ranks": [r.seconds["cpu_s"] for r in reports],
+        "processors": Counter(r.processor for r in reports),
         "decode_balance": mean / max(decode) if mean else 1.0,
         "decoded_twice_share": blocks / plan.blocks - 1.0 if plan.blocks else 0.0,  # a patch archive has no blocks
         "predicted_inefficiency": plan.inefficiency,

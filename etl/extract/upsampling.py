@@ -8,11 +8,12 @@ from typing import Any
 
 from etl.extract.settings import ExtractSettings
 from etl.mpi import Comm, agree, local_rank, on_root
+from etl.processor import describe
 from etl.quiet import quiet_stderr
 from etl.upsample.method import LEVEL, Method, Upsampler
 from etl.upsample.weights import read_networks
 
-__all__ = ["Opened", "choose", "open_method"]
+__all__ = ["Opened", "choose", "mixed_devices", "open_method"]
 
 log = logging.getLogger("etl.extract")
 
@@ -23,6 +24,9 @@ class Opened:
 
     upsampler: Upsampler | None
     """None where nothing is upsampled."""
+
+    windows: int
+    """Patches that networks run on at once; 0 without networks."""
 
     said: dict[str, Any]
     """What the run's record keeps of it: weights, precision, devices, warnings; on rank 0, empty elsewhere."""
@@ -46,35 +50,38 @@ def choose(settings: ExtractSettings, comm: Comm) -> Method:
 
 
 def open_method(method: Method, settings: ExtractSettings, comm: Comm) -> Opened:
-    """Collective: the method ready to run; with DSen2 each rank takes its threads and, where there are GPUs, one."""
+    """Collective: the method ready to run; with DSen2 each rank sets up its CPU threads or its GPU."""
     if not method.networks:
-        return Opened(method.open(), {})
-    number, upsampler, device, problem = local_rank(comm), None, "", None
+        return Opened(method.open(), 0, {})
+    number, upsampler, device, problem = local_rank(comm), None, None, None
     try:
         with quiet_stderr():
-            from etl.upsample.dsen2 import claim  # TensorFlow takes 600 MiB and three seconds
+            from etl.upsample.dsen2 import configure_devices  # TensorFlow takes 600 MiB and three seconds
 
-            device = claim(settings.network_threads, number)
+            device = configure_devices(settings.network_threads, number)
             upsampler = method.open()
     except (ImportError, RuntimeError) as error:
         problem = f"{error!r}; python -m etl.doctor says what is missing"
     agree(comm, "starting TensorFlow for --upsample dsen2", problem)
-    devices = comm.gather(device)
-    if devices is None:
-        return Opened(upsampler, {})
-    warnings = method.warnings() + _mixed(devices)
+    windows = device.windows if device else 0
+    gathered = comm.gather((device.name if device else "", describe()))
+    if gathered is None:
+        return Opened(upsampler, windows, {})
+    devices, processors = zip(*gathered, strict=True)
+    warnings = method.warnings() + mixed_devices(devices, processors)
     for text in warnings:
         log.warning("%s", text)
     weights = [network.said() for network in method.networks]
     said = {"weights": weights, "precision": method.precision, "devices": Counter(devices), "warnings": warnings}
-    return Opened(upsampler, said)
+    return Opened(upsampler, windows, said)
 
 
-def _mixed(devices: Sequence[str]) -> list[str]:
-    """A word where ranks compute on unlike devices."""
+def mixed_devices(devices: Sequence[str], processors: Sequence[str]) -> list[str]:
+    """A word where ranks compute on unlike devices: networks' sums are rounded differently there."""
     kinds = {device.split(" ")[0].rstrip(",") for device in devices}
-    return (
-        ["some ranks have a GPU and some have none: pixels may differ by a count between them"]
-        if len(kinds) > 1
-        else []
-    )
+    if len(kinds) > 1:
+        return ["some ranks have a GPU and some have none: pixels may differ by a count between them"]
+    if kinds == {"CPU"} and len(set(processors)) > 1:
+        unlike = "; ".join(sorted(set(processors)))
+        return [f"ranks run on unlike processors, so pixels may differ by a count between them: {unlike}"]
+    return []

@@ -20,8 +20,11 @@ Mask = npt.NDArray[np.bool_]
 Groups = tuple[npt.NDArray[np.uint16], ...]
 
 
-def measure(scene: Scene, networks: tuple[Network, Network], border_px: int) -> list[Measured]:
-    """Both coarser groups of a scene; the 60 m one is left out where the scene is too small for it."""
+def measure(scene: Scene, networks: tuple[Network, Network], border_px: int, windows: int) -> list[Measured]:
+    """Both coarser groups of a scene; the 60 m one is left out where the scene is too small for it.
+
+    Networks run on `windows` windows at once.
+    """
     out = []
     for number, network in enumerate(networks, 1):
         group = GROUPS[number]
@@ -35,17 +38,17 @@ def measure(scene: Scene, networks: tuple[Network, Network], border_px: int) -> 
         valid = np.logical_not(without_data(part[-1]).any(-1))
         empty = without_data(coarse[-1]).any(-1)
         known: Mask = valid & ~np.repeat(np.repeat(empty, factor, 0), factor, 1)
-        reduced = _scores(fine_images(coarse, network), part[-1], known, border_px)
-        again = {way: blurred(image, factor) for way, image in fine_images(part, network).items()}
+        reduced = _scores(fine_images(coarse, network, windows), part[-1], known, border_px)
+        again = {way: blurred(image, factor) for way, image in fine_images(part, network, windows).items()}
         back = _scores(again, part[-1], valid, border_px)
         out.append(Measured(scene.name, group.gsd_m, group.bands, reduced, back))
     return out
 
 
-def fine_images(groups: Groups, network: Network) -> dict[str, Image]:
+def fine_images(groups: Groups, network: Network, windows: int) -> dict[str, Image]:
     """The coarsest of `groups` at the grid of the finest, by way, float32."""
     factor = GROUPS[len(groups) - 1].factor
-    images = (bilinear(groups[-1], factor), bicubic(groups[-1], factor), sharpen(network, groups))
+    images = (bilinear(groups[-1], factor), bicubic(groups[-1], factor), sharpen(network, groups, windows))
     return dict(zip(WAYS, images, strict=True))
 
 

@@ -28,15 +28,18 @@ def _evaluate(settings: EvaluateSettings) -> None:
     first = next(found)
     with quiet_stderr():
         from etl.superres.measure import fine_images, measure
-        from etl.upsample.dsen2 import Network, claim
+        from etl.upsample.dsen2 import Network, configure_devices
 
-        device = claim(settings.network_threads or len(os.sched_getaffinity(0)), 0)
+        device = configure_devices(settings.network_threads or len(os.sched_getaffinity(0)), 0)
         twenty, sixty = (Network(weights, settings.precision) for weights in method.networks)
-    measured = measure(first, (twenty, sixty), settings.border_px)
-    images = [fine_images(first.groups[: number + 2], network) for number, network in enumerate((twenty, sixty))]
+    measured = measure(first, (twenty, sixty), settings.border_px, device.windows)
+    images = [
+        fine_images(first.groups[: number + 2], network, device.windows)
+        for number, network in enumerate((twenty, sixty))
+    ]
     for scene in found:
-        measured += measure(scene, (twenty, sixty), settings.border_px)
-    answer = Answer(method, device, settings.border_px, measured)
+        measured += measure(scene, (twenty, sixty), settings.border_px, device.windows)
+    answer = Answer(method, device.name, settings.border_px, measured)
     settings.out.mkdir(parents=True, exist_ok=True)
     write(answer, settings.out)
     draw(first, images, settings.out / "picture.png")

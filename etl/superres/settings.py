@@ -46,7 +46,7 @@ class EvaluateSettings:
     )
     patches: int = setting(20, "of a patch folder: most patches to measure", "patches")
     precision: str = setting("float32", "what the networks compute in", choices=PRECISIONS)
-    network_threads: int = setting(0, "threads that run the networks where there is no GPU; 0: one a core")
+    network_threads: int = setting(0, "on a CPU: windows sharpened at once, one thread each; 0: one a core")
 
     def __post_init__(self) -> None:
         for name, least in (("side_px", 72), ("border_px", 0), ("patches", 1), ("network_threads", 0)):

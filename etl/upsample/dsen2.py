@@ -3,12 +3,16 @@
 A network sees the 10 m bands and the coarser ones interpolated to 10 m, and adds detail to the coarsest. Its
 convolutions are not padded: the window starts with the network's reach around it, and each convolution takes one pixel
 off each side, so that no output pixel depends on where windows meet. A patch is one window, always of the same shape,
-so that the same operations run in the same order on any rank.
+and a network runs on it with one thread, so that one kind of processor adds in the same order on any rank and at any
+number of threads. Other shapes and other processors add in another order: the last bits of float32 differ (ADR 8).
 
 Source: Lanaras et al., ISPRS Journal 146 (2018) 305-319, arXiv 1803.04271.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import keras
@@ -21,7 +25,7 @@ from etl.upsample.bilinear import interpolate
 from etl.upsample.gaps import fill, without_data
 from etl.upsample.network import DIVISOR, Geometry, Weights
 
-__all__ = ["DSen2", "Network", "build", "claim", "images", "prepared", "sharpen"]
+__all__ = ["DSen2", "Device", "Network", "build", "configure_devices", "images", "prepared", "sharpen"]
 
 _WINDOW_PX = 240
 """Side of the windows in which a whole image is made; a multiple of 6."""
@@ -29,23 +33,36 @@ _WINDOW_PX = 240
 Image = npt.NDArray[np.float32]
 
 
-def claim(threads: int, gpu: int) -> str:
-    """Give TensorFlow this process's threads and, where there are GPUs, the one numbered `gpu` of them; what it is.
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What this process runs its networks on."""
+
+    name: str
+    """For records: GPU and its model, or CPU and the number of windows at once."""
+
+    windows: int
+    """Windows that networks run on at once, each by one thread; 1 on a GPU."""
+
+
+def configure_devices(windows: int, gpu: int) -> Device:
+    """Set TensorFlow up for `windows` windows at once or, where there are GPUs, for the one numbered `gpu` of them.
 
     Comes before the first operation: TensorFlow refuses later changes. GPUs beyond the last are counted from the first
-    again. The same operations give the same bits: float32 is not cut to TensorFloat-32, kernels are deterministic.
+    again. One operation uses one thread: how its sums are split over threads would decide their last bits. On a GPU
+    float32 is not cut to TensorFloat-32 and kernels are deterministic.
     """
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.experimental.enable_tensor_float_32_execution(False)
     tf.config.experimental.enable_op_determinism()
     gpus = tf.config.list_physical_devices("GPU")
+    tf.config.threading.set_inter_op_parallelism_threads(1 if gpus else windows)
     if not gpus:
-        return f"CPU, {threads} threads"
+        return Device(f"CPU, windows at once: {windows}", windows)
     mine = gpus[gpu % len(gpus)]
     tf.config.set_visible_devices(mine, "GPU")
     tf.config.experimental.set_memory_growth(mine, enable=True)
-    return f"GPU {gpu % len(gpus)} of {len(gpus)}: {tf.config.experimental.get_device_details(mine).get('device_name')}"
+    model = tf.config.experimental.get_device_details(mine).get("device_name")
+    return Device(f"GPU {gpu % len(gpus)} of {len(gpus)}: {model}", 1)
 
 
 def build(weights: Weights, precision: str) -> keras.Model:
@@ -80,7 +97,7 @@ def build(weights: Weights, precision: str) -> keras.Model:
 
 
 class Network:
-    """One network, ready to run on windows of any shape."""
+    """One network, ready to run on windows of any shape; several threads may call it at once."""
 
     def __init__(self, weights: Weights, precision: str) -> None:
         self.weights = weights
@@ -141,10 +158,11 @@ def prepared(windows: Sequence[npt.NDArray[np.uint16]], geometry: Geometry) -> l
     return seen
 
 
-def sharpen(network: Network, groups: Sequence[npt.NDArray[np.uint16]]) -> Image:
+def sharpen(network: Network, groups: Sequence[npt.NDArray[np.uint16]], at_once: int = 1) -> Image:
     """The coarsest of `groups`, finest first, at the grid of the finest: a whole image, window by window, float32.
 
-    Beyond its border the image is mirrored. Values are neither rounded nor clipped; gaps are filled.
+    Beyond its border the image is mirrored. Values are neither rounded nor clipped; gaps are filled. The network runs
+    on `at_once` windows at the same time; the result does not depend on it.
     """
     geometry = Geometry.of([network.weights])
     padded = [
@@ -152,15 +170,21 @@ def sharpen(network: Network, groups: Sequence[npt.NDArray[np.uint16]]) -> Image
         for native, context in zip(groups, geometry.context_px, strict=False)
     ]
     out = np.empty((*groups[0].shape[:2], groups[-1].shape[2]), np.float32)
-    for row in range(0, out.shape[0], _WINDOW_PX):
-        for column in range(0, out.shape[1], _WINDOW_PX):
-            part = out[row : row + _WINDOW_PX, column : column + _WINDOW_PX]
-            windows = []
-            for group, native, context in zip(GROUPS, padded, geometry.context_px, strict=False):
-                top, left = row // group.factor, column // group.factor
-                rows, columns = (px // group.factor + 2 * context for px in part.shape[:2])
-                windows.append(native[top : top + rows, left : left + columns])
-            part[...] = network(prepared(windows, geometry))
+
+    def fill_window(corner: tuple[int, int]) -> None:
+        row, column = corner
+        part = out[row : row + _WINDOW_PX, column : column + _WINDOW_PX]
+        windows = []
+        for group, native, context in zip(GROUPS, padded, geometry.context_px, strict=False):
+            top, left = row // group.factor, column // group.factor
+            rows, columns = (px // group.factor + 2 * context for px in part.shape[:2])
+            windows.append(native[top : top + rows, left : left + columns])
+        part[...] = network(prepared(windows, geometry))
+
+    corners = product(*(range(0, side, _WINDOW_PX) for side in out.shape[:2]))
+    with ThreadPoolExecutor(at_once) as pool:
+        for _ in pool.map(fill_window, corners):
+            pass
     return out
 
 
