@@ -13,7 +13,7 @@ from etl.bands import GROUPS
 from etl.superres.scene import Scene
 from etl.superres.scores import WAYS
 
-__all__ = ["draw"]
+__all__ = ["draw", "middle"]
 
 _SIDE_PX = 120
 _COLOURS = (("B12", "B8A", "B05"), ("B09", "B09", "B01"))
@@ -22,8 +22,25 @@ _COLOURS = (("B12", "B8A", "B05"), ("B09", "B09", "B01"))
 _DPI = 110
 
 
+def middle(scene: Scene, margin_px: int) -> Scene:
+    """The part of a scene that the picture shows, with at least `margin_px` pixels of 10 m around it, where there are.
+
+    Networks need no more than their context around what is drawn, not the whole scene.
+    """
+    side = scene.groups[0].shape[0]
+    kept = min(side, _SIDE_PX + 2 * (-(-margin_px // 12) * 12))
+    if kept == side:
+        return scene
+    first = (side - kept) // 12 * 6
+    cuts = [slice(first // group.factor, (first + kept) // group.factor) for group in GROUPS]
+    return Scene(scene.name, tuple(native[cut, cut] for native, cut in zip(scene.groups, cuts, strict=False)))
+
+
 def draw(scene: Scene, images: Sequence[Mapping[str, npt.NDArray[np.float32]]], out: Path) -> None:
-    """Write the picture (PNG); `images` are the 20 m and the 60 m group at 10 m, by way."""
+    """Write the picture (PNG); `images` are the 20 m and the 60 m group at 10 m, by way.
+
+    Of both, the middle `_SIDE_PX` pixels are drawn.
+    """
     side = scene.groups[0].shape[0]
     shown = min(side, _SIDE_PX) // 6 * 6
     first = (side - shown) // 12 * 6

@@ -6,10 +6,11 @@ from etl.mpi import DONE, Comm, on_root
 from etl.quiet import quiet_stderr
 from etl.raster import configure
 from etl.superres.answer import Answer, say, write
-from etl.superres.draw import draw
+from etl.superres.draw import draw, middle
 from etl.superres.scene import scenes
 from etl.superres.settings import EvaluateSettings
 from etl.upsample.method import LEVEL, Method
+from etl.upsample.network import Geometry
 from etl.upsample.weights import read_networks
 
 __all__ = ["evaluate"]
@@ -33,8 +34,9 @@ def _evaluate(settings: EvaluateSettings) -> None:
         device = configure_devices(settings.network_threads or len(os.sched_getaffinity(0)), 0)
         twenty, sixty = (Network(weights, settings.precision) for weights in method.networks)
     measured = measure(first, (twenty, sixty), settings.border_px, device.windows)
+    shown = middle(first, Geometry.of(method.networks).context_px[0])
     images = [
-        fine_images(first.groups[: number + 2], network, device.windows)
+        fine_images(shown.groups[: number + 2], network, device.windows)
         for number, network in enumerate((twenty, sixty))
     ]
     for scene in found:
@@ -42,5 +44,5 @@ def _evaluate(settings: EvaluateSettings) -> None:
     answer = Answer(method, device.name, settings.border_px, measured)
     settings.out.mkdir(parents=True, exist_ok=True)
     write(answer, settings.out)
-    draw(first, images, settings.out / "picture.png")
+    draw(shown, images, settings.out / "picture.png")
     say(answer, settings.out)
