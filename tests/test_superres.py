@@ -417,6 +417,7 @@ def test_each_rank_takes_one_gpu_of_its_node_and_computes_in_full_precision(monk
     assert config.visible == mine
     assert config.done["set_memory_growth"] == [mine, True]
     assert config.done["enable_tensor_float_32_execution"] == [False]
+    assert config.done["set_intra_op_parallelism_threads"] == [1]
     assert "enable_op_determinism" in config.done
 
 

@@ -172,6 +172,7 @@ def sharpen(network: Network, groups: Sequence[npt.NDArray[np.uint16]], at_once:
     out = np.empty((*groups[0].shape[:2], groups[-1].shape[2]), np.float32)
 
     def fill_window(corner: tuple[int, int]) -> None:
+        """Sharpen the window with this upper left corner (row, column), in px of 10 m, into `out`."""
         row, column = corner
         part = out[row : row + _WINDOW_PX, column : column + _WINDOW_PX]
         windows = []
