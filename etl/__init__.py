@@ -11,14 +11,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from etl.store.dataset import open_store, to_reflectance
     from etl.store.mosaic import to_tile_mosaic
+    from etl.store.xarray_backend import open_store, to_reflectance
 
 __all__ = ["open_store", "to_reflectance", "to_tile_mosaic"]
 
 _WHERE = {
-    "open_store": "etl.store.dataset",
-    "to_reflectance": "etl.store.dataset",
+    "open_store": "etl.store.xarray_backend",
+    "to_reflectance": "etl.store.xarray_backend",
     "to_tile_mosaic": "etl.store.mosaic",
 }
 

@@ -14,13 +14,13 @@ from etl.bands import GROUPS
 from etl.catalogue.table import read, table_of, write
 from etl.grid import nominal_origin
 from etl.labels import CLASSES_43
+from etl.schema import REJECTED, SCHEMA_VERSION, SPLITS, STATS, UNWRITTEN, WRITTEN, Schema
 from etl.store.backend import backend_of
 from etl.store.hdf5 import create
 from etl.store.journal import Journal, journal_path
 from etl.store.layout import Layout
 from etl.store.rows import checksum, overwrite, schema_of
-from etl.store.schema import REJECTED, SCHEMA_VERSION, SPLITS, STATS, UNWRITTEN, WRITTEN, Schema
-from etl.store.sums import Sums, row_sums, to_words
+from etl.store.statistics import Sums, row_sums, to_words
 from trainer.rows import PixelRows, Rows
 
 TILE = nominal_origin("33UUP")

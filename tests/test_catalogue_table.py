@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from etl.catalogue.table import COLUMNS, in_store_order, load, nomenclature_of, read, table_of, write
 from etl.grid import nominal_origin
 from etl.labels import CLASSES_19, CLASSES_43
-from etl.store.schema import SPLITS
+from etl.schema import SPLITS
 
 in_tmp = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 

@@ -22,7 +22,7 @@ from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
 from etl.labels import CLASSES_43
 from etl.mpi import JobError
-from etl.store.opened import open_rows
+from etl.store.reader import open_rows
 from etl.store.rows import ranges_of
 
 PIXELS = ("data_10m", "data_20m", "data_60m", "data_super")

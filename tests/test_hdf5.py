@@ -10,9 +10,9 @@ import pytest
 
 from benchmarks.page_cache import disk_of, resident_share
 from etl.mpi import alone, file_hints
+from etl.schema import Schema
 from etl.store.hdf5 import Writer, create
 from etl.store.rows import RowReader
-from etl.store.schema import Schema
 
 
 def make(path):

@@ -7,9 +7,9 @@ import pytest
 import zarr
 from mpi4py import MPI
 
+from etl.schema import Schema
 from etl.store.backend import backend_of
 from etl.store.layout import Layout
-from etl.store.schema import Schema
 
 
 @pytest.mark.parametrize("compress", ["none", "zstd"])

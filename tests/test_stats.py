@@ -19,13 +19,13 @@ from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
 from etl.labels import CLASSES_43
 from etl.mpi import JobError
+from etl.schema import SPLITS
 from etl.stats.answer import SHARES
 from etl.stats.counts import Counts, groups_of
 from etl.stats.run import stats
 from etl.stats.settings import StatsSettings
-from etl.store.opened import open_rows
+from etl.store.reader import open_rows
 from etl.store.rows import overwrite
-from etl.store.schema import SPLITS
 
 PIXELS = arrays(np.uint16, st.tuples(st.integers(1, 6), st.just(2), st.just(3), st.just(2)))
 

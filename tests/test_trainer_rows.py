@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from stores import TRAIN, VAL, training_store
 
-from etl.store.schema import REJECTED, UNWRITTEN, WRITTEN
+from etl.schema import REJECTED, UNWRITTEN, WRITTEN
 from etl.store.sync import give_up
 from trainer.config import pixel_sets
 from trainer.normalise import moments, whole_numbers

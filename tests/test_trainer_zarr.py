@@ -11,8 +11,8 @@ import zarr
 from courses import ALONE, course_of, small_network
 from stores import TRAIN, VAL, as_zarr, training_store
 
-from etl.store.objects import chunk_key
-from etl.store.schema import REJECTED, WRITTEN
+from etl.schema import REJECTED, WRITTEN
+from etl.store.object_store import chunk_key
 from etl.store.sync import give_up
 from trainer import row_file, shards
 from trainer.checkpoint import State

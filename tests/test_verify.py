@@ -16,9 +16,9 @@ from stores import GOOD, PRODUCT, TILE, make_catalogue, make_store, stats_of
 from etl.bands import GROUPS
 from etl.mpi import JobError
 from etl.raster import Georeference, write_geotiff
+from etl.schema import STATS, UNWRITTEN, WRITTEN, Schema
 from etl.store.journal import journal_path
 from etl.store.rows import checksum, overwrite
-from etl.store.schema import STATS, UNWRITTEN, WRITTEN, Schema
 from etl.verify.run import verify
 from etl.verify.settings import VerifySettings
 

@@ -11,7 +11,7 @@ from commands import ranks
 from stores import GOOD, as_zarr, make_store
 
 from etl.store.journal import journal_path
-from etl.store.objects import chunk_key
+from etl.store.object_store import chunk_key
 from etl.store.zarr import overwrite
 
 

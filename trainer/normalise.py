@@ -1,6 +1,6 @@
 """Mean and deviation of every band over the training split, from the exact sums that the extraction left.
 
-Source: etl.store.schema, `stats/data_*/`: 128-bit whole numbers as two uint64 words, high before low.
+Source: etl.schema, `stats/data_*/`: 128-bit whole numbers as two uint64 words, high before low.
 """
 
 import math

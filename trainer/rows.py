@@ -1,6 +1,6 @@
 """The rows of a store that a run is about: found once through HDF5, then read by offset without it; or through Zarr.
 
-Source: etl.store.schema, the contract of what lies on disk.
+Source: etl.schema, the contract of what lies on disk.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.labels import CLASSES_19, convert_to_19
-from etl.store.schema import SCHEMA_VERSION, SPLITS, STATS, WRITTEN
+from etl.schema import SCHEMA_VERSION, SPLITS, STATS, WRITTEN
 from trainer.normalise import moments, whole_numbers
 from trainer.row_file import RowFile
 

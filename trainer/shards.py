@@ -21,8 +21,8 @@ import tensorstore as ts
 from numcodecs import blosc
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, ShardingCodecIndexLocation
 
-from etl.store.objects import chunk_key, context, explained, item_of, load, open_array
-from etl.store.place import is_remote
+from etl.store.location import is_remote
+from etl.store.object_store import chunk_key, context, explained, item_of, load, open_array
 from trainer.row_file import Spot, announce, are_in_memory, fill
 
 __all__ = ["load", "read"]

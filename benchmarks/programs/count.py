@@ -18,10 +18,10 @@ import numpy.typing as npt
 from benchmarks.memory_limit import limit_memory
 from benchmarks.page_cache import resident_share
 from etl.bands import GROUPS, SATURATED
+from etl.schema import SPLITS, WRITTEN
 from etl.stats.answer import SHARES, labels_of
 from etl.stats.reduce import count_store
-from etl.store.opened import open_rows
-from etl.store.schema import SPLITS, WRITTEN
+from etl.store.reader import open_rows
 from etl.store.sync import give_up
 
 __all__ = ["main"]

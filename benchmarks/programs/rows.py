@@ -24,10 +24,10 @@ from benchmarks.machine import Moment, others_share
 from benchmarks.programs.world import SharedFile, in_step, total, world, write_result
 from etl.extract.batches import Batch
 from etl.mpi import Comm, file_hints
+from etl.schema import Schema
 from etl.store.backend import backend_of
 from etl.store.hdf5 import Writer, create
 from etl.store.layout import Layout
-from etl.store.schema import Schema
 from etl.store.sync import WriteBehind
 
 __all__ = ["WAYS", "main"]

@@ -19,9 +19,9 @@ import keras
 import numpy as np
 
 from benchmarks.machine import Moment, others_share
+from etl.schema import SCHEMA_VERSION, SPLITS, WRITTEN, Schema
 from etl.store.hdf5 import create
 from etl.store.rows import overwrite
-from etl.store.schema import SCHEMA_VERSION, SPLITS, WRITTEN, Schema
 from trainer.checkpoint import State
 from trainer.config import pixel_sets
 from trainer.deal import Deal

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.mpi import alone, file_hints
+from etl.schema import SCHEMA_VERSION, SPLITS, WRITTEN, Schema
 from etl.store.backend import backend_of
 from etl.store.layout import Layout
-from etl.store.schema import SCHEMA_VERSION, SPLITS, WRITTEN, Schema
 
 __all__ = ["NAME", "make_store"]
 

@@ -9,7 +9,7 @@ from benchmarks.findings import Bar, Findings, Repeats, Run, interleave, median_
 from benchmarks.inputs import TileInput, block_job, tile
 from benchmarks.page_cache import disk_of, resident_share, warm
 from benchmarks.setup import Setup
-from etl.store.schema import Schema
+from etl.schema import Schema
 
 __all__ = ["QUESTION", "measure"]
 

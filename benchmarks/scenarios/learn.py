@@ -17,7 +17,7 @@ from benchmarks.findings import Bar, Findings
 from benchmarks.inputs import labelled
 from benchmarks.setup import Setup
 from benchmarks.training import KINDS, Course, command, put_f1, train
-from etl.store.schema import SPLITS, WRITTEN
+from etl.schema import SPLITS, WRITTEN
 from trainer.metrics import HALF, scores, tuned_thresholds
 
 __all__ = ["QUESTION", "measure"]

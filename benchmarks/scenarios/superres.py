@@ -19,7 +19,7 @@ from etl.catalogue.table import load, write
 from etl.sample.pixels import Pixels
 from etl.sample.product import ProductSpec
 from etl.sample.safe import write_product
-from etl.store.schema import Schema
+from etl.schema import Schema
 from etl.upsample.weights import read_networks
 
 __all__ = ["QUESTION", "measure"]

@@ -9,7 +9,7 @@ from benchmarks.findings import Bar, Findings, median_of, put_ratio
 from benchmarks.launch import ask
 from benchmarks.page_cache import disk_of, memory_bytes
 from benchmarks.setup import Setup
-from etl.store.schema import Schema
+from etl.schema import Schema
 
 __all__ = ["QUESTION", "measure"]
 

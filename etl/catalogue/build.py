@@ -17,8 +17,8 @@ from etl.catalogue.place import Rejections
 from etl.catalogue.problems import find_problems, multi_hot
 from etl.catalogue.table import in_store_order, load, nomenclature_of, replace_file, write
 from etl.catalogue.v2 import describe, list_v2, read_metadata, read_v2
+from etl.schema import SPLITS
 from etl.settings import setting
-from etl.store.schema import SPLITS
 
 __all__ = ["CatalogueSettings", "finish", "look", "read_alone"]
 

@@ -14,7 +14,7 @@ import pyarrow.csv as pv
 
 from etl.catalogue.place import Rejections, place, place_products
 from etl.catalogue.table import table_of
-from etl.store.schema import SPLITS
+from etl.schema import SPLITS
 
 __all__ = ["PRODUCTS", "Lists", "find_lists", "join", "list_patches", "read_lists"]
 

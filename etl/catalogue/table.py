@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from etl.catalogue.problems import find_problems, multi_hot
 from etl.labels import CLASSES_19, CLASSES_43, classes_of
-from etl.store.schema import SPLITS
+from etl.schema import SPLITS
 
 __all__ = [
     "COLUMNS",
@@ -87,7 +87,7 @@ class Catalogue:
     """Multi-hot labels, shape (patch, class), 0/1; unknown labels are left out here and named in `problem`."""
 
     split: npt.NDArray[np.uint8]
-    """Index into `etl.store.schema.SPLITS`."""
+    """Index into `etl.schema.SPLITS`."""
 
     snow: npt.NDArray[np.bool_]
     """On the published list of seasonal snow."""

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from etl.convert.settings import ConvertSettings
 from etl.labels import classes_of
-from etl.store.opened import OpenStore
-from etl.store.schema import REJECTED, SPLITS
+from etl.schema import REJECTED, SPLITS
+from etl.store.reader import OpenStore
 
 __all__ = ["chosen_rows"]
 

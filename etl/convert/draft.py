@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from etl.store.place import is_remote
+from etl.store.location import is_remote
 
 __all__ = ["draft_of", "remove", "size_bytes"]
 
@@ -16,7 +16,7 @@ def draft_of(out: Path) -> Path:
 def remove(path: Path) -> None:
     """Remove a store, if it is there."""
     if is_remote(path):
-        from etl.store.objects import delete
+        from etl.store.object_store import delete
 
         delete(path)
     elif path.is_dir():

@@ -13,12 +13,12 @@ from etl.convert.draft import draft_of, remove, size_bytes
 from etl.convert.settings import ConvertSettings
 from etl.convert.target import Target, make_target
 from etl.mpi import DONE, FAILED, Comm, JobError, on_root
+from etl.schema import SPLITS, STATS, WRITTEN, Schema
 from etl.store.backend import backend_of
-from etl.store.opened import OpenStore, open_rows
-from etl.store.place import is_remote, shown
+from etl.store.location import is_remote, shown
+from etl.store.reader import OpenStore, open_rows
 from etl.store.rows import checksum
-from etl.store.schema import SPLITS, STATS, WRITTEN, Schema
-from etl.store.sums import Sums, row_sums, to_words
+from etl.store.statistics import Sums, row_sums, to_words
 from etl.store.sync import sync_folder
 from etl.store.virtual import manifest_of
 

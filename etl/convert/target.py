@@ -11,11 +11,11 @@ from h5py import h5z
 
 from etl.convert.settings import ConvertSettings
 from etl.mpi import alone, file_hints
+from etl.schema import Schema
 from etl.store.backend import Backend, backend_of
 from etl.store.hdf5 import Chunks, create_chunked
 from etl.store.layout import Layout
 from etl.store.rows import overwrite
-from etl.store.schema import Schema
 
 __all__ = ["Target", "make_target"]
 

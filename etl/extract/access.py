@@ -6,7 +6,7 @@ from etl.extract.settings import ExtractSettings
 from etl.mpi import BAD_INPUT, FAILED, Comm, JobError, agree, file_hints, on_root, status_of
 from etl.store.backend import Backend, Writer
 from etl.store.journal import Held, lock_of
-from etl.store.place import is_remote, shown
+from etl.store.location import is_remote, shown
 
 __all__ = ["lock_store", "open_writer"]
 

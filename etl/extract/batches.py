@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from etl.bands import GROUPS
 from etl.extract.prefetch import Prefetcher
+from etl.schema import REJECTED, UNWRITTEN, WRITTEN, Schema
 from etl.source.patch import Patch, PatchError, shares
 from etl.source.tiles import Timer
 from etl.store.rows import checksum
-from etl.store.schema import REJECTED, UNWRITTEN, WRITTEN, Schema
-from etl.store.sums import Sums, plane_sums
+from etl.store.statistics import Sums, plane_sums
 from etl.upsample.method import Upsampler
 
 __all__ = ["Batch", "Limits", "Producer", "Source"]

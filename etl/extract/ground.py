@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from etl import schema as on_disk
 from etl.extract import prepare
 from etl.extract.settings import ExtractSettings
 from etl.mpi import Comm
-from etl.store import schema as on_disk
 from etl.store.backend import Backend, backend_of
 from etl.store.journal import Journal
 from etl.upsample.method import Method

@@ -17,10 +17,10 @@ from etl.grid import nominal_origin, patch_cell
 from etl.mpi import Comm, JobError
 from etl.plan.layers import Layer
 from etl.plan.work import Plan, Share, Tile
+from etl.schema import UNWRITTEN, Schema
 from etl.source.archive import folder_of
 from etl.source.safe import Product, ProductError, find_products, products_by_scene, read_product, serving
 from etl.source.tiles import layers_of
-from etl.store.schema import UNWRITTEN, Schema
 from etl.upsample.method import Method
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from etl.schema import REJECTED, WRITTEN, Schema
 from etl.store.backend import Backend, Reader
 from etl.store.journal import Journal
 from etl.store.rows import blank_checksum, checksum
-from etl.store.schema import REJECTED, WRITTEN, Schema
-from etl.store.sums import Sums, row_sums
+from etl.store.statistics import Sums, row_sums
 
 __all__ = ["Found", "check_rows", "deal_shards", "found", "reject", "whole_shards"]
 

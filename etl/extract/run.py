@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from etl import schema as on_disk
 from etl.extract import prepare, resume, summary
 from etl.extract.access import lock_store, open_writer
 from etl.extract.batches import Limits, Producer
@@ -24,11 +25,10 @@ from etl.plan.work import Cost, Plan, Tile, make_plan
 from etl.raster import configure
 from etl.source.archive import ArchivePatches
 from etl.source.tiles import TilePatches
-from etl.store import schema as on_disk
 from etl.store.hdf5 import stats_names
 from etl.store.journal import Journal, journal_path
 from etl.store.rows import blank_checksum, ranges_of
-from etl.store.sums import Sums, to_words
+from etl.store.statistics import Sums, to_words
 
 __all__ = ["extract"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from etl.settings import setting
 from etl.store.layout import COMPRESSIONS, Layout
-from etl.store.place import is_remote, shown
+from etl.store.location import is_remote, shown
 from etl.upsample.method import METHODS, PRECISIONS
 
 __all__ = ["ExtractSettings"]

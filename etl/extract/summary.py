@@ -22,10 +22,10 @@ from etl.extract.settings import ExtractSettings
 from etl.mpi import DONE, REJECTED, Comm
 from etl.plan.work import Plan
 from etl.processor import describe
+from etl.schema import SCHEMA_VERSION, Schema
 from etl.source.tiles import Timer
 from etl.store.journal import Journal
-from etl.store.place import shown, write_file
-from etl.store.schema import SCHEMA_VERSION, Schema
+from etl.store.location import shown, write_file
 from etl.upsample.method import Method
 
 __all__ = [

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from etl.bands import PATCH_M
 from etl.grid import nominal_origin
-from etl.store.schema import REJECTED, SPLITS, WRITTEN
+from etl.schema import REJECTED, SPLITS, WRITTEN
 
 __all__ = ["FATES", "Place", "TileMap", "fates_of", "paint", "tile_cells"]
 

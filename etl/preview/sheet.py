@@ -13,8 +13,8 @@ from etl.catalogue.table import Catalogue, read
 from etl.labels import classes_of
 from etl.preview.cells import FATES, Place, TileMap, fates_of, paint, tile_cells
 from etl.preview.settings import CARD_COLUMNS, PreviewSettings
-from etl.store.opened import OpenStore, open_rows
-from etl.store.schema import SPLITS, WRITTEN
+from etl.schema import SPLITS, WRITTEN
+from etl.store.reader import OpenStore, open_rows
 
 __all__ = ["Card", "Detail", "Sheet", "choose", "read_sheet"]
 

@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from etl.bands import BANDS, GROUPS
 from etl.labels import classes_of
+from etl.schema import SPLITS
 from etl.stats.counts import Counts
-from etl.store.opened import OpenStore
-from etl.store.schema import SPLITS
+from etl.store.reader import OpenStore
 
 __all__ = ["SHARES", "Answer", "Labels", "answer_of", "disagreements", "labels_of", "record_of"]
 

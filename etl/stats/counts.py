@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import NODATA, SATURATED
-from etl.store.schema import SPLITS
+from etl.schema import SPLITS
 
 __all__ = ["Counts", "groups_of"]
 

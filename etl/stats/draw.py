@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from etl.schema import SPLITS
 from etl.stats.answer import SHARES, Answer, Labels
-from etl.store.schema import SPLITS
 
 __all__ = ["draw"]
 

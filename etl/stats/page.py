@@ -9,9 +9,9 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 
+from etl.schema import SPLITS
 from etl.stats.answer import SHARES, Answer
 from etl.stats.draw import draw
-from etl.store.schema import SPLITS
 
 __all__ = ["write_page"]
 

@@ -10,8 +10,8 @@ from dask.delayed import delayed
 
 from etl.bands import GROUPS
 from etl.stats.counts import Counts, groups_of
-from etl.store.opened import OpenStore, open_rows
-from etl.store.place import is_remote
+from etl.store.location import is_remote
+from etl.store.reader import OpenStore, open_rows
 
 __all__ = ["NATIVE", "count_store"]
 

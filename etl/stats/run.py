@@ -14,8 +14,8 @@ from etl.stats.answer import answer_of, disagreements, record_of
 from etl.stats.page import write_page
 from etl.stats.reduce import count_store
 from etl.stats.settings import StatsSettings
-from etl.store.opened import OpenStore, open_rows
-from etl.store.place import shown
+from etl.store.location import shown
+from etl.store.reader import OpenStore, open_rows
 
 __all__ = ["stats"]
 

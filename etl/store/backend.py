@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from etl.schema import Schema
 from etl.store import hdf5, rows
 from etl.store.layout import Layout
-from etl.store.schema import Schema
 
 __all__ = ["Backend", "Reader", "Writer", "backend_of"]
 

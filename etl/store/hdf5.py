@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from h5py import h5d, h5f, h5fd, h5p, h5s, h5z
 
-from etl.store.schema import FLAGS, SPLITS, STATS, DataSet, Schema
+from etl.schema import FLAGS, SPLITS, STATS, DataSet, Schema
 from etl.store.sync import WriteBehind, sync_folder
 
 __all__ = ["Chunks", "Writer", "create", "create_chunked", "stats_names"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from etl.store.place import add_line, is_remote, read_file, shown, write_file
+from etl.store.location import add_line, is_remote, read_file, shown, write_file
 
 __all__ = ["Journal", "Lock", "journal_path", "lock_of"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from etl.store.objects import FAILS, explained, key_value_store
-from etl.store.place import shown
+from etl.store.location import shown
+from etl.store.object_store import FAILS, explained, key_value_store
 
 __all__ = ["Lease"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from etl.store.schema import DataSet, Schema
+from etl.schema import DataSet, Schema
 
 __all__ = ["RowReader", "blank_checksum", "checksum", "overwrite", "ranges_of", "schema_of"]
 

@@ -15,11 +15,21 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
-from etl.store.objects import FAILS, chunk_key, context, explain, explained, item_of, key_value_store, load, open_array
-from etl.store.place import is_remote, shown
+from etl.schema import UNWRITTEN, DataSet, Schema
+from etl.store.location import is_remote, shown
+from etl.store.object_store import (
+    FAILS,
+    chunk_key,
+    context,
+    explain,
+    explained,
+    item_of,
+    key_value_store,
+    load,
+    open_array,
+)
 from etl.store.plain import write_shard
 from etl.store.rows import schema_of
-from etl.store.schema import UNWRITTEN, DataSet, Schema
 from etl.store.sync import give_up, sync_folder
 from etl.store.zarr import columns, overwrite
 

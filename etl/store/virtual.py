@@ -16,9 +16,9 @@ import h5py
 import numpy as np
 from h5py import h5z
 
+from etl.schema import SPLITS, STATS, DataSet, Schema
 from etl.store.hdf5 import stats_names
 from etl.store.rows import schema_of
-from etl.store.schema import SPLITS, STATS, DataSet, Schema
 
 __all__ = ["manifest_of", "mapped"]
 

@@ -19,10 +19,10 @@ from zarr.codecs import BloscCodec, ZstdCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
+from etl.schema import FLAGS, SPLITS, STATS, DataSet, Schema
 from etl.store.layout import Layout
-from etl.store.objects import array_of, chunk_key, exists, item_of, load, put, put_new, read
-from etl.store.place import is_remote, shown
-from etl.store.schema import FLAGS, SPLITS, STATS, DataSet, Schema
+from etl.store.location import is_remote, shown
+from etl.store.object_store import array_of, chunk_key, exists, item_of, load, put, put_new, read
 from etl.store.sync import sync_folder
 
 __all__ = ["columns", "create", "overwrite"]

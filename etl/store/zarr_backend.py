@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy.typing as npt
 
-from etl.store import objects, shards, zarr
+from etl.schema import Schema
+from etl.store import object_store, shards, zarr
 from etl.store.backend import Reader, Writer
 from etl.store.layout import Layout
-from etl.store.place import is_remote
-from etl.store.schema import Schema
+from etl.store.location import is_remote
 
 __all__ = ["ZarrBackend"]
 
@@ -31,15 +31,15 @@ class ZarrBackend:
     def check(self) -> None:
         """Make sure that its place can be reached, and written to."""
         if is_remote(self.path):
-            objects.check(self.path)
+            object_store.check(self.path)
 
     def exists(self) -> bool:
         """Whether anything is at the store's place."""
-        return objects.exists(self.path)
+        return object_store.exists(self.path)
 
     def discard_unfinished(self) -> None:
         """Remove what a killed run left half-written."""
-        objects.discard_unfinished(self.path)
+        object_store.discard_unfinished(self.path)
 
     def create(self, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
         """Make the complete, empty store."""

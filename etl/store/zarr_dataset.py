@@ -18,7 +18,7 @@ import zarr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from etl.store.objects import array_of, context, explained, load, open_array
+from etl.store.object_store import array_of, context, explained, load, open_array
 
 __all__ = ["undecoded"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from etl.schema import REJECTED, UNWRITTEN
 from etl.store.journal import Journal, journal_path
-from etl.store.place import read_file
-from etl.store.schema import REJECTED, UNWRITTEN
+from etl.store.location import read_file
 from etl.verify.check import Check, Faults, judge
 from etl.verify.columns import Columns
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from etl.mpi import DONE, FAILED
-from etl.store.place import shown
+from etl.store.location import shown
 
 __all__ = ["Check", "Faults", "Report", "judge"]
 

@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from etl.schema import REJECTED, SCHEMA_VERSION, SPLITS, STATS, UNWRITTEN, WRITTEN, DataSet, Schema
 from etl.store.hdf5 import stats_names
-from etl.store.place import shown
+from etl.store.location import shown
 from etl.store.rows import schema_of
-from etl.store.schema import REJECTED, SCHEMA_VERSION, SPLITS, STATS, UNWRITTEN, WRITTEN, DataSet, Schema
 from etl.verify.check import Check, Faults, judge
 
 __all__ = ["Columns", "check_complete", "check_layout", "check_values", "read_columns", "row_name"]

@@ -8,8 +8,8 @@ import numpy.typing as npt
 from etl.catalogue.names import parse_product
 from etl.catalogue.table import Catalogue, read
 from etl.labels import classes_of
+from etl.schema import SPLITS, WRITTEN
 from etl.source.safe import one_scene
-from etl.store.schema import SPLITS, WRITTEN
 from etl.verify.check import Check, Faults, judge
 from etl.verify.columns import Columns
 

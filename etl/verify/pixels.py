@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from etl.bands import GROUPS, Group
 from etl.raster import RasterError, RasterFile, configure
+from etl.schema import WRITTEN
 from etl.source.archive import folder_of
 from etl.source.radiometry import table
 from etl.source.safe import Product, ProductError, find_products, read_product
-from etl.store.schema import WRITTEN
 from etl.verify.check import Check, Faults, judge
 from etl.verify.columns import Columns, row_name
 from etl.verify.rows import open_rows

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
+from etl.schema import REJECTED, SPLITS, STATS, WRITTEN, DataSet, Schema
 from etl.store.backend import backend_of
 from etl.store.rows import RowReader, blank_checksum, checksum, schema_of
-from etl.store.schema import REJECTED, SPLITS, STATS, WRITTEN, DataSet, Schema
-from etl.store.sums import Sums, row_sums, to_words
+from etl.store.statistics import Sums, row_sums, to_words
 from etl.verify.check import Check, Faults, judge
 from etl.verify.columns import Columns, row_name
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from etl.mpi import BAD_INPUT, Comm, JobError, agree, on_root
 from etl.store.journal import Journal
-from etl.store.place import is_remote, shown
+from etl.store.location import is_remote, shown
 from etl.verify import pixels
 from etl.verify.beside import check_journal, check_rejected_list, finished_rows, read_journal
 from etl.verify.check import Check, Faults, Report
@@ -87,7 +87,7 @@ def _zarr(path: Path) -> Any:
     Raises:
         ValueError: it is no store.
     """
-    from etl.store.objects import load  # Zarr's packages, where a Zarr store is named
+    from etl.store.object_store import load  # Zarr's packages, where a Zarr store is named
 
     group = load(path)
     if "data_10m" not in group and "state" not in group:

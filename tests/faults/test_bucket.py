@@ -13,8 +13,8 @@ from buckets import BUCKET, copy_store, serve
 from commands import begin, content, ranks, same
 
 import etl
+from etl.schema import SPLITS
 from etl.store import lease
-from etl.store.schema import SPLITS
 from trainer.rows import Wanted, open_rows
 
 PIXELS = ("data_10m", "data_20m", "data_60m", "data_super", "classes")

@@ -15,7 +15,7 @@ from commands import begin, content, extract, ranks_of, same
 from disks import disk, resize
 
 from etl.store.journal import Journal, journal_path
-from etl.store.objects import chunk_key
+from etl.store.object_store import chunk_key
 from etl.store.rows import checksum
 from etl.store.shards import ShardReader
 from etl.store.zarr import columns, overwrite

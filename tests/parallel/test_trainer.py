@@ -8,7 +8,7 @@ import pytest
 from commands import ranks
 from stores import TRAIN, VAL, small_rows, training_store
 
-from etl.store.schema import SPLITS
+from etl.schema import SPLITS
 from trainer.parallel import WorkerError, connect, message_ends
 from trainer.run import main
 

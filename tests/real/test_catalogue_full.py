@@ -19,7 +19,7 @@ from etl.catalogue.table import load, read
 from etl.catalogue.v1 import read_v1
 from etl.catalogue.v2 import METADATA_COLUMNS, read_v2
 from etl.labels import CLASSES_19
-from etl.store.schema import SPLITS
+from etl.schema import SPLITS
 
 SUMMARY = (
     "590326 patches of 125 products: 519339 kept, 61707 snow, 9280 cloud, "

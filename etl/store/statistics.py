@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import NODATA, SATURATED
-from etl.store.schema import SPLITS, STATS, DataSet
+from etl.schema import SPLITS, STATS, DataSet
 
 __all__ = ["Sums", "plane_sums", "row_sums", "to_words"]
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from etl.bands import BAND_BY_NAME, NODATA, SATURATED
-from etl.store.place import is_remote, shown
-from etl.store.schema import FLAGS, WRITTEN
+from etl.schema import FLAGS, WRITTEN
+from etl.store.location import is_remote, shown
 
 __all__ = ["open_store", "to_reflectance"]
 

@@ -24,7 +24,7 @@ import zarr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
-from etl.store.place import is_remote, shown
+from etl.store.location import is_remote, shown
 
 __all__ = [
     "FAILS",

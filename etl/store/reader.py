@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from etl.schema import STATS, WRITTEN, DataSet, Schema
 from etl.store.hdf5 import stats_names
-from etl.store.place import is_remote, shown
+from etl.store.location import is_remote, shown
 from etl.store.rows import RowReader, ranges_of, schema_of
-from etl.store.schema import STATS, WRITTEN, DataSet, Schema
 
 __all__ = ["OpenStore", "Pixels", "open_rows"]
 
@@ -109,7 +109,7 @@ def _open_hdf5(path: Path) -> OpenStore:
 
 
 def _open_zarr(path: Path) -> OpenStore:
-    from etl.store.objects import load
+    from etl.store.object_store import load
     from etl.store.shards import ShardReader
 
     group = load(path)

@@ -27,7 +27,7 @@ def read_file(path: Path) -> bytes | None:
     """
     if not is_remote(path):
         return path.read_bytes() if path.exists() else None
-    from etl.store.objects import read
+    from etl.store.object_store import read
 
     return read(path.parent, path.name)
 
@@ -41,7 +41,7 @@ def write_file(path: Path, data: bytes) -> None:
     if not is_remote(path):
         path.write_bytes(data)
         return
-    from etl.store.objects import put
+    from etl.store.object_store import put
 
     put(path.parent, {path.name: data})
 

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.store.schema import STATS, Schema
-from etl.store.sums import Sums, row_sums, to_words
+from etl.schema import STATS, Schema
+from etl.store.statistics import Sums, row_sums, to_words
 
 
 def counted(pixels):
