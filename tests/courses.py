@@ -5,13 +5,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from trainer.deal import Deal
-from trainer.fit import Course
-from trainer.model import Design, _regulated
-from trainer.optimise import Schedule
-from trainer.parallel import Workers
+from trainer.data.sampler import Deal
+from trainer.data.stream import Stream
+from trainer.fit.loop import Course
+from trainer.fit.optimisation import Schedule
+from trainer.model.network import Design, _regulated
 from trainer.rows import Rows
-from trainer.stream import Stream
+from trainer.workers.horovod import Workers
 
 ALONE = Workers(None)
 

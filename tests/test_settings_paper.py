@@ -7,8 +7,8 @@ import pytest
 
 from etl import settings
 from trainer.config import RunSettings
-from trainer.deal import Deal
-from trainer.optimise import Schedule, rate_at
+from trainer.data.sampler import Deal
+from trainer.fit.optimisation import Schedule, rate_at
 
 RECIPE = Path(__file__).resolve().parents[1] / "deploy" / "settings" / "sedona2019.toml"
 

@@ -13,12 +13,12 @@ import tensorflow as tf
 from courses import ALONE, RATE, course_of, small_network
 from stores import TRAIN, VAL, small_rows, training_store
 
-from trainer import checkpoint
-from trainer.checkpoint import State
-from trainer.fit import fit, step_function
-from trainer.model import Design, build
-from trainer.parallel import WorkerError
+from trainer.fit import checkpoint
+from trainer.fit.checkpoint import State
+from trainer.fit.loop import fit, step_function
+from trainer.model.network import Design, build
 from trainer.run import main
+from trainer.workers.horovod import WorkerError
 
 
 @pytest.mark.slow

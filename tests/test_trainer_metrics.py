@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from etl.labels import CLASSES_43
-from trainer import paper
-from trainer.metrics import scores, tuned_thresholds
+from trainer.fit.metrics import scores, tuned_thresholds
+from trainer.report import paper
 
 
 @st.composite
@@ -149,7 +149,7 @@ def test_what_does_not_fit_together_is_an_error(labels, values, names, message):
 
 
 def test_importing_the_scores_does_not_import_scikit_learn():
-    code = "import sys, trainer.metrics; sys.exit('sklearn' in sys.modules)"
+    code = "import sys, trainer.fit.metrics; sys.exit('sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=100, check=False).returncode == 0
 
 

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from stores import TRAIN, training_store
 
-from trainer.batch_norm import FusedNormalisation
 from trainer.config import pixel_sets
-from trainer.model import Design, Standardise, build
+from trainer.model.batch_norm import FusedNormalisation
+from trainer.model.network import Design, Standardise, build
 from trainer.rows import Wanted, open_rows
 
 

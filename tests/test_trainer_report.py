@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from etl.labels import CLASSES_43
-from trainer.metrics import scores
-from trainer.past import open_runs, open_samples
-from trainer.report import main
-from trainer.scaling import ANY_LENGTH, ANY_STORE, perfect, series_of
-from trainer.sheet import MISSED, RIGHT, WRONG, verdicts
+from trainer.fit.metrics import scores
+from trainer.report.__main__ import main
+from trainer.report.contact_sheet import MISSED, RIGHT, WRONG, verdicts
+from trainer.report.runs import open_runs, open_samples
+from trainer.report.scaling import ANY_LENGTH, ANY_STORE, perfect, series_of
 
 NAMES = ("Pastures", "Rice <fields>", "Never & nowhere")
 
@@ -291,5 +291,6 @@ def test_the_command_needs_a_run_and_neither_tensorflow_nor_a_display(tmp_path):
     done = subprocess.run([sys.executable, "-m", "trainer.report"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "RUN" in done.stderr
-    code = "import sys, trainer.report; sys.exit(bool({'tensorflow', 'keras', 'matplotlib.pyplot'} & {*sys.modules}))"
+    unwanted = {"tensorflow", "keras", "matplotlib.pyplot"}
+    code = f"import sys, trainer.report.__main__; sys.exit(bool({unwanted} & {{*sys.modules}}))"
     assert subprocess.run([sys.executable, "-c", code], timeout=100, check=False).returncode == 0

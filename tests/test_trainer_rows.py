@@ -10,7 +10,7 @@ from stores import TRAIN, VAL, training_store
 from etl.schema import REJECTED, UNWRITTEN, WRITTEN
 from etl.store.sync import give_up
 from trainer.config import pixel_sets
-from trainer.normalise import moments, whole_numbers
+from trainer.data.normalisation import moments, whole_numbers
 from trainer.row_file import RowFile
 from trainer.rows import Wanted, open_rows
 

@@ -11,9 +11,9 @@ from stores import TRAIN, VAL, training_store
 from test_trainer_rows import set_scalar
 
 from etl.processor import describe
-from trainer.devices import threads_of
-from trainer.parallel import launched
 from trainer.run import main
+from trainer.workers.devices import threads_of
+from trainer.workers.horovod import launched
 
 BATCH = ("--batch", "4")
 

@@ -15,9 +15,9 @@ import tensorflow as tf
 from stores import TRAIN, VAL, training_store
 
 from trainer.config import pixel_sets
-from trainer.deal import Deal
+from trainer.data.sampler import Deal
+from trainer.data.stream import READERS, Buffers, Stream
 from trainer.rows import Wanted, open_rows
-from trainer.stream import READERS, Buffers, Stream
 
 POISON = 0xFFFF
 """No stored value of `training_store`."""
@@ -154,9 +154,9 @@ def test_a_program_that_ends_by_such_an_error_ends(stored):
 import time
 from pathlib import Path
 from trainer.config import pixel_sets
-from trainer.deal import Deal
+from trainer.data.sampler import Deal
 from trainer.rows import Wanted, open_rows
-from trainer.stream import Stream
+from trainer.data.stream import Stream
 rows = open_rows(Path({str(stored[0])!r}), Wanted(pixel_sets("rgb")))
 def share(step):
     if step == 2:

@@ -15,12 +15,12 @@ from etl.schema import REJECTED, WRITTEN
 from etl.store.object_store import chunk_key
 from etl.store.sync import give_up
 from trainer import row_file, shards
-from trainer.checkpoint import State
-from trainer.deal import Deal
-from trainer.fit import fit
+from trainer.data.sampler import Deal
+from trainer.data.stream import Stream
+from trainer.fit.checkpoint import State
+from trainer.fit.loop import fit
 from trainer.row_file import RowFile
 from trainer.rows import Wanted, open_rows
-from trainer.stream import Stream
 
 WANTED = Wanted((("data_20m", ("B05", "B8A")), ("data_60m", ())))
 

@@ -11,10 +11,10 @@ import h5py
 import numpy as np
 
 from etl.quiet import quiet_stderr
-from trainer.command import claim, run_command
 from trainer.config import EvaluateSettings
-from trainer.parallel import DONE, Workers
 from trainer.rows import Rows
+from trainer.workers.command import claim, run_command
+from trainer.workers.horovod import DONE, Workers
 
 __all__ = ["main"]
 
@@ -38,7 +38,8 @@ def evaluate(settings: EvaluateSettings, workers: Workers) -> int:
     """
     claim(settings.threads, workers)
     with quiet_stderr():
-        from trainer import record, score
+        from trainer.fit import predictions as score
+        from trainer.report import record
     rows, found = score.of_run(settings, workers, labelled=True)
     scored = score.both(rows, found, _thresholds(settings.run, len(rows.classes)))
 

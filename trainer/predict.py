@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.quiet import quiet_stderr
-from trainer.command import claim, run_command
 from trainer.config import PredictSettings
-from trainer.parallel import DONE, Workers
 from trainer.rows import Rows
+from trainer.workers.command import claim, run_command
+from trainer.workers.horovod import DONE, Workers
 
 __all__ = ["main"]
 
@@ -31,7 +31,7 @@ def predict(settings: PredictSettings, workers: Workers) -> int:
     """
     claim(settings.threads, workers)
     with quiet_stderr():
-        from trainer import score
+        from trainer.fit import predictions as score
     rows, found = score.of_run(settings, workers, labelled=False)
 
     def write() -> Path | None:

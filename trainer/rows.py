@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from etl.labels import CLASSES_19, convert_to_19
 from etl.schema import SCHEMA_VERSION, SPLITS, STATS, WRITTEN
-from trainer.normalise import moments, whole_numbers
+from trainer.data.normalisation import moments, whole_numbers
 from trainer.row_file import RowFile
 
 __all__ = ["PixelRows", "Rows", "Wanted", "open_rows"]

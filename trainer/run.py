@@ -1,6 +1,6 @@
 """`python -m trainer.run`: train on a store, alone or as one worker a rank under mpirun."""
 
-from trainer.guard import guard
+from trainer.workers.supervisor import guard
 
 if __name__ == "__main__":
     guard()  # goes on in the worker; what follows imports h5py
@@ -13,14 +13,15 @@ from dataclasses import asdict
 from typing import Any
 
 from etl.quiet import quiet_stderr
-from trainer import checkpoint, imbalance
-from trainer.checkpoint import BEST, LAST, State
-from trainer.command import claim, run_command
 from trainer.config import RunSettings, pixel_sets
-from trainer.deal import Deal, Share
-from trainer.optimise import Schedule
-from trainer.parallel import DONE, FAILED, Workers, watch
+from trainer.data import imbalance
+from trainer.data.sampler import Deal, Share
+from trainer.fit import checkpoint
+from trainer.fit.checkpoint import BEST, LAST, State
+from trainer.fit.optimisation import Schedule
 from trainer.rows import Rows, Wanted, open_rows
+from trainer.workers.command import claim, run_command
+from trainer.workers.horovod import DONE, FAILED, Workers, watch
 
 __all__ = ["main"]
 
@@ -69,8 +70,11 @@ def _train(settings: RunSettings, rows: Rows, dealt: tuple[Any, Deal, int], work
     with quiet_stderr():  # TensorFlow takes seconds: not for --help, a bad store or a dry run
         import keras
 
-        from trainer import fit, network, record, score
-        from trainer.model import build
+        from trainer.fit import loop as fit
+        from trainer.fit import predictions as score
+        from trainer.fit import trained_network as network
+        from trainer.model.network import build
+        from trainer.report import record
     if workers.size == 1:
         claim(settings.threads, workers)
     if settings.deterministic:
@@ -122,7 +126,7 @@ def _train(settings: RunSettings, rows: Rows, dealt: tuple[Any, Deal, int], work
 
 def _write(settings: RunSettings, outcome: Any, workers: Workers) -> int:
     """Collective: the record, the logs, the closing lines."""
-    from trainer import record
+    from trainer.report import record
 
     found = record.record(settings, outcome)
 
@@ -142,7 +146,8 @@ def _course(settings: RunSettings, rows: Rows, dealt: tuple[Any, Deal, int], who
     """Everything that decides the run's steps."""
     import keras
 
-    from trainer import fit, stream
+    from trainer.data import stream
+    from trainer.fit import loop as fit
 
     (sample, deal, steps), (model, workers) = dealt, who
     optimiser = keras.optimizers.SGD(settings.rate, momentum=settings.momentum, nesterov=settings.momentum > 0)

@@ -12,9 +12,9 @@ from typing import Any
 
 from benchmarks.programs.world import in_step, world, write_result
 from etl.mpi import patient
-from trainer.deal import Deal
+from trainer.data.sampler import Deal
+from trainer.data.stream import Stream
 from trainer.rows import Wanted, open_rows
-from trainer.stream import Stream
 
 __all__ = ["main"]
 

@@ -22,16 +22,16 @@ from benchmarks.machine import Moment, others_share
 from etl.schema import SCHEMA_VERSION, SPLITS, WRITTEN, Schema
 from etl.store.hdf5 import create
 from etl.store.rows import overwrite
-from trainer.checkpoint import State
 from trainer.config import pixel_sets
-from trainer.deal import Deal
-from trainer.fit import Course, fit
-from trainer.model import Design, build
-from trainer.optimise import Schedule
-from trainer.parallel import Workers
+from trainer.data.sampler import Deal
+from trainer.data.stream import Stream
+from trainer.fit.checkpoint import State
+from trainer.fit.loop import Course, fit
+from trainer.fit.optimisation import Schedule
+from trainer.model.network import Design, build
 from trainer.row_file import RowFile
 from trainer.rows import Rows, Wanted, open_rows
-from trainer.stream import Stream
+from trainer.workers.horovod import Workers
 
 __all__ = ["main"]
 

@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from benchmarks.readers.stores import NAME, make_store
 from benchmarks.readers.tensors import looked_at
-from trainer.deal import Share
+from trainer.data.sampler import Share
+from trainer.data.stream import Buffers, Stream
 from trainer.rows import Wanted, open_rows
-from trainer.stream import Buffers, Stream
 
 __all__ = ["batches", "write"]
 

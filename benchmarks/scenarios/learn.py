@@ -18,7 +18,7 @@ from benchmarks.inputs import labelled
 from benchmarks.setup import Setup
 from benchmarks.training import KINDS, Course, command, put_f1, train
 from etl.schema import SPLITS, WRITTEN
-from trainer.metrics import HALF, scores, tuned_thresholds
+from trainer.fit.metrics import HALF, scores, tuned_thresholds
 
 __all__ = ["QUESTION", "measure"]
 

@@ -9,7 +9,7 @@ import pytest
 from commands import begin, ranks
 from stores import TRAIN, training_store
 
-from trainer import checkpoint
+from trainer.fit import checkpoint
 
 
 def flags(folder, *more):

@@ -9,8 +9,8 @@ from commands import ranks
 from stores import TRAIN, VAL, small_rows, training_store
 
 from etl.schema import SPLITS
-from trainer.parallel import WorkerError, connect, message_ends
 from trainer.run import main
+from trainer.workers.horovod import WorkerError, connect, message_ends
 
 TEST = SPLITS.index("test")
 
@@ -79,7 +79,7 @@ def trained(rows, network, steps, workers):
     """Weights, trainable and moving, and losses after some steps, of all workers together; 8 rows a step."""
     from courses import RATE, course_of
 
-    from trainer.fit import settle, step_function
+    from trainer.fit.loop import settle, step_function
 
     model = network(rows, workers.average if workers.size > 1 else None)
     course = course_of(rows, model, steps, workers)

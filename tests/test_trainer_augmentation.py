@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from trainer.augment import mix, turn, uniform
+from trainer.data.augmentation import mix, turn, uniform
 
 ROWS = tf.range(4000, dtype=tf.int64)
 EPOCH = tf.constant(3, tf.int64)

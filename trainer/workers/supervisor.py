@@ -11,7 +11,7 @@ import signal
 import sys
 from types import FrameType
 
-from trainer.parallel import FAILED, RESUMABLE, launched
+from trainer.workers.horovod import FAILED, RESUMABLE, launched
 
 __all__ = ["guard"]
 

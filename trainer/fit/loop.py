@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from trainer import augment
-from trainer.checkpoint import State
-from trainer.deal import Deal
-from trainer.model import reseed
-from trainer.optimise import Schedule, layer_rates, rate_at
-from trainer.parallel import FAILED, WorkerError, Workers
+from trainer.data import augmentation as augment
+from trainer.data.sampler import Deal
+from trainer.fit.checkpoint import State
+from trainer.fit.optimisation import Schedule, layer_rates, rate_at
+from trainer.model.network import reseed
+from trainer.workers.horovod import FAILED, WorkerError, Workers
 
 __all__ = ["Course", "checksum", "fit", "settle", "step_function"]
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.deal import Deal, epoch_order
+from trainer.data.sampler import Deal, epoch_order
 
 deals = st.builds(
     Deal, rows=st.integers(1, 200), batch=st.integers(1, 9), size=st.integers(1, 7), seed=st.integers(0, 2**40)

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer import paper
-from trainer.past import PastRun
-from trainer.scaling import Series
+from trainer.report import paper
+from trainer.report.runs import PastRun
+from trainer.report.scaling import Series
 
 __all__ = ["Plot", "page"]
 

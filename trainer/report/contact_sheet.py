@@ -4,9 +4,9 @@ import textwrap
 
 from matplotlib.figure import Figure
 
-from trainer.draw import INK, PAGE, QUIET
-from trainer.metrics import HALF
-from trainer.past import Samples
+from trainer.fit.metrics import HALF
+from trainer.report.drawing import INK, PAGE, QUIET
+from trainer.report.runs import Samples
 
 __all__ = ["MOST", "contact_sheet", "verdicts"]
 

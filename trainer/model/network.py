@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.batch_norm import FusedNormalisation, SharedNormalisation
+from trainer.model.batch_norm import FusedNormalisation, SharedNormalisation
 from trainer.rows import PixelRows
 
 __all__ = ["IMAGENET_BANDS", "Design", "build", "reseed"]

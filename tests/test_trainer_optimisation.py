@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.imbalance import positive_weights, repeated
-from trainer.optimise import Schedule, rate_at
+from trainer.data.imbalance import positive_weights, repeated
+from trainer.fit.optimisation import Schedule, rate_at
 
 
 def schedule(**changed):
@@ -42,7 +42,7 @@ def test_a_schedule_that_makes_no_sense_is_refused(wrong):
 def test_lars_scales_each_layer_by_its_weights_over_its_gradient_and_leaves_biases():
     import tensorflow as tf
 
-    from trainer.optimise import layer_rates
+    from trainer.fit.optimisation import layer_rates
 
     weights = [tf.constant([[3.0, 4.0]]), tf.constant([1.0, 2.0]), tf.zeros((2, 2))]
     gradients = [tf.constant([[0.0, 2.0]]), tf.constant([5.0, 5.0]), tf.ones((2, 2))]

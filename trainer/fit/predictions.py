@@ -8,12 +8,12 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from trainer.config import EvaluateSettings
-from trainer.deal import Deal
-from trainer.metrics import HALF, scores, tuned_thresholds
-from trainer.network import rebuild
-from trainer.parallel import FAILED, WorkerError, Workers
+from trainer.data.sampler import Deal
+from trainer.data.stream import Stream
+from trainer.fit.metrics import HALF, scores, tuned_thresholds
+from trainer.fit.trained_network import rebuild
 from trainer.rows import Rows
-from trainer.stream import Stream
+from trainer.workers.horovod import FAILED, WorkerError, Workers
 
 __all__ = ["HALF", "both", "forward", "of_run", "probabilities", "scores", "tuned_thresholds"]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.past import PastRun
+from trainer.report.runs import PastRun
 
 __all__ = ["ANY_LENGTH", "ANY_STORE", "REPEATS", "Point", "Series", "perfect", "series_of"]
 

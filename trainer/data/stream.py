@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from trainer.deal import Share
+from trainer.data.sampler import Share
 from trainer.row_file import RowFile
 from trainer.rows import Rows
 

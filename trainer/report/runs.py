@@ -27,7 +27,7 @@ class PastRun:
     """Where it lies."""
 
     record: Mapping[str, Any]
-    """What `trainer.record` wrote; under "scores" also the splits that `trainer.evaluate` has scored since."""
+    """What `trainer.report.record` wrote; under "scores" also the splits that `trainer.evaluate` has scored since."""
 
     @property
     def settings(self) -> dict[str, str]:
@@ -89,7 +89,7 @@ class PastRun:
         return sum(value for _, value in (*epochs, *self.by_epoch("seconds_validating")))
 
     def scores(self, split: str, kind: str = "at_half") -> Mapping[str, Any] | None:
-        """What `trainer.metrics.scores` found on a split, "at_half" or "tuned"; the last epoch's for "val"."""
+        """What `trainer.fit.metrics.scores` found on a split, "at_half" or "tuned"; the last epoch's for "val"."""
         found = _mapping(_inside(self.record, ("scores", split, kind)))
         if not found and (split, kind) == ("val", "at_half"):
             epochs = [_mapping(_inside(one, ("val",))) for one in _listed(self.record.get("by_epoch"))]

@@ -11,7 +11,7 @@ import pytest
 
 def guarded(code, size=2, before="pass"):
     """A process that a launcher would have started as rank 1, which runs `before`, and whose worker runs `code`."""
-    imports = "import os, signal, time; from trainer.guard import guard; first = os.getpid()"
+    imports = "import os, signal, time; from trainer.workers.supervisor import guard; first = os.getpid()"
     line = f"{imports}\n{before}\nguard(); {code}"
     launched = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": str(size)}
     call = [sys.executable, "-c", line]

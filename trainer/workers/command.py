@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from etl.quiet import quiet_stderr
 from etl.settings import load
-from trainer.parallel import RESUMABLE, WorkerError, Workers, abandon, connect, launched
+from trainer.workers.horovod import RESUMABLE, WorkerError, Workers, abandon, connect, launched
 
 __all__ = ["claim", "run_command"]
 
@@ -64,5 +64,5 @@ def _stop(kind: int, frame: FrameType | None) -> None:
 def claim(threads: int, workers: Workers) -> Any:
     """Give TensorFlow this worker's share of the node; comes before its first operation."""
     with quiet_stderr():
-        from trainer import devices
+        from trainer.workers import devices
     devices.claim(threads, workers.local_rank, workers.local_size)

@@ -10,10 +10,12 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from trainer import draw, paper, sheet
-from trainer.page import Plot, class_table, page, scaling_table
-from trainer.past import PastRun, Samples, open_runs, open_samples
-from trainer.scaling import ANY_LENGTH, ANY_STORE, series_of
+from trainer.report import contact_sheet as sheet
+from trainer.report import drawing as draw
+from trainer.report import paper
+from trainer.report.html_report import Plot, class_table, page, scaling_table
+from trainer.report.runs import PastRun, Samples, open_runs, open_samples
+from trainer.report.scaling import ANY_LENGTH, ANY_STORE, series_of
 
 __all__ = ["main", "report"]
 

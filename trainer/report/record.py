@@ -11,9 +11,9 @@ from typing import Any
 import tensorflow as tf
 
 from etl.processor import describe
-from trainer.checkpoint import State
 from trainer.config import RunSettings
-from trainer.deal import Deal
+from trainer.data.sampler import Deal
+from trainer.fit.checkpoint import State
 
 __all__ = ["Outcome", "closing_lines", "log_epochs", "record", "software", "write"]
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from trainer import paper
-from trainer.past import PastRun
-from trainer.scaling import Series, perfect
+from trainer.report import paper
+from trainer.report.runs import PastRun
+from trainer.report.scaling import Series, perfect
 
 __all__ = [
     "INK",

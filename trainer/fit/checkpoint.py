@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.deal import Deal
+from trainer.data.sampler import Deal
 
 __all__ = ["BEST", "LAST", "Checkpoint", "State", "begun_with", "differences", "load", "restore", "save"]
 

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from trainer import checkpoint
 from trainer.config import RunSettings, pixel_sets
-from trainer.model import Design, build
+from trainer.fit import checkpoint
+from trainer.model.network import Design, build
 from trainer.rows import Rows, Wanted, open_rows
 
 __all__ = ["Trained", "described", "design_of", "rebuild"]

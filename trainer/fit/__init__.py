@@ -1,0 +1,1 @@
+"""Fit: the training loop, learning rates, checkpoints, predictions and their scores."""
