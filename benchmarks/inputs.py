@@ -1,6 +1,5 @@
 """What is measured on: a tile made once by `etl.sample`, a patch folder with many names, both kept in the cache."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from benchmarks.setup import Setup
 from etl.bands import GROUPS, PATCH_M
 from etl.catalogue.names import parse_product
 from etl.catalogue.table import table_of, write
+from etl.files import replace_atomically
 from etl.grid import TileGrid
 from etl.plan.layers import Layer, blocks_of
 from etl.source.safe import Product, find_products, read_product
@@ -125,13 +125,11 @@ def _make_sample(home: Path, side_px: int, archives: bool, tiles: int = 1) -> No
     """Tiles by `etl.sample`; they appear under their folder's name when they are complete."""
     if home.exists():
         return
-    draft = home.with_name(f".{home.name}.{os.getpid()}")
-    flags = ("--out", str(draft), "--tile-px", str(side_px), "--tiles", str(tiles))
-    problem = prepare("etl.sample", (*flags, "--archives" if archives else "--no-archives"), home.parent)
-    if problem:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise Skipped(problem)
-    draft.rename(home)
+    with replace_atomically(home, sync=False, concurrent=True) as temporary:
+        flags = ("--out", str(temporary), "--tile-px", str(side_px), "--tiles", str(tiles))
+        problem = prepare("etl.sample", (*flags, "--archives" if archives else "--no-archives"), home.parent)
+        if problem:
+            raise Skipped(problem)
 
 
 def _write_catalogue(path: Path, product: str, grid: TileGrid, cells: Sequence[np.ndarray[Any, Any]]) -> list[str]:
@@ -178,12 +176,11 @@ def patch_folder(setup: Setup, source: TileInput) -> PatchFolder:
     home = setup.cache / f"patches-{count}"
     j, i = np.divmod(np.arange(count), source.cells)
     if not home.exists():
-        draft = home.with_name(f".{home.name}.{os.getpid()}")
-        draft.mkdir(parents=True)
-        names = _write_catalogue(draft / "patches.parquet", source.product.name, source.product.grid, (j, i))
-        for number, name in enumerate(names):
-            _copy_patch(real[number % len(real)], draft / "patches" / name)
-        draft.rename(home)
+        with replace_atomically(home, sync=False, concurrent=True) as temporary:
+            temporary.mkdir(parents=True)
+            names = _write_catalogue(temporary / "patches.parquet", source.product.name, source.product.grid, (j, i))
+            for number, name in enumerate(names):
+                _copy_patch(real[number % len(real)], temporary / "patches" / name)
     names = [path.name for path in (home / "patches").iterdir()]
     names.sort(key=lambda name: tuple(map(int, name.split("_")[:-3:-1])))
     folders = tuple(home / "patches" / name for name in names)

@@ -1,7 +1,6 @@
 """What the command does on rank 0: look at the source, read it, join the lists, write the catalogue, sum it up."""
 
 import csv
-import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from etl.catalogue.lists import find_lists, join, list_patches, read_lists
 from etl.catalogue.origin import KINDS, Origin, find_origin, find_v2_tables
 from etl.catalogue.place import Rejections
 from etl.catalogue.problems import find_problems, multi_hot
-from etl.catalogue.table import in_store_order, load, nomenclature_of, replace_file, write
+from etl.catalogue.table import in_store_order, load, nomenclature_of, write
 from etl.catalogue.v2 import describe, list_v2, read_metadata, read_v2
+from etl.files import replace_atomically
 from etl.schema import SPLITS
 from etl.settings import setting
 
@@ -161,9 +161,8 @@ def _write_rejected(out: Path, rejected: Rejections) -> None:
     if not rejected:
         path.unlink(missing_ok=True)
         return
-    text = io.StringIO()
-    lines = csv.writer(text)
-    lines.writerow(("patch", "reason"))
-    lines.writerows(sorted(rejected))
-    with replace_file(path) as file:
-        file.write(text.getvalue().encode())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replace_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(("patch", "reason"))
+        lines.writerows(sorted(rejected))

@@ -4,12 +4,9 @@ What it holds and in which order is the first half of what a store holds; the re
 """
 
 import importlib.metadata
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etl.catalogue.problems import find_problems, multi_hot
+from etl.files import replace_atomically
 from etl.labels import CLASSES_19, CLASSES_43, classes_of
 from etl.schema import SPLITS
 
@@ -28,7 +26,6 @@ __all__ = [
     "load",
     "nomenclature_of",
     "read",
-    "replace_file",
     "table_of",
     "write",
 ]
@@ -159,23 +156,9 @@ def write(path: Path, table: pa.Table, nomenclature: int = 43) -> None:
     """
     said = {"nomenclature": str(len(classes_of(nomenclature))), "software": _software()}
     ordered = in_store_order(_conformed(table)).replace_schema_metadata(said)
-    with replace_file(path) as file:
-        pq.write_table(ordered, file)
-
-
-@contextmanager
-def replace_file(path: Path) -> Iterator[IO[bytes]]:
-    """A new file to write, which takes the place of `path` once it is complete and on disk, and not before."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with replace_atomically(path) as temporary:
+        pq.write_table(ordered, temporary)
 
 
 def table_of(**columns: Any) -> pa.Table:

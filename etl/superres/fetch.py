@@ -5,13 +5,13 @@ The 20 m file of L1C and that of L2A hold the same bytes.
 """
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
+from etl.files import replace_atomically
 from etl.mpi import DONE, Comm, JobError, on_root
 from etl.superres.settings import FetchSettings
 
@@ -85,6 +85,5 @@ def _unpack(wheel: Path, name: str, out: Path) -> None:
     if hashlib.sha256(data).hexdigest() != FILES[name]:
         raise JobError(f"{path.name} must have the SHA-256 {FILES[name]}, and has another; it was not written")
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_bytes(data)
-    draft.replace(path)
+    with replace_atomically(path, concurrent=True) as temporary:
+        temporary.write_bytes(data)

@@ -1,0 +1,61 @@
+"""Atomic replacement of a file or folder: readers see the old one or the complete new one, never a part."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["remove_path", "replace_atomically", "sync_path", "temporary_path"]
+
+
+def temporary_path(path: Path, concurrent: bool = False) -> Path:
+    """The name beside `path` under which it is made: `store.h5.part`, or with the process id `store.h5.4711.part`."""
+    return path.with_name(f"{path.name}.{os.getpid()}.part" if concurrent else f"{path.name}.part")
+
+
+@contextlib.contextmanager
+def replace_atomically(path: Path, *, sync: bool = True, concurrent: bool = False) -> Iterator[Path]:
+    """Give a temporary path to write a file or folder to; after the block it is on the disk under the name `path`.
+
+    If the block fails, what it wrote is removed and `path` stays as it was. A folder must not exist under `path` yet.
+
+    Args:
+        path: name of the file or folder.
+        sync: wait until all bytes are on the disk; False for what can be made again after a power loss.
+        concurrent: other processes may make `path` at the same time, as in a cache; the last one counts.
+    """
+    temporary = temporary_path(path, concurrent)
+    remove_path(temporary)  # left by a killed process
+    try:
+        yield temporary
+        if sync:
+            for folder, _, names in os.walk(temporary):
+                for name in names:
+                    sync_path(Path(folder, name))
+                sync_path(Path(folder))
+            if not temporary.is_dir():
+                sync_path(temporary)
+        temporary.replace(path)
+    except BaseException:
+        remove_path(temporary)
+        raise
+    if sync:
+        sync_path(path.parent)  # the new name: without it a power loss can bring the old file back
+
+
+def sync_path(path: Path) -> None:
+    """Wait until the bytes of a file, written by whatever process, or the names in a folder are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_path(path: Path) -> None:
+    """Remove a file or a folder with all it holds; do nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
