@@ -19,9 +19,10 @@ os.environ.setdefault("HDF5_USE_FILE_LOCKING", "BEST_EFFORT")  # many parallel f
 
 from mpi4py import MPI
 
+from etl.exit_status import ExitStatus, JobError, exit_status_of, joint_message
+
 __all__ = [
     "Comm",
-    "JobError",
     "Request",
     "agree",
     "alone",
@@ -31,26 +32,14 @@ __all__ = [
     "max_of",
     "on_root",
     "patient",
-    "status_of",
 ]
 
 Comm = MPI.Intracomm
 Request = MPI.Request
 
-DONE, FAILED, BAD_INPUT, REJECTED, RESUMABLE = 0, 1, 2, 4, 75
-"""Exit status of every command."""
-
 S = TypeVar("S")
 
 _LONGEST_PAUSE_S = 0.002
-
-
-class JobError(Exception):
-    """An error that every rank raises together: rank 0 shows it, and all end with `status`."""
-
-    def __init__(self, message: str, status: int = FAILED) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def launch(parse: Callable[[], S], main: Callable[[S, Comm], int]) -> NoReturn:
@@ -81,12 +70,12 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int]) -> NoReturn:
 
 def _shared(parse: Callable[[], S], comm: Comm) -> tuple[S | None, int]:
     """Rank 0's settings on every rank, or None and the exit status where it could not make any."""
-    found: tuple[S | None, int] = (None, BAD_INPUT)
+    found: tuple[S | None, int] = (None, ExitStatus.BAD_INPUT)
     if comm.rank == 0:
         try:
-            found = (parse(), DONE)
+            found = (parse(), ExitStatus.DONE)
         except SystemExit as stop:
-            found = (None, stop.code if isinstance(stop.code, int) else BAD_INPUT)
+            found = (None, stop.code if isinstance(stop.code, int) else ExitStatus.BAD_INPUT)
     shared: tuple[S | None, int] = comm.bcast(found)
     return shared
 
@@ -99,34 +88,22 @@ def _abort(error: BaseException, comm: Comm) -> NoReturn:
         text = f"unexpected error: {error!r}\n{traceback.format_exc()}"
     time.sleep(min(0.05 * comm.rank, 2.0))  # where all ranks meet the same, the first one's abort ends the others
     print(f"error: {where}{text}", file=sys.stderr, flush=True)
-    status = RESUMABLE if isinstance(error, KeyboardInterrupt) else FAILED
+    status = ExitStatus.RESUMABLE if isinstance(error, KeyboardInterrupt) else ExitStatus.FAILED
     if comm.size > 1:
         comm.Abort(status)
     sys.exit(status)
 
 
-def agree(comm: Comm, what: str, error: str | None, status: int = FAILED) -> None:
+def agree(comm: Comm, what: str, error: str | None, status: ExitStatus = ExitStatus.FAILED) -> None:
     """Collective: go on only if no rank has an `error`; the least `status` of those that have ends the job.
 
     Raises:
         JobError: on every rank alike; the message names `what`, how many ranks failed, which, and the first error.
     """
-    found = {rank: each for rank, each in enumerate(comm.allgather((error, status))) if each[0] is not None}
-    if not found:
-        return
-    errors, status = {rank: text for rank, (text, _) in found.items()}, min(each for _, each in found.values())
-    first, text = next(iter(errors.items()))
-    if len(errors) == comm.size or comm.size == 1:
-        raise JobError(f"{what} failed: {text}", status)
-    listed = ", ".join(map(str, list(errors)[:8])) + (", ..." if len(errors) > 8 else "")
-    raise JobError(f"{what} failed on {len(errors)} of {comm.size} ranks [{listed}]; rank {first}: {text}", status)
-
-
-def status_of(error: ValueError | OSError) -> int:
-    """Exit status of an error: bad input, a server that may answer later, or a failure."""
-    if isinstance(error, ConnectionError):
-        return RESUMABLE
-    return BAD_INPUT if isinstance(error, ValueError) else FAILED
+    reports = comm.allgather((error, status))
+    errors = {rank: text for rank, (text, _) in enumerate(reports) if text is not None}
+    if errors:
+        raise JobError(joint_message(what, errors, comm.size), min(reports[rank][1] for rank in errors))
 
 
 def on_root(comm: Comm, action: Callable[[], S]) -> S | None:
@@ -142,7 +119,7 @@ def on_root(comm: Comm, action: Callable[[], S]) -> S | None:
         except JobError as error:
             problem = (str(error), error.status)
         except (ValueError, OSError) as error:
-            problem = (str(error), status_of(error))
+            problem = (str(error), exit_status_of(error))
     problem = comm.bcast(problem)
     if problem is not None:
         raise JobError(*problem)

@@ -20,8 +20,8 @@ import etl
 from etl.convert.draft import draft_of
 from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
+from etl.exit_status import JobError
 from etl.labels import CLASSES_43
-from etl.mpi import JobError
 from etl.store.reader import open_rows
 from etl.store.rows import ranges_of
 

@@ -15,8 +15,8 @@ from stores import GOOD, TILE, make_catalogue, make_store
 
 from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
+from etl.exit_status import JobError
 from etl.labels import CLASSES_19, CLASSES_43
-from etl.mpi import JobError
 from etl.preview.cells import FATES, Place, fates_of, paint, tile_cells
 from etl.preview.colours import FATE_COLOURS, stretch_of
 from etl.preview.names import caption, short

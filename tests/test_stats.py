@@ -17,8 +17,8 @@ from stores import GOOD, make_store
 from etl.bands import GROUPS, SATURATED
 from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
+from etl.exit_status import JobError
 from etl.labels import CLASSES_43
-from etl.mpi import JobError
 from etl.schema import SPLITS
 from etl.stats.answer import SHARES
 from etl.stats.counts import Counts, groups_of

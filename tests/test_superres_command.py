@@ -15,7 +15,7 @@ from PIL import Image
 from scenes import real_groups, write_scene
 
 from etl.bands import GROUPS
-from etl.mpi import JobError
+from etl.exit_status import JobError
 from etl.sample.product import OFFSET
 from etl.superres import fetch
 from etl.superres.degrade import bilinear, degrade

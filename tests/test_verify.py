@@ -14,7 +14,7 @@ from mpi4py import MPI
 from stores import GOOD, PRODUCT, TILE, make_catalogue, make_store, stats_of
 
 from etl.bands import GROUPS
-from etl.mpi import JobError
+from etl.exit_status import JobError
 from etl.raster import Georeference, write_geotiff
 from etl.schema import STATS, UNWRITTEN, WRITTEN, Schema
 from etl.store.journal import journal_path

@@ -12,7 +12,7 @@ from stores import GOOD, make_store
 import etl
 from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
-from etl.mpi import JobError
+from etl.exit_status import JobError
 
 
 def run(store: Path, out: Path, **settings: Any) -> Path:

@@ -2,7 +2,8 @@
 
 from etl.catalogue.build import CatalogueSettings, finish, look, read_alone
 from etl.catalogue.v1 import read_v1
-from etl.mpi import DONE, REJECTED, Comm, launch, on_root
+from etl.exit_status import ExitStatus
+from etl.mpi import Comm, launch, on_root
 from etl.settings import load
 
 
@@ -17,7 +18,7 @@ def catalogue(settings: CatalogueSettings, comm: Comm) -> int:
         mine = patches[len(patches) * comm.rank // comm.size : len(patches) * (comm.rank + 1) // comm.size]
         parts = comm.gather(read_v1(mine, settings.source)) or []
     rejected = comm.bcast(on_root(comm, lambda: finish(settings, origin, parts) if origin is not None else 0))
-    return REJECTED if rejected and settings.strict else DONE
+    return ExitStatus.REJECTED if rejected and settings.strict else ExitStatus.DONE
 
 
 if __name__ == "__main__":

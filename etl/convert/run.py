@@ -12,7 +12,8 @@ from etl.convert.choose import chosen_rows
 from etl.convert.draft import draft_of, remove, size_bytes
 from etl.convert.settings import ConvertSettings
 from etl.convert.target import Target, make_target
-from etl.mpi import DONE, FAILED, Comm, JobError, on_root
+from etl.exit_status import ExitStatus, JobError
+from etl.mpi import Comm, on_root
 from etl.schema import SPLITS, STATS, WRITTEN, Schema
 from etl.store.backend import backend_of
 from etl.store.location import is_remote, shown
@@ -34,7 +35,7 @@ _BATCH_ROWS = 32
 def convert(settings: ConvertSettings, comm: Comm) -> int:
     """Collective: write a store anew and return the exit status."""
     on_root(comm, lambda: _convert(settings))
-    return DONE
+    return ExitStatus.DONE
 
 
 def _convert(settings: ConvertSettings) -> None:
@@ -140,7 +141,7 @@ def _hold(store: OpenStore, row: int, counted: int) -> None:
         raise JobError(
             f"{shown(store.path)}, row {row} {name}: pixels must give the stored checksum {stored:016x}, "
             f"got {counted:016x}; python -m etl.verify lists all such rows",
-            FAILED,
+            ExitStatus.FAILED,
         )
 
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from etl.exit_status import ExitStatus, JobError, exit_status_of
 from etl.extract.settings import ExtractSettings
-from etl.mpi import BAD_INPUT, FAILED, Comm, JobError, agree, file_hints, on_root, status_of
+from etl.mpi import Comm, agree, file_hints, on_root
 from etl.store.backend import Backend, Writer
 from etl.store.journal import Held, lock_of
 from etl.store.location import is_remote, shown
@@ -21,7 +22,9 @@ def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> Held:
 
     def refuse() -> None:
         if store.exists() and not settings.resume:
-            raise JobError(f"{shown(out)} exists; name another --out, or complete it with --resume", BAD_INPUT)
+            raise JobError(
+                f"{shown(out)} exists; name another --out, or complete it with --resume", ExitStatus.BAD_INPUT
+            )
 
     def take() -> Held:
         if not is_remote(out):
@@ -52,11 +55,11 @@ def open_writer(out: Path, store: Backend, comm: Comm) -> Writer:
     Raises:
         JobError: a rank cannot open it.
     """
-    writer, problem, status = None, None, FAILED
+    writer, problem, status = None, None, ExitStatus.FAILED
     try:
         writer = store.writer(comm, file_hints())
     except OSError as error:
-        problem, status = str(error), status_of(error)
+        problem, status = str(error), exit_status_of(error)
     agree(comm, f"opening {shown(out)} for writing", problem, status)
     assert writer is not None
     return writer

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from etl.exit_status import ExitStatus, JobError
 from etl.extract.settings import ExtractSettings
 from etl.grid import nominal_origin, patch_cell
-from etl.mpi import Comm, JobError
+from etl.mpi import Comm
 from etl.plan.layers import Layer
 from etl.plan.work import Plan, Share, Tile
 from etl.schema import UNWRITTEN, Schema
@@ -110,7 +111,7 @@ def want(settings: ExtractSettings) -> Wanted:
     try:
         catalogue = read(settings.catalogue)
     except (OSError, ValueError) as error:
-        raise JobError(f"{error}; make it with python -m etl.catalogue", 2) from None
+        raise JobError(f"{error}; make it with python -m etl.catalogue", ExitStatus.BAD_INPUT) from None
     keep = np.ones(len(catalogue), bool)
     if not settings.keep_snow:
         keep &= ~catalogue.snow
@@ -119,7 +120,8 @@ def want(settings: ExtractSettings) -> Wanted:
     catalogue = catalogue.take(keep)
     if not len(catalogue):
         raise JobError(
-            f"{settings.catalogue} must hold at least one patch without snow and cloud, got none of {len(keep)}", 2
+            f"{settings.catalogue} must hold at least one patch without snow and cloud, got none of {len(keep)}",
+            ExitStatus.BAD_INPUT,
         )
     listed, first, tile_of = np.unique(catalogue.product, return_index=True, return_inverse=True)
     order = np.argsort(first)
@@ -127,7 +129,8 @@ def want(settings: ExtractSettings) -> Wanted:
     tile_of = np.argsort(order)[tile_of].astype(np.intp)
     if not settings.source.exists():
         raise JobError(
-            f"--source must be a folder of products or patches, got {settings.source}, which does not exist", 2
+            f"--source must be a folder of products or patches, got {settings.source}, which does not exist",
+            ExitStatus.BAD_INPUT,
         )
     found = find_products(settings.source)
     if found:
@@ -137,7 +140,7 @@ def want(settings: ExtractSettings) -> Wanted:
     if folder is None or not any(folder(name.decode()).is_dir() for name in catalogue.patch):
         raise JobError(
             f"--source must hold products (.SAFE, .zip) or the catalogue's patch folders, got {settings.source}",
-            2,
+            ExitStatus.BAD_INPUT,
         )
     return Wanted(catalogue, tile_of, names, (None,) * len(names), folder)
 

@@ -13,9 +13,10 @@ from types import FrameType
 
 import numpy as np
 
+from etl.exit_status import ExitStatus, JobError, exit_status_of
 from etl.extract.batches import Batch, Producer
 from etl.extract.exchange import Exchange
-from etl.mpi import FAILED, RESUMABLE, Comm, JobError, agree, max_of, status_of
+from etl.mpi import Comm, agree, max_of
 from etl.store.backend import Writer
 from etl.store.journal import Journal
 from etl.store.rows import ranges_of
@@ -65,7 +66,7 @@ class Rounds:
     _finished: list[tuple[int, int]] = field(default_factory=list)
     _rejected: dict[int, str] = field(default_factory=dict)
     _error: str = ""
-    _status: int = FAILED
+    _status: ExitStatus = ExitStatus.FAILED
     """What `_error` ends the job with."""
     _stop: bool = False
     _last_sync: float = field(default_factory=time.monotonic)
@@ -128,7 +129,7 @@ class Rounds:
             self._sync()
         if stop and not final:
             message = "stopped by a signal; every row written so far is kept, --resume completes the store"
-            raise JobError(message, RESUMABLE)
+            raise JobError(message, ExitStatus.RESUMABLE)
 
     def _write(self, batch: Batch | None) -> None:
         """Collective: write one batch, or take part with nothing."""
@@ -152,8 +153,8 @@ class Rounds:
     def _fail(self, text: str, error: OSError) -> None:
         """Keep the first error until all ranks end."""
         if not self._error:
-            self._status = status_of(error)
-            self._error = text + ("; --resume completes the store" if self._status == RESUMABLE else "")
+            self._status = exit_status_of(error)
+            self._error = text + ("; --resume completes the store" if self._status == ExitStatus.RESUMABLE else "")
 
     def _end_together(self) -> None:
         """Collective: end where a rank has an error."""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl import schema as on_disk
+from etl.exit_status import ExitStatus, JobError, exit_status_of
 from etl.extract import prepare, resume, summary
 from etl.extract.access import lock_store, open_writer
 from etl.extract.batches import Limits, Producer
@@ -19,7 +20,7 @@ from etl.extract.ground import Begun, Ground
 from etl.extract.rounds import Rounds
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import Opened, choose, open_method
-from etl.mpi import DONE, FAILED, REJECTED, Comm, JobError, agree, on_root, status_of
+from etl.mpi import Comm, agree, on_root
 from etl.plan.rounds import ready_s, rounds_of
 from etl.plan.work import Cost, Plan, Tile, make_plan
 from etl.raster import configure
@@ -74,7 +75,7 @@ def extract(settings: ExtractSettings, comm: Comm) -> int:
         on_root(comm, lambda: summary.finish(settings, ground.schema, record, journal))
     else:
         on_root(comm, lambda: None)
-    return REJECTED if rejected and settings.strict else DONE
+    return ExitStatus.REJECTED if rejected and settings.strict else ExitStatus.DONE
 
 
 def _look_over(settings: ExtractSettings, comm: Comm) -> Ground:
@@ -165,11 +166,11 @@ def _recheck(ground: Ground, begun: Begun | None) -> Sums:
     sums = Sums(ground.schema.pixels)
     dealt = resume.deal_shards(begun.done, begun.shard_rows, comm.size) if begun else None
     rows, shard_rows = comm.scatter(dealt), comm.bcast(begun.shard_rows if begun else None)
-    torn, problem, status = [], None, FAILED
+    torn, problem, status = [], None, ExitStatus.FAILED
     try:
         torn = resume.check_rows(ground.store, ground.schema, rows, shard_rows, sums) if len(rows) else []
     except (OSError, ValueError) as error:
-        problem, status = str(error), status_of(error)
+        problem, status = str(error), exit_status_of(error)
     agree(comm, "reading finished rows", problem, status)
     lost = comm.gather(torn)
     if begun is not None and lost is not None:
@@ -258,4 +259,4 @@ def _dry_run(ground: Ground) -> int:
         pending[list(reasons)] = False
         plan, _, _ = _plan(ground, pending, cells, ground.store.shard_rows)
         summary.print_plan(ground.settings, ground.schema, plan, reasons)
-    return DONE
+    return ExitStatus.DONE

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from etl.exit_status import ExitStatus
 from etl.extract.batches import Stages
 from etl.extract.prepare import Assignment, Wanted
 from etl.extract.rounds import Seconds
 from etl.extract.settings import ExtractSettings
-from etl.mpi import DONE, REJECTED, Comm
+from etl.mpi import Comm
 from etl.plan.work import Plan
 from etl.processor import describe
 from etl.schema import SCHEMA_VERSION, Schema
@@ -150,7 +151,7 @@ def already_complete(settings: ExtractSettings, comm: Comm, journal: Journal | N
     rejected = comm.bcast(len(journal.rejected) if journal is not None else None)
     if comm.rank == 0:
         print(f"{shown(settings.out)} is complete, {rejected} rejected: nothing to do")
-    return REJECTED if rejected and settings.strict else DONE
+    return ExitStatus.REJECTED if rejected and settings.strict else ExitStatus.DONE
 
 
 def collect(

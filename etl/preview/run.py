@@ -1,6 +1,7 @@
 """One picture, from settings to PNG; rank 0 draws, other ranks have nothing to do."""
 
-from etl.mpi import DONE, Comm, on_root
+from etl.exit_status import ExitStatus
+from etl.mpi import Comm, on_root
 from etl.preview.draw import draw
 from etl.preview.settings import PreviewSettings
 from etl.preview.sheet import read_sheet
@@ -18,4 +19,4 @@ def preview(settings: PreviewSettings, comm: Comm) -> int:
         print(f"{len(sheet.cards)} patches and {len(sheet.maps)} of {sheet.tiles} tiles -> {settings.out}")
 
     on_root(comm, act)
-    return DONE
+    return ExitStatus.DONE

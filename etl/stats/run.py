@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from etl.mpi import BAD_INPUT, DONE, FAILED, Comm, JobError, on_root
+from etl.exit_status import ExitStatus, JobError
+from etl.mpi import Comm, on_root
 from etl.stats.answer import answer_of, disagreements, record_of
 from etl.stats.page import write_page
 from etl.stats.reduce import count_store
@@ -29,7 +30,7 @@ def stats(settings: StatsSettings, comm: Comm) -> int:
         on_root(comm, lambda: _locally(settings))
     else:
         _on_ranks(settings, comm)
-    return DONE
+    return ExitStatus.DONE
 
 
 def _locally(settings: StatsSettings) -> None:
@@ -50,12 +51,12 @@ def _cluster(scheduler: str, workers: int) -> Iterator[tuple[int, dict[str, Any]
         client = Client(scheduler, timeout=_PATIENCE_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise JobError(
-            f"--scheduler must be a Dask scheduler that answers, got {scheduler}: {error}", BAD_INPUT
+            f"--scheduler must be a Dask scheduler that answers, got {scheduler}: {error}", ExitStatus.BAD_INPUT
         ) from None
     with client:
         threads = sum(client.nthreads().values())
         if not threads:
-            raise JobError(f"--scheduler {scheduler} must have workers, got none", BAD_INPUT)
+            raise JobError(f"--scheduler {scheduler} must have workers, got none", ExitStatus.BAD_INPUT)
         yield threads, {"scheduler": client.get}
 
 
@@ -128,7 +129,7 @@ def _count(settings: StatsSettings, store: OpenStore, workers: int, how: dict[st
     print(f"{pace} -> {settings.out}, {numbers}")
     if wrong:
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise JobError(f"{store.path} must hold the sums of its pixels: {'; '.join(wrong[:3])}{more}", FAILED)
+        raise JobError(f"{store.path} must hold the sums of its pixels: {'; '.join(wrong[:3])}{more}")
 
 
 def _write(out: Any, write: Callable[[Any], Any]) -> None:

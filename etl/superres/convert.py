@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from etl.mpi import DONE, Comm, on_root
+from etl.exit_status import ExitStatus
+from etl.mpi import Comm, on_root
 from etl.superres.settings import ConvertSettings
 from etl.upsample.weights import read_weights, write_weights
 
@@ -25,4 +26,4 @@ def convert(settings: ConvertSettings, comm: Comm) -> int:
         )
 
     on_root(comm, act)
-    return DONE
+    return ExitStatus.DONE

@@ -11,8 +11,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from etl.exit_status import ExitStatus, JobError
 from etl.files import replace_atomically
-from etl.mpi import DONE, Comm, JobError, on_root
+from etl.mpi import Comm, on_root
 from etl.superres.settings import FetchSettings
 
 __all__ = ["FILES", "PACKAGE", "fetch"]
@@ -37,7 +38,7 @@ _LONGEST_S = 600
 def fetch(settings: FetchSettings, comm: Comm) -> int:
     """Collective: get the weights that are not there yet, on rank 0, and return the exit status."""
     on_root(comm, lambda: _fetch(settings.out))
-    return DONE
+    return ExitStatus.DONE
 
 
 def _fetch(out: Path) -> None:

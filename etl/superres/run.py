@@ -2,7 +2,8 @@
 
 import os
 
-from etl.mpi import DONE, Comm, on_root
+from etl.exit_status import ExitStatus
+from etl.mpi import Comm, on_root
 from etl.quiet import quiet_stderr
 from etl.raster import configure
 from etl.superres.answer import Answer, say, write
@@ -20,7 +21,7 @@ def evaluate(settings: EvaluateSettings, comm: Comm) -> int:
     """Collective: measure the networks on a source and return the exit status."""
     configure()
     on_root(comm, lambda: _evaluate(settings))
-    return DONE
+    return ExitStatus.DONE
 
 
 def _evaluate(settings: EvaluateSettings) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from etl.mpi import DONE, FAILED
+from etl.exit_status import ExitStatus
 from etl.store.location import shown
 
 __all__ = ["Check", "Faults", "Report", "judge"]
@@ -86,4 +86,4 @@ class Report:
             verdict = f"{where} is NOT GOOD: {len(failed)} of {len(made)} checks failed ({', '.join(failed)})"
         if self.speaks:
             print(verdict + (f"; {pace}" if pace else ""), flush=True)
-        return FAILED if failed else DONE
+        return ExitStatus.FAILED if failed else ExitStatus.DONE

@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from etl.mpi import BAD_INPUT, Comm, JobError, agree, on_root
+from etl.exit_status import ExitStatus, JobError
+from etl.mpi import Comm, agree, on_root
 from etl.store.journal import Journal
 from etl.store.location import is_remote, shown
 from etl.verify import pixels
@@ -68,7 +69,7 @@ def _look(settings: VerifySettings, report: Report) -> Found | None:
         return _look_inside(settings, report, _zarr(path), f"Zarr version 3, {_pieces(path)}")
     if not path.is_file() or not h5py.is_hdf5(path):
         what = "is not an HDF5 file" if path.is_file() else "is not there" if not path.exists() else "is a folder"
-        raise JobError(f"store must be an HDF5 file made by etl.extract; {path} {what}", BAD_INPUT)
+        raise JobError(f"store must be an HDF5 file made by etl.extract; {path} {what}", ExitStatus.BAD_INPUT)
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -77,7 +78,7 @@ def _look(settings: VerifySettings, report: Report) -> Found | None:
     with file:
         if "data_10m" not in file and "state" not in file:
             holds = ", ".join(file) or "nothing"
-            raise JobError(f"store must be made by etl.extract; {path} is HDF5 but holds {holds}", BAD_INPUT)
+            raise JobError(f"store must be made by etl.extract; {path} is HDF5 but holds {holds}", ExitStatus.BAD_INPUT)
         return _look_inside(settings, report, file, f"HDF5, {path.stat().st_size / 2**20:.1f} MiB")
 
 

@@ -1,0 +1,58 @@
+"""Exit status of every command, and the error that all ranks of a job raise together.
+
+No MPI here: `etl.mpi` and the trainer's Horovod workers both gather the errors of their ranks and word them alike.
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+__all__ = ["ExitStatus", "JobError", "exit_status_of", "joint_message"]
+
+_MOST_RANKS_LISTED = 8
+
+
+class ExitStatus(IntEnum):
+    """How a command ended; scripts and Slurm chains rely on these numbers."""
+
+    DONE = 0
+    """All asked for is done; rejected patches are counted and listed."""
+
+    FAILED = 1
+    """A disk, a file or a program failed."""
+
+    BAD_INPUT = 2
+    """Arguments or input cannot be used as they are; argparse ends with 2 as well."""
+
+    REJECTED = 4
+    """Done, but `--strict` was given and patches were rejected."""
+
+    RESUMABLE = 75
+    """Stopped before its end; `--resume` completes it. Source: sysexits.h, EX_TEMPFAIL."""
+
+
+class JobError(Exception):
+    """An error that every rank raises together: rank 0 shows it, and all end with `status`."""
+
+    def __init__(self, message: str, status: ExitStatus = ExitStatus.FAILED) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def exit_status_of(error: ValueError | OSError) -> ExitStatus:
+    """Exit status of an error: bad input, a server that may answer later, or a failure."""
+    if isinstance(error, ConnectionError):
+        return ExitStatus.RESUMABLE
+    return ExitStatus.BAD_INPUT if isinstance(error, ValueError) else ExitStatus.FAILED
+
+
+def joint_message(what: str, errors: Mapping[int, str], size: int, unit: str = "rank") -> str:
+    """One message for what failed on some of `size` ranks: how many, which, and the first one's error.
+
+    `errors`: text by rank, at least one; `unit`: what a rank is called.
+    """
+    first, text = min(errors.items())
+    if len(errors) == size:
+        return f"{what} failed: {text}"
+    ranks = ", ".join(map(str, sorted(errors)[:_MOST_RANKS_LISTED]))
+    more = ", ..." if len(errors) > _MOST_RANKS_LISTED else ""
+    return f"{what} failed on {len(errors)} of {size} {unit}s [{ranks}{more}]; {unit} {first}: {text}"
