@@ -1,18 +1,22 @@
-"""What a store holds: its data sets with dimensions, types and attributes, the same for every file format.
+"""What a store holds: every array with its dimensions, type and attributes, the same for HDF5 and Zarr.
 
-Pure description, imported by `etl.store` and by `trainer`; it knows neither HDF5 nor Zarr. One row is one patch; row
-order is (tile, acquisition, product, row j, column i). Values are surface reflectance x 10,000 on the scale of
-processing baselines before 04.00, nodata 0, saturated 65535.
+Pure description that knows neither format. One row is one patch; row order is (tile, acquisition, product, row j,
+column i). Values are surface reflectance x 10,000 on the scale of processing baselines before 04.00, nodata 0,
+saturated 65535.
 """
 
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from etl.bands import GROUPS, NODATA, SATURATED, SUPER_BANDS
 from etl.labels import classes_of
 
 __all__ = [
+    "COMPLETE",
     "FLAGS",
     "REJECTED",
     "SCHEMA_VERSION",
@@ -22,6 +26,8 @@ __all__ = [
     "WRITTEN",
     "DataSet",
     "Schema",
+    "encoded",
+    "schema_of",
 ]
 
 SCHEMA_VERSION = "1"
@@ -65,6 +71,10 @@ class DataSet:
     def row_shape(self) -> tuple[int, ...]:
         """Shape of one row, without the patch axis."""
         return self.shape[1:]
+
+
+COMPLETE = DataSet("complete", (), (), "|u1", {"long_name": "1 once the run has finished"})
+"""The scalar that is written last of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +146,25 @@ class Schema:
         )
 
     @property
+    def statistics(self) -> tuple[DataSet, ...]:
+        """`stats/<pixels>/<statistic>`, each (split, band, word), uint64; the five of one pixel array together."""
+        return tuple(
+            DataSet(
+                f"stats/{item.name}/{name}", ("split", item.dims[-1], "word"), (len(SPLITS), item.shape[-1], 2), "<u8"
+            )
+            for item in self.pixels
+            for name in STATS
+        )
+
+    @property
+    def statistics_coordinates(self) -> tuple[tuple[DataSet, tuple[str, ...]], ...]:
+        """Coordinate variables of the statistics, in their own group, each with its values."""
+        return tuple(
+            (DataSet(f"stats/{dim}", (dim,), (len(values),), f"S{max(map(len, values))}"), values)
+            for dim, values in (("split", SPLITS), ("word", ("high", "low")))
+        )
+
+    @property
     def row_bytes(self) -> int:
         """Bytes that one patch takes in all data sets over rows."""
         sets = (*self.pixels, *self.identity, *self.results)
@@ -160,6 +189,30 @@ class Schema:
             out.append(_names("band_super", SUPER_BANDS))
         out.append(_names("class", classes_of(self.nomenclature)))
         return tuple(out)
+
+
+class _Arrays(Container[str], Protocol):
+    def __getitem__(self, name: str) -> Any: ...
+
+
+def schema_of(arrays: _Arrays, where: object) -> Schema:
+    """Schema of the store at `where`, from its arrays by name, each with a `shape` and a `dtype`.
+
+    Raises:
+        ValueError: these are not the arrays of a store.
+    """
+    needed = ("data_10m", "data_20m", "data_60m", "classes", "patch", "product", "state")
+    missing = [name for name in needed if name not in arrays]
+    if missing:
+        raise ValueError(f"{where} must be a store of etl.extract; it has no {', '.join(missing)}")
+    rows, classes = arrays["classes"].shape
+    name_bytes, product_bytes = arrays["patch"].dtype.itemsize, arrays["product"].dtype.itemsize
+    return Schema(rows, classes, "data_super" in arrays, name_bytes, product_bytes)
+
+
+def encoded(values: Sequence[object], dtype: str) -> npt.NDArray[Any]:
+    """Values of a coordinate variable as an array of `dtype`, text as UTF-8 bytes."""
+    return np.array([value.encode() if isinstance(value, str) else value for value in values], dtype)
 
 
 _IDENTITY_ATTRIBUTES: dict[str, dict[str, object]] = {

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 
 from trainer.data.sampler import Deal
+from trainer.data.selection import SelectedRows
 from trainer.data.stream import Stream
 from trainer.fit.loop import Course
 from trainer.fit.optimisation import Schedule
 from trainer.model.network import Design, _regulated
-from trainer.rows import Rows
 from trainer.workers.horovod import Workers
 
 ALONE = Workers(None)
@@ -19,7 +19,7 @@ RATE = 0.01
 """What `course_of` sets for every step."""
 
 
-def small_network(rows: Rows, average: Any = None) -> keras.Model:
+def small_network(rows: SelectedRows, average: Any = None) -> keras.Model:
     """Two convolutions with L2 and batch normalisation: traced in no time and, unlike an untrained ResNet-50, whose
     losses after two steps depend on how a sum was rounded, not chaotic."""
     keras.utils.set_random_seed(5)
@@ -32,7 +32,7 @@ def small_network(rows: Rows, average: Any = None) -> keras.Model:
     return _regulated(keras.Model(inputs, logits), Design(0, l2=1e-3, norm_momentum=0.9), average)
 
 
-def first_blocks(rows: Rows, average: Any = None) -> keras.Model:
+def first_blocks(rows: SelectedRows, average: Any = None) -> keras.Model:
     """The stem and the first four of ResNet-50's sixteen blocks: its kinds of layers, joined as it joins them."""
     keras.utils.set_random_seed(3)
     inputs = keras.Input(rows.pixels[0].row_shape, dtype="uint16")
@@ -43,7 +43,7 @@ def first_blocks(rows: Rows, average: Any = None) -> keras.Model:
     return keras.Model(inputs, logits)
 
 
-def course_of(rows: Rows, model: keras.Model, steps: int, workers: Workers = ALONE, **others: Any) -> Course:
+def course_of(rows: SelectedRows, model: keras.Model, steps: int, workers: Workers = ALONE, **others: Any) -> Course:
     """A course at a constant rate; 8 rows a step, over all workers."""
     batch = 8 // workers.size
     deal = Deal(len(rows), batch, workers.size, seed=1)

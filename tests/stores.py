@@ -14,14 +14,15 @@ from etl.bands import GROUPS
 from etl.catalogue.table import read, table_of, write
 from etl.grid import nominal_origin
 from etl.labels import CLASSES_43
-from etl.schema import REJECTED, SCHEMA_VERSION, SPLITS, STATS, UNWRITTEN, WRITTEN, Schema
+from etl.schema import REJECTED, SCHEMA_VERSION, SPLITS, UNWRITTEN, WRITTEN, Schema, schema_of
 from etl.store.backend import backend_of
-from etl.store.hdf5 import create
+from etl.store.byte_ranges import OffsetReader
+from etl.store.checksum import checksum
+from etl.store.hdf5.create import create_hdf5, overwrite_hdf5
 from etl.store.journal import Journal, journal_path
 from etl.store.layout import Layout
-from etl.store.rows import checksum, overwrite, schema_of
-from etl.store.statistics import Sums, row_sums, to_words
-from trainer.rows import PixelRows, Rows
+from etl.store.statistics import Sums, row_sums, statistics_arrays
+from trainer.data.selection import PixelArray, SelectedRows
 
 TILE = nominal_origin("33UUP")
 PRODUCT = "S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP_20170613T101608"
@@ -70,7 +71,7 @@ def stats_of(schema: Schema, pixels: dict[str, Any], split: np.ndarray, state: n
         for name, array in pixels.items():
             sums.add(int(split[row]), name, row_sums(array[row]))
     sums.fold()
-    return {f"stats/{n}/{s}": to_words(sums.of[n])[:, k] for n in pixels for k, s in enumerate(STATS)}
+    return statistics_arrays(sums.of)
 
 
 def write_beside(path: Path, names: np.ndarray, state: np.ndarray, complete: bool) -> None:
@@ -90,19 +91,21 @@ def make_store(folder: Path, states: list[int], complete: bool = True, upsampled
     path, made_from, state = folder / "store.h5", folder / "patches.parquet", np.array(states, np.uint8)
     make_catalogue(made_from, len(state), **columns)
     catalogue = read(made_from)
-    schema = Schema(len(state), 43, upsampled)
+    schema = Schema(len(state), catalogue.classes.shape[1], upsampled)
     identity = {n: getattr(catalogue, n) for n in ("patch", "tile", "epsg", "ulx", "uly", "split", "classes")}
     identity["acquired"] = catalogue.acquired.astype("datetime64[s]").astype(np.int64)
     identity["product"], identity["baseline"] = np.full(len(state), PRODUCT.encode()), np.full(len(state), b"02.05")
     identity |= {n: np.full(len(state), np.nan, np.float32) for n in ("cloud_share", "snow_share")}
     identity |= {"state": state, "checksum": np.zeros(len(state), np.uint64)}
-    create(path, schema, identity, {"settings": json.dumps({"catalogue": str(made_from)}), "schema_version": "1"}, 4096)
+    create_hdf5(
+        path, schema, identity, {"settings": json.dumps({"catalogue": str(made_from)}), "schema_version": "1"}, 4096
+    )
     pixels = draw_pixels(schema, state, seed=0)
     sums = [checksum([array[k] for array in pixels.values()]) for k in range(len(state))]
     columns = {"state": state, "checksum": np.array(sums, np.uint64), **pixels}
     if complete:
         columns |= {**stats_of(schema, pixels, catalogue.split, state), "complete": np.ones((), np.uint8)}
-    overwrite(path, columns)
+    overwrite_hdf5(path, columns)
     write_beside(path, catalogue.patch, state, complete)
     return path
 
@@ -111,7 +114,7 @@ def as_zarr(path: Path, out: Path, shard_rows: int = 4, chunk_rows: int = 1, com
     """The HDF5 store at `path` written anew as Zarr, by one rank."""
     store = backend_of(out, Layout(shard_rows=shard_rows, chunk_rows=chunk_rows, compress=compress))
     with h5py.File(path) as file:
-        schema = schema_of(file)
+        schema = schema_of(file, path)
         names = [item.name for item in (*schema.identity, *schema.results)]
         store.create(schema, {name: file[name][...] for name in names}, dict(file.attrs))
         with store.writer(MPI.COMM_SELF, None) as writer:
@@ -119,21 +122,24 @@ def as_zarr(path: Path, out: Path, shard_rows: int = 4, chunk_rows: int = 1, com
                 writer.write(item.name, 0, file[item.name][...])
             writer.drain()
             writer.sync()
-        stats = [f"stats/{item.name}/{name}" for item in schema.pixels for name in STATS]
+        stats = [item.name for item in schema.statistics]
         store.overwrite({name: file[name][...] for name in (*stats, "complete")})
     return out
 
 
-def small_rows(path: Path, count: int, side: int = 32, classes: int = 5) -> Rows:
+def small_rows(path: Path, count: int, side: int = 32, classes: int = 5) -> SelectedRows:
     """Random rows of `side` px in a file of pixels alone: a network sees them in no time."""
     rng = np.random.default_rng(11)
     # Fields of eight pixels: patches of mere noise are all alike to a network.
     fields = rng.integers(1, 10_000, (count, side // 8, side // 8, 4), np.uint16)
     fields.repeat(8, axis=1).repeat(8, axis=2).tofile(path)
     labels = rng.integers(0, 2, (count, classes), np.uint8)
-    mean, deviation = np.full(4, 5000, np.float32), np.full(4, 2900, np.float32)
-    pixels = PixelRows(path, "data_10m", 0, (side, side, 4), (0, 1, 2, 3), GROUPS[0].bands, mean, deviation)
-    return Rows(path, (pixels,), np.arange(count), labels, tuple(map(str, range(classes))), 0, "bilinear")
+    mean, std = np.full(4, 5000, np.float32), np.full(4, 2900, np.float32)
+    pixels = PixelArray("data_10m", (side, side, 4), (0, 1, 2, 3), GROUPS[0].bands, mean, std)
+    reader = OffsetReader(path, {"data_10m": 0})
+    return SelectedRows(
+        path, reader, (pixels,), np.arange(count), labels, tuple(map(str, range(classes))), 0, "bilinear"
+    )
 
 
 def training_store(
@@ -146,7 +152,7 @@ def training_store(
     identity = {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}
     identity["split"] = np.array(split, np.uint8)
     identity["classes"] = rng.integers(0, 2, (rows, schema.nomenclature), np.uint8)
-    create(path, schema, identity, {"schema_version": SCHEMA_VERSION}, align_bytes=4096)
+    create_hdf5(path, schema, identity, {"schema_version": SCHEMA_VERSION}, align_bytes=4096)
     arrays = {item.name: rng.integers(1, 10_000, item.shape, np.uint16) for item in schema.pixels}
     arrays["state"] = np.array(state if state is not None else [WRITTEN] * rows, np.uint8)
     arrays["complete"] = np.ones((), np.uint8)

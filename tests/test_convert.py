@@ -22,8 +22,8 @@ from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
 from etl.exit_status import JobError
 from etl.labels import CLASSES_43
-from etl.store.reader import open_rows
-from etl.store.rows import ranges_of
+from etl.store.journal import row_ranges
+from etl.store.reader import StoreReader
 
 PIXELS = ("data_10m", "data_20m", "data_60m", "data_super")
 LAYOUTS = [
@@ -113,7 +113,7 @@ def test_a_part_of_a_store_has_those_rows_and_their_exact_sums(good, tmp_path, n
     for item in over_rows:
         if item not in ("class",) and not item.startswith("band_20m"):
             assert found[item].tobytes() == whole[item][rows].tobytes(), item
-    with open_rows(good) as store:
+    with StoreReader(good) as store:
         schema = store.schema
     pixels = {item: whole[item][rows] for item in PIXELS}
     for item, words in stats_of(schema, pixels, whole["split"][rows], whole["state"][rows]).items():
@@ -267,4 +267,4 @@ def test_memory_stays_below_a_bound_that_is_far_from_the_stores_size(reference, 
 
 @pytest.mark.parametrize(("rows", "runs"), [([], []), ([3], [(3, 4)]), ([0, 1, 4, 6, 7], [(0, 2), (4, 5), (6, 8)])])
 def test_rows_are_read_as_runs_of_neighbours(rows, runs):
-    assert ranges_of(np.array(rows, np.intp)) == runs
+    assert row_ranges(np.array(rows, np.intp)) == runs

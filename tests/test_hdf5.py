@@ -11,13 +11,14 @@ import pytest
 from benchmarks.page_cache import disk_of, resident_share
 from etl.mpi import alone, file_hints
 from etl.schema import Schema
-from etl.store.hdf5 import Writer, create
-from etl.store.rows import RowReader
+from etl.store.hdf5.create import create_hdf5
+from etl.store.hdf5.writer import Hdf5Writer
+from etl.store.reader import StoreReader
 
 
 def make(path):
     schema = Schema(2, upsampled=False)
-    create(path, schema, {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}, {}, 4096)
+    create_hdf5(path, schema, {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}, {}, 4096)
 
 
 @pytest.mark.parametrize("said", [errno.EBADF, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
@@ -48,8 +49,8 @@ def test_rows_that_were_written_are_there_but_do_not_stay_in_memory(tmp_path):
     if disk_of(tmp_path)["kind"] == "tmpfs":
         pytest.skip("a file system in memory gives nothing up")
     path, schema, rows_a_write = tmp_path / "store.h5", Schema(96), 4
-    create(path, schema, {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}, {}, 4096)
-    with Writer(path, alone(), file_hints(), collective=True) as writer:
+    create_hdf5(path, schema, {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}, {}, 4096)
+    with Hdf5Writer(path, alone(), file_hints(), collective=True) as writer:
         for first in range(0, schema.rows, rows_a_write):
             for item in schema.pixels:
                 values = np.arange(first + 1, first + 1 + rows_a_write, dtype=np.uint16)[:, None, None, None]
@@ -59,6 +60,8 @@ def test_rows_that_were_written_are_there_but_do_not_stay_in_memory(tmp_path):
     if math.isnan(share):
         pytest.skip("this file system does not tell what is in memory")
     assert share < 0.1  # but what HDF5 itself wrote
-    with RowReader(path) as reader:
+    with StoreReader(path) as reader:
         for item in schema.pixels:
-            assert np.array_equal(reader.read(item, 0, schema.rows)[:, 0, 0, 0], np.arange(1, schema.rows + 1))
+            assert np.array_equal(
+                reader.read(item.name, np.arange(schema.rows))[:, 0, 0, 0], np.arange(1, schema.rows + 1)
+            )

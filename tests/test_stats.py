@@ -24,8 +24,8 @@ from etl.stats.answer import SHARES
 from etl.stats.counts import Counts, groups_of
 from etl.stats.run import stats
 from etl.stats.settings import StatsSettings
-from etl.store.reader import open_rows
-from etl.store.rows import overwrite
+from etl.store.hdf5.create import overwrite_hdf5
+from etl.store.reader import StoreReader
 
 PIXELS = arrays(np.uint16, st.tuples(st.integers(1, 6), st.just(2), st.just(3), st.just(2)))
 
@@ -86,10 +86,10 @@ def test_counts_of_two_parts_merge_to_the_counts_of_the_whole(one, other):
 
 def test_the_numbers_are_those_of_the_stores_pixels_and_agree_with_its_exact_sums(good, tmp_path):
     found = drawn(good, tmp_path / "s.png", batch_rows=2)
-    with open_rows(good) as store:
+    with StoreReader(good) as store:
         rows = store.written
         classes, split = store.columns["classes"][rows] > 0, store.columns["split"][rows]
-        pixels = {item.name: store.read(item, rows) for item in store.schema.pixels}
+        pixels = {item.name: store.read(item.name, rows) for item in store.schema.pixels}
     assert found["agrees_with_stored_sums"]
     for group in GROUPS:
         for b, band in enumerate(group.bands):
@@ -168,10 +168,10 @@ def test_every_kind_of_store_gives_a_page(tmp_path, states, options, suffix):
 
 def test_sums_that_are_not_those_of_the_pixels_end_with_status_1_and_the_page_is_there(tmp_path):
     store = make_store(tmp_path, GOOD)
-    with open_rows(store) as opened:
+    with StoreReader(store) as opened:
         words = opened.stats["stats/data_20m/sum"].copy()
     words[SPLITS.index("val"), 2, 1] += 1
-    overwrite(store, {"stats/data_20m/sum": words})
+    overwrite_hdf5(store, {"stats/data_20m/sum": words})
     with pytest.raises(JobError, match=r"data_20m B07 sum of split val: stored \d+, pixels give") as caught:
         stats(StatsSettings(store, tmp_path / "p.png"), MPI.COMM_SELF)
     assert caught.value.status == 1

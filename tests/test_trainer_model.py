@@ -9,9 +9,9 @@ import tensorflow as tf
 from stores import TRAIN, training_store
 
 from trainer.config import pixel_sets
+from trainer.data.selection import RowSelection, select_rows
 from trainer.model.batch_norm import FusedNormalisation
 from trainer.model.network import Design, Standardise, build
-from trainer.rows import Wanted, open_rows
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,9 @@ def pixels(tmp_path_factory):
     """Inputs of a store of random rows, by the name of --bands."""
     path = tmp_path_factory.mktemp("model") / "store.h5"
     training_store(path, [TRAIN] * 3)
-    return {name: open_rows(path, Wanted(pixel_sets(name))).pixels for name in ("rgb", "all", "native", "B02,B8A")}
+    return {
+        name: select_rows(path, RowSelection(pixel_sets(name))).pixels for name in ("rgb", "all", "native", "B02,B8A")
+    }
 
 
 def test_pixels_become_deviations_from_the_bands_mean_and_those_without_data_0():

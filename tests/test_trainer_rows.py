@@ -8,15 +8,16 @@ import pytest
 from stores import TRAIN, VAL, training_store
 
 from etl.schema import REJECTED, UNWRITTEN, WRITTEN
+from etl.store.reader import StoreReader
+from etl.store.statistics import from_words
 from etl.store.sync import give_up
 from trainer.config import pixel_sets
-from trainer.data.normalisation import moments, whole_numbers
-from trainer.row_file import RowFile
-from trainer.rows import Wanted, open_rows
+from trainer.data.normalisation import moments
+from trainer.data.selection import RowSelection, select_rows
 
 
 def read(path, name, bands=(), **wanted):
-    return open_rows(path, Wanted(((name, bands),), **wanted))
+    return select_rows(path, RowSelection(((name, bands),), **wanted))
 
 
 def set_scalar(path: Path, name: str, value: int) -> None:
@@ -50,20 +51,22 @@ def test_rows_are_read_as_stored_in_any_order(tmp_path, name):
     arrays = training_store(tmp_path / "store.h5", [TRAIN] * 4)
     pixels = read(tmp_path / "store.h5", name).pixels[0]
     order = np.array([3, 0, 0, 2])
-    file, out = RowFile(tmp_path / "store.h5"), np.empty((4, *pixels.row_shape), np.uint16)
+    reader, out = StoreReader(tmp_path / "store.h5"), np.empty((4, *pixels.row_shape), np.uint16)
     for _ in range(2):
         out[...] = 0
-        pixels.read(file, order, out)
+        reader.read_rows(name, order, out)
         assert np.array_equal(out, arrays[name][order])
         give_up(tmp_path / "store.h5")  # at the second time the rows are not in memory
 
 
 def test_a_store_that_ends_early_is_an_error_while_reading(store):
-    pixels = read(store, "data_super").pixels[0]
+    rows = read(store, "data_super")
+    with h5py.File(store) as file:
+        offset = file["data_super"].id.get_offset()
     with store.open("r+b") as file:
-        file.truncate(pixels.offset + 2 * pixels.row_bytes + 5)
+        file.truncate(offset + 2 * rows.row_bytes + 5)
         with pytest.raises(OSError, match=r"store\.h5 is truncated: it ends before row 2"):
-            pixels.read(RowFile(store), np.array([2]), np.empty((1, *pixels.row_shape), np.uint16))
+            rows.reader.read("data_super", np.array([2]))
 
 
 def test_a_store_that_is_not_there_is_named(tmp_path):
@@ -117,20 +120,16 @@ def test_a_store_of_another_schema_version_is_refused(store):
 
 
 def test_a_chunked_compressed_store_is_read_through_hdf5(store, tmp_path):
-    contiguous = read(store, "data_10m").pixels[0]
+    contiguous = read(store, "data_10m").reader
     with h5py.File(store) as file, h5py.File(tmp_path / "chunked.h5", "w") as out:
         for name in file:
             if name != "data_10m":
                 file.copy(name, out)
         out.create_dataset("data_10m", data=file["data_10m"][...], chunks=(1, 120, 120, 4), compression="gzip")
         out.attrs.update(file.attrs)
-    chunked = read(tmp_path / "chunked.h5", "data_10m").pixels[0]
-    assert chunked.offset is None
-    order, found = np.array([3, 0, 0, 1]), []
-    for pixels in (contiguous, chunked):
-        found.append(np.empty((4, *pixels.row_shape), np.uint16))
-        pixels.read(RowFile(pixels.path), order, found[-1])
-    assert np.array_equal(*found)
+    chunked = read(tmp_path / "chunked.h5", "data_10m").reader
+    for order in (np.array([3, 0, 0, 1]), np.arange(1, 4)):
+        assert np.array_equal(*(reader.read("data_10m", order) for reader in (contiguous, chunked)))
 
 
 def test_43_classes_are_read_as_19_and_rows_left_without_a_label_are_skipped_and_counted(tmp_path):
@@ -169,5 +168,5 @@ def test_mean_and_deviation_are_those_of_the_pixels_whatever_the_size_of_the_sum
     np.testing.assert_allclose(mean, values.astype(float).mean(0), rtol=1e-6)
     np.testing.assert_allclose(deviation, values.astype(float).std(0), rtol=1e-6)
     words = np.array([[1, 5], [0, 7]], np.uint64)
-    assert whole_numbers(words).tolist() == [2**64 + 5, 7]
+    assert from_words(words).tolist() == [2**64 + 5, 7]
     assert moments(*np.zeros((3, 1), object))[1].tolist() == [1.0]

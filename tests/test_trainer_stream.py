@@ -16,8 +16,8 @@ from stores import TRAIN, VAL, training_store
 
 from trainer.config import pixel_sets
 from trainer.data.sampler import Deal
+from trainer.data.selection import RowSelection, select_rows
 from trainer.data.stream import READERS, Buffers, Stream
-from trainer.rows import Wanted, open_rows
 
 POISON = 0xFFFF
 """No stored value of `training_store`."""
@@ -44,7 +44,7 @@ def poisoned(rows, batch):
 @pytest.mark.parametrize("bands", ["rgb", "all", "native", "B02,B8A"])
 def test_every_data_set_is_delivered_as_stored_with_labels_weights_and_places(stored, bands):
     path, arrays = stored
-    rows = open_rows(path, Wanted(pixel_sets(bands)))
+    rows = select_rows(path, RowSelection(pixel_sets(bands)))
     deal = Deal(len(rows), batch=2, size=2, seed=3)
     for rank in range(2):
         steps = range(1, 3 * deal.epoch_steps)  # from amid an epoch, over the ends of epochs
@@ -63,7 +63,7 @@ def test_every_data_set_is_delivered_as_stored_with_labels_weights_and_places(st
 @pytest.mark.parametrize("held", [0, 1, 5])
 def test_memory_is_poisoned_when_it_comes_back_and_no_batch_that_is_held_ever_shows_it(stored, held):
     path, arrays = stored
-    rows = open_rows(path, Wanted(pixel_sets("native")))
+    rows = select_rows(path, RowSelection(pixel_sets("native")))
     deal = Deal(len(rows), batch=2, size=1, seed=5)
     buffers, came = poisoned(rows, 2)
     holding = deque()
@@ -92,7 +92,7 @@ def test_memory_is_poisoned_when_it_comes_back_and_no_batch_that_is_held_ever_sh
 
 def test_tensorflow_takes_the_memory_without_a_copy_and_holds_it(stored):
     path, _ = stored
-    rows = open_rows(path, Wanted(pixel_sets("rgb")))
+    rows = select_rows(path, RowSelection(pixel_sets("rgb")))
     deal = Deal(len(rows), batch=2, size=1)
     buffers, came = poisoned(rows, 2)
     ((tensor,), *_), *others = Stream(rows, 2, lambda step: deal.share(step, 0), buffers)(range(2))
@@ -123,7 +123,7 @@ def test_a_view_of_a_buffer_keeps_it_from_being_used_again(view_of):
 
 def test_a_stream_that_is_gone_leaves_neither_an_open_file_nor_memory(stored):
     path, _ = stored
-    rows = open_rows(path, Wanted(pixel_sets("rgb")))
+    rows = select_rows(path, RowSelection(pixel_sets("rgb")))
     deal = Deal(len(rows), batch=2, size=1)
 
     def open_files():
@@ -142,7 +142,7 @@ def test_a_stream_that_is_gone_leaves_neither_an_open_file_nor_memory(stored):
 
 def test_rows_that_cannot_be_read_are_an_error_of_the_stream_as_it_was_raised(stored):
     path, _ = stored
-    rows = open_rows(path, Wanted(pixel_sets("all")))
+    rows = select_rows(path, RowSelection(pixel_sets("all")))
     deal = Deal(len(rows), batch=2, size=1)
     os.truncate(path, rows.pixels[0].offset)
     with pytest.raises(OSError, match=r"store\.h5 is truncated: it ends before row"):
@@ -155,9 +155,9 @@ import time
 from pathlib import Path
 from trainer.config import pixel_sets
 from trainer.data.sampler import Deal
-from trainer.rows import Wanted, open_rows
+from trainer.data.selection import RowSelection, select_rows
 from trainer.data.stream import Stream
-rows = open_rows(Path({str(stored[0])!r}), Wanted(pixel_sets("rgb")))
+rows = select_rows(Path({str(stored[0])!r}), RowSelection(pixel_sets("rgb")))
 def share(step):
     if step == 2:
         raise OSError("broken")
@@ -175,7 +175,7 @@ for _ in Stream(rows, 2, share)(range(100)):
 @pytest.mark.parametrize("to_the_end", [True, False])
 def test_failed_reads_leave_neither_an_open_file_nor_memory(stored, to_the_end):
     path, _ = stored
-    rows = open_rows(path, Wanted(pixel_sets("rgb")))
+    rows = select_rows(path, RowSelection(pixel_sets("rgb")))
     deal, pools = Deal(len(rows), batch=2, size=1), poisoned(rows, 2)[0]
 
     def share(step):
@@ -200,7 +200,7 @@ def test_failed_reads_leave_neither_an_open_file_nor_memory(stored, to_the_end):
 
 @pytest.mark.slow
 def test_an_epoch_that_has_ended_holds_up_nothing(stored):
-    rows = open_rows(stored[0], Wanted(pixel_sets("all")))
+    rows = select_rows(stored[0], RowSelection(pixel_sets("all")))
     deal = Deal(len(rows), batch=2, size=1)
     stream = Stream(rows, 2, lambda step: deal.share(step, 0))
 
@@ -220,7 +220,7 @@ def test_an_epoch_that_has_ended_holds_up_nothing(stored):
 def test_memory_does_not_grow_over_fifty_epochs(tmp_path):
     """A batch is 2.8 MB: one that is kept in each epoch would be found."""
     training_store(tmp_path / "store.h5", [TRAIN] * 48)
-    rows = open_rows(tmp_path / "store.h5", Wanted(pixel_sets("all")))
+    rows = select_rows(tmp_path / "store.h5", RowSelection(pixel_sets("all")))
     deal = Deal(len(rows), batch=8, size=1)
     stream, process, held_mib = Stream(rows, 8, lambda step: deal.share(step, 0)), psutil.Process(), []
     gc.freeze()  # what was imported: else each collection below takes half a second

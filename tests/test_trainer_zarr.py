@@ -1,7 +1,6 @@
 """Training on a Zarr store: the rows, the order and the weights of the HDF5 store, and what is refused."""
 
 import resource
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +11,19 @@ from courses import ALONE, course_of, small_network
 from stores import TRAIN, VAL, as_zarr, training_store
 
 from etl.schema import REJECTED, WRITTEN
+from etl.store import byte_ranges
+from etl.store.byte_ranges import TornError
 from etl.store.object_store import chunk_key
+from etl.store.reader import StoreReader
 from etl.store.sync import give_up
-from trainer import row_file, shards
+from etl.store.zarr import sharding
 from trainer.data.sampler import Deal
+from trainer.data.selection import RowSelection, select_rows
 from trainer.data.stream import Stream
 from trainer.fit.checkpoint import State
 from trainer.fit.loop import fit
-from trainer.row_file import RowFile
-from trainer.rows import Wanted, open_rows
 
-WANTED = Wanted((("data_20m", ("B05", "B8A")), ("data_60m", ())))
+WANTED = RowSelection((("data_20m", ("B05", "B8A")), ("data_60m", ())))
 
 
 @pytest.fixture
@@ -35,14 +36,14 @@ def both(tmp_path):
 
 
 def test_rows_labels_and_moments_are_those_of_the_hdf5_store(both):
-    one, other = (open_rows(path, WANTED) for path in both)
+    one, other = (select_rows(path, WANTED) for path in both)
     assert (len(one), one.classes, one.upsample) == (len(other), other.classes, other.upsample)
     assert np.array_equal(one.numbers, other.numbers)
     assert np.array_equal(one.labels, other.labels)
     for a, b in zip(one.pixels, other.pixels, strict=True):
         assert (a.name, a.row_shape, a.channels, a.bands) == (b.name, b.row_shape, b.channels, b.bands)
         assert np.array_equal(a.mean, b.mean)
-        assert np.array_equal(a.deviation, b.deviation)
+        assert np.array_equal(a.std, b.std)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_the_stream_gives_the_same_batches_in_the_same_order(both, tmp_path, lay
     for shard in place.rglob("data_*/c*"):
         give_up(shard)
     for path in (both[0], place):
-        rows = open_rows(path, WANTED)
+        rows = select_rows(path, WANTED)
         deal = Deal(len(rows), 2, 1, seed=3)
         batches.append(list(Stream(rows, 2, lambda step, deal=deal: deal.share(step, 0))(range(5))))
     for one, other in zip(*batches, strict=True):
@@ -65,7 +66,7 @@ def test_either_store_gives_the_same_weights(both):
     tf.config.experimental.enable_op_determinism()
     weights = []
     for path in both:
-        rows = open_rows(path, Wanted((("data_60m", ()),)))
+        rows = select_rows(path, RowSelection((("data_60m", ()),)))
         model = small_network(rows)
         fit(course_of(rows, model, 6), State(), ALONE, lambda epoch: None, lambda best: None)
         weights.append(model.get_weights())
@@ -78,52 +79,51 @@ def test_a_torn_shard_is_an_error_that_names_it(both, tmp_path, layout, cut):
     place = as_zarr(both[0], tmp_path / "store.torn.zarr", **layout)
     shard = place / chunk_key("data_60m", (0, 0, 0, 0))
     shard.write_bytes(shard.read_bytes()[cut])
-    pixels = open_rows(place, WANTED).pixels[1]
-    with pytest.raises(OSError, match=r"store\.torn\.zarr.*data_60m/c\.0\.0\.0\.0"):
-        pixels.read(None, np.array([1]), np.empty((1, *pixels.row_shape), np.uint16))
+    with pytest.raises(TornError, match=r"store\.torn\.zarr.*data_60m/c\.0\.0\.0\.0"):
+        StoreReader(place).read("data_60m", np.array([1]))
 
 
 def test_a_shard_of_rejected_rows_alone_is_read_as_zeros(both, tmp_path):
     place = as_zarr(both[0], tmp_path / "other.zarr", compress="none", shard_rows=1)
     (place / chunk_key("data_60m", (3, 0, 0, 0))).unlink()
-    pixels = open_rows(place, WANTED).pixels[1]
-    out = np.ones((2, *pixels.row_shape), np.uint16)
-    pixels.read(None, np.array([3, 4]), out)
+    store = StoreReader(place)
+    out = np.ones((2, *store.shape("data_60m")[1:]), np.uint16)
+    store.read_rows("data_60m", np.array([3, 4]), out)
     assert not out[0].any()
     assert out[1].any()
 
 
 def test_a_shard_that_another_thread_closes_meanwhile_is_still_read(both, tmp_path, monkeypatch):
     place = as_zarr(both[0], tmp_path / "other.zarr", compress="none", shard_rows=2)
-    one, other = (open_rows(path, WANTED).pixels[1] for path in (both[0], place))
-    monkeypatch.setattr(shards, "are_in_memory", lambda spots: False)
+    one, other = StoreReader(both[0]), StoreReader(place)
+    opened = other._source._opened("data_60m")._opened
+    monkeypatch.setattr(sharding, "in_page_cache", lambda ranges: False)
 
-    def announce(spots):
-        shards._shard.cache_clear()  # as it does where there are more shards than it keeps open
-        row_file.announce(spots)
+    def prefetch_ranges(ranges):
+        opened.cache_clear()  # as it does where there are more shards than it keeps open
+        byte_ranges.prefetch_ranges(ranges)
 
-    monkeypatch.setattr(shards, "announce", announce)
-    rows, out = np.array([7, 0, 4, 1]), np.empty((2, 4, *one.row_shape), np.uint16)
-    one.read(RowFile(both[0]), rows, out[0])
-    other.read(None, rows, out[1])
-    assert shards._shard.cache_info().currsize == 0
-    assert np.array_equal(*out)
+    monkeypatch.setattr(sharding, "prefetch_ranges", prefetch_ranges)
+    rows = np.array([7, 0, 4, 1])
+    found = [store.read("data_60m", rows) for store in (one, other)]
+    assert opened.cache_info().currsize == 0
+    assert np.array_equal(*found)
 
 
 def test_a_batch_of_more_shards_than_files_may_be_open_is_read(tmp_path, monkeypatch):
     count = 40
     arrays = training_store(tmp_path / "store.h5", [TRAIN] * count)
     place = as_zarr(tmp_path / "store.h5", tmp_path / "store.zarr", compress="none", shard_rows=1)
-    pixels = open_rows(place, WANTED).pixels[1]
-    out = np.empty((count, *pixels.row_shape), np.uint16)
-    monkeypatch.setattr(shards, "_TOGETHER", 8)
-    monkeypatch.setattr(shards, "_shard", lru_cache(4)(shards._Shard))
+    monkeypatch.setattr(sharding, "_TOGETHER", 8)
+    monkeypatch.setattr(sharding, "_OPEN_SHARDS", 4)
+    store = StoreReader(place)
+    store.read("data_60m", np.arange(1))
     used = {int(path.name) for path in Path("/proc/self/fd").iterdir()}
     free = [number for number in range(len(used) + 20) if number not in used]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (free[19] + 1, hard))
     try:
-        pixels.read(None, np.arange(count), out)
+        out = store.read("data_60m", np.arange(count))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert np.array_equal(out, arrays["data_60m"])
@@ -131,11 +131,11 @@ def test_a_batch_of_more_shards_than_files_may_be_open_is_read(tmp_path, monkeyp
 
 def test_of_uncompressed_chunks_only_the_rows_asked_for_are_announced(both, tmp_path, monkeypatch):
     place = as_zarr(both[0], tmp_path / "other.zarr", compress="none", chunk_rows=4)
-    pixels, told = open_rows(place, WANTED).pixels[1], []
-    monkeypatch.setattr(shards, "are_in_memory", lambda spots: False)
-    monkeypatch.setattr(shards, "announce", told.extend)
-    pixels.read(None, np.array([6, 1]), np.empty((2, *pixels.row_shape), np.uint16))
-    assert [length for _, _, length in told] == [pixels.row_bytes] * 2
+    rows, told = select_rows(place, WANTED), []
+    monkeypatch.setattr(sharding, "in_page_cache", lambda ranges: False)
+    monkeypatch.setattr(sharding, "prefetch_ranges", told.extend)
+    rows.reader.read("data_60m", np.array([6, 1]))
+    assert [length for _, _, length in told] == [rows.pixels[1].row_bytes] * 2
 
 
 def test_shards_of_another_writer_are_read_by_what_their_metadata_say(both, tmp_path):
@@ -143,17 +143,14 @@ def test_shards_of_another_writer_are_read_by_what_their_metadata_say(both, tmp_
     place = as_zarr(both[0], tmp_path / "other.zarr", compress="none", shard_rows=4)
     group = zarr.open_group(place, mode="r+")
     group["data_60m"][...] = group["data_60m"][...][::-1]
-    one, other = (open_rows(path, WANTED).pixels[1] for path in (both[0], place))
-    out = np.empty((2, 9, *one.row_shape), np.uint16)
-    one.read(RowFile(both[0]), np.arange(9), out[0])
-    other.read(None, np.arange(9), out[1])
-    assert np.array_equal(out[0], out[1][::-1])
+    one, other = (StoreReader(path).read("data_60m", np.arange(9)) for path in (both[0], place))
+    assert np.array_equal(one, other[::-1])
 
 
 def test_what_is_no_store_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"must be a Zarr store of etl\.extract; it has no zarr\.json"):
-        open_rows(tmp_path / "none.zarr", WANTED)
+        select_rows(tmp_path / "none.zarr", WANTED)
     (tmp_path / "old.zarr").mkdir()
     (tmp_path / "old.zarr" / ".zgroup").write_text('{"zarr_format": 2}')
     with pytest.raises(ValueError, match=r"must be a Zarr store of version 3.*it is of version 2"):
-        open_rows(tmp_path / "old.zarr", WANTED)
+        select_rows(tmp_path / "old.zarr", WANTED)

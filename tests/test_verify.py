@@ -17,8 +17,9 @@ from etl.bands import GROUPS
 from etl.exit_status import JobError
 from etl.raster import Georeference, write_geotiff
 from etl.schema import STATS, UNWRITTEN, WRITTEN, Schema
+from etl.store.checksum import checksum
+from etl.store.hdf5.create import overwrite_hdf5
 from etl.store.journal import journal_path
-from etl.store.rows import checksum, overwrite
 from etl.verify.run import verify
 from etl.verify.settings import VerifySettings
 
@@ -239,7 +240,7 @@ def test_a_pixel_that_is_not_the_sources_is_found_even_with_its_checksum_and_sta
         pixels = {name: file[name][...] for name in ("data_10m", "data_20m", "data_60m", "data_super")}
         file["checksum"][2] = checksum([array[2] for array in pixels.values()])
         split, state = file["split"][...], file["state"][...]
-    overwrite(store, stats_of(Schema(4), pixels, split, state))
+    overwrite_hdf5(store, stats_of(Schema(4), pixels, split, state))
     status, checks, _ = outcome(store, source=tmp_path / "archive", sample=0)
     assert (status, failed(checks)) == (1, {"source pixels"})
     wanted = f"data_20m B8A differs in 1 pixels, first at (7, 8): store {was + 1}, source {was}"

@@ -12,7 +12,7 @@ from stores import GOOD, as_zarr, make_store
 
 from etl.store.journal import journal_path
 from etl.store.object_store import chunk_key
-from etl.store.zarr import overwrite
+from etl.store.zarr.create import overwrite_zarr
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_a_torn_shard_and_one_that_is_gone_are_found(store):
 
 
 def test_an_incomplete_store_is_said_to_be_incomplete(store):
-    overwrite(store, {"complete": np.zeros((), np.uint8)})
+    overwrite_zarr(store, {"complete": np.zeros((), np.uint8)})
     status, out, _ = verify(store)
     assert status == 1
     assert "store.zarr is INCOMPLETE; what is there is good" in out

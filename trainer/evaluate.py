@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from etl.quiet import quiet_stderr
+from etl.store.reader import StoreReader
 from trainer.config import EvaluateSettings
-from trainer.rows import Rows
+from trainer.data.selection import SelectedRows
 from trainer.workers.command import claim, run_command
 from trainer.workers.horovod import DONE, Workers
 
@@ -21,6 +21,7 @@ __all__ = ["main"]
 log = logging.getLogger("trainer.evaluate")
 
 _SAMPLES = 12
+_TRUE_COLOUR = ("B04", "B03", "B02")
 _WHITE = 3000.0
 """Stored counts (reflectance 0.3) that are drawn white."""
 
@@ -46,10 +47,11 @@ def evaluate(settings: EvaluateSettings, workers: Workers) -> int:
     def write() -> Path | None:
         if workers.rank:
             return None
-        _write_samples(settings.run / "samples.npz", rows, found)
         said = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split, "scores": scored}
         said |= {"store": str(settings.store), "software": record.software()}
-        return record.write(settings.run / f"evaluate.{settings.split}.json", said)
+        path = record.write(settings.run / f"evaluate.{settings.split}.json", said)
+        _write_samples(settings.run / "samples.npz", rows, found)
+        return path
 
     path = workers.agree("writing the scores", write)
     if path is not None:
@@ -67,16 +69,20 @@ def _thresholds(run: Path, classes: int) -> Any:
     return np.array([each["threshold"] for each in tuned], np.float32)
 
 
-def _write_samples(path: Path, rows: Rows, found: Any) -> None:
-    """Some patches in true colour with their labels and probabilities, for the report."""
+def _write_samples(path: Path, rows: SelectedRows, found: Any) -> None:
+    """Some patches in true colour with their labels and probabilities, for the report; nothing without these bands."""
     places = np.unique(np.linspace(0, len(rows) - 1, _SAMPLES).astype(np.intp))
-    with h5py.File(rows.path, "r", locking="best-effort") as file:
-        names = [name.decode() for name in file["band_10m"][...]]
-        pixels = file["data_10m"][rows.numbers[places]]
-        patch = file["patch"][rows.numbers[places]]
-    rgb = pixels[..., [names.index(band) for band in ("B04", "B03", "B02")]] / _WHITE
+    with StoreReader(rows.path) as store:
+        bands = store.text("band_10m") if {"band_10m", "data_10m"} <= set(store.names) else ()
+        if not set(_TRUE_COLOUR) <= set(bands):
+            print(f"no picture of samples: {rows.path} has no data_10m with {', '.join(_TRUE_COLOUR)}", flush=True)
+            return
+        pixels = store.read("data_10m", rows.numbers[places])
+        chosen = rows.numbers[places]
+        names = store.column("patch")[chosen] if "patch" in store else np.array([f"row {row}" for row in chosen], "S")
+    rgb = pixels[..., [bands.index(band) for band in _TRUE_COLOUR]] / _WHITE
     np.savez(
-        path, rgb=(np.clip(rgb, 0, 1) * 255).astype(np.uint8), patch=patch.astype("S64"), labels=rows.labels[places],
+        path, rgb=(np.clip(rgb, 0, 1) * 255).astype(np.uint8), patch=names.astype("S64"), labels=rows.labels[places],
         probabilities=found[places], classes=np.array(rows.classes),
     )  # fmt: skip
 

@@ -5,17 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.quiet import quiet_stderr
+from etl.store.reader import StoreReader
 from trainer.config import PredictSettings
-from trainer.rows import Rows
+from trainer.data.selection import SelectedRows
 from trainer.workers.command import claim, run_command
 from trainer.workers.horovod import DONE, Workers
 
 __all__ = ["main"]
+
+_IDENTITY = ("patch", "tile", "epsg", "ulx", "uly")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,11 +50,19 @@ def predict(settings: PredictSettings, workers: Workers) -> int:
     return DONE
 
 
-def _table(rows: Rows, found: Any) -> pa.Table:
-    """Name, tile, corner and projection of each patch, and one float32 column a class."""
-    with h5py.File(rows.path, "r", locking="best-effort") as file:
-        columns = {name: file[name][...][rows.numbers] for name in ("patch", "tile", "epsg", "ulx", "uly")}
-    columns = {name: [v.decode() for v in c] if c.dtype.kind in "SO" else c for name, c in columns.items()}
+def _table(rows: SelectedRows, found: Any) -> pa.Table:
+    """Name, tile, corner and projection of each patch as far as the store has them, and one float32 column a class.
+
+    Without names there is a column `row`, the row in the store.
+    """
+    with StoreReader(rows.path) as store:
+        missing = [name for name in _IDENTITY if name not in store]
+        columns = {name: store.column(name)[rows.numbers] for name in _IDENTITY if name in store}
+    if missing:
+        print(f"left out, because {rows.path} has no such arrays: {', '.join(missing)}", flush=True)
+    if "patch" in missing:
+        columns = {"row": rows.numbers, **columns}
+    columns = {name: np.strings.decode(c, "utf-8") if c.dtype.kind == "S" else c for name, c in columns.items()}
     return pa.table({**columns, **{name: found[:, k] for k, name in enumerate(rows.classes)}})
 
 

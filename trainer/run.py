@@ -16,10 +16,10 @@ from etl.quiet import quiet_stderr
 from trainer.config import RunSettings, pixel_sets
 from trainer.data import imbalance
 from trainer.data.sampler import Deal, Share
+from trainer.data.selection import RowSelection, SelectedRows, select_rows
 from trainer.fit import checkpoint
 from trainer.fit.checkpoint import BEST, LAST, State
 from trainer.fit.optimisation import Schedule
-from trainer.rows import Rows, Wanted, open_rows
 from trainer.workers.command import claim, run_command
 from trainer.workers.horovod import DONE, FAILED, Workers, watch
 
@@ -42,8 +42,8 @@ def train(settings: RunSettings, workers: Workers) -> int:
     watch(workers, settings.stall)
     if workers.size > 1:  # what workers tell each other starts TensorFlow, which then takes no more settings
         claim(settings.threads, workers)
-    wanted = Wanted(pixel_sets(settings.bands), "train", settings.classes)
-    rows = workers.agree("opening the store", lambda: open_rows(settings.store, wanted))
+    wanted = RowSelection(pixel_sets(settings.bands), "train", settings.classes)
+    rows = workers.agree("opening the store", lambda: select_rows(settings.store, wanted))
     sample = imbalance.repeated(rows.labels, settings.oversample, settings.seed)
     deal = Deal(len(sample), settings.batch, workers.size, settings.seed, settings.shuffle_block)
     steps = settings.steps or settings.epochs * deal.epoch_steps
@@ -55,7 +55,7 @@ def train(settings: RunSettings, workers: Workers) -> int:
     return _train(settings, rows, (sample, deal, steps), workers)
 
 
-def plan(settings: RunSettings, rows: Rows, deal: Deal, steps: int) -> str:
+def plan(settings: RunSettings, rows: SelectedRows, deal: Deal, steps: int) -> str:
     """What is going to be done, in words."""
     bands = ", ".join(f"{len(item.channels)} bands of {item.name}" for item in rows.pixels)
     left_out = f" ({rows.unlabelled} without label left out)" if rows.unlabelled else ""
@@ -66,7 +66,7 @@ def plan(settings: RunSettings, rows: Rows, deal: Deal, steps: int) -> str:
     )
 
 
-def _train(settings: RunSettings, rows: Rows, dealt: tuple[Any, Deal, int], workers: Workers) -> int:
+def _train(settings: RunSettings, rows: SelectedRows, dealt: tuple[Any, Deal, int], workers: Workers) -> int:
     with quiet_stderr():  # TensorFlow takes seconds: not for --help, a bad store or a dry run
         import keras
 
@@ -142,7 +142,7 @@ def _write(settings: RunSettings, outcome: Any, workers: Workers) -> int:
     return DONE if outcome.weights_equal else FAILED
 
 
-def _course(settings: RunSettings, rows: Rows, dealt: tuple[Any, Deal, int], who: tuple[Any, Workers]) -> Any:
+def _course(settings: RunSettings, rows: SelectedRows, dealt: tuple[Any, Deal, int], who: tuple[Any, Workers]) -> Any:
     """Everything that decides the run's steps."""
     import keras
 
@@ -208,13 +208,13 @@ def _make_out(settings: RunSettings) -> None:
         raise ValueError(f"{settings.out} holds a run, {there[0]}: name another --out, or go on with --resume")
 
 
-def _validation(settings: RunSettings, workers: Workers) -> Rows | None:
+def _validation(settings: RunSettings, workers: Workers) -> SelectedRows | None:
     """Collective: the rows of split val; None where there are none."""
-    wanted = Wanted(pixel_sets(settings.bands), "val", settings.classes)
+    wanted = RowSelection(pixel_sets(settings.bands), "val", settings.classes)
 
-    def rows() -> Rows | None:
+    def rows() -> SelectedRows | None:
         try:
-            return open_rows(settings.store, wanted)
+            return select_rows(settings.store, wanted)
         except ValueError as error:
             if workers.rank == 0:
                 log.warning("no validation: %s", error)

@@ -21,7 +21,7 @@ from etl.bands import GROUPS, SATURATED
 from etl.schema import SPLITS, WRITTEN
 from etl.stats.answer import SHARES, labels_of
 from etl.stats.reduce import count_store
-from etl.store.reader import open_rows
+from etl.store.reader import StoreReader
 from etl.store.sync import give_up
 
 __all__ = ["main"]
@@ -64,7 +64,7 @@ def _percentiles(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 
 def count_with_dask(path: Path, workers: int) -> Percentiles:
     """The same by etl.stats on threads."""
-    with open_rows(path) as store:
+    with StoreReader(path) as store:
         counts = count_store(store, workers, _BATCH_ROWS, scheduler="threads", num_workers=workers)
         labels_of(store)
     return {name: found.percentiles(SHARES) for name, found in counts.items()}

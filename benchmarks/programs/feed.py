@@ -13,8 +13,8 @@ from typing import Any
 from benchmarks.programs.world import in_step, world, write_result
 from etl.mpi import patient
 from trainer.data.sampler import Deal
+from trainer.data.selection import RowSelection, select_rows
 from trainer.data.stream import Stream
-from trainer.rows import Wanted, open_rows
 
 __all__ = ["main"]
 
@@ -25,7 +25,7 @@ _WARM_UP = 4
 def _pass(job: dict[str, Any], rate: float) -> dict[str, float]:
     """Collective: seconds of the steps of one speed, and those slept."""
     comm, batch = world(), job["batch"]
-    rows = open_rows(Path(job["path"]), Wanted(((job["name"], ()),)))
+    rows = select_rows(Path(job["path"]), RowSelection(((job["name"], ()),)))
     deal = Deal(len(rows), batch, comm.size)
     steps = _WARM_UP + max(4, int(job["seconds"] * rate / batch))
     batches = Stream(rows, batch, lambda step: deal.share(step, comm.rank))(range(steps))

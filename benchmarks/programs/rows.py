@@ -26,7 +26,8 @@ from etl.extract.batches import Batch
 from etl.mpi import Comm, file_hints
 from etl.schema import Schema
 from etl.store.backend import backend_of
-from etl.store.hdf5 import Writer, create
+from etl.store.hdf5.create import create_hdf5
+from etl.store.hdf5.writer import Hdf5Writer
 from etl.store.layout import Layout
 from etl.store.sync import WriteBehind
 
@@ -63,7 +64,7 @@ class Rows:
 
 
 def _hdf5(work: Rows, collective: bool) -> None:
-    with Writer(work.path, work.comm, file_hints(), collective) as writer:
+    with Hdf5Writer(work.path, work.comm, file_hints(), collective) as writer:
         work.each(writer.write)
         writer.sync()
 
@@ -128,7 +129,7 @@ def _fresh(comm: Comm, path: Path, schema: Schema, align_bytes: int) -> dict[str
     offsets: dict[str, int] = {}
     if comm.rank == 0:
         path.unlink(missing_ok=True)
-        create(path, schema, {}, {}, align_bytes)
+        create_hdf5(path, schema, {}, {}, align_bytes)
         with h5py.File(path, "r") as file:
             offsets = {item.name: file[item.name].id.get_offset() for item in (*schema.pixels, *schema.results)}
     return dict(comm.bcast(offsets))

@@ -20,17 +20,15 @@ import numpy as np
 
 from benchmarks.machine import Moment, others_share
 from etl.schema import SCHEMA_VERSION, SPLITS, WRITTEN, Schema
-from etl.store.hdf5 import create
-from etl.store.rows import overwrite
+from etl.store.hdf5.create import create_hdf5, overwrite_hdf5
 from trainer.config import pixel_sets
 from trainer.data.sampler import Deal
+from trainer.data.selection import RowSelection, SelectedRows, select_rows
 from trainer.data.stream import Stream
 from trainer.fit.checkpoint import State
 from trainer.fit.loop import Course, fit
 from trainer.fit.optimisation import Schedule
 from trainer.model.network import Design, build
-from trainer.row_file import RowFile
-from trainer.rows import Rows, Wanted, open_rows
 from trainer.workers.horovod import Workers
 
 __all__ = ["main"]
@@ -85,35 +83,35 @@ class InTurn(keras.callbacks.Callback):  # type: ignore[misc]
         self._turns.hand_on(self._way)
 
 
-def _rows(job: dict[str, Any]) -> Rows:
+def _rows(job: dict[str, Any]) -> SelectedRows:
     """Random rows of a new store, `batch` times `steps` of them, of the bands asked for."""
     numbers, path, count = np.random.default_rng(0), Path(job["path"]), job["batch"] * job["steps"]
     schema = Schema(count)
     identity = {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}
     identity["split"] = np.full(count, SPLITS.index("train"), np.uint8)
     identity["classes"] = numbers.integers(0, 2, (count, schema.nomenclature), np.uint8)
-    create(path, schema, identity, {"schema_version": SCHEMA_VERSION}, align_bytes=4096)
+    create_hdf5(path, schema, identity, {"schema_version": SCHEMA_VERSION}, align_bytes=4096)
     pixels = {item.name: numbers.integers(1, 10_000, item.shape, np.uint16) for item in schema.pixels}
-    overwrite(path, {**pixels, "state": np.full(count, WRITTEN, np.uint8), "complete": np.ones((), np.uint8)})
-    rows = open_rows(path, Wanted(pixel_sets(job["bands"])))
+    overwrite_hdf5(path, {**pixels, "state": np.full(count, WRITTEN, np.uint8), "complete": np.ones((), np.uint8)})
+    rows = select_rows(path, RowSelection(pixel_sets(job["bands"])))
     (item,), count = rows.pixels, len(rows.pixels[0].channels)
-    item = replace(item, mean=np.full(count, 5000, np.float32), deviation=np.full(count, 2900, np.float32))
+    item = replace(item, mean=np.full(count, 5000, np.float32), std=np.full(count, 2900, np.float32))
     return replace(rows, pixels=(item,))
 
 
-def _peer(rows: Rows, batch: int, turns: Turns, way: str) -> Callable[[int], Any]:
+def _peer(rows: SelectedRows, batch: int, turns: Turns, way: str) -> Callable[[int], Any]:
     """Keras's own loop of so many epochs."""
     model = _network(rows)
     jit = way == "keras_jit"
     model.compile(_optimiser(), keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=jit)
     (item,) = rows.pixels
     pixels = np.empty((len(rows), *item.row_shape), np.uint16)
-    item.read(RowFile(rows.path), rows.numbers, pixels)
+    rows.reader.read_rows(item.name, rows.numbers, pixels)
     how = {"batch_size": batch, "shuffle": False, "verbose": 0, "callbacks": [InTurn(turns, way)]}
     return lambda epochs: model.fit(pixels, rows.labels.astype(np.float32), epochs=epochs, **how)
 
 
-def _ours(rows: Rows, deal: Deal, epochs: int, turns: Turns) -> Course:
+def _ours(rows: SelectedRows, deal: Deal, epochs: int, turns: Turns) -> Course:
     model, optimiser = _network(rows), _optimiser()
     optimiser.build(model.trainable_variables)
     schedule = Schedule(_RATE * 256 / deal.batch, deal.batch, 1, 0, "none", 1)
@@ -134,7 +132,7 @@ def _ours(rows: Rows, deal: Deal, epochs: int, turns: Turns) -> Course:
     return Course(model, optimiser, schedule, deal, epochs * deal.epoch_steps, batches, rows.numbers, positive)
 
 
-def _network(rows: Rows) -> keras.Model:
+def _network(rows: SelectedRows) -> keras.Model:
     return build(rows.pixels, Design(rows.labels.shape[1], 1e-4, 0.5, 0.9), 1)
 
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from benchmarks.readers.stores import NAME, make_store
 from benchmarks.readers.tensors import looked_at
 from trainer.data.sampler import Share
+from trainer.data.selection import RowSelection, select_rows
 from trainer.data.stream import Buffers, Stream
-from trainer.rows import Wanted, open_rows
 
 __all__ = ["batches", "write"]
 
@@ -24,7 +24,11 @@ def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
     """As the trainer's loop gets them, tf.data included, into memory that is kept, as a run keeps it for all epochs."""
-    rows, weights, batch = open_rows(place, Wanted(((NAME, ()),))), np.ones(order.shape[1], np.float32), order.shape[1]
+    rows, weights, batch = (
+        select_rows(place, RowSelection(((NAME, ()),))),
+        np.ones(order.shape[1], np.float32),
+        order.shape[1],
+    )
     shape = (batch, *rows.pixels[0].row_shape)
     pools = [_KEPT.setdefault(shape, Buffers(shape))]
     stream = Stream(rows, batch, lambda step: Share(order[step], weights), pools)

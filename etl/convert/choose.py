@@ -9,12 +9,12 @@ import numpy.typing as npt
 from etl.convert.settings import ConvertSettings
 from etl.labels import classes_of
 from etl.schema import REJECTED, SPLITS
-from etl.store.reader import OpenStore
+from etl.store.reader import StoreReader
 
 __all__ = ["chosen_rows"]
 
 
-def chosen_rows(store: OpenStore, settings: ConvertSettings) -> npt.NDArray[np.intp]:
+def chosen_rows(store: StoreReader, settings: ConvertSettings) -> npt.NDArray[np.intp]:
     """Rows to take, ascending.
 
     Raises:

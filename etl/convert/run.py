@@ -14,12 +14,12 @@ from etl.convert.settings import ConvertSettings
 from etl.convert.target import Target, make_target
 from etl.exit_status import ExitStatus, JobError
 from etl.mpi import Comm, on_root
-from etl.schema import SPLITS, STATS, WRITTEN, Schema
+from etl.schema import SPLITS, WRITTEN, Schema
 from etl.store.backend import backend_of
+from etl.store.checksum import checksum
 from etl.store.location import is_remote, shown
-from etl.store.reader import OpenStore, open_rows
-from etl.store.rows import checksum
-from etl.store.statistics import Sums, row_sums, to_words
+from etl.store.reader import StoreReader
+from etl.store.statistics import Sums, row_sums, statistics_arrays
 from etl.store.sync import sync_folder
 from etl.store.virtual import manifest_of
 
@@ -43,7 +43,7 @@ def _convert(settings: ConvertSettings) -> None:
     out = shown(settings.out)
     if backend_of(settings.out).exists():
         raise ValueError(f"--out must not be there yet, got {out}; remove it or name another")
-    with open_rows(settings.store) as store:
+    with StoreReader(settings.store) as store:
         if not store.complete:
             raise ValueError(f"{shown(settings.store)} must be complete; python -m etl.extract --resume completes it")
         if settings.virtual:
@@ -81,7 +81,7 @@ def _refer(settings: ConvertSettings) -> None:
     print(f"{said} -> {settings.out}")
 
 
-def _write(settings: ConvertSettings, store: OpenStore, rows: npt.NDArray[np.intp], schema: Schema) -> None:
+def _write(settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.intp], schema: Schema) -> None:
     """Everything under a draft's name, which becomes the store's when all of it is on the disk.
 
     In a bucket nothing is renamed: there the store is incomplete until all of it is there.
@@ -94,9 +94,7 @@ def _write(settings: ConvertSettings, store: OpenStore, rows: npt.NDArray[np.int
     target = make_target(draft, schema, identity, _attributes(store, rows, settings), settings)
     try:
         sums = _copy(store, target, rows, -(-_BATCH_ROWS // settings.shard_rows) * settings.shard_rows)
-        words = {item.name: to_words(sums.of[item.name]) for item in schema.pixels}
-        stats = {f"stats/{name}/{s}": word[:, k] for name, word in words.items() for k, s in enumerate(STATS)}
-        target.finish({**stats, "complete": np.ones((), np.uint8)})
+        target.finish({**statistics_arrays(sums.of), "complete": np.ones((), np.uint8)})
     except BaseException:
         remove(draft)
         raise
@@ -105,7 +103,7 @@ def _write(settings: ConvertSettings, store: OpenStore, rows: npt.NDArray[np.int
         sync_folder(settings.out.parent)
 
 
-def _copy(store: OpenStore, target: Target, rows: npt.NDArray[np.intp], batch_rows: int) -> Sums:
+def _copy(store: StoreReader, target: Target, rows: npt.NDArray[np.intp], batch_rows: int) -> Sums:
     """Write the pixels of `rows`, a batch at a time, each row held against its checksum; their exact sums.
 
     Raises:
@@ -115,7 +113,7 @@ def _copy(store: OpenStore, target: Target, rows: npt.NDArray[np.intp], batch_ro
     sums, last = Sums(pixels), time.monotonic()
     for first in range(0, len(rows), batch_rows):
         taken = rows[first : first + batch_rows]
-        arrays = [store.read(item, taken) for item in pixels]
+        arrays = [store.read(item.name, taken) for item in pixels]
         for k, row in enumerate(taken.tolist()):
             parts = [array[k] for array in arrays]
             _hold(store, row, checksum(parts))
@@ -134,7 +132,7 @@ def _copy(store: OpenStore, target: Target, rows: npt.NDArray[np.intp], batch_ro
     return sums
 
 
-def _hold(store: OpenStore, row: int, counted: int) -> None:
+def _hold(store: StoreReader, row: int, counted: int) -> None:
     stored = int(store.columns["checksum"][row])
     if counted != stored:
         name = store.columns["patch"][row].decode(errors="replace")
@@ -145,12 +143,12 @@ def _hold(store: OpenStore, row: int, counted: int) -> None:
         )
 
 
-def _schema(store: OpenStore, rows: int) -> Schema:
+def _schema(store: StoreReader, rows: int) -> Schema:
     old = store.schema
     return Schema(rows, old.nomenclature, old.upsampled, old.name_bytes, old.product_bytes)
 
 
-def _attributes(store: OpenStore, rows: npt.NDArray[np.intp], settings: ConvertSettings) -> dict[str, Any]:
+def _attributes(store: StoreReader, rows: npt.NDArray[np.intp], settings: ConvertSettings) -> dict[str, Any]:
     """Those of the source; a part of its rows no longer names the catalogue of all of them."""
     found = dict(store.attributes)
     taken = {name: getattr(settings, name) for name in ("split", "tile", "label") if getattr(settings, name)}

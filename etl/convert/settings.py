@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etl.settings import setting
+from etl.store.location import MANIFEST_SUFFIX, format_of
 
 __all__ = ["ConvertSettings"]
 
-_CODECS = {".h5": ("none", "gzip", "zstd", "blosc"), ".zarr": ("zstd", "none"), ".json": ("none",)}
+_CODECS = {"HDF5": ("none", "gzip", "zstd", "blosc"), "Zarr": ("zstd", "none"), "manifest": ("none",)}
 """What each format can be compressed with; the first is its default."""
 
 
@@ -38,11 +39,9 @@ class ConvertSettings:
     dry_run: bool = setting(False, "say what would be written, and write nothing")
 
     def __post_init__(self) -> None:
-        if self.out.suffix not in _CODECS:
-            raise ValueError(f"--out must end in {' or '.join(_CODECS)}, got {self.out}")
-        if self.virtual and (self.store.suffix != ".h5" or self.split or self.tile or self.label):
+        source, known = format_of(self.store), _CODECS[self._format]
+        if self.virtual and (source != "HDF5" or self.split or self.tile or self.label):
             raise ValueError(f"--out {self.out} must be of a whole HDF5 store, got {self.store} or a part of it")
-        known = _CODECS[self.out.suffix]
         if self.compress and self.compress not in known:
             raise ValueError(f"--compress must be one of {', '.join(known)} for {self.out.suffix}, got {self.compress}")
         if not 1 <= self.level <= 9:
@@ -54,9 +53,13 @@ class ConvertSettings:
     @property
     def virtual(self) -> bool:
         """Whether no pixel is copied."""
-        return self.out.suffix == ".json"
+        return self.out.suffix == MANIFEST_SUFFIX
+
+    @property
+    def _format(self) -> str:
+        return "manifest" if self.virtual else format_of(self.out, "--out")
 
     @property
     def codec(self) -> str:
         """The compression asked for, or the format's own."""
-        return self.compress or _CODECS[self.out.suffix][0]
+        return self.compress or _CODECS[self._format][0]

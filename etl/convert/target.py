@@ -4,18 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import h5py
 import numpy as np
 import numpy.typing as npt
-from h5py import h5z
 
 from etl.convert.settings import ConvertSettings
 from etl.mpi import alone, file_hints
 from etl.schema import Schema
 from etl.store.backend import Backend, backend_of
-from etl.store.hdf5 import Chunks, create_chunked
+from etl.store.hdf5.chunked import ChunkedWriter, compressed_chunks
+from etl.store.hdf5.create import create_chunked_hdf5
 from etl.store.layout import Layout
-from etl.store.rows import overwrite
+from etl.store.location import format_of
 
 __all__ = ["Target", "make_target"]
 
@@ -44,7 +43,7 @@ def make_target(
     Raises:
         OSError: it cannot be written.
     """
-    if path.suffix == ".zarr":
+    if format_of(path) == "Zarr":
         layout = Layout(
             shard_rows=settings.shard_rows,
             chunk_rows=settings.chunk_rows,
@@ -54,22 +53,12 @@ def make_target(
     elif settings.codec == "none":
         layout = Layout(_ALIGN_BYTES, collective=False)
     else:
-        create_chunked(path, schema, identity, attributes, _chunks(settings))
-        return _Chunked(path)
+        chunks = compressed_chunks(settings.codec, settings.level, settings.chunk_rows)
+        create_chunked_hdf5(path, schema, identity, attributes, chunks)
+        return ChunkedWriter(path)
     store = backend_of(path, layout)
     store.create(schema, identity, attributes)
     return _Plain(store)
-
-
-def _chunks(settings: ConvertSettings) -> Chunks:
-    import hdf5plugin
-
-    if settings.codec == "gzip":
-        return Chunks(settings.chunk_rows, shuffle=True, filter=(h5z.FILTER_DEFLATE, (settings.level,)))
-    if settings.codec == "zstd":
-        return Chunks(settings.chunk_rows, shuffle=True, filter=(hdf5plugin.Zstd.filter_id, (settings.level,)))
-    blosc = hdf5plugin.Blosc(cname="zstd", clevel=settings.level, shuffle=hdf5plugin.Blosc.BITSHUFFLE)
-    return Chunks(settings.chunk_rows, filter=(blosc.filter_id, blosc.filter_options))
 
 
 class _Plain:
@@ -86,17 +75,3 @@ class _Plain:
         self._writer.sync()
         self._writer.close()
         self._store.overwrite(arrays)
-
-
-class _Chunked:
-    """HDF5 in compressed chunks."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._file = path, h5py.File(path, "r+", libver=("v108", "latest"))
-
-    def write(self, name: str, first: int, rows: npt.NDArray[np.uint16]) -> None:
-        self._file[name][first : first + len(rows)] = rows
-
-    def finish(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        self._file.close()
-        overwrite(self._path, arrays)

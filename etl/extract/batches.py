@@ -16,7 +16,7 @@ from etl.extract.prefetch import Prefetcher
 from etl.schema import REJECTED, UNWRITTEN, WRITTEN, Schema
 from etl.source.patch import Patch, PatchError, shares
 from etl.source.tiles import Timer
-from etl.store.rows import checksum
+from etl.store.checksum import checksum
 from etl.store.statistics import Sums, plane_sums
 from etl.upsample.method import Upsampler
 

@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.schema import REJECTED, WRITTEN, Schema
-from etl.store.backend import Backend, Reader
+from etl.store.backend import Backend
+from etl.store.byte_ranges import TornError
+from etl.store.checksum import checksum, zero_row_checksum
 from etl.store.journal import Journal
-from etl.store.rows import blank_checksum, checksum
+from etl.store.reader import StoreReader
 from etl.store.statistics import Sums, row_sums
 
 __all__ = ["Found", "check_rows", "deal_shards", "found", "reject", "whole_shards"]
@@ -48,7 +50,7 @@ def found(store: Backend, path: Path, journal: Journal, begun_with: dict[str, An
     if differing:
         said = "; ".join(f"{key} was {journal.begun_with.get(key)}, is {begun_with[key]}" for key in differing)
         raise ValueError(f"{path} can only be resumed with what it was begun with: {said}")
-    columns = store.columns(("state", "product", "complete"))
+    columns = store.reader().read_columns(("state", "product", "complete"))
     state, product = columns["state"], columns["product"]
     done = np.zeros(len(state), bool)
     for first, stop in journal.ranges:
@@ -80,8 +82,8 @@ def check_rows(store: Backend, schema: Schema, rows: npt.NDArray[np.intp], shard
     others are added to `sums`.
     """
     torn: list[int] = []
-    columns = store.columns(("checksum", "split"))
     with store.reader() as reader:
+        columns = reader.read_columns(("checksum", "split"))
         for first, stop in _shards(rows, shard_rows):
             found = [_row_sums(reader, schema, row, int(columns["checksum"][row])) for row in rows[first:stop].tolist()]
             if None in found:
@@ -100,11 +102,11 @@ def _shards(rows: npt.NDArray[np.intp], shard_rows: int) -> list[tuple[int, int]
     return list(pairwise(edges)) if len(rows) else []
 
 
-def _row_sums(reader: Reader, schema: Schema, row: int, wanted: int) -> list[npt.NDArray[np.int64]] | None:
+def _row_sums(reader: StoreReader, schema: Schema, row: int, wanted: int) -> list[npt.NDArray[np.int64]] | None:
     """Statistics of each pixel data set of a row, or None where its pixels are not those of its checksum."""
     try:
         parts = reader.row(row)
-    except ValueError:
+    except TornError:
         return None
     return [row_sums(part) for part in parts] if checksum(parts) == wanted else None
 
@@ -112,9 +114,9 @@ def _row_sums(reader: Reader, schema: Schema, row: int, wanted: int) -> list[npt
 def reject(store: Backend, schema: Schema, rows: npt.NDArray[np.intp]) -> None:
     """Set unfinished rows, whatever stands in them, to state 2 with all pixels 0."""
     if len(rows):
-        store.blank(rows.tolist())
-        blank = {"cloud_share": np.nan, "snow_share": np.nan, "checksum": blank_checksum(schema), "state": REJECTED}
-        columns = store.columns(tuple(blank))
-        for name, value in blank.items():
+        store.zero_rows(rows.tolist())
+        zeroed = {"cloud_share": np.nan, "snow_share": np.nan, "checksum": zero_row_checksum(schema), "state": REJECTED}
+        columns = dict(store.reader().read_columns(zeroed))
+        for name, value in zeroed.items():
             columns[name][rows] = value
         store.overwrite(columns)

@@ -18,8 +18,7 @@ from etl.extract.batches import Batch, Producer
 from etl.extract.exchange import Exchange
 from etl.mpi import Comm, agree, max_of
 from etl.store.backend import Writer
-from etl.store.journal import Journal
-from etl.store.rows import ranges_of
+from etl.store.journal import Journal, row_ranges
 
 __all__ = ["Rounds", "Seconds"]
 
@@ -144,7 +143,7 @@ class Rounds:
         except OSError as error:
             self._fail(f"writing failed: {error}", error)
         if batch is not None and not self._error:
-            self._finished += ranges_of(batch.made)
+            self._finished += row_ranges(batch.made)
             self._rejected.update(batch.rejected)
         if batch is not None:
             self.producer.free.put(batch)

@@ -26,10 +26,9 @@ from etl.plan.work import Cost, Plan, Tile, make_plan
 from etl.raster import configure
 from etl.source.archive import ArchivePatches
 from etl.source.tiles import TilePatches
-from etl.store.hdf5 import stats_names
-from etl.store.journal import Journal, journal_path
-from etl.store.rows import blank_checksum, ranges_of
-from etl.store.statistics import Sums, to_words
+from etl.store.checksum import zero_row_checksum
+from etl.store.journal import Journal, journal_path, row_ranges
+from etl.store.statistics import Sums, statistics_arrays
 
 __all__ = ["extract"]
 
@@ -101,8 +100,8 @@ def _begin(ground: Ground) -> Begun:
     pending[list(reasons)] = False
     columns = prepare.initial_columns(ground.wanted, ground.inspected)
     columns["state"][list(reasons)] = on_disk.REJECTED
-    columns["checksum"][list(reasons)] = blank_checksum(ground.schema)
-    settled = ranges_of(np.array(sorted(reasons), np.intp))
+    columns["checksum"][list(reasons)] = zero_row_checksum(ground.schema)
+    settled = row_ranges(np.array(sorted(reasons), np.intp))
     if ground.settings.resume and ground.store.exists():
         return _take_up(ground, cells, reasons, begun_with)
     journal = Journal.begin(journal_path(path), begun_with)
@@ -151,7 +150,7 @@ def _take_up(
     state = np.where(done, found.state, np.uint8(on_disk.UNWRITTEN))  # a rejected row that is tried again, too
     store.overwrite({**names, "complete": np.zeros((), np.uint8), "state": state})
     resume.reject(store, ground.schema, settled)
-    journal.add(ranges_of(settled), {int(row): reasons[int(row)] for row in settled})
+    journal.add(row_ranges(settled), {int(row): reasons[int(row)] for row in settled})
     rejected = done & (found.state == on_disk.REJECTED)
     rejected[list(reasons)] = True
     shard_rows = store.shard_rows
@@ -242,11 +241,7 @@ def _finish(ground: Ground, begun: Begun | None, totals: Sequence[dict[str, npt.
     assert ground.wanted is not None
     sums = Sums(ground.schema.pixels)
     sums.merge(totals)
-    arrays: dict[str, npt.NDArray[np.uint64]] = {}
-    for path, _, _ in stats_names(ground.schema):
-        words = to_words(sums.of[path.split("/")[1]])
-        arrays |= {f"{path}/{name}": words[:, k] for k, name in enumerate(on_disk.STATS)}
-    ground.store.overwrite(arrays)
+    ground.store.overwrite(statistics_arrays(sums.of))
     summary.write_rejected(ground.settings.out, begun.journal, ground.wanted)
     ground.store.overwrite({"complete": np.ones((), np.uint8)})
 

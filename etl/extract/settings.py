@@ -5,7 +5,7 @@ from pathlib import Path
 
 from etl.settings import setting
 from etl.store.layout import COMPRESSIONS, Layout
-from etl.store.location import is_remote, shown
+from etl.store.location import format_of
 from etl.upsample.method import METHODS, PRECISIONS
 
 __all__ = ["ExtractSettings"]
@@ -59,10 +59,7 @@ class ExtractSettings:
     decode_threads: int = setting(1, "threads that decode one JPEG 2000 block together")
 
     def __post_init__(self) -> None:
-        if self.out.suffix not in (".h5", ".hdf5", ".zarr"):
-            raise ValueError(f"--out must end in .h5 or .zarr, got {self.out}")
-        if is_remote(self.out) and (self.out.suffix != ".zarr" or len(self.out.parts) < 3):
-            raise ValueError(f"--out in a bucket must be s3://BUCKET/NAME.zarr, got {shown(self.out)}")
+        format_of(self.out, "--out")
         for name in ("max_cloud_share", "max_snow_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1], got {getattr(self, name)}")

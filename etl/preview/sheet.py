@@ -1,6 +1,7 @@
 """What a contact sheet shows, read from a store and its catalogue."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from etl.labels import classes_of
 from etl.preview.cells import FATES, Place, TileMap, fates_of, paint, tile_cells
 from etl.preview.settings import CARD_COLUMNS, PreviewSettings
 from etl.schema import SPLITS, WRITTEN
-from etl.store.reader import OpenStore, open_rows
+from etl.store.reader import StoreReader
 
 __all__ = ["Card", "Detail", "Sheet", "choose", "read_sheet"]
 
@@ -111,7 +112,7 @@ def read_sheet(settings: PreviewSettings) -> Sheet:
         ValueError: the file is no store, or has no such tile.
         OSError: it cannot be read.
     """
-    with open_rows(settings.store) as store:
+    with StoreReader(settings.store) as store:
         columns = store.columns
         catalogue = _excluded(settings, store)
         every = list(dict.fromkeys(columns["tile"].tolist()))
@@ -138,7 +139,7 @@ def _tiles(settings: PreviewSettings, every: list[bytes], written: int) -> list[
     return [wanted]
 
 
-def _excluded(settings: PreviewSettings, store: OpenStore) -> Catalogue | None:
+def _excluded(settings: PreviewSettings, store: StoreReader) -> Catalogue | None:
     """Patches that the catalogue lists and the store has left out; None where there is no catalogue."""
     try:
         made_with = dict(json.loads(store.attributes.get("settings", "{}")))
@@ -153,11 +154,11 @@ def _excluded(settings: PreviewSettings, store: OpenStore) -> Catalogue | None:
     return catalogue.take(~np.isin(catalogue.patch, store.columns["patch"]) & (catalogue.snow | catalogue.cloud))
 
 
-def _pixels(store: OpenStore, name: str, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.uint16]:
-    return store.read(next(item for item in store.schema.pixels if item.name == name), rows)
+def _pixels(store: StoreReader, name: str, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.uint16]:
+    return store.read(name, rows)
 
 
-def _card(store: OpenStore, row: int) -> Card:
+def _card(store: StoreReader, row: int) -> Card:
     columns = store.columns
     tile = columns["tile"][row].decode()
     j, i = tile_cells(tile, columns["ulx"][[row]], columns["uly"][[row]])[0].tolist()
@@ -167,7 +168,7 @@ def _card(store: OpenStore, row: int) -> Card:
     return Card(row, tile, (j, i), split, labels, _pixels(store, "data_10m", np.array([row]))[0])
 
 
-def _map(store: OpenStore, tile: bytes, left_out: Catalogue | None) -> TileMap:
+def _map(store: StoreReader, tile: bytes, left_out: Catalogue | None) -> TileMap:
     columns = store.columns
     name, inside = tile.decode(), np.flatnonzero(columns["tile"] == tile)
     cells = tile_cells(name, columns["ulx"][inside], columns["uly"][inside])
@@ -183,7 +184,7 @@ def _map(store: OpenStore, tile: bytes, left_out: Catalogue | None) -> TileMap:
 
 
 def _picture(
-    store: OpenStore, place: Place, rows: npt.NDArray[np.intp], cells: npt.NDArray[np.intp]
+    store: StoreReader, place: Place, rows: npt.NDArray[np.intp], cells: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.uint16]:
     """A tile in true colour from its patches, each 12 x 12 means of 10 x 10 pixels."""
     out = np.zeros((*place.shape, _CELL_PX, _CELL_PX, 3), np.uint16)
@@ -200,7 +201,7 @@ def _picture(
     return out.transpose(0, 2, 1, 3, 4).reshape(place.shape[0] * _CELL_PX, place.shape[1] * _CELL_PX, 3)
 
 
-def _counts(columns: dict[str, npt.NDArray[Any]], left_out: Catalogue | None, tiles: list[bytes]) -> dict[str, int]:
+def _counts(columns: Mapping[str, npt.NDArray[Any]], left_out: Catalogue | None, tiles: list[bytes]) -> dict[str, int]:
     inside = np.isin(columns["tile"], tiles)
     fates = np.bincount(fates_of(columns["state"][inside], columns["split"][inside]), minlength=len(FATES))
     if left_out is not None:
@@ -210,7 +211,7 @@ def _counts(columns: dict[str, npt.NDArray[Any]], left_out: Catalogue | None, ti
     return dict(zip(FATES, fates.tolist(), strict=True))
 
 
-def _detail(store: OpenStore, cards: list[Card]) -> Detail | None:
+def _detail(store: StoreReader, cards: list[Card]) -> Detail | None:
     if not store.schema.upsampled or not cards:
         return None
     b12, b01 = GROUPS[1].bands.index("B12"), GROUPS[2].bands.index("B01")

@@ -10,7 +10,7 @@ from etl.bands import BANDS, GROUPS
 from etl.labels import classes_of
 from etl.schema import SPLITS
 from etl.stats.counts import Counts
-from etl.store.reader import OpenStore
+from etl.store.reader import StoreReader
 
 __all__ = ["SHARES", "Answer", "Labels", "answer_of", "disagreements", "labels_of", "record_of"]
 
@@ -70,7 +70,7 @@ class Answer:
     """Valid pixels by value in bins of 100, shape (split, band, bin)."""
 
 
-def labels_of(store: OpenStore) -> Labels:
+def labels_of(store: StoreReader) -> Labels:
     """What the columns of the written rows say."""
     rows, splits = store.written, len(SPLITS)
     classes = store.columns["classes"][rows] > 0
@@ -88,7 +88,7 @@ def labels_of(store: OpenStore) -> Labels:
     )
 
 
-def answer_of(store: OpenStore, counts: dict[str, Counts]) -> Answer:
+def answer_of(store: StoreReader, counts: dict[str, Counts]) -> Answer:
     """The answer from exact counts."""
     groups = len(SPLITS) + store.schema.nomenclature
     shape = (groups, len(BANDS))
@@ -126,21 +126,20 @@ def _moments(count: int, total: int, squares: int) -> tuple[float, float]:
     return total / count, float(np.sqrt(max(squares * count - total * total, 0) / (count * count)))
 
 
-def disagreements(store: OpenStore, counts: dict[str, Counts]) -> list[str]:
+def disagreements(store: StoreReader, counts: dict[str, Counts]) -> list[str]:
     """Where the exact sums that the store holds are not those of its pixels."""
     out = []
     for group in GROUPS:
         name = f"data_{group.name}"
-        found = counts[name]
+        found, held = counts[name], store.statistics(name)
         for split, word in enumerate(SPLITS):
             for band, band_name in enumerate(group.bands):
                 total, squares = found.sums(split, band)
                 counted = {"count": int(found.count[split, band]), "sum": total, "sum_squares": squares}
                 counted |= {"nodata": int(found.nodata[split, band]), "saturated": int(found.saturated[split, band])}
                 for statistic, value in counted.items():
-                    high, low = store.stats[f"stats/{name}/{statistic}"][split, band].tolist()
-                    if (high << 64) + low != value:
-                        stored = (high << 64) + low
+                    stored = held[statistic][split, band]
+                    if stored != value:
                         out.append(
                             f"{name} {band_name} {statistic} of split {word}: stored {stored}, pixels give {value}"
                         )

@@ -11,7 +11,7 @@ from dask.delayed import delayed
 from etl.bands import GROUPS
 from etl.stats.counts import Counts, groups_of
 from etl.store.location import is_remote
-from etl.store.reader import OpenStore, open_rows
+from etl.store.reader import StoreReader
 
 __all__ = ["NATIVE", "count_store"]
 
@@ -19,7 +19,7 @@ NATIVE = tuple(f"data_{group.name}" for group in GROUPS)
 """The pixel arrays that are counted: `data_super` holds the same values, and others interpolated between them."""
 
 
-def count_store(store: OpenStore, workers: int, batch_rows: int, **how: Any) -> dict[str, Counts]:
+def count_store(store: StoreReader, workers: int, batch_rows: int, **how: Any) -> dict[str, Counts]:
     """Counts of the written rows by pixel array, from `workers` tasks; `how` is Dask's, e.g. the scheduler.
 
     Memory: a batch of pixels and one set of counts a worker.
@@ -41,18 +41,18 @@ def count_store(store: OpenStore, workers: int, batch_rows: int, **how: Any) -> 
     return dict(total)
 
 
-def _none(store: OpenStore, groups: int) -> dict[str, Counts]:
+def _none(store: StoreReader, groups: int) -> dict[str, Counts]:
     return {item.name: Counts(groups, item.shape[-1]) for item in store.schema.pixels if item.name in NATIVE}
 
 
 def _count(path: Path, rows: npt.NDArray[np.intp], member: npt.NDArray[np.bool_], batch_rows: int) -> dict[str, Counts]:
-    with open_rows(path) as store:
+    with StoreReader(path) as store:
         found = _none(store, member.shape[1])
         pixels = [item for item in store.schema.pixels if item.name in NATIVE]
         for first in range(0, len(rows), batch_rows):
             mine = slice(first, first + batch_rows)
             for item in pixels:
-                found[item.name].add(store.read(item, rows[mine]), member[mine])
+                found[item.name].add(store.read(item.name, rows[mine]), member[mine])
     return found
 
 

@@ -16,7 +16,7 @@ from etl.stats.page import write_page
 from etl.stats.reduce import count_store
 from etl.stats.settings import StatsSettings
 from etl.store.location import shown
-from etl.store.reader import OpenStore, open_rows
+from etl.store.reader import StoreReader
 
 __all__ = ["stats"]
 
@@ -66,7 +66,7 @@ def _on_ranks(settings: StatsSettings, comm: Comm) -> None:
     Raises:
         JobError: on every rank, with what rank 0 met.
     """
-    on_root(comm, lambda: _opened(settings).pixels.close())
+    on_root(comm, lambda: _opened(settings).close())
     import distributed
     from dask_mpi import execute
 
@@ -99,15 +99,15 @@ def _raise(problem: list[BaseException]) -> None:
         raise problem[0]
 
 
-def _opened(settings: StatsSettings) -> OpenStore:
-    store = open_rows(settings.store)
+def _opened(settings: StatsSettings) -> StoreReader:
+    store = StoreReader(settings.store)
     if not store.complete:
-        store.pixels.close()
+        store.close()
         raise ValueError(f"{shown(settings.store)} must be complete; python -m etl.extract --resume completes it")
     return store
 
 
-def _count(settings: StatsSettings, store: OpenStore, workers: int, how: dict[str, Any]) -> None:
+def _count(settings: StatsSettings, store: StoreReader, workers: int, how: dict[str, Any]) -> None:
     start = time.perf_counter()
     counts = count_store(store, workers, settings.batch_rows, **how)
     seconds = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""One door to a store of either format: its suffix chooses between HDF5 and Zarr, and no caller asks again.
+"""Create and write a store of either format: its suffix chooses between HDF5 and Zarr, and no caller asks again.
 
 Zarr's packages are loaded only where a Zarr store is named: they take a rank 60 MiB.
 """
@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-import h5py
-import numpy as np
 import numpy.typing as npt
 
 from etl.schema import Schema
-from etl.store import hdf5, rows
+from etl.store.hdf5.create import create_hdf5, overwrite_hdf5, zero_hdf5_rows
+from etl.store.hdf5.writer import Hdf5Writer
 from etl.store.layout import Layout
+from etl.store.location import format_of
+from etl.store.reader import StoreReader
 
-__all__ = ["Backend", "Reader", "Writer", "backend_of"]
+__all__ = ["Backend", "Writer", "backend_of"]
 
 
 class Writer(Protocol):
@@ -33,24 +34,6 @@ class Writer(Protocol):
 
     def close(self) -> None:
         """Collective: end writing."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: Any) -> None: ...
-
-
-class Reader(Protocol):
-    """A store's pixel rows."""
-
-    def row(self, row: int) -> list[npt.NDArray[np.uint16]]:
-        """One row of every pixel data set, in the order of `Schema.pixels`.
-
-        Raises:
-            ValueError: what holds the row is torn.
-        """
-
-    def close(self) -> None:
-        """Close the store."""
 
     def __enter__(self) -> Self: ...
 
@@ -76,17 +59,14 @@ class Backend(Protocol):
     def create(self, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
         """Make the complete, empty store; one process calls this."""
 
-    def columns(self, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-        """Whole arrays that are no pixels. ValueError: there is no such store."""
+    def reader(self) -> StoreReader:
+        """The store as it is now, open for reading. ValueError: there is no such store."""
 
     def overwrite(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Replace whole arrays that are no pixels, in the order given."""
 
-    def blank(self, rows: Sequence[int]) -> None:
+    def zero_rows(self, rows: Sequence[int]) -> None:
         """Set the pixels of `rows` to 0, on the disk."""
-
-    def reader(self) -> Reader:
-        """The store's rows."""
 
     def writer(self, comm: Any, info: Any) -> Writer:
         """Collective: open for writing; `comm` and `info` are mpi4py's."""
@@ -95,9 +75,9 @@ class Backend(Protocol):
 def backend_of(path: Path, layout: Layout | None = None) -> Backend:
     """The store at `path`; `layout` for one that is to be made."""
     layout = layout or Layout()
-    if path.suffix != ".zarr":
+    if format_of(path) == "HDF5":
         return _Hdf5(path, layout)
-    from etl.store.zarr_backend import ZarrBackend
+    from etl.store.zarr.backend import ZarrBackend
 
     return ZarrBackend(path, layout)
 
@@ -118,24 +98,16 @@ class _Hdf5:
         pass  # rows are written in place
 
     def create(self, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
-        hdf5.create(self.path, schema, identity, attributes, self.layout.align_bytes)
+        create_hdf5(self.path, schema, identity, attributes, self.layout.align_bytes)
 
-    def columns(self, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-        try:
-            with h5py.File(self.path, "r") as file:
-                return {name: file[name][...] for name in names}
-        except (OSError, KeyError) as error:
-            raise ValueError(f"{self.path} must be a store of etl.extract, and whole: {error}") from None
+    def reader(self) -> StoreReader:
+        return StoreReader(self.path)
 
     def overwrite(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        rows.overwrite(self.path, arrays)
+        overwrite_hdf5(self.path, arrays)
 
-    def blank(self, numbers: Sequence[int]) -> None:
-        with rows.RowReader(self.path) as reader:
-            reader.blank(numbers)
-
-    def reader(self) -> Reader:
-        return rows.RowReader(self.path)
+    def zero_rows(self, rows: Sequence[int]) -> None:
+        zero_hdf5_rows(self.path, self.reader().schema, rows)
 
     def writer(self, comm: Any, info: Any) -> Writer:
-        return hdf5.Writer(self.path, comm, info, self.layout.collective)
+        return Hdf5Writer(self.path, comm, info, self.layout.collective)

@@ -14,9 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from etl.store.location import add_line, is_remote, read_file, shown, write_file
 
-__all__ = ["Journal", "Lock", "journal_path", "lock_of"]
+__all__ = ["Journal", "Lock", "journal_path", "lock_of", "row_ranges"]
+
+
+def row_ranges(rows: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
+    """Ascending rows as ranges [first, stop) of neighbours."""
+    edges = np.flatnonzero(np.diff(rows) != 1) + 1
+    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, edges)] if len(rows) else []
 
 
 def journal_path(store: Path) -> Path:

@@ -1,143 +1,197 @@
-"""A store open for reading, HDF5 or Zarr: its columns at once, its pixels run of rows by run of rows."""
+"""Read a store, HDF5 or Zarr, in a folder or a bucket: the one way by which commands and training read it.
 
-from dataclasses import dataclass
+A store of another data set is read too, as long as it has the arrays that are asked for; `StoreReader.schema` says
+whether it is whole.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
-from etl.schema import STATS, WRITTEN, DataSet, Schema
-from etl.store.hdf5 import stats_names
-from etl.store.location import is_remote, shown
-from etl.store.rows import RowReader, ranges_of, schema_of
+from etl.schema import STATS, WRITTEN, Schema, schema_of
+from etl.store.location import format_of, shown
+from etl.store.statistics import from_words
 
-__all__ = ["OpenStore", "Pixels", "open_rows"]
-
-_CACHE_BYTES = 64 << 20
-"""Memory for chunks that hold more rows than are asked for."""
+__all__ = ["StoreReader"]
 
 
-class Pixels(Protocol):
-    """Pixel rows of a store."""
-
-    def read(self, item: DataSet, first: int, rows: int) -> npt.NDArray[np.uint16]:
-        """Rows [first, first + rows) of one pixel data set, shape (rows, ...), uint16."""
-
-    def close(self) -> None:
-        """Close the store."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OpenStore:
-    """One store; to be closed, or used in a `with`."""
-
-    path: Path
-    """Where it lies."""
-
-    schema: Schema
-    """Its data sets."""
+class _Source(Protocol):
+    """The arrays of a store in one of the formats."""
 
     attributes: dict[str, Any]
-    """Root attributes."""
+    arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
-    columns: dict[str, npt.NDArray[Any]]
-    """Identity and results by name, first axis patch."""
+    def read_arrays(self, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]: ...
 
-    stats: dict[str, npt.NDArray[np.uint64]]
-    """By path, e.g. `stats/data_10m/sum`: shape (split, band, word), high before low."""
+    def axis_names(self, name: str) -> list[tuple[str, ...]]: ...
 
-    complete: bool
-    """Whether the run that made it has finished."""
+    def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None: ...
 
-    pixels: Pixels
-    """Its pixel rows."""
+    def close(self) -> None: ...
+
+
+class StoreReader:
+    """A store, open for reading by any number of threads; to be closed, or used in a `with`.
+
+    Columns and statistics are read when they are first asked for, and kept; pixels are read into the caller's memory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the store at `path`, in the format that its suffix names.
+
+        Raises:
+            ValueError: nothing is there, or no store.
+        """
+        self.path = path
+        kind = format_of(path)
+        if kind == "HDF5" and not path.exists():
+            raise ValueError(f"store {path} is not there; make it with etl.extract, or name another")
+        try:
+            self._source: _Source = _hdf5(path) if kind == "HDF5" else _zarr(path)
+        except (OSError, KeyError) as error:
+            raise ValueError(f"store {shown(path)} cannot be opened; it cannot be read as {kind}: {error}") from None
+        self._columns: dict[str, npt.NDArray[Any]] = {}
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Root attributes, in JSON's types."""
+        return self._source.attributes
+
+    @cached_property
+    def schema(self) -> Schema:
+        """What a store of etl.extract holds.
+
+        Raises:
+            ValueError: arrays of it are missing.
+        """
+        return schema_of({name: _Described(*item) for name, item in self._source.arrays.items()}, shown(self.path))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all arrays, e.g. `data_10m`, `stats/data_10m/sum`."""
+        return list(self._source.arrays)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._source.arrays
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of an array."""
+        return self._source.arrays[name][0]
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Type of an array."""
+        return self._source.arrays[name][1]
+
+    def axis_names(self, name: str) -> list[tuple[str, ...]]:
+        """Names of the dimension scales on each axis of an array."""
+        return self._source.axis_names(name)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """A whole array that is no pixels, as stored.
+
+        Raises:
+            KeyError: the store has none of that name.
+            ValueError: it cannot be read.
+        """
+        return self.read_columns((name,))[name]
+
+    def read_columns(self, names: Iterable[str]) -> Mapping[str, npt.NDArray[Any]]:
+        """Whole arrays that are no pixels, by name; those not yet read are read together.
+
+        Raises:
+            KeyError: the store has none of that name.
+            ValueError: one cannot be read.
+        """
+        names = tuple(names)
+        try:
+            self._columns |= self._source.read_arrays(name for name in names if name not in self._columns)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{shown(self.path)} must be a store of etl.extract, and whole: {error}") from None
+        return {name: self._columns[name] for name in names}
+
+    @property
+    def columns(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Identity and results by name, first axis patch."""
+        return self.read_columns(item.name for item in (*self.schema.identity, *self.schema.results))
+
+    def text(self, name: str) -> tuple[str, ...]:
+        """A coordinate variable of names, e.g. `band_10m` or `class`."""
+        return tuple(name.decode() for name in self.column(name).tolist())
+
+    def statistics(self, name: str) -> dict[str, npt.NDArray[np.object_]]:
+        """The exact statistics of a pixel array, by name as in `STATS`: Python integers of shape (split, band)."""
+        paths = {statistic: f"stats/{name}/{statistic}" for statistic in STATS}
+        words = self.read_columns(paths.values())
+        return {statistic: from_words(words[path]) for statistic, path in paths.items()}
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run that made the store has finished."""
+        return int(self.column("complete")) == 1
 
     @property
     def written(self) -> npt.NDArray[np.intp]:
         """Rows in state 1, ascending."""
-        return np.flatnonzero(self.columns["state"] == WRITTEN)
+        return np.flatnonzero(self.column("state") == WRITTEN)
 
-    def read(self, item: DataSet, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.uint16]:
-        """Ascending `rows` of one pixel data set, shape (len(rows), ...), uint16.
+    def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
+        """Fill `out`, contiguous, shape (row, y, x, band), uint16, with `rows` of a pixel array, in any order.
+
+        Rows of a missing Zarr shard, which were all rejected, are 0.
 
         Raises:
-            OSError: the store is truncated or torn there.
+            TornError: a shard is not what was written.
+            OSError: the store is truncated, or cannot be reached.
         """
-        parts = [self.pixels.read(item, first, stop - first) for first, stop in ranges_of(rows)]
-        return parts[0] if len(parts) == 1 else np.concatenate([np.empty((0, *item.row_shape), np.uint16), *parts])
+        self._source.read_rows(name, rows, out)
 
-    def __enter__(self) -> "OpenStore":
-        return self
+    def read(self, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
+        """As `read_rows`, into new memory: shape (row, y, x, band), uint16."""
+        out = np.empty((len(rows), *self.shape(name)[1:]), np.uint16)
+        self.read_rows(name, rows, out)
+        return out
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.pixels.close()
+    def row(self, row: int) -> list[npt.NDArray[np.uint16]]:
+        """One row of every pixel array, each (y, x, band), uint16, in the order of `Schema.pixels`.
 
-
-def open_rows(path: Path) -> OpenStore:
-    """The store at `path`, by its suffix `.h5` or `.zarr`; a Zarr store may lie in a bucket.
-
-    Raises:
-        ValueError: nothing is there, or no store.
-    """
-    if path.suffix not in (".h5", ".zarr"):
-        raise ValueError(f"store must end in .h5 or .zarr, got {shown(path)}")
-    if not is_remote(path) and not path.exists():
-        raise ValueError(f"store must be there, got {path}; python -m etl.extract makes one")
-    try:
-        return _open_hdf5(path) if path.suffix == ".h5" else _open_zarr(path)
-    except (OSError, KeyError) as error:
-        raise ValueError(
-            f"{shown(path)} must be a store, HDF5 or Zarr version 3, but cannot be opened: {error}"
-        ) from None
-
-
-def _open_hdf5(path: Path) -> OpenStore:
-    import hdf5plugin  # noqa: F401  # makes its compressors known to HDF5
-
-    with h5py.File(path, "r") as file:
-        schema = schema_of(file)
-        told = _told(file, schema)
-        attributes = {key: _plain(value) for key, value in file.attrs.items()}
-        contiguous = file["data_10m"].chunks is None
-    pixels: Pixels = RowReader(path) if contiguous else _Hdf5Chunks(path, schema)
-    return OpenStore(path, schema, attributes, *told, pixels)
-
-
-def _open_zarr(path: Path) -> OpenStore:
-    from etl.store.object_store import load
-    from etl.store.shards import ShardReader
-
-    group = load(path)
-    schema = schema_of(group, shown(path))
-    return OpenStore(path, schema, dict(group.attrs), *_told(group, schema), ShardReader(path))
-
-
-def _told(group: Any, schema: Schema) -> tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[np.uint64]], bool]:
-    """Columns, statistics and whether it is complete."""
-    columns = {item.name: np.asarray(group[item.name][...]) for item in (*schema.identity, *schema.results)}
-    named = [f"{path}/{name}" for path, _, _ in stats_names(schema) for name in STATS]
-    stats = {name: np.asarray(group[name][...]) for name in named}
-    return columns, stats, int(np.asarray(group["complete"][()])) == 1
-
-
-def _plain(value: Any) -> Any:
-    """An attribute as JSON has it."""
-    return value.item() if isinstance(value, np.generic) else value.tolist() if isinstance(value, np.ndarray) else value
-
-
-class _Hdf5Chunks:
-    """Rows of a store in chunks, by way of HDF5."""
-
-    def __init__(self, path: Path, schema: Schema) -> None:
-        self._file = h5py.File(path, "r", rdcc_nbytes=_CACHE_BYTES // len(schema.pixels))
-
-    def read(self, item: DataSet, first: int, rows: int) -> npt.NDArray[np.uint16]:
-        return np.asarray(self._file[item.name][first : first + rows])
+        Raises:
+            TornError: a shard is not what was written.
+            OSError: the store is truncated, or cannot be reached.
+        """
+        return [self.read(item.name, np.array([row]))[0] for item in self.schema.pixels]
 
     def close(self) -> None:
-        self._file.close()
+        """Close the store."""
+        self._source.close()
+
+    def __enter__(self) -> "StoreReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Described:
+    """Shape and type of an array."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.shape, self.dtype = shape, dtype
+
+
+# Each format's packages are loaded where a store of it is named: Zarr's take 60 MiB of a rank.
+
+
+def _hdf5(path: Path) -> _Source:
+    from etl.store.hdf5.reader import Hdf5Source
+
+    return Hdf5Source(path)
+
+
+def _zarr(path: Path) -> _Source:
+    from etl.store.zarr.reader import ZarrSource
+
+    return ZarrSource(path)

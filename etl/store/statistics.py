@@ -12,7 +12,7 @@ import numpy.typing as npt
 from etl.bands import NODATA, SATURATED
 from etl.schema import SPLITS, STATS, DataSet
 
-__all__ = ["Sums", "plane_sums", "row_sums", "to_words"]
+__all__ = ["Sums", "from_words", "plane_sums", "row_sums", "statistics_arrays", "to_words"]
 
 
 def row_sums(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
@@ -66,3 +66,18 @@ def to_words(total: npt.NDArray[np.object_]) -> npt.NDArray[np.uint64]:
     """Whole numbers as uint64 words, high before low, along a new last axis."""
     words = [[int(v) >> 64, int(v) & (2**64 - 1)] for v in total.ravel()]
     return np.array(words, np.uint64).reshape(*total.shape, 2)
+
+
+def statistics_arrays(totals: Mapping[str, npt.NDArray[np.object_]]) -> dict[str, npt.NDArray[np.uint64]]:
+    """The arrays `Schema.statistics` by name, each (split, band, word), uint64, from totals as `Sums.of` has them."""
+    return {
+        f"stats/{name}/{statistic}": to_words(total[:, k])
+        for name, total in totals.items()
+        for k, statistic in enumerate(STATS)
+    }
+
+
+def from_words(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.object_]:
+    """Python integers of shape (...,) from uint64 words, high before low, of shape (..., 2)."""
+    high, low = (words[..., k].astype(object) for k in (0, 1))
+    return np.asarray(high * 2**64 + low, object)

@@ -16,9 +16,7 @@ import h5py
 import numpy as np
 from h5py import h5z
 
-from etl.schema import SPLITS, STATS, DataSet, Schema
-from etl.store.hdf5 import stats_names
-from etl.store.rows import schema_of
+from etl.schema import COMPLETE, DataSet, Schema, schema_of
 
 __all__ = ["manifest_of", "mapped"]
 
@@ -44,9 +42,9 @@ def manifest_of(path: Path) -> dict[str, Any]:
     """
     refs: dict[str, Any] = {".zgroup": '{"zarr_format":2}'}
     with h5py.File(path, "r") as file:
-        schema = schema_of(file)
+        schema = schema_of(file, path)
         refs[".zattrs"] = _text(_attributes(file))
-        for group in ("stats", *(name for name, _, _ in stats_names(schema))):
+        for group in ("stats", *(f"stats/{item.name}" for item in schema.pixels)):
             refs[f"{group}/.zgroup"] = refs[".zgroup"]
         for item in _arrays(schema):
             _refer(refs, file[item.name], item, item in schema.pixels)
@@ -55,12 +53,8 @@ def manifest_of(path: Path) -> dict[str, Any]:
 
 def _arrays(schema: Schema) -> Iterator[DataSet]:
     yield from (*schema.identity, *schema.results, *schema.pixels, *(item for item, _ in schema.coordinates))
-    for name, values in (("split", SPLITS), ("word", ("high", "low"))):
-        yield DataSet(f"stats/{name}", (name,), (len(values),), "")
-    for path, band_dim, bands in stats_names(schema):
-        for name in STATS:
-            yield DataSet(f"{path}/{name}", ("split", band_dim, "word"), (len(SPLITS), bands, 2), "<u8")
-    yield DataSet("complete", (), (), "|u1")
+    yield from (item for item, _ in schema.statistics_coordinates)
+    yield from (*schema.statistics, COMPLETE)
 
 
 def _refer(refs: dict[str, Any], array: h5py.Dataset, item: DataSet, by_rows: bool) -> None:

@@ -10,7 +10,7 @@ import xarray as xr
 
 from etl.bands import BAND_BY_NAME, NODATA, SATURATED
 from etl.schema import FLAGS, WRITTEN
-from etl.store.location import is_remote, shown
+from etl.store.location import MANIFEST_SUFFIX, format_of, is_remote, shown
 
 __all__ = ["open_store", "to_reflectance"]
 
@@ -22,7 +22,7 @@ _READ_BYTES = 16 << 20
 
 
 def open_store(path: str | Path, *, all_rows: bool = False) -> xr.Dataset:
-    """The store at `path` (`.h5`, `.zarr`, or `.json` of etl.convert) as a dataset, pixels as lazy Dask arrays.
+    """The store at `path` (`.h5`, `.hdf5`, `.zarr`, or `.json` of etl.convert) as a dataset of lazy Dask arrays.
 
     A Zarr store may lie in a bucket: `s3://BUCKET/KEY.zarr`, with the credentials that etl.extract takes.
 
@@ -59,23 +59,22 @@ def to_reflectance(pixels: xr.DataArray) -> xr.DataArray:
 
 def _open(path: Path) -> xr.Dataset:
     """The store as it lies, nothing decoded."""
-    if path.suffix not in (".h5", ".zarr", ".json"):
-        raise ValueError(f"store must end in .h5, .zarr or .json, got {shown(path)}")
+    kind = "manifest" if path.suffix == MANIFEST_SUFFIX else format_of(path)
     if not is_remote(path) and not path.exists():
         raise FileNotFoundError(f"store must be there, got {path}; python -m etl.extract makes one")
     plain: dict[str, Any] = {"decode_cf": False, "chunks": None}
     try:
-        if path.suffix == ".h5":
-            import hdf5plugin  # noqa: F401  # makes its compressors known to HDF5
+        if kind == "HDF5":
+            import hdf5plugin  # noqa: F401  # registers Blosc and Zstandard with HDF5
 
             return xr.open_dataset(path, engine="h5netcdf", **plain)
-        if path.suffix == ".json":
+        if kind == "manifest":
             from etl.store.virtual import mapped
 
             return xr.open_dataset(mapped(path), engine="zarr", consolidated=False, **plain)
-        from etl.store.zarr_dataset import undecoded
+        from etl.store.zarr.lazy import undecoded_dataset
 
-        return undecoded(path)
+        return undecoded_dataset(path)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{shown(path)} must be a store, HDF5 or Zarr, but cannot be opened: {error}") from None
 

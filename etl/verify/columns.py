@@ -1,19 +1,16 @@
 """A store's columns and what they must be like: names, types, dimensions, coordinates, values."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
-from etl.schema import REJECTED, SCHEMA_VERSION, SPLITS, STATS, UNWRITTEN, WRITTEN, DataSet, Schema
-from etl.store.hdf5 import stats_names
-from etl.store.location import shown
-from etl.store.rows import schema_of
+from etl.schema import COMPLETE, REJECTED, SCHEMA_VERSION, SPLITS, UNWRITTEN, WRITTEN, DataSet, Schema, encoded
+from etl.store.reader import StoreReader
 from etl.verify.check import Check, Faults, judge
 
 __all__ = ["Columns", "check_complete", "check_layout", "check_values", "read_columns", "row_name"]
@@ -29,11 +26,11 @@ class Columns:
     schema: Schema
     """Its data sets."""
 
-    of: dict[str, npt.NDArray[Any]]
+    of: Mapping[str, npt.NDArray[Any]]
     """Identity and results by name, first axis patch."""
 
-    stats: dict[str, npt.NDArray[np.uint64]]
-    """By path, e.g. `data_10m/sum`: shape (split, band, word), high before low."""
+    statistics: dict[str, dict[str, npt.NDArray[np.object_]]]
+    """By pixel array and statistic: Python integers of shape (split, band)."""
 
     complete: int
     """1 once the run has finished."""
@@ -56,67 +53,55 @@ def row_name(row: int, patch: bytes) -> str:
     return f"row {row} {patch.decode(errors='replace')}"
 
 
-def read_columns(file: Any, path: Path) -> Columns:
-    """Columns of an open store, an h5py.File or a zarr.Group, that passed `check_layout`."""
-    schema = schema_of(file, shown(path))
-    of = {item.name: file[item.name][...] for item in (*schema.identity, *schema.results)}
-    stats = {f"{item.name}/{name}": file[f"stats/{item.name}/{name}"][...] for item in schema.pixels for name in STATS}
+def read_columns(store: StoreReader) -> Columns:
+    """Columns of a store that passed `check_layout`."""
+    schema = store.schema
+    statistics = {item.name: store.statistics(item.name) for item in schema.pixels}
     try:
-        settings = dict(json.loads(file.attrs.get("settings", "{}")))
+        settings = dict(json.loads(store.attributes.get("settings", "{}")))
     except (ValueError, TypeError):
         settings = {}
-    return Columns(path, schema, of, stats, int(file["complete"][()]), settings)
+    return Columns(store.path, schema, store.columns, statistics, int(store.column("complete")), settings)
 
 
-def check_layout(file: Any, path: Path) -> Check:
+def check_layout(store: StoreReader) -> Check:
     """Whether every data set is there with its type, shape, dimensions and coordinates; statistics by shape alone."""
     try:
-        schema = schema_of(file, shown(path))
+        schema = store.schema
         wanted = _wanted(schema)
     except (ValueError, KeyError) as error:
         return Check("layout", False, str(error))
     faults = Faults()
-    version = file.attrs.get("schema_version", SCHEMA_VERSION)
+    version = store.attributes.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
         faults.add(f"schema_version must be {SCHEMA_VERSION}, got {version}")
     for item in wanted:
-        for text in _misfits(file, item):
+        for text in _misfits(store, item):
             faults.add(text)
     for item, values in schema.coordinates:
-        if item.name in file and file[item.name].shape == item.shape:
-            want = np.array([v.encode() if isinstance(v, str) else v for v in values], item.dtype)
-            if not np.array_equal(file[item.name][...], want):
-                faults.add(f"{item.name} must hold {_listed(values)}, got {_listed(file[item.name][...].tolist())}")
+        if item.name in store and store.shape(item.name) == item.shape:
+            found = store.column(item.name)
+            if not np.array_equal(found, encoded(values, item.dtype)):
+                faults.add(f"{item.name} must hold {_listed(values)}, got {_listed(found.tolist())}")
     return judge("layout", f"{len(wanted)} data sets, {schema.rows} rows, {schema.row_bytes} bytes a row", faults)
 
 
 def _wanted(schema: Schema) -> list[DataSet]:
     sets = [*schema.identity, *schema.results, *schema.pixels, *(item for item, _ in schema.coordinates)]
-    for path, _, bands in stats_names(schema):
-        sets += [DataSet(f"{path}/{name}", (), (len(SPLITS), bands, 2), "<u8") for name in STATS]
-    return [*sets, DataSet("complete", (), (), "|u1")]
+    return [*sets, *(replace(item, dims=()) for item in schema.statistics), COMPLETE]
 
 
-def _misfits(file: Any, item: DataSet) -> Iterator[str]:
-    found = file.get(item.name)
-    if not hasattr(found, "dtype"):
+def _misfits(store: StoreReader, item: DataSet) -> Iterator[str]:
+    if item.name not in store:
         yield f"{item.name} must be there"
         return
-    if found.shape != item.shape or found.dtype != np.dtype(item.dtype):
-        yield f"{item.name} must be {item.shape} of {np.dtype(item.dtype)}, got {found.shape} of {found.dtype}"
+    shape, dtype = store.shape(item.name), store.dtype(item.name)
+    if shape != item.shape or dtype != np.dtype(item.dtype):
+        yield f"{item.name} must be {item.shape} of {np.dtype(item.dtype)}, got {shape} of {dtype}"
         return
-    for axis, dim in enumerate(item.dims):
-        scales = _scales(found, axis)
+    for axis, (dim, scales) in enumerate(zip(item.dims, store.axis_names(item.name), strict=False)):
         if dim != item.name and dim not in scales:
             yield f"{item.name} must have the scale {dim} on axis {axis}, got {', '.join(scales) or 'none'}"
-
-
-def _scales(found: Any, axis: int) -> list[str]:
-    """Names that an axis has: HDF5's dimension scales, or Zarr's dimension name."""
-    if isinstance(found, h5py.Dataset):
-        return [scale.name.rsplit("/", 1)[-1] for scale in found.dims[axis].values()]
-    name = (found.metadata.dimension_names or (None,) * found.ndim)[axis]
-    return [name] if name else []
 
 
 def _listed(values: Any) -> str:

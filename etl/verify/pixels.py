@@ -18,9 +18,10 @@ from etl.schema import WRITTEN
 from etl.source.archive import folder_of
 from etl.source.radiometry import table
 from etl.source.safe import Product, ProductError, find_products, read_product
+from etl.store.byte_ranges import TornError
+from etl.store.reader import StoreReader
 from etl.verify.check import Check, Faults, judge
 from etl.verify.columns import Columns, row_name
-from etl.verify.rows import open_rows
 
 __all__ = ["Sources", "Task", "check_pixels", "find_sources", "pick_rows", "tasks_of"]
 
@@ -109,19 +110,17 @@ def check_pixels(store: Path, tasks: Sequence[Task], on_row: Callable[[int], Non
     """What differs between the store's native groups and the source, over the rows of `tasks`."""
     os.environ.setdefault("GDAL_CACHEMAX", "400")  # MiB: neighbouring patches share blocks
     configure()
-    faults, last, reader = Faults(), _Product(), open_rows(store)
-    try:
+    faults, last = Faults(), _Product()
+    with StoreReader(store) as reader:
         for k, task in enumerate(tasks):
             name = row_name(task.row, task.patch)
             try:
                 parts = reader.row(task.row)
                 for group, stored in zip(GROUPS, parts, strict=False):
                     _compare(faults, f"{name}: data_{group.name}", group, stored, _read(task, group, last))
-            except (RasterError, ProductError, ValueError) as error:
+            except (RasterError, ProductError, TornError) as error:
                 faults.add(f"{name}: {error}")
             on_row(k + 1)
-    finally:
-        reader.close()
     return faults
 
 

@@ -3,63 +3,22 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
 from etl.schema import REJECTED, SPLITS, STATS, WRITTEN, DataSet, Schema
-from etl.store.backend import backend_of
-from etl.store.rows import RowReader, blank_checksum, checksum, schema_of
-from etl.store.statistics import Sums, row_sums, to_words
+from etl.store.byte_ranges import TornError
+from etl.store.checksum import checksum, zero_row_checksum
+from etl.store.reader import StoreReader
+from etl.store.statistics import Sums, row_sums
 from etl.verify.check import Check, Faults, judge
 from etl.verify.columns import Columns, row_name
 
-__all__ = ["Rows", "RowsFound", "check_rows", "check_statistics", "open_rows"]
+__all__ = ["RowsFound", "check_rows", "check_statistics"]
 
 _FOLD_ROWS = 512
-
-
-class Rows(Protocol):
-    """Pixel rows of a store."""
-
-    def row(self, row: int) -> list[npt.NDArray[np.uint16]]:
-        """One row of every pixel data set, in the order of `Schema.pixels`.
-
-        Raises:
-            ValueError: the shard that holds it is torn.
-        """
-
-    def close(self) -> None:
-        """Close the file."""
-
-
-class _ChunkedRows:
-    """Rows of a store that is not contiguous, by way of HDF5."""
-
-    def __init__(self, path: Path) -> None:
-        import hdf5plugin  # noqa: F401  # makes its compressors known to HDF5
-
-        self._file = h5py.File(path, "r")
-        self._pixels = schema_of(self._file).pixels
-
-    def row(self, row: int) -> list[npt.NDArray[np.uint16]]:
-        return [self._file[item.name][row] for item in self._pixels]
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def open_rows(path: Path) -> Rows:
-    """The pixel rows of a store: of HDF5 by offset where it is contiguous."""
-    if path.suffix == ".zarr":
-        return backend_of(path).reader()
-    try:
-        return RowReader(path)
-    except ValueError:
-        return _ChunkedRows(path)
 
 
 @dataclass(slots=True, eq=False)
@@ -110,21 +69,20 @@ def check_rows(
         OSError: the file ends before.
     """
     stop = first + len(settled)
-    columns = backend_of(path).columns(("patch", "state", "split", "checksum"))
-    own = {name: column[first:stop] for name, column in columns.items()}
     sums = Sums(schema.pixels)
     found = RowsFound(sums.of)
-    reader = open_rows(path)
-    try:
+    with StoreReader(path) as reader:
+        columns = reader.read_columns(("patch", "state", "split", "checksum"))
+        own = {name: column[first:stop] for name, column in columns.items()}
         for k in np.flatnonzero(settled & ((own["state"] == WRITTEN) | (own["state"] == REJECTED))).tolist():
             name, stored = row_name(first + k, own["patch"][k]), int(own["checksum"][k])
             try:
                 parts = reader.row(first + k)
-            except ValueError as error:
+            except TornError as error:
                 found.checksums.add(f"{name}: {error}")
                 continue
             if own["state"][k] == REJECTED:
-                _hold_blank(found, name, parts, stored == blank_checksum(schema))
+                _hold_blank(found, name, parts, stored == zero_row_checksum(schema))
             else:
                 _hold(found, schema, name, parts, stored)
                 for item, part in zip(schema.pixels, parts, strict=True):
@@ -132,8 +90,6 @@ def check_rows(
                 if found.written % _FOLD_ROWS == 0:
                     sums.fold()
             on_row(k + 1)
-    finally:
-        reader.close()
     sums.fold()
     found.sums = sums.of
     return found
@@ -167,20 +123,15 @@ def check_statistics(columns: Columns, sums: dict[str, npt.NDArray[np.object_]])
         return Check("statistics", None, "they are written when the store is complete")
     faults, numbers = Faults(), 0
     for item in columns.schema.pixels:
-        words = to_words(sums[item.name])
         for k, statistic in enumerate(STATS):
-            stored, counted = columns.stats[f"{item.name}/{statistic}"], words[:, k]
-            numbers += stored[..., 0].size
-            for split, band in np.argwhere((stored != counted).any(-1)).tolist():
+            stored, counted = columns.statistics[item.name][statistic], sums[item.name][:, k]
+            numbers += stored.size
+            for split, band in np.argwhere(stored != counted).tolist():
                 where = f"{item.name} {_band(item, band)} {statistic} of split {SPLITS[split]}"
-                faults.add(f"{where}: stored {_whole(stored[split, band])}, rows give {_whole(counted[split, band])}")
+                faults.add(f"{where}: stored {stored[split, band]}, rows give {counted[split, band]}")
     return judge("statistics", f"{numbers} exact numbers", faults)
 
 
 def _band(item: DataSet, band: int) -> str:
     by_name = {f"data_{group.name}": group.bands for group in GROUPS}
     return by_name[item.name][band] if item.name in by_name else f"band {band}"
-
-
-def _whole(words: npt.NDArray[Any]) -> int:
-    return (int(words[0]) << 64) + int(words[1])

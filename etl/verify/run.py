@@ -5,16 +5,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from etl.exit_status import ExitStatus, JobError
 from etl.mpi import Comm, agree, on_root
+from etl.store.hdf5.reader import is_hdf5
 from etl.store.journal import Journal
-from etl.store.location import is_remote, shown
+from etl.store.location import format_of, is_remote, shown
+from etl.store.reader import StoreReader
 from etl.verify import pixels
 from etl.verify.beside import check_journal, check_rejected_list, finished_rows, read_journal
 from etl.verify.check import Check, Faults, Report
@@ -64,54 +64,42 @@ def verify(settings: VerifySettings, comm: Comm) -> int:
 
 def _look(settings: VerifySettings, report: Report) -> Found | None:
     """Rank 0's part: everything but pixels; None where the store cannot be read any further."""
-    path = settings.store
-    if path.suffix == ".zarr":
-        return _look_inside(settings, report, _zarr(path), f"Zarr version 3, {_pieces(path)}")
-    if not path.is_file() or not h5py.is_hdf5(path):
+    path, kind = settings.store, format_of(settings.store)
+    if kind == "HDF5" and not is_hdf5(path):
         what = "is not an HDF5 file" if path.is_file() else "is not there" if not path.exists() else "is a folder"
         raise JobError(f"store must be an HDF5 file made by etl.extract; {path} {what}", ExitStatus.BAD_INPUT)
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
+        store = StoreReader(path)
+    except ValueError as error:
+        if kind == "Zarr":
+            raise
         report.add(Check("opens", False, str(error)))
         return None
-    with file:
-        if "data_10m" not in file and "state" not in file:
-            holds = ", ".join(file) or "nothing"
-            raise JobError(f"store must be made by etl.extract; {path} is HDF5 but holds {holds}", ExitStatus.BAD_INPUT)
-        return _look_inside(settings, report, file, f"HDF5, {path.stat().st_size / 2**20:.1f} MiB")
+    with store:
+        if "data_10m" not in store and "state" not in store:
+            holds = ", ".join(sorted({name.split("/")[0] for name in store.names})) or "nothing"
+            raise JobError(
+                f"store must be made by etl.extract; {shown(path)} is {kind} but holds {holds}", ExitStatus.BAD_INPUT
+            )
+        return _look_inside(settings, report, store, f"{'Zarr version 3' if kind == 'Zarr' else kind}, {_size(path)}")
 
 
-def _zarr(path: Path) -> Any:
-    """The store's group with all that is no pixels.
-
-    Raises:
-        ValueError: it is no store.
-    """
-    from etl.store.object_store import load  # Zarr's packages, where a Zarr store is named
-
-    group = load(path)
-    if "data_10m" not in group and "state" not in group:
-        holds = ", ".join(sorted(group)) or "nothing"
-        raise ValueError(f"store must be made by etl.extract; {shown(path)} is Zarr but holds {holds}")
-    return group
-
-
-def _pieces(path: Path) -> str:
-    """How much lies in a local store."""
+def _size(path: Path) -> str:
+    """How much a store takes on a file system."""
     if is_remote(path):
         return "in a bucket"
-    sizes = [file.stat().st_size for file in path.rglob("*") if file.is_file()]
-    return f"{len(sizes)} files, {sum(sizes) / 2**20:.1f} MiB"
+    files = [file for file in path.rglob("*") if file.is_file()] or [path]
+    mib = sum(file.stat().st_size for file in files) / 2**20
+    return f"{len(files)} files, {mib:.1f} MiB" if path.is_dir() else f"{mib:.1f} MiB"
 
 
-def _look_inside(settings: VerifySettings, report: Report, file: Any, opened: str) -> Found | None:
+def _look_inside(settings: VerifySettings, report: Report, store: StoreReader, opened: str) -> Found | None:
     """The checks of rank 0 on an open store; None where it cannot be read any further."""
-    layout = check_layout(file, settings.store)
+    layout = check_layout(store)
     report.add(Check("opens", True, opened), layout)
     if not layout.passed:
         return None
-    columns = read_columns(file, settings.store)
+    columns = read_columns(store)
     tasks = _tasks(settings, columns)
     catalogue = _catalogue(settings, columns)
     report.add(check_complete(columns), check_values(columns))

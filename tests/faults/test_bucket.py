@@ -15,7 +15,7 @@ from commands import begin, content, ranks, same
 import etl
 from etl.schema import SPLITS
 from etl.store import lease
-from trainer.rows import Wanted, open_rows
+from trainer.data.selection import RowSelection, select_rows
 
 PIXELS = ("data_10m", "data_20m", "data_60m", "data_super", "classes")
 
@@ -123,11 +123,10 @@ def test_who_reads_a_store_reads_it_in_the_bucket(written, server, reference, tm
     there = etl.open_store(written)
     assert there.attrs["complete"] == 1
     assert same({n: there[n].values for n in PIXELS}, {n: content(reference)[n] for n in PIXELS})
-    rows = open_rows(Path(written), Wanted((("data_60m", ()),), "train"))
-    stored, got = content(reference), np.empty((len(rows), *rows.pixels[0].row_shape), np.uint16)
+    rows = select_rows(Path(written), RowSelection((("data_60m", ()),), "train"))
+    stored = content(reference)
     assert np.array_equal(rows.numbers, np.flatnonzero(stored["split"] == SPLITS.index("train")))
-    rows.pixels[0].read(None, rows.numbers, got)
-    assert np.array_equal(got, stored["data_60m"][rows.numbers])
+    assert np.array_equal(rows.reader.read("data_60m", rows.numbers), stored["data_60m"][rows.numbers])
     for command, *flags in (("etl.verify", written), ("etl.stats", written, "--out", str(tmp_path / "page.png"))):
         done = ranks(1, command, *flags, environment=server.environment)
         assert done.returncode == 0, done.stderr

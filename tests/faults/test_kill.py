@@ -11,8 +11,9 @@ import psutil
 import pytest
 from commands import begin, content, extract, ranks_of, same
 
+from etl.store.checksum import checksum
 from etl.store.journal import Journal, journal_path
-from etl.store.rows import RowReader, checksum
+from etl.store.reader import StoreReader
 
 KILLS = 20
 
@@ -52,7 +53,7 @@ def finished(out):
     """How many rows the journal names; each must be there, with its checksum."""
     journal = Journal.read(journal_path(out))
     rows = [row for first, stop in journal.ranges for row in range(first, stop)]
-    with RowReader(out) as reader, h5py.File(out) as file:
+    with StoreReader(out) as reader, h5py.File(out) as file:
         state, sums = file["state"][...], file["checksum"][...]
         assert (state[rows] == 1).all()
         assert all(checksum(reader.row(row)) == sums[row] for row in rows)

@@ -13,12 +13,12 @@ import pytest
 import zarr
 from commands import begin, content, extract, ranks_of, same
 from disks import disk, resize
+from etl.store.rows import checksum
 
 from etl.store.journal import Journal, journal_path
 from etl.store.object_store import chunk_key
-from etl.store.rows import checksum
-from etl.store.shards import ShardReader
-from etl.store.zarr import columns, overwrite
+from etl.store.reader import StoreReader
+from etl.store.zarr.create import overwrite_zarr
 
 FLAGS = ("--shard-rows", "8")
 
@@ -37,7 +37,7 @@ def store(whole, tmp_path):
     out = tmp_path / "store.zarr"
     shutil.copytree(whole, out)
     shutil.copy(journal_path(whole), tmp_path)
-    overwrite(out, {"complete": np.zeros((), np.uint8)})
+    overwrite_zarr(out, {"complete": np.zeros((), np.uint8)})
     return out
 
 
@@ -93,7 +93,7 @@ def test_retrying_rejected_rows_makes_their_shards_again_and_keeps_the_others(sa
         assert extract(2, sample, out, *FLAGS).returncode == 0
     finally:
         shutil.copy(tmp_path / "aside", image)
-    state = columns(out, ("state",))["state"]
+    state = StoreReader(out).column("state")
     assert 0 < (state == 2).sum() < len(state) == len(cloud)
     done = extract(3, sample, out, "--resume", "--retry-rejected")
     assert done.returncode == 0, done.stderr
@@ -103,9 +103,9 @@ def test_retrying_rejected_rows_makes_their_shards_again_and_keeps_the_others(sa
 def finished(out):
     """How many rows the journal names; each must be there, with its checksum."""
     rows = [row for first, stop in Journal.read(journal_path(out)).ranges for row in range(first, stop)]
-    found = columns(out, ("state", "checksum", "complete"))
+    found = StoreReader(out).read_columns(("state", "checksum", "complete"))
     assert (found["state"][rows] == 1).all()
-    with ShardReader(out) as reader:
+    with StoreReader(out) as reader:
         assert all(checksum(reader.row(row)) == found["checksum"][row] for row in rows)
     assert not found["complete"] or len(rows) == len(found["state"])
     return len(rows)

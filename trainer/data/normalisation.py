@@ -1,20 +1,11 @@
-"""Mean and deviation of every band over the training split, from the exact sums that the extraction left.
-
-Source: etl.schema, `stats/data_*/`: 128-bit whole numbers as two uint64 words, high before low.
-"""
+"""Mean and deviation of every band over the training split, from the exact sums that the extraction left."""
 
 import math
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["moments", "whole_numbers"]
-
-
-def whole_numbers(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.object_]:
-    """Python integers of shape (...,) from words of shape (..., 2)."""
-    high, low = (words[..., k].astype(object) for k in (0, 1))
-    return np.asarray(high * 2**64 + low, object)
+__all__ = ["moments"]
 
 
 def moments(

@@ -13,8 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from trainer.data.sampler import Share
-from trainer.row_file import RowFile
-from trainer.rows import Rows
+from trainer.data.selection import SelectedRows
 
 __all__ = ["READERS", "Buffers", "Stream"]
 
@@ -75,12 +74,11 @@ class Stream:
     """
 
     def __init__(
-        self, rows: Rows, batch: int, share_of: Callable[[int], Share], buffers: Sequence[Buffers] | None = None
+        self, rows: SelectedRows, batch: int, share_of: Callable[[int], Share], buffers: Sequence[Buffers] | None = None
     ) -> None:
         """`share_of` says which rows a step takes, always `batch`; `buffers`: one a data set."""
         self._rows, self._batch, self._share_of = rows, batch, share_of
         self._buffers = buffers or [Buffers((batch, *item.row_shape)) for item in rows.pixels]
-        self._file = RowFile(rows.path) if any(item.offset is not None for item in rows.pixels) else None
 
     def __call__(self, steps: range) -> Iterator[Any]:
         """Of each step (pixels as stored of every data set, uint16, (batch, row, col, band); labels, uint8, (batch,
@@ -136,6 +134,6 @@ class Stream:
         share, arrays = self._share_of(step), []
         for item, pool in zip(self._rows.pixels, self._buffers, strict=True):
             out = pool.take()
-            item.read(self._file, self._rows.numbers[share.rows], out)
+            self._rows.reader.read_rows(item.name, self._rows.numbers[share.rows], out)
             arrays.append(out)
         return (*arrays, self._rows.labels[share.rows], share.weights, share.rows)

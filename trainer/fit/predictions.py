@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from trainer.config import EvaluateSettings
 from trainer.data.sampler import Deal
+from trainer.data.selection import SelectedRows
 from trainer.data.stream import Stream
 from trainer.fit.metrics import HALF, scores, tuned_thresholds
 from trainer.fit.trained_network import rebuild
-from trainer.rows import Rows
 from trainer.workers.horovod import FAILED, WorkerError, Workers
 
 __all__ = ["HALF", "both", "forward", "of_run", "probabilities", "scores", "tuned_thresholds"]
@@ -27,7 +27,7 @@ def forward(model: keras.Model) -> Any:
     return tf.function(run, autograph=False)
 
 
-def probabilities(run: Any, rows: Rows, batch: int, workers: Workers) -> npt.NDArray[np.float32]:
+def probabilities(run: Any, rows: SelectedRows, batch: int, workers: Workers) -> npt.NDArray[np.float32]:
     """Collective: probability of each class on each row, float32, shape (row, class), on every worker.
 
     `run` is what `forward` gives.
@@ -51,7 +51,9 @@ def probabilities(run: Any, rows: Rows, batch: int, workers: Workers) -> npt.NDA
     return out
 
 
-def of_run(settings: EvaluateSettings, workers: Workers, labelled: bool) -> tuple[Rows, npt.NDArray[np.float32]]:
+def of_run(
+    settings: EvaluateSettings, workers: Workers, labelled: bool
+) -> tuple[SelectedRows, npt.NDArray[np.float32]]:
     """Collective: the rows of a store that a command asks for, and a run's probabilities for them.
 
     Raises:
@@ -63,7 +65,7 @@ def of_run(settings: EvaluateSettings, workers: Workers, labelled: bool) -> tupl
     return trained.rows, probabilities(forward(trained.model), trained.rows, settings.batch, workers)
 
 
-def both(rows: Rows, found: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float32]) -> dict[str, Any]:
+def both(rows: SelectedRows, found: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float32]) -> dict[str, Any]:
     """Scores at one half, and at a threshold for each class; see `metrics.scores`."""
     return {
         "at_half": scores(rows.labels, found, HALF, rows.classes),

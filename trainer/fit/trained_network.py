@@ -8,18 +8,18 @@ import keras
 import numpy as np
 
 from trainer.config import RunSettings, pixel_sets
+from trainer.data.selection import RowSelection, SelectedRows, select_rows
 from trainer.fit import checkpoint
 from trainer.model.network import Design, build
-from trainer.rows import Rows, Wanted, open_rows
 
 __all__ = ["Trained", "described", "design_of", "rebuild"]
 
 
-def described(rows: Rows) -> dict[str, Any]:
+def described(rows: SelectedRows) -> dict[str, Any]:
     """Inputs, their normalisation, and classes; ready for JSON."""
     inputs = [
         {"name": p.name, "shape": list(p.row_shape), "bands": list(p.bands), "mean": p.mean.tolist()}
-        | {"deviation": p.deviation.tolist()}
+        | {"deviation": p.std.tolist()}
         for p in rows.pixels
     ]
     return {"inputs": inputs, "classes": list(rows.classes), "upsample": rows.upsample}
@@ -33,7 +33,7 @@ def design_of(settings: RunSettings, classes: int) -> Design:
 class Trained:
     """A run's network, with the rows of a store that it is to see."""
 
-    def __init__(self, model: keras.Model, rows: Rows, begun_with: dict[str, Any]) -> None:
+    def __init__(self, model: keras.Model, rows: SelectedRows, begun_with: dict[str, Any]) -> None:
         self.model, self.rows, self.begun_with = model, rows, begun_with
 
 
@@ -47,14 +47,14 @@ def rebuild(run: Path, store: Path, split: str, labelled: bool) -> Trained:
     found = checkpoint.load(path)
     network, said = found.begun_with["network"], found.begun_with["settings"]
     classes = len(network["classes"])
-    rows = open_rows(store, Wanted(pixel_sets(said["bands"]), split, 19 if classes == 19 else 0, labelled))
+    rows = select_rows(store, RowSelection(pixel_sets(said["bands"]), split, 19 if classes == 19 else 0, labelled))
     if list(rows.classes) != network["classes"]:
         raise ValueError(f"{store} has {len(rows.classes)} classes, {path} was trained on {classes} others")
     pixels = []
     for item, wanted in zip(rows.pixels, network["inputs"], strict=True):
         if (item.name, list(item.row_shape), list(item.bands)) != (wanted["name"], wanted["shape"], wanted["bands"]):
             raise ValueError(f"{store}: {item.name} is {item.row_shape}, {path} was trained on {wanted['shape']}")
-        pixels.append(replace(item, mean=np.array(wanted["mean"], "f4"), deviation=np.array(wanted["deviation"], "f4")))
+        pixels.append(replace(item, mean=np.array(wanted["mean"], "f4"), std=np.array(wanted["deviation"], "f4")))
     rows = replace(rows, pixels=tuple(pixels))
     imagenet = None if said["weights"] == "None" else Path(said["weights"])
     design = Design(classes, float(said["l2"]), float(said["dropout"]), float(said["norm_momentum"]))

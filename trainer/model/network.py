@@ -14,8 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.data.selection import PixelArray
 from trainer.model.batch_norm import FusedNormalisation, SharedNormalisation
-from trainer.rows import PixelRows
 
 __all__ = ["IMAGENET_BANDS", "Design", "build", "reseed"]
 
@@ -90,7 +90,7 @@ class Standardise(keras.layers.Layer):  # type: ignore[misc]
 
 
 def build(
-    pixels: Sequence[PixelRows],
+    pixels: Sequence[PixelArray],
     design: Design,
     seed: int,
     average: Callable[[Sequence[Any]], list[Any]] | None = None,
@@ -123,10 +123,10 @@ def build(
     return keras.Model(inputs if len(inputs) > 1 else inputs[0], logits, name="resnet50_patches")
 
 
-def _standardised(inputs: Sequence[Any], pixels: Sequence[PixelRows], design: Design) -> list[Any]:
+def _standardised(inputs: Sequence[Any], pixels: Sequence[PixelArray], design: Design) -> list[Any]:
     if design.imagenet is None and not design.as_imagenet:
         return [
-            Standardise(item.channels, item.mean.tolist(), item.deviation.tolist(), name=f"standardised_{item.name}")(x)
+            Standardise(item.channels, item.mean.tolist(), item.std.tolist(), name=f"standardised_{item.name}")(x)
             for x, item in zip(inputs, pixels, strict=True)
         ]
     if [item.bands for item in pixels] != [IMAGENET_BANDS]:

@@ -1,21 +1,19 @@
-"""Pixel rows of a Zarr store, written shard by shard and read row by row through TensorStore.
+"""Write whole shards of an existing Zarr store from all ranks.
 
 A shard is one file or object with the checksum of its own index; TensorStore writes it under a temporary name and
 renames it, and in a bucket a put is whole or not at all. So no lock is needed where each shard has one owner.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
-from etl.schema import UNWRITTEN, DataSet, Schema
+from etl.schema import UNWRITTEN, DataSet
 from etl.store.location import is_remote, shown
 from etl.store.object_store import (
     FAILS,
@@ -28,21 +26,16 @@ from etl.store.object_store import (
     load,
     open_array,
 )
-from etl.store.plain import write_shard
-from etl.store.rows import schema_of
+from etl.store.reader import StoreReader
 from etl.store.sync import give_up, sync_folder
-from etl.store.zarr import columns, overwrite
+from etl.store.zarr.create import overwrite_zarr
+from etl.store.zarr.reader import ZarrSource, is_torn
+from etl.store.zarr.sharding import write_shard
 
-__all__ = ["ShardReader", "ShardWriter", "blank", "shard_rows_of"]
-
-_CACHE_BYTES = 64 << 20
-"""Memory for shard indexes and chunks that hold more than the row that is asked for."""
+__all__ = ["ShardWriter", "shard_rows_of", "zero_zarr_rows"]
 
 _SYNC_THREADS = 4
 """They wait for the disk, while the next shards are made; a disk takes several files at once."""
-
-_TORN = re.compile(r"DATA_LOSS|OUT_OF_RANGE|Digest mismatch|INVALID_ARGUMENT|FAILED_PRECONDITION")
-"""How TensorStore says that a shard is not what was written."""
 
 
 class Gatherer(Protocol):
@@ -82,7 +75,7 @@ class ShardWriter:
     def __init__(self, path: Path, comm: Gatherer) -> None:
         """`comm` is mpi4py's. Among many ranks one thread compresses: the other cores are theirs."""
         group = load(path, ())
-        schema = schema_of(group, shown(path))
+        schema = StoreReader(path).schema
         self._path, self._comm = path, comm
         self._plain = {item.name for item in schema.pixels if not item_of(group, item.name).compressors}
         self._arrays = _open(path, schema.pixels, context(sync=False, threads=None if comm.size == 1 else 1))
@@ -94,7 +87,7 @@ class ShardWriter:
         self._folders: set[Path] = set()
         self._syncing: list[Future[None]] = []
         self._disk = ThreadPoolExecutor(_SYNC_THREADS, "sync")
-        self._columns = columns(path, tuple(self._results)) if comm.rank == 0 else {}
+        self._columns = ZarrSource(path).read_arrays(self._results) if comm.rank == 0 else {}
 
     def __enter__(self) -> "ShardWriter":
         return self
@@ -163,7 +156,7 @@ class ShardWriter:
                 made = found["state"] != UNWRITTEN
                 for name, values in found.items():
                     self._columns[name][first : first + len(values)][made] = values[made]
-            overwrite(self._path, dict(sorted(self._columns.items())))  # `state` is the last
+            overwrite_zarr(self._path, dict(sorted(self._columns.items())))  # `state` is the last
         if problem is not None:
             raise problem
 
@@ -190,71 +183,19 @@ def _settle_if_there(path: Path) -> None:
         give_up(path)
 
 
-class ShardReader:
-    """A store's pixel rows."""
-
-    def __init__(self, path: Path) -> None:
-        """Open the store read-only.
-
-        Raises:
-            ValueError: there is no such store.
-            OSError: it cannot be read.
-        """
-        self.schema: Schema = schema_of(load(path, ()), shown(path))
-        self._path = path
-        self._arrays: Mapping[str, Any] = _open(path, self.schema.pixels, context(cache_bytes=_CACHE_BYTES))
-
-    def row(self, row: int) -> list[npt.NDArray[np.uint16]]:
-        """One row of every pixel data set, in the order of `Schema.pixels`; zeros where its shard is not there.
-
-        Raises:
-            ValueError: its shard is torn.
-            OSError: it cannot be read.
-        """
-        asked = {name: array[row].read() for name, array in self._arrays.items()}
-        try:
-            return [np.asarray(future.result()) for future in asked.values()]
-        except FAILS as error:
-            if _TORN.search(str(error)):
-                raise ValueError(f"{explain(error, self._path)}: the shard is torn") from None
-            raise explain(error, self._path) from None
-
-    def read(self, item: DataSet, first: int, rows: int) -> npt.NDArray[np.uint16]:
-        """Rows [first, first + rows) of one pixel data set, shape (rows, ...), uint16; zeros where a shard is missing.
-
-        Raises:
-            OSError: a shard is torn, or cannot be read.
-        """
-        try:
-            return np.asarray(self._arrays[item.name][first : first + rows].read().result())
-        except FAILS as error:
-            place = f"{item.name}, rows [{first}, {first + rows}) cannot be read"
-            raise OSError(f"{place}: {explain(error, self._path)}") from None
-
-    def close(self) -> None:
-        """Let go of the arrays."""
-        self._arrays = {}
-
-    def __enter__(self) -> "ShardReader":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
-
-
-def blank(path: Path, rows: Sequence[int]) -> None:
+def zero_zarr_rows(path: Path, rows: Sequence[int]) -> None:
     """Set the pixels of `rows` to 0; a shard that is torn goes, and its other rows with it.
 
     Raises:
         OSError: it cannot be written.
     """
-    schema = schema_of(load(path, ()), shown(path))
+    schema = StoreReader(path).schema
     for name, array in _open(path, schema.pixels, context()).items():
         each = array.chunk_layout.write_chunk.shape[0]
         for shard in sorted({row // each for row in rows}):
             try:
                 array[[row for row in rows if row // each == shard]] = 0
             except FAILS as error:
-                if not _TORN.search(str(error)):
+                if not is_torn(error):
                     raise explain(error, path) from None
                 key_value_store(path).write(chunk_key(name, (shard, 0, 0, 0)), None).result()

@@ -1,4 +1,4 @@
-"""A Zarr store behind the one door of `etl.store.backend`."""
+"""Create and write a Zarr store, in a folder or a bucket, as `etl.store.backend.Backend`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,12 @@ from typing import Any
 import numpy.typing as npt
 
 from etl.schema import Schema
-from etl.store import object_store, shards, zarr
-from etl.store.backend import Reader, Writer
+from etl.store import object_store
 from etl.store.layout import Layout
 from etl.store.location import is_remote
+from etl.store.reader import StoreReader
+from etl.store.zarr.create import create_zarr, overwrite_zarr
+from etl.store.zarr.writer import ShardWriter, shard_rows_of, zero_zarr_rows
 
 __all__ = ["ZarrBackend"]
 
@@ -26,7 +28,7 @@ class ZarrBackend:
     @property
     def shard_rows(self) -> int:
         """Of the store, where there is one; else of its layout."""
-        return shards.shard_rows_of(self.path) if self.exists() else self.layout.shard_rows
+        return shard_rows_of(self.path) if self.exists() else self.layout.shard_rows
 
     def check(self) -> None:
         """Make sure that its place can be reached, and written to."""
@@ -43,24 +45,20 @@ class ZarrBackend:
 
     def create(self, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
         """Make the complete, empty store."""
-        zarr.create(self.path, schema, identity, attributes, self.layout)
+        create_zarr(self.path, schema, identity, attributes, self.layout)
 
-    def columns(self, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-        """Whole arrays that are no pixels."""
-        return zarr.columns(self.path, names)
+    def reader(self) -> StoreReader:
+        """The store as it is now, open for reading."""
+        return StoreReader(self.path)
 
     def overwrite(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Replace whole arrays that are no pixels, in the order given."""
-        zarr.overwrite(self.path, arrays)
+        overwrite_zarr(self.path, arrays)
 
-    def blank(self, rows: Sequence[int]) -> None:
+    def zero_rows(self, rows: Sequence[int]) -> None:
         """Set the pixels of `rows` to 0."""
-        shards.blank(self.path, rows)
+        zero_zarr_rows(self.path, rows)
 
-    def reader(self) -> Reader:
-        """The store's rows."""
-        return shards.ShardReader(self.path)
-
-    def writer(self, comm: Any, info: Any) -> Writer:
+    def writer(self, comm: Any, info: Any) -> ShardWriter:
         """Open for writing; nothing of it is MPI-IO's."""
-        return shards.ShardWriter(self.path, comm)
+        return ShardWriter(self.path, comm)

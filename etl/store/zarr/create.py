@@ -1,4 +1,4 @@
-"""The store as one Zarr version 3 group: laid out by one process, then filled by many with whole shards.
+"""Create a store as one Zarr version 3 group, and replace arrays of it that are no pixels.
 
 Pixel arrays are sharded along the patch axis; every other array is one chunk, which one process replaces whole. The
 metadata are consolidated in the root's `zarr.json`, and no metadata changes once the store is there.
@@ -8,7 +8,7 @@ Source: Zarr version 3 specification, sharding codec 1.0; zarr-python: consolida
 
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,18 @@ from zarr.codecs import BloscCodec, ZstdCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
-from etl.schema import FLAGS, SPLITS, STATS, DataSet, Schema
+from etl.schema import COMPLETE, FLAGS, DataSet, Schema, encoded
 from etl.store.layout import Layout
 from etl.store.location import is_remote, shown
-from etl.store.object_store import array_of, chunk_key, exists, item_of, load, put, put_new, read
+from etl.store.object_store import chunk_key, exists, item_of, put, put_new, read
 from etl.store.sync import sync_folder
 
-__all__ = ["columns", "create", "overwrite"]
+__all__ = ["create_zarr", "overwrite_zarr"]
 
 _ROOT = "zarr.json"
 
 
-def create(
+def create_zarr(
     path: Path, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any], layout: Layout
 ) -> None:
     """Make the complete, empty store at `path`: all metadata and `identity`, no pixels. One process calls this.
@@ -71,23 +71,23 @@ def _lay_out(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fixed-length bytes are an extension of the specification
         group = zarr.create_group(store, zarr_format=3, attributes=dict(attributes))
-        for item, values in schema.coordinates:
-            _add(group, item, np.array([v.encode() if isinstance(v, str) else v for v in values], item.dtype))
+        for item, values in (*schema.coordinates, *schema.statistics_coordinates):
+            _add(group, item, encoded(values, item.dtype))
         for item in (*schema.identity, *schema.results):
             _add(group, item, identity[item.name] if item.name in identity else np.zeros(item.shape, item.dtype))
         for item in schema.pixels:
             _add_pixels(group, item, layout)
-        _add_stats(group, schema)
-        complete = DataSet("complete", (), (), "|u1", {"long_name": "1 once the run has finished"})
-        _add(group, complete, np.zeros((), np.uint8))
+        for item in (*schema.statistics, COMPLETE):
+            _add(group, item, np.zeros(item.shape, item.dtype))
         zarr.consolidate_metadata(store)
     return {name: buffer.to_bytes() for name, buffer in store._store_dict.items()}
 
 
 def _add(group: zarr.Group, item: DataSet, values: npt.NDArray[Any]) -> None:
-    """An array of one chunk."""
-    made = group.create_array(
-        item.name,
+    """An array of one chunk, and the groups above it."""
+    *groups, name = item.name.split("/")
+    made = (group.require_group("/".join(groups)) if groups else group).create_array(
+        name,
         shape=item.shape,
         chunks=tuple(max(1, length) for length in item.shape),
         dtype=np.dtype(item.dtype),
@@ -125,42 +125,13 @@ def _attributes(item: DataSet) -> dict[str, Any]:
     found = {key: value.item() if isinstance(value, np.generic) else value for key, value in item.attributes.items()}
     if item.dtype.startswith("S"):
         found["_Encoding"] = "utf-8"
-    if item.name in FLAGS:
-        meanings = FLAGS[item.name]
+    meanings = FLAGS.get(item.name.rsplit("/", 1)[-1])
+    if meanings:
         found |= {"flag_values": list(range(len(meanings))), "flag_meanings": " ".join(meanings)}
     return found
 
 
-def _add_stats(group: zarr.Group, schema: Schema) -> None:
-    own = group.create_group("stats")
-    for name, values in (("split", SPLITS), ("word", ("high", "low"))):
-        length = max(map(len, values))
-        _add(own, DataSet(name, (name,), (len(values),), f"S{length}"), np.array([v.encode() for v in values]))
-    for pixels in schema.pixels:
-        below = own.create_group(pixels.name)
-        for name in STATS:
-            item = DataSet(name, ("split", pixels.dims[-1], "word"), (len(SPLITS), pixels.shape[-1], 2), "<u8")
-            _add(below, item, np.zeros(item.shape, np.uint64))
-
-
-def columns(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
-    """Whole arrays that are no pixels, by name.
-
-    Raises:
-        ValueError: there is no such store, or it is not whole.
-        OSError: it cannot be read.
-    """
-    group = load(path, names)
-    missing = [name for name in names if name not in group]
-    if missing:
-        raise ValueError(f"{shown(path)} must be a store of etl.extract; it has no {', '.join(missing)}")
-    try:
-        return {name: array_of(group, name) for name in names}
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{shown(path)} must be a store of etl.extract, and whole: {error}") from None
-
-
-def overwrite(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+def overwrite_zarr(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Replace whole arrays that are no pixels, in the order given, each at once.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The store as one HDF5 file: made complete by one process, then filled with raw rows by many.
+"""Create a store as one HDF5 file, complete with all metadata, and change its raw bytes afterwards.
 
 `create` lays out every data set, attribute and dimension scale under a temporary name, syncs and renames; from then on
 no metadata byte changes, so that a run killed at any instant leaves a file that opens. Data sets are contiguous,
@@ -14,19 +14,17 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
-from h5py import h5d, h5f, h5fd, h5p, h5s, h5z
+from h5py import h5d, h5f, h5p, h5s, h5z
 
-from etl.schema import FLAGS, SPLITS, STATS, DataSet, Schema
-from etl.store.sync import WriteBehind, sync_folder
+from etl.schema import COMPLETE, FLAGS, DataSet, Schema, encoded
+from etl.store.sync import sync_folder
 
-__all__ = ["Chunks", "Writer", "create", "create_chunked", "stats_names"]
-
+__all__ = ["Chunks", "create_chunked_hdf5", "create_hdf5", "overwrite_hdf5", "zero_hdf5_rows"]
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +49,7 @@ class Chunks:
     """HDF5's number of the compressor and its options; None stores chunks as they are."""
 
 
-def create(
+def create_hdf5(
     path: Path,
     schema: Schema,
     identity: Mapping[str, npt.NDArray[Any]],
@@ -73,14 +71,14 @@ def create(
         _reserve(temporary, temporary.stat().st_size)
 
 
-def create_chunked(
+def create_chunked_hdf5(
     path: Path,
     schema: Schema,
     identity: Mapping[str, npt.NDArray[Any]],
     attributes: Mapping[str, Any],
     chunks: Chunks,
 ) -> None:
-    """As `create`, with pixels in chunks, whose space is taken as they are written: not for writing by many ranks.
+    """As `create_hdf5`, with pixels in chunks, whose space is taken as they are written: not for writing by many ranks.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written to.
@@ -133,10 +131,7 @@ def _lay_out(
         access.set_alignment(pixels, pixels)
     chunks = pixels if isinstance(pixels, Chunks) else None
     with h5py.File(h5f.create(os.fsencode(path), h5f.ACC_TRUNC, fapl=access)) as file:
-        scales = {}
-        for item, values in schema.coordinates:
-            scales[item.name] = _add(file, item)
-            _fill(scales[item.name], _array(values, item.dtype))
+        scales = {item.name: _add_coordinate(file, item, values) for item, values in schema.coordinates}
         for item in (*schema.identity, *schema.results, *schema.pixels):
             made = _add(file, item, chunks if item in schema.pixels else None)
             if item.name in identity:
@@ -144,10 +139,13 @@ def _lay_out(
             elif item.name == "state":
                 made[...] = 0
         scales["patch"] = file["patch"]
-        _add_stats(file, schema, scales)
-        complete = file.create_dataset("complete", shape=(), dtype="u1", data=0)
-        complete.attrs["long_name"] = "1 once the run has finished"
-        _attach(file, (*schema.identity, *schema.results, *schema.pixels), scales)
+        scales |= {item.name: _add_coordinate(file, item, values) for item, values in schema.statistics_coordinates}
+        for item in (*schema.statistics, COMPLETE):
+            _add(file, item)[...] = 0
+        for name, scale in scales.items():
+            scale.make_scale(name.rsplit("/", 1)[-1])
+        for item in (*schema.identity, *schema.results, *schema.pixels, *schema.statistics):
+            _attach_scales(file, item, scales)
         for key, value in attributes.items():
             file.attrs[key] = value
 
@@ -168,9 +166,16 @@ def _layout(item: DataSet, chunks: Chunks | None) -> Any:
     return layout
 
 
-def _add(file: h5py.Group, item: DataSet, chunks: Chunks | None = None) -> h5py.Dataset:
-    """A data set with its attributes."""
-    layout = _layout(item, chunks)
+def _add_coordinate(file: h5py.File, item: DataSet, values: Sequence[object]) -> h5py.Dataset:
+    made = _add(file, item)
+    _fill(made, encoded(values, item.dtype))
+    return made
+
+
+def _add(file: h5py.File, item: DataSet, chunks: Chunks | None = None) -> h5py.Dataset:
+    """A data set with its attributes, and the groups above it."""
+    layout, (*groups, name) = _layout(item, chunks), item.name.split("/")
+    file.require_group("/" + "/".join(groups))
     text = item.dtype.startswith("S")
     kind = h5py.string_dtype("utf-8", int(item.dtype[1:])) if text else np.dtype(item.dtype)
     made = h5py.Dataset(
@@ -182,15 +187,11 @@ def _add(file: h5py.Group, item: DataSet, chunks: Chunks | None = None) -> h5py.
         made.attrs[key] = value
     if text:
         made.attrs["_Encoding"] = "utf-8"
-    if item.name in FLAGS:
-        meanings = FLAGS[item.name]
+    if name in FLAGS:
+        meanings = FLAGS[name]
         made.attrs["flag_values"] = np.arange(len(meanings), dtype=np.uint8)
         made.attrs["flag_meanings"] = " ".join(meanings)
     return made
-
-
-def _array(values: Sequence[object], dtype: str) -> npt.NDArray[Any]:
-    return np.array([v.encode() if isinstance(v, str) else v for v in values], dtype)
 
 
 def _fill(target: h5py.Dataset, values: npt.NDArray[Any]) -> None:
@@ -198,95 +199,49 @@ def _fill(target: h5py.Dataset, values: npt.NDArray[Any]) -> None:
     target.id.write(h5s.ALL, h5s.ALL, np.ascontiguousarray(values), mtype=target.id.get_type())
 
 
-def stats_names(schema: Schema) -> list[tuple[str, str, int]]:
-    """(path below the root, band dimension, number of bands) of the statistics of each pixel data set."""
-    return [(f"stats/{item.name}", item.dims[-1], item.shape[-1]) for item in schema.pixels]
+def _attach_scales(file: h5py.File, item: DataSet, scales: Mapping[str, h5py.Dataset]) -> None:
+    """Attach the scale of each dimension; statistics have splits and words of their own."""
+    for axis, dim in enumerate(item.dims):
+        if item.name != dim:
+            own = f"stats/{dim}" if item.name.startswith("stats/") else dim
+            file[item.name].dims[axis].attach_scale(scales[own if own in scales else dim])
 
 
-def _add_stats(file: h5py.File, schema: Schema, scales: dict[str, h5py.Dataset]) -> None:
-    group = file.create_group("stats")
-    own = {}
-    for name, values in (("split", SPLITS), ("word", ("high", "low"))):
-        length = max(map(len, values))
-        own[name] = _add(group, DataSet(name, (name,), (len(values),), f"S{length}"))
-        _fill(own[name], _array(values, f"S{length}"))
-        own[name].make_scale(name)
-    for path, band_dim, bands in stats_names(schema):
-        for name in STATS:
-            item = DataSet(f"{path.split('/')[1]}/{name}", ("split", band_dim, "word"), (len(SPLITS), bands, 2), "<u8")
-            group.require_group(path.split("/")[1])
-            made = _add(group, item)
-            made[...] = 0
-            for axis, scale in enumerate((own["split"], scales[band_dim], own["word"])):
-                made.dims[axis].attach_scale(scale)
+def overwrite_hdf5(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Replace whole data sets by plain writes at their offsets, and sync: no metadata byte changes.
+
+    Raises:
+        ValueError: an array has not the size of its data set.
+    """
+    offsets = {}
+    with h5py.File(path, "r") as file:
+        for name, array in arrays.items():
+            target = file[name]
+            if target.nbytes != array.nbytes:
+                raise ValueError(f"{name} must be {target.nbytes} bytes, got {array.nbytes}")
+            offsets[name] = target.id.get_offset()
+    with _writable(path) as handle:
+        for name, array in arrays.items():
+            os.pwrite(handle, np.ascontiguousarray(array).tobytes(), offsets[name])
 
 
-def _attach(file: h5py.File, items: Sequence[DataSet], scales: Mapping[str, h5py.Dataset]) -> None:
-    for name, scale in scales.items():
-        scale.make_scale(name)
-    for item in items:
-        for axis, dim in enumerate(item.dims):
-            if item.name != dim:
-                file[item.name].dims[axis].attach_scale(scales[dim])
+def zero_hdf5_rows(path: Path, schema: Schema, rows: Sequence[int]) -> None:
+    """Set the pixels of `rows` of a contiguous store to 0, and sync."""
+    with h5py.File(path, "r") as file:
+        offsets = {item.name: file[item.name].id.get_offset() for item in schema.pixels}
+    with _writable(path) as handle:
+        for item in schema.pixels:
+            zeros = bytes(2 * int(np.prod(item.row_shape)))
+            for row in rows:
+                os.pwrite(handle, zeros, offsets[item.name] + row * len(zeros))
 
 
-class Writer:
-    """An existing store, open on all ranks for writing rows. Opening and closing are collective."""
-
-    def __init__(self, path: Path, comm: Any, info: Any, collective: bool) -> None:
-        """`comm` and `info` are mpi4py's; `collective` chooses between collective and independent transfers."""
-        access = h5p.create(h5p.FILE_ACCESS)
-        access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_LATEST)
-        access.set_fclose_degree(h5f.CLOSE_STRONG)
-        access.set_fapl_mpio(comm, info)
-        self._file = h5f.open(os.fsencode(path), h5f.ACC_RDWR, fapl=access)
-        self._sets: dict[str, h5d.DatasetID] = {}
-        self._transfer = h5p.create(h5p.DATASET_XFER)
-        self._transfer.set_dxpl_mpio(h5fd.MPIO_COLLECTIVE if collective else h5fd.MPIO_INDEPENDENT)
-        self._raw = os.open(path, os.O_RDWR)
-        self._behind = WriteBehind(self._raw)
-
-    def __enter__(self) -> "Writer":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Collective where all is well. After an error the others may not come along: the file is left as it is."""
-        if error is None:
-            self.close()
-
-    def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
-        """Collective: write `rows`, shape (n, ...), to rows [first, first + n) of a data set; n may be 0 on some ranks.
-
-        Raises:
-            OSError: this rank's part was not written; the other ranks notice nothing.
-        """
-        target = self._sets.get(name)
-        if target is None:
-            target = self._sets[name] = h5d.open(self._file, name.encode())
-        space, some = target.get_space(), len(rows) > 0
-        memory = h5s.create_simple(rows.shape if some else (1, *rows.shape[1:]))
-        if some:
-            space.select_hyperslab((first, *(0,) * (rows.ndim - 1)), rows.shape)
-        else:
-            rows = np.empty((1, *rows.shape[1:]), rows.dtype)
-            space.select_none()
-            memory.select_none()
-        target.write(memory, space, rows, dxpl=self._transfer)
-        offset = target.get_offset()
-        if offset is not None and some:
-            self._behind.add(offset + first * rows[0].nbytes, rows.nbytes)
-
-    def drain(self) -> None:
-        """Nothing: rows are written when `write` returns."""
-
-    def sync(self) -> None:
-        """Bring what this process has written to the disk."""
-        self._behind.sync()
-
-    def close(self) -> None:
-        """Collective: close the file."""
-        self._sets.clear()
-        self._file.close()
-        os.close(self._raw)
+@contextlib.contextmanager
+def _writable(path: Path) -> Iterator[int]:
+    """The descriptor of a file open for writing, synced in the end."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        yield handle
+        os.fsync(handle)
+    finally:
+        os.close(handle)

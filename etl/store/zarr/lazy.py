@@ -20,13 +20,13 @@ from xarray.core import indexing
 
 from etl.store.object_store import array_of, context, explained, load, open_array
 
-__all__ = ["undecoded"]
+__all__ = ["undecoded_dataset"]
 
 _CACHE_BYTES = 64 << 20
 """Memory for shard indexes and chunks that hold more than what is asked for."""
 
 
-def undecoded(path: Path) -> xr.Dataset:
+def undecoded_dataset(path: Path) -> xr.Dataset:
     """The arrays of the root of the Zarr store at `path`, as they lie.
 
     Raises:

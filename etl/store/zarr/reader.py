@@ -1,0 +1,97 @@
+"""Read a Zarr store, in a folder or a bucket: shards of known kinds as files, all others through TensorStore."""
+
+import re
+from collections.abc import Iterable
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorstore as ts
+import zarr
+
+from etl.store.byte_ranges import TornError
+from etl.store.location import is_remote
+from etl.store.object_store import FAILS, array_of, context, explain, item_of, load, open_array
+from etl.store.zarr.sharding import ShardFiles, shard_files
+
+__all__ = ["ZarrSource", "is_torn"]
+
+_CACHE_BYTES = 64 << 20
+"""Memory for shard indexes, and for chunks that hold more rows than are asked for."""
+
+_TORN = re.compile(r"DATA_LOSS|OUT_OF_RANGE|Digest mismatch|INVALID_ARGUMENT|FAILED_PRECONDITION")
+
+
+def is_torn(error: Exception) -> bool:
+    """Whether TensorStore says that a shard is not what was written."""
+    return bool(_TORN.search(str(error)))
+
+
+class ZarrSource:
+    """The arrays of a Zarr store."""
+
+    def __init__(self, path: Path) -> None:
+        """Look up every array.
+
+        Raises:
+            ValueError: there is no Zarr version 3 store with consolidated metadata.
+            OSError: it cannot be read.
+        """
+        self._path, self._group = path, load(path, ())
+        self.attributes: dict[str, Any] = dict(self._group.attrs)
+        members = {name: item for name, item in self._group.members(max_depth=None) if isinstance(item, zarr.Array)}
+        self.arrays = {name: (item.shape, item.dtype) for name, item in members.items()}
+        """(shape, dtype) of each array by name."""
+        self._opened = cache(self._open)
+
+    def read_arrays(self, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+        """Whole arrays by name; not for pixels.
+
+        Raises:
+            ValueError: an array is not what was written.
+        """
+        names = tuple(names)
+        group = load(self._path, names)
+        try:
+            return {name: array_of(group, name) for name in names}
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"its arrays must be whole: {error}") from None
+
+    def axis_names(self, name: str) -> list[tuple[str, ...]]:
+        """The dimension name of each axis of an array, as a tuple of at most one."""
+        array: Any = item_of(self._group, name)
+        return [(dim,) if dim else () for dim in array.metadata.dimension_names or (None,) * array.ndim]
+
+    def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
+        """Fill `out`, contiguous, shape (row, ...), uint16, with `rows` of a pixel array; 0 where a shard is missing.
+
+        Raises:
+            TornError: a shard is not what was written.
+            OSError: it cannot be read.
+        """
+        opened = self._opened(name)
+        if isinstance(opened, ShardFiles):
+            opened.read_rows(rows, out)
+            return
+        try:
+            ts.array(out).write(opened.result()[rows]).result()
+        except FAILS as error:
+            said = explain(error, self._path / name)
+            raise (TornError(f"{said}; the shard is torn") if is_torn(error) else said) from None
+
+    def close(self) -> None:
+        """Drop the arrays, and with them the open shards."""
+        self._opened.cache_clear()
+
+    def _open(self, name: str) -> Any:
+        """The array's shards, or a future of its TensorStore."""
+        found = None if is_remote(self._path) else shard_files(self._path, name, item_of(self._group, name))
+        # What was read once, indexes of shards above all, is not looked up again.
+        once = {"recheck_cached_metadata": "open", "recheck_cached_data": "open"}
+        return found or open_array(self._path, name, self._context, **once)
+
+    @cached_property
+    def _context(self) -> ts.Context:
+        return context(cache_bytes=_CACHE_BYTES)
