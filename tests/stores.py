@@ -35,7 +35,7 @@ GOOD = [1, 1, 2, 1, 1, 1]
 TRAIN, VAL = SPLITS.index("train"), SPLITS.index("val")
 
 
-def make_catalogue(path: Path, rows: int, **columns: Any) -> None:
+def make_catalogue(path: Path, rows: int, nomenclature: int = 43, **columns: Any) -> None:
     """A catalogue of the first `rows` cells of a tile, three in a row; other columns as given."""
     j, i = np.divmod(np.arange(rows), COLS)
     said = {
@@ -49,7 +49,7 @@ def make_catalogue(path: Path, rows: int, **columns: Any) -> None:
         "labels": [[CLASSES_43[k % 43], CLASSES_43[(3 * k + 1) % 43]] for k in range(rows)],
         "split": [("train", "val", "test", None)[k % 4] for k in range(rows)],
     }
-    write(path, table_of(**{**said, **columns}))
+    write(path, table_of(**{**said, **columns}), nomenclature)
 
 
 def draw_pixels(schema: Schema, state: np.ndarray, seed: int) -> dict[str, np.ndarray]:

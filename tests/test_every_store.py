@@ -52,7 +52,7 @@ LAYOUTS = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "whole": {},
     "without data_super": {"upsampled": False},
-    "19 classes": {"labels": [[CLASSES_19[k], CLASSES_19[3 * k % 19]] for k in range(len(GOOD))]},
+    "19 classes": {"nomenclature": 19, "labels": [[CLASSES_19[k], CLASSES_19[3 * k % 19]] for k in range(len(GOOD))]},
 }
 BANDS = "B05,B06,B07"
 
@@ -136,17 +136,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory, bucket: None) -> dict[str, P
         if name not in made:
             kept = name.replace("there", "whole")
             made[name] = Path(kept) if kept.startswith("s3:") else folder / kept
-            assert convert(ConvertSettings(made["contiguous.h5"], made[name], **settings), MPI.COMM_SELF) == 0
+            done = ConvertSettings(made["contiguous.h5"], made[name], keep_rejected=True, **settings)
+            assert convert(done, MPI.COMM_SELF) == 0
     return made
 
 
 def trained_on(store: Path, out: Path) -> np.ndarray:
     """What one step of training leaves: the checkpoint's arrays as bytes."""
-    plain = ("--bands", BANDS, "--steps", "1", "--batch", "2", "--validate-every", "0")
+    plain = ("--bands", BANDS, "--steps", "1", "--batch", "2", "--validate-every", "0", "--threads", "1")
     done = ranks(1, "trainer.run", "--store", shown(store), "--out", str(out), *plain)
     assert done.returncode == 0, done.stderr
     with np.load(out / "checkpoint.npz") as file:
-        return {name: file[name].tobytes() for name in file.files if name != "begun_with"}
+        return {name: file[name].tobytes() for name in file.files if name != "said"}
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +162,7 @@ def run(whole: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.mark.parametrize("name", ["blosc.h5", f"s3://{BUCKET}/there.zarr"])
 def test_training_on_another_store_gives_the_same_weights(whole, run, name, tmp_path):
     with np.load(run / "checkpoint.npz") as file:
-        expected = {key: file[key].tobytes() for key in file.files if key != "begun_with"}
+        expected = {key: file[key].tobytes() for key in file.files if key != "said"}
     found = trained_on(whole[name], tmp_path / "run")
     assert found.keys() == expected.keys()
     assert [key for key in found if found[key] != expected[key]] == []
@@ -194,7 +195,7 @@ def test_evaluation_and_prediction_take_every_store(whole, run, expected, name, 
 
 @pytest.mark.slow
 def test_evaluation_and_prediction_need_no_array_but_those_of_the_network(whole, run, expected, tmp_path, capsys):
-    needed = ("data_20m", "band_20m", "classes", "class", "state", "split", "complete", "stats")
+    needed = ("data_super", "band_super", "classes", "class", "state", "split", "complete", "stats")
     with h5py.File(whole["contiguous.h5"]) as file, h5py.File(tmp_path / "other.h5", "w") as other:
         for name in needed:
             file.copy(name, other, without_attrs=True)
