@@ -31,6 +31,9 @@ class Door:
         self.port = self._kept.getsockname()[1]
         self.turn_away = 0
         """Connections that are ended as soon as they come."""
+        self.lose_answers = 0
+        """Answers to PUT requests that end their connection instead of coming back; the server has done what it was
+        asked to."""
         self.open()
 
     def open(self) -> None:
@@ -57,17 +60,24 @@ class Door:
                     continue
                 far = socket.create_connection(("127.0.0.1", self._behind))
                 self._pairs += [near, far]
+                is_put = threading.Event()
                 for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=_pump, args=(one, other), daemon=True).start()
+                    threading.Thread(target=self._pump, args=(one, other, is_put, other is near), daemon=True).start()
 
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(1 << 16):
-            sink.sendall(data)
-    for one in (source, sink):
+    def _pump(self, source: socket.socket, sink: socket.socket, is_put: threading.Event, answers: bool) -> None:
         with contextlib.suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
+            while data := source.recv(1 << 16):
+                if data.startswith(b"PUT "):
+                    is_put.set()
+                elif data.startswith((b"GET ", b"HEAD ", b"DELETE ")):
+                    is_put.clear()
+                if answers and is_put.is_set() and self.lose_answers:
+                    self.lose_answers -= 1
+                    break
+                sink.sendall(data)
+        for one in (source, sink):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
 
 class Server:

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from etl.store.journal import Journal, Lock, journal_path
+from etl.store.journal import Journal, journal_path
+from etl.store.lock import FileLock
 
 
 def test_what_was_added_is_read_back(tmp_path):
@@ -14,7 +15,7 @@ def test_what_was_added_is_read_back(tmp_path):
     journal.add([(0, 4), (8, 10)], {3: "broken"})
     journal.add([(4, 8)], {})
     again = Journal.read(path)
-    assert (again.begun_with, again.ranges, again.rejected) == ({"rows": 10}, [(0, 4), (8, 10), (4, 8)], {3: "broken"})
+    assert (again.fingerprint, again.ranges, again.rejected) == ({"rows": 10}, [(0, 4), (8, 10), (4, 8)], {3: "broken"})
 
 
 def test_a_torn_last_line_is_ignored_and_cut_off(tmp_path):
@@ -49,14 +50,14 @@ def test_a_missing_or_foreign_journal_is_refused(tmp_path):
 def test_whoever_takes_a_store_over_waits_until_its_last_writer_is_gone(tmp_path):
     store = tmp_path / "store.h5"
     hold = (
-        "from etl.store.journal import Lock; from pathlib import Path; "
-        f"lock = Lock(Path({str(store)!r})); lock.share(); print(1, flush=True); input()"
+        "from etl.store.lock import FileLock; from pathlib import Path; "
+        f"lock = FileLock(Path({str(store)!r})); lock.acquire_shared(); print(1, flush=True); input()"
     )
     with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
-        lock = Lock(store)
+        lock = FileLock(store)
         with pytest.raises(ValueError, match="held by another run"):
-            lock.take_over(patience_s=0.3)
+            lock.acquire(timeout_s=0.3)
         other.communicate(b"\n")
-    lock.take_over(patience_s=1)
+    lock.acquire(timeout_s=1)
     lock.release()

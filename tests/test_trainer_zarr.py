@@ -13,10 +13,10 @@ from stores import TRAIN, VAL, as_zarr, training_store
 from etl.schema import REJECTED, WRITTEN
 from etl.store import byte_ranges
 from etl.store.byte_ranges import TornError
-from etl.store.object_store import chunk_key
 from etl.store.reader import StoreReader
 from etl.store.sync import give_up
 from etl.store.zarr import sharding
+from etl.store.zarr.group import chunk_key
 from trainer.data.sampler import Deal
 from trainer.data.selection import RowSelection, select_rows
 from trainer.data.stream import Stream

@@ -16,9 +16,9 @@ def draft_of(out: Path) -> Path:
 def remove(path: Path) -> None:
     """Remove a store, if it is there."""
     if is_remote(path):
-        from etl.store.object_store import delete
+        from etl.store.object_store import delete_objects
 
-        delete(path)
+        delete_objects(path)
     elif path.is_dir():
         shutil.rmtree(path)
     else:

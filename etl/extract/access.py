@@ -6,13 +6,13 @@ from etl.exit_status import ExitStatus, JobError, exit_status_of
 from etl.extract.settings import ExtractSettings
 from etl.mpi import Comm, agree, file_hints, on_root
 from etl.store.backend import Backend, Writer
-from etl.store.journal import Held, lock_of
 from etl.store.location import is_remote, shown
+from etl.store.lock import StoreLock, open_lock
 
 __all__ = ["lock_store", "open_writer"]
 
 
-def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> Held:
+def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> StoreLock:
     """Collective: make sure that no other run writes the store.
 
     Raises:
@@ -26,13 +26,13 @@ def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> Held:
                 f"{shown(out)} exists; name another --out, or complete it with --resume", ExitStatus.BAD_INPUT
             )
 
-    def take() -> Held:
+    def take() -> StoreLock:
         if not is_remote(out):
             out.parent.mkdir(parents=True, exist_ok=True)
         store.check()
         refuse()
-        lock = lock_of(out)
-        lock.take_over()
+        lock = open_lock(out)
+        lock.acquire()
         refuse()  # whoever held the lock may have made it meanwhile
         store.discard_unfinished()
         return lock
@@ -40,8 +40,8 @@ def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> Held:
     lock, problem = on_root(comm, take), None
     try:
         if lock is None:
-            lock = lock_of(out)
-            lock.share()
+            lock = open_lock(out)
+            lock.acquire_shared()
     except OSError as error:
         problem = f"{error}; every rank must see the folder of --out"
     agree(comm, f"opening {shown(out)}", problem)

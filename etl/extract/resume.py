@@ -46,9 +46,9 @@ def found(store: Backend, path: Path, journal: Journal, begun_with: dict[str, An
     Raises:
         ValueError: the store was begun with another catalogue, source or settings, or is no store.
     """
-    differing = [key for key in begun_with if journal.begun_with.get(key) != begun_with[key]]
+    differing = [key for key in begun_with if journal.fingerprint.get(key) != begun_with[key]]
     if differing:
-        said = "; ".join(f"{key} was {journal.begun_with.get(key)}, is {begun_with[key]}" for key in differing)
+        said = "; ".join(f"{key} was {journal.fingerprint.get(key)}, is {begun_with[key]}" for key in differing)
         raise ValueError(f"{path} can only be resumed with what it was begun with: {said}")
     columns = store.reader().read_columns(("state", "product", "complete"))
     state, product = columns["state"], columns["product"]

@@ -26,7 +26,8 @@ from etl.processor import describe
 from etl.schema import SCHEMA_VERSION, Schema
 from etl.source.tiles import Timer
 from etl.store.journal import Journal
-from etl.store.location import shown, write_file
+from etl.store.location import shown
+from etl.store.sidecar import write_file
 from etl.upsample.method import Method
 
 __all__ = [

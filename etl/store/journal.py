@@ -1,35 +1,35 @@
-"""The journal beside a store: which rows are finished, one JSON line a sync, written by rank 0 alone.
+"""The journal beside a store: which rows are finished, one JSON line for each sync, written by rank 0 alone.
 
-The first line says what the store was begun with. Each further line names row ranges whose pixels and state have
-reached the disk, and the rejections among them. A line torn by a kill is the last one, and is ignored. Beside a store
-in a bucket the journal is an object, which is written anew at each sync and never torn.
+The first line holds the fingerprint of the run's settings. Each further line names ranges of rows whose pixels and
+state are on the disk, and the rejected rows among them. Only the last line can be torn by a kill; it is ignored.
 """
 
-import fcntl
 import json
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from etl.store.location import add_line, is_remote, read_file, shown, write_file
+from etl.store.location import is_remote, shown
+from etl.store.sidecar import read_file, write_file
 
-__all__ = ["Journal", "Lock", "journal_path", "lock_of", "row_ranges"]
+__all__ = ["Journal", "journal_path", "row_ranges"]
+
+_FINGERPRINT = "begun_with"  # the key in the file, which is older than the name used here
 
 
 def row_ranges(rows: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
-    """Ascending rows as ranges [first, stop) of neighbours."""
+    """Ascending row numbers, shape (n,), as ranges [first, stop) of neighbours."""
     edges = np.flatnonzero(np.diff(rows) != 1) + 1
     return [(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, edges)] if len(rows) else []
 
 
 def journal_path(store: Path) -> Path:
-    """Where the journal of a store lies."""
+    """Path of the journal of a store."""
     return store.with_name(store.name + ".journal")
 
 
@@ -40,25 +40,25 @@ class Journal:
     path: Path
     """The journal's file."""
 
-    begun_with: dict[str, Any]
-    """What decides the store's content: catalogue, source, settings; compared on resuming."""
+    fingerprint: dict[str, Any]
+    """Settings, catalogue and source that decide the store's content; compared on resuming."""
 
     ranges: list[tuple[int, int]] = field(default_factory=list)
     """Finished rows as [first, stop)."""
 
     rejected: dict[int, str] = field(default_factory=dict)
-    """Reason by row."""
+    """Why each rejected row could not be made, by row number."""
 
     @classmethod
-    def begin(cls, path: Path, begun_with: Mapping[str, Any]) -> "Journal":
-        """Start a new journal; any older one is replaced."""
-        journal = cls(path, dict(begun_with))
-        _line(path, "w", {"begun_with": journal.begun_with})
+    def begin(cls, path: Path, fingerprint: Mapping[str, Any]) -> "Journal":
+        """Start a new journal at `path`; it replaces an older one."""
+        journal = cls(path, dict(fingerprint))
+        _write_line(path, {_FINGERPRINT: journal.fingerprint}, append=False)
         return journal
 
     @classmethod
     def read(cls, path: Path, repair: bool = False) -> "Journal":
-        """The journal as far as it was written; `repair` cuts a torn last line off, before more is added.
+        """The journal up to its last whole line; `repair` cuts off bytes after it, so that lines can be added.
 
         Raises:
             ValueError: there is none, its first line is no header, or another line is broken.
@@ -68,7 +68,7 @@ class Journal:
             raise ValueError(f"{shown(path)} must be there to resume; start anew with another --out")
         lines = text[: text.rfind(b"\n") + 1].splitlines()
         try:
-            journal = cls(path, json.loads(lines[0])["begun_with"])
+            journal = cls(path, json.loads(lines[0])[_FINGERPRINT])
         except (IndexError, ValueError, KeyError, TypeError):
             raise ValueError(f"{path} must begin with what the store was begun with; it is no journal") from None
         for number, line in enumerate(lines[1:], start=2):
@@ -83,12 +83,12 @@ class Journal:
         return journal
 
     def add(self, ranges: Sequence[tuple[int, int]], rejected: Mapping[int, str]) -> None:
-        """Append finished rows, once they have reached the disk."""
+        """Append ranges [first, stop) of rows whose bytes are on the disk, and the reason of each rejected row."""
         self._note(ranges, rejected)
-        _line(self.path, "a", {"rows": [list(r) for r in ranges], "rejected": {str(k): v for k, v in rejected.items()}})
+        _write_line(self.path, {"rows": ranges, "rejected": {str(k): v for k, v in rejected.items()}}, append=True)
 
     def _note(self, ranges: Sequence[tuple[int, int]], rejected: Mapping[Any, str]) -> None:
-        """A row that is finished again, retried, is rejected no more unless this says so."""
+        # A rejected row that was retried and is finished now is no longer rejected, unless `rejected` names it again.
         self.ranges += ranges
         for first, stop in ranges if self.rejected else ():
             for row in [row for row in self.rejected if first <= row < stop]:
@@ -96,85 +96,17 @@ class Journal:
         self.rejected.update({int(row): reason for row, reason in rejected.items()})
 
 
-def _line(path: Path, mode: str, entry: Mapping[str, Any]) -> None:
+def _write_line(path: Path, entry: Mapping[str, Any], append: bool) -> None:
     line = (json.dumps(entry, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
     if is_remote(path):
-        write_file(path, line) if mode == "w" else add_line(path, line)
+        # An object cannot be appended to: it is replaced as a whole, and so is never torn.
+        write_file(path, (read_file(path) or b"") + line if append else line)
         return
     try:
-        with path.open(mode + "b") as file:
+        with path.open("ab" if append else "wb") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
+        # write and fsync do not name the file
         raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-class Held(Protocol):
-    """What keeps two runs from writing one store."""
-
-    def take_over(self) -> None:
-        """Wait until no other run writes the store, then hold it; on rank 0."""
-
-    def share(self) -> None:
-        """Hold it together with rank 0; on the others."""
-
-    def release(self) -> None:
-        """Let go."""
-
-
-def lock_of(store: Path) -> Held:
-    """The lock of a store: a file's, or a lease where it lies in a bucket.
-
-    Raises:
-        OSError: it cannot be reached.
-    """
-    if not is_remote(store):
-        return Lock(store)
-    from etl.store.lease import Lease
-
-    return Lease(store)
-
-
-class Lock:
-    """A lock file that every writing process holds shared, and whoever takes a store over holds alone for a moment.
-
-    Ranks outlive a killed mpirun by up to a second: whoever resumes waits here until they are gone. Where the file
-    system has no locks this does nothing.
-    """
-
-    def __init__(self, store: Path) -> None:
-        self.path = store.with_name(store.name + ".lock")
-        self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-
-    def take_over(self, patience_s: float = 20.0) -> None:
-        """Wait until no other process writes the store, then hold the lock shared.
-
-        Raises:
-            ValueError: another process still writes after `patience_s` seconds.
-        """
-        until = time.monotonic() + patience_s
-        while not self._try(fcntl.LOCK_EX):
-            if time.monotonic() > until:
-                raise ValueError(
-                    f"{self.path} is held by another run that still writes the store; wait for it or end it"
-                )
-            time.sleep(0.1)
-        self.share()
-
-    def share(self) -> None:
-        """Hold the lock together with the other ranks."""
-        self._try(fcntl.LOCK_SH)
-
-    def _try(self, how: int) -> bool:
-        try:
-            fcntl.flock(self._handle, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
-
-    def release(self) -> None:
-        """Let go of the lock; the file stays, as another process may hold it."""
-        os.close(self._handle)

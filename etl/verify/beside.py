@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from etl.schema import REJECTED, UNWRITTEN
 from etl.store.journal import Journal, journal_path
-from etl.store.location import read_file
+from etl.store.sidecar import read_file
 from etl.verify.check import Check, Faults, judge
 from etl.verify.columns import Columns
 

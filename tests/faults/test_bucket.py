@@ -14,7 +14,7 @@ from commands import begin, content, ranks, same
 
 import etl
 from etl.schema import SPLITS
-from etl.store import lease
+from etl.store import lock
 from trainer.data.selection import RowSelection, select_rows
 
 PIXELS = ("data_10m", "data_20m", "data_60m", "data_super", "classes")
@@ -147,16 +147,51 @@ def test_who_reads_a_store_reads_it_in_the_bucket(written, server, reference, tm
 
 
 def test_a_lease_that_is_renewed_as_it_is_let_go_is_gone(server, monkeypatch):
-    monkeypatch.setattr(lease, "RENEW_S", 0.0)
+    monkeypatch.setattr(lock, "_RENEW_S", 0.0)
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     for _ in range(10):
-        held = lease.Lease(Path(f"s3://{BUCKET}/held.zarr"))
-        held.take_over()
+        held = lock.open_lock(Path(f"s3://{BUCKET}/held.zarr"))
+        held.acquire()
         time.sleep(0.05)
         assert set(server.objects("held.zarr")) == {".lock"}
         held.release()
         assert not server.objects("held.zarr")
+
+
+def test_a_lease_is_renewed_though_the_answer_to_a_renewal_was_lost(server, monkeypatch):
+    monkeypatch.setattr(lock, "_RENEW_S", 0.2)
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    server.door.lose_answers = 1
+    held = lock.open_lock(Path(f"s3://{BUCKET}/lost.zarr"))
+    held.acquire(timeout_s=5.0)
+    assert server.door.lose_answers == 0
+    for lost in (1, 1, 0):
+        server.door.lose_answers = lost
+        before, until = server.objects("lost.zarr"), time.monotonic() + 20
+        while server.objects("lost.zarr") == before and time.monotonic() < until:
+            time.sleep(0.05)
+        assert server.objects("lost.zarr") != before
+        time.sleep(2.0)  # the request whose answer was lost has been tried again
+    held.release()
+    assert not server.objects("lost.zarr")
+
+
+def test_a_run_that_has_lost_its_lease_leaves_the_next_ones_alone(server, monkeypatch):
+    monkeypatch.setattr(lock, "_RENEW_S", 0.2)
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    held = lock.open_lock(Path(f"s3://{BUCKET}/taken.zarr"))
+    held.acquire()
+    other = json.dumps({"host": "elsewhere", "pid": 1, "started": 0.0, "until": time.time() + 60}).encode()
+    server.client.put_object(Bucket=BUCKET, Key="taken.zarr.lock", Body=other)
+    time.sleep(1.0)
+    with pytest.raises(ValueError, match=f"s3://{BUCKET}/taken.zarr.lock is held by another run"):
+        lock.open_lock(Path(f"s3://{BUCKET}/taken.zarr")).acquire(timeout_s=0.6)
+    held.release()
+    assert server.objects("taken.zarr") == {".lock": other}
+    server.client.delete_object(Bucket=BUCKET, Key="taken.zarr.lock")
 
 
 def test_two_runs_never_write_one_store_at_once(server, sample):

@@ -13,12 +13,12 @@ import pytest
 import zarr
 from commands import begin, content, extract, ranks_of, same
 from disks import disk, resize
-from etl.store.rows import checksum
 
+from etl.store.checksum import checksum
 from etl.store.journal import Journal, journal_path
-from etl.store.object_store import chunk_key
 from etl.store.reader import StoreReader
 from etl.store.zarr.create import overwrite_zarr
+from etl.store.zarr.group import chunk_key
 
 FLAGS = ("--shard-rows", "8")
 

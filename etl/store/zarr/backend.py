@@ -8,11 +8,12 @@ from typing import Any
 import numpy.typing as npt
 
 from etl.schema import Schema
-from etl.store import object_store
 from etl.store.layout import Layout
 from etl.store.location import is_remote
+from etl.store.object_store import check_writable, discard_unfinished
 from etl.store.reader import StoreReader
 from etl.store.zarr.create import create_zarr, overwrite_zarr
+from etl.store.zarr.group import store_exists
 from etl.store.zarr.writer import ShardWriter, shard_rows_of, zero_zarr_rows
 
 __all__ = ["ZarrBackend"]
@@ -33,15 +34,15 @@ class ZarrBackend:
     def check(self) -> None:
         """Make sure that its place can be reached, and written to."""
         if is_remote(self.path):
-            object_store.check(self.path)
+            check_writable(self.path)
 
     def exists(self) -> bool:
         """Whether anything is at the store's place."""
-        return object_store.exists(self.path)
+        return store_exists(self.path)
 
     def discard_unfinished(self) -> None:
         """Remove what a killed run left half-written."""
-        object_store.discard_unfinished(self.path)
+        discard_unfinished(self.path)
 
     def create(self, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
         """Make the complete, empty store."""

@@ -22,12 +22,11 @@ from zarr.storage import MemoryStore
 from etl.schema import COMPLETE, FLAGS, DataSet, Schema, encoded
 from etl.store.layout import Layout
 from etl.store.location import is_remote, shown
-from etl.store.object_store import chunk_key, exists, item_of, put, put_new, read
+from etl.store.object_store import read_object, write_new_object, write_objects
 from etl.store.sync import sync_folder
+from etl.store.zarr.group import ZARR_ROOT, chunk_key, store_exists, zarr_array
 
 __all__ = ["create_zarr", "overwrite_zarr"]
-
-_ROOT = "zarr.json"
 
 
 def create_zarr(
@@ -43,18 +42,18 @@ def create_zarr(
         OSError: it cannot be written.
     """
     objects = _lay_out(schema, identity, attributes, layout)
-    root = objects.pop(_ROOT)
+    root = objects.pop(ZARR_ROOT)
     if is_remote(path):
-        if exists(path):
+        if store_exists(path):
             raise FileExistsError(f"{shown(path)} is there already")
-        put(path, objects)
-        if not put_new(path, _ROOT, root):
+        write_objects(path, objects)
+        if not write_new_object(path / ZARR_ROOT, root):
             raise FileExistsError(f"{shown(path)} is there already: another run has just made it")
         return
     temporary = path.with_name(path.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        put(temporary, {**objects, _ROOT: root})
+        write_objects(temporary, {**objects, ZARR_ROOT: root})
         temporary.rename(path)
         sync_folder(path.parent)
     except OSError as error:
@@ -138,15 +137,15 @@ def overwrite_zarr(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         ValueError: an array has not the shape of its data set.
         OSError: one cannot be written.
     """
-    root = read(path, _ROOT)
+    root = read_object(path / ZARR_ROOT)
     if root is None:
-        raise OSError(f"{shown(path)} has no {_ROOT} any more")
-    store = MemoryStore({_ROOT: default_buffer_prototype().buffer.from_bytes(root)})
+        raise OSError(f"{shown(path)} has no {ZARR_ROOT} any more")
+    store = MemoryStore({ZARR_ROOT: default_buffer_prototype().buffer.from_bytes(root)})
     group = zarr.open_group(store, mode="r+", zarr_format=3)
     for name, array in arrays.items():
-        target = item_of(group, name)
+        target = zarr_array(group, name)
         if target.shape != array.shape:
             raise ValueError(f"{name} must be of shape {target.shape}, got {array.shape}")
         target.with_config({"write_empty_chunks": True})[...] = array.astype(target.dtype)
         key = chunk_key(name, (0,) * array.ndim)
-        put(path, {key: store._store_dict[key].to_bytes()})
+        write_objects(path, {key: store._store_dict[key].to_bytes()})

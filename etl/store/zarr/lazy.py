@@ -18,7 +18,8 @@ import zarr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from etl.store.object_store import array_of, context, explained, load, open_array
+from etl.store.object_store import open_array, tensorstore_context, translated_errors
+from etl.store.zarr.group import array_values, load_group
 
 __all__ = ["undecoded_dataset"]
 
@@ -33,7 +34,7 @@ def undecoded_dataset(path: Path) -> xr.Dataset:
         ValueError: there is no Zarr version 3 store with consolidated metadata.
         OSError: it cannot be read.
     """
-    group = load(path)
+    group = load_group(path)
     variables = {name: _variable(path, name, group) for name, item in group.members() if isinstance(item, zarr.Array)}
     return xr.Dataset(variables, attrs=dict(group.attrs))
 
@@ -42,7 +43,7 @@ def _variable(path: Path, name: str, group: zarr.Group) -> xr.Variable:
     item: Any = group[name]
     dims, attributes = item.metadata.dimension_names or (), dict(item.attrs)
     if item.shards is None:
-        return xr.Variable(dims, array_of(group, name), attributes)
+        return xr.Variable(dims, array_values(group, name), attributes)
     lazy = indexing.LazilyIndexedArray(_Pixels(path, name, item.shape))
     return xr.Variable(dims, lazy, attributes, {"chunks": item.chunks})
 
@@ -60,13 +61,13 @@ class _Pixels(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
 
     def _read(self, key: tuple[int | slice, ...]) -> npt.NDArray[np.uint16]:
-        with explained(self.path / self.name):
+        with translated_errors(self.path / self.name):
             return np.asarray(_opened(self.path, self.name)[key].read().result())
 
 
 @cache
 def _shared() -> ts.Context:
-    return context(cache_bytes=_CACHE_BYTES)
+    return tensorstore_context(cache_bytes=_CACHE_BYTES)
 
 
 @cache

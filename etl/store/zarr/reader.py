@@ -13,7 +13,8 @@ import zarr
 
 from etl.store.byte_ranges import TornError
 from etl.store.location import is_remote
-from etl.store.object_store import FAILS, array_of, context, explain, item_of, load, open_array
+from etl.store.object_store import TENSORSTORE_ERRORS, open_array, tensorstore_context, translate_error
+from etl.store.zarr.group import array_values, load_group, zarr_array
 from etl.store.zarr.sharding import ShardFiles, shard_files
 
 __all__ = ["ZarrSource", "is_torn"]
@@ -39,7 +40,7 @@ class ZarrSource:
             ValueError: there is no Zarr version 3 store with consolidated metadata.
             OSError: it cannot be read.
         """
-        self._path, self._group = path, load(path, ())
+        self._path, self._group = path, load_group(path, ())
         self.attributes: dict[str, Any] = dict(self._group.attrs)
         members = {name: item for name, item in self._group.members(max_depth=None) if isinstance(item, zarr.Array)}
         self.arrays = {name: (item.shape, item.dtype) for name, item in members.items()}
@@ -53,15 +54,15 @@ class ZarrSource:
             ValueError: an array is not what was written.
         """
         names = tuple(names)
-        group = load(self._path, names)
+        group = load_group(self._path, names)
         try:
-            return {name: array_of(group, name) for name in names}
+            return {name: array_values(group, name) for name in names}
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"its arrays must be whole: {error}") from None
 
     def axis_names(self, name: str) -> list[tuple[str, ...]]:
         """The dimension name of each axis of an array, as a tuple of at most one."""
-        array: Any = item_of(self._group, name)
+        array: Any = zarr_array(self._group, name)
         return [(dim,) if dim else () for dim in array.metadata.dimension_names or (None,) * array.ndim]
 
     def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
@@ -77,8 +78,8 @@ class ZarrSource:
             return
         try:
             ts.array(out).write(opened.result()[rows]).result()
-        except FAILS as error:
-            said = explain(error, self._path / name)
+        except TENSORSTORE_ERRORS as error:
+            said = translate_error(error, self._path / name)
             raise (TornError(f"{said}; the shard is torn") if is_torn(error) else said) from None
 
     def close(self) -> None:
@@ -87,11 +88,11 @@ class ZarrSource:
 
     def _open(self, name: str) -> Any:
         """The array's shards, or a future of its TensorStore."""
-        found = None if is_remote(self._path) else shard_files(self._path, name, item_of(self._group, name))
+        found = None if is_remote(self._path) else shard_files(self._path, name, zarr_array(self._group, name))
         # What was read once, indexes of shards above all, is not looked up again.
         once = {"recheck_cached_metadata": "open", "recheck_cached_data": "open"}
         return found or open_array(self._path, name, self._context, **once)
 
     @cached_property
     def _context(self) -> ts.Context:
-        return context(cache_bytes=_CACHE_BYTES)
+        return tensorstore_context(cache_bytes=_CACHE_BYTES)

@@ -20,8 +20,8 @@ from numcodecs import blosc
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, ShardingCodecIndexLocation
 
 from etl.store.byte_ranges import ByteRange, TornError, in_page_cache, pread_exact, prefetch_ranges
-from etl.store.object_store import chunk_key
 from etl.store.sync import WriteBehind
+from etl.store.zarr.group import chunk_key
 
 __all__ = ["ShardFiles", "shard_files", "write_shard"]
 

@@ -16,19 +16,17 @@ import tensorstore as ts
 from etl.schema import UNWRITTEN, DataSet
 from etl.store.location import is_remote, shown
 from etl.store.object_store import (
-    FAILS,
-    chunk_key,
-    context,
-    explain,
-    explained,
-    item_of,
-    key_value_store,
-    load,
+    TENSORSTORE_ERRORS,
     open_array,
+    tensorstore_context,
+    translate_error,
+    translated_errors,
+    write_objects,
 )
 from etl.store.reader import StoreReader
 from etl.store.sync import give_up, sync_folder
 from etl.store.zarr.create import overwrite_zarr
+from etl.store.zarr.group import chunk_key, load_group, zarr_array
 from etl.store.zarr.reader import ZarrSource, is_torn
 from etl.store.zarr.sharding import write_shard
 
@@ -54,7 +52,7 @@ def shard_rows_of(path: Path) -> int:
     Raises:
         ValueError: there is no such store.
     """
-    group = load(path, ())
+    group = load_group(path, ())
     item = group.get("data_10m")
     shards = getattr(item, "shards", None)
     if not shards:
@@ -64,7 +62,7 @@ def shard_rows_of(path: Path) -> int:
 
 def _open(path: Path, pixels: Sequence[DataSet], shared: ts.Context) -> dict[str, Any]:
     """The pixel arrays by name."""
-    with explained(path):
+    with translated_errors(path):
         asked = {item.name: open_array(path, item.name, shared) for item in pixels}
         return {name: future.result() for name, future in asked.items()}
 
@@ -74,11 +72,12 @@ class ShardWriter:
 
     def __init__(self, path: Path, comm: Gatherer) -> None:
         """`comm` is mpi4py's. Among many ranks one thread compresses: the other cores are theirs."""
-        group = load(path, ())
+        group = load_group(path, ())
         schema = StoreReader(path).schema
         self._path, self._comm = path, comm
-        self._plain = {item.name for item in schema.pixels if not item_of(group, item.name).compressors}
-        self._arrays = _open(path, schema.pixels, context(sync=False, threads=None if comm.size == 1 else 1))
+        self._plain = {item.name for item in schema.pixels if not zarr_array(group, item.name).compressors}
+        context = tensorstore_context(sync=False, threads=None if comm.size == 1 else 1)
+        self._arrays = _open(path, schema.pixels, context)
         self._results = {item.name for item in schema.results}
         self._shard_rows = {name: array.chunk_layout.write_chunk.shape[0] for name, array in self._arrays.items()}
         self._writing: list[tuple[str, Any]] = []
@@ -133,8 +132,8 @@ class ShardWriter:
         for name, future in self._writing:
             try:
                 future.result()
-            except FAILS as error:
-                failed = failed or explain(error, self._path / name)
+            except TENSORSTORE_ERRORS as error:
+                failed = failed or translate_error(error, self._path / name)
         self._writing = []
         if failed is not None:
             raise failed
@@ -190,12 +189,12 @@ def zero_zarr_rows(path: Path, rows: Sequence[int]) -> None:
         OSError: it cannot be written.
     """
     schema = StoreReader(path).schema
-    for name, array in _open(path, schema.pixels, context()).items():
+    for name, array in _open(path, schema.pixels, tensorstore_context()).items():
         each = array.chunk_layout.write_chunk.shape[0]
         for shard in sorted({row // each for row in rows}):
             try:
                 array[[row for row in rows if row // each == shard]] = 0
-            except FAILS as error:
+            except TENSORSTORE_ERRORS as error:
                 if not is_torn(error):
-                    raise explain(error, path) from None
-                key_value_store(path).write(chunk_key(name, (shard, 0, 0, 0)), None).result()
+                    raise translate_error(error, path) from None
+                write_objects(path, {chunk_key(name, (shard, 0, 0, 0)): None})
