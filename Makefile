@@ -49,16 +49,17 @@ PARTS = test-parallel test-faults test-others
 # Unbound: each part's mpirun would bind its first rank to the first core.
 $(PARTS): export OMPI_MCA_hwloc_base_binding_policy := none
 $(PARTS): export OMPI_MCA_mpi_yield_when_idle := 1
-BAD_INPUT = tests/faults/test_bad_input.py
+BAD_INPUT = $(addprefix tests/faults/test_,$(addsuffix .py,bad_products bad_patches bad_settings bad_resume bad_disks \
+	broken_runs odd_input))
 test-parallel: install ## the tests on 1, 2, 3, 7 and 72 ranks, those of bad input among them
 	$(PYTHON_VENV) -m pytest --durations=15 tests/parallel $(BAD_INPUT)
 test-faults: install ## kills, full disks, lost workers, servers that go away; and the benchmarks, tiny
-	$(PYTHON_VENV) -m pytest --durations=15 --ignore=$(BAD_INPUT) tests/faults tests/test_benchmarks.py
+	$(PYTHON_VENV) -m pytest --durations=15 $(addprefix --ignore=,$(BAD_INPUT)) tests/faults tests/test_benchmarks.py
 test-others: install ## all other tests
 	$(PYTHON_VENV) -m pytest --durations=15 --ignore=tests/parallel --ignore=tests/faults --ignore=tests/test_benchmarks.py
 
-test-fast: install ## the tests of the core alone: seconds
-	$(PYTHON_VENV) -m pytest -m "not mpi and not slow" --ignore=tests/parallel --ignore=tests/faults --ignore=tests/real
+test-fast: install ## the tests that start no process and take seconds: under a minute
+	$(PYTHON_VENV) -m pytest -m "not mpi and not slow and not process" --ignore=tests/parallel --ignore=tests/faults --ignore=tests/real
 
 lint: install ## ruff, import-linter, codespell
 	$(BIN)/ruff check .

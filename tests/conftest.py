@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from commands import ranks, reference_of
 from hypothesis import settings
+from processes import starts_process
 from scenes import SAMPLE
 
 from benchmarks.setup import default_cache
@@ -17,6 +18,14 @@ for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_M
 # How long an example takes is the machine's affair.
 settings.register_profile("here", deadline=None)
 settings.load_profile("here")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts processes: `make test-fast` leaves it out."""
+    for item in items:
+        if starts_process(item):
+            item.add_marker(pytest.mark.process)
+
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

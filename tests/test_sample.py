@@ -35,6 +35,9 @@ from etl.sample.product import OFFSET
 from etl.sample.regions import REGIONS
 from etl.sample.safe import stored, write_product, zip_product
 
+# Most of these draw four tiles and write their products.
+pytestmark = pytest.mark.slow
+
 BANDS = [(group, place, band) for group in GROUPS for place, band in enumerate(group.bands)]
 SMALL = Recipe(tile_px=720, tiles=4, seed=3)
 

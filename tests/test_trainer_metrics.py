@@ -86,6 +86,7 @@ def test_a_probability_equal_to_the_threshold_is_a_positive():
     assert found["classes"][0]["f1"] == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(predictions())
 def test_no_threshold_has_a_higher_f1_than_the_tuned_one(drawn):

@@ -34,6 +34,7 @@ def test_a_saturated_pixel_is_cut_off():
     assert Standardise([0], [1000.0], [100.0])(np.full((1, 1, 1, 1), 65535, np.uint16)).numpy().item() == 10
 
 
+@pytest.mark.slow
 def test_every_convolution_adds_the_closed_form_to_the_loss_and_its_gradient(pixels):
     model = build(pixels["rgb"], Design(5, l2=0.01), seed=0)
     resnet = next(layer for layer in model.layers if isinstance(layer, keras.Model))
@@ -73,6 +74,7 @@ def test_the_fused_normalisation_is_kerass_own_forwards_and_back_and_in_what_it_
         np.testing.assert_allclose(found, wanted, atol=most * np.abs(wanted).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bands", "channels", "penalties"), [("all", 12, 53), ("native", 48, 56), ("B02,B8A", 2, 53)])
 def test_each_choice_of_bands_gives_its_channels_and_logits(pixels, bands, channels, penalties):
     model = build(pixels[bands], Design(43, l2=1e-4, dropout=0.5), seed=0)
@@ -82,6 +84,7 @@ def test_each_choice_of_bands_gives_its_channels_and_logits(pixels, bands, chann
     assert model(batch if len(batch) > 1 else batch[0], training=False).shape == (2, 43)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_first_weights(pixels):
     one, same, other = (build(pixels["rgb"], Design(3), seed=seed).get_weights() for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))

@@ -1,0 +1,107 @@
+"""Patch archives with something wrong: rejected with the file, and all others are made."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from bad_input import ORIGIN, cut, edit, errors, job, listed, product_of, reasons, write_catalogue
+from commands import content, ranks
+
+from etl.bands import GROUPS
+from etl.raster import Georeference, write_geotiff
+from etl.sample.archive import utm_wkt
+
+
+def write_patch(archive, i, j, seed):
+    """One patch of BigEarthNet v1 with random pixels; its name."""
+    name = f"{product_of(1).v1_prefix}_{i}_{j}"
+    folder, rng = archive / name, np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    ulx, uly = ORIGIN.ulx + 1200 * i, ORIGIN.uly - 1200 * j
+    for group in GROUPS:
+        for band in group.bands:
+            pixels = rng.integers(1, 12_000, (group.patch_px, group.patch_px)).astype(np.uint16)
+            write_geotiff(folder / f"{name}_{band}.tif", pixels, Georeference(ORIGIN.epsg, ulx, uly, group.gsd_m))
+    said = {
+        "labels": ["Mixed forest"],
+        "coordinates": {"ulx": ulx, "uly": uly, "lrx": ulx + 1200, "lry": uly - 1200},
+        "projection": utm_wkt(ORIGIN.epsg),
+        "tile_source": product_of(1).product_name("MSIL1C", "02.05", product_of(1).generated),
+        "acquisition_date": "2017-06-01 10:10:31",
+    }
+    (folder / f"{name}_labels_metadata.json").write_text(json.dumps(said))
+    return name
+
+
+def geotiff(folder, band):
+    return folder / f"{folder.name}_{band}.tif"
+
+
+def replace_geotiff(folder, band, shape, dtype):
+    write_geotiff(geotiff(folder, band), np.ones(shape, dtype), Georeference(ORIGIN.epsg, ORIGIN.ulx, ORIGIN.uly, 10))
+
+
+PATCH_FAULTS = {
+    "a band is absent": (lambda f: geotiff(f, "B11").unlink(), r"_B11\.tif cannot be opened"),
+    "a band is empty": (lambda f: cut(geotiff(f, "B01"), 0), r"_B01\.tif cannot be opened"),
+    "a band is cut": (lambda f: cut(geotiff(f, "B02"), 0.5), r"_B02\.tif (is broken|cannot be opened)"),
+    "a band is something else": (lambda f: geotiff(f, "B03").write_text("pixels"), r"_B03\.tif cannot be opened"),
+    "a band has 8 bits": (
+        lambda f: replace_geotiff(f, "B04", (120, 120), np.uint8),
+        r"_B04\.tif must be 120 x 120 pixels of UInt16, got 120 x 120 of Byte",
+    ),
+    "a band has another size": (
+        lambda f: replace_geotiff(f, "B8A", (120, 60), np.uint16),
+        r"_B8A\.tif must be 60 x 60 pixels of UInt16, got 120 x 60 of UInt16",
+    ),
+    "the folder is absent": (shutil.rmtree, r"_B02\.tif cannot be opened"),
+}
+"""What is done to a patch's folder once it is listed, and the reason that rejects it."""
+
+JSON_FAULTS = {
+    "is absent": (lambda path: path.unlink(), "must be in the patch's folder, but is missing"),
+    "is cut": (lambda path: cut(path, 0.5), "must be JSON"),
+    "is no object": (lambda path: path.write_text("[]"), "it lacks labels, coordinates, projection, tile_source"),
+    "has no labels": (lambda path: edit(path, '"labels"', '"label"'), "it lacks labels"),
+    "has labels that are no list": (lambda path: edit(path, '["Mixed forest"]', "5"), "labels must be a list of names"),
+}
+"""What is done to a patch's description, and the reason that keeps it out of the catalogue."""
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_broken_patch_of_an_archive_is_rejected_with_its_file_and_all_others_are_made(tmp_path, size):
+    archive, catalogue, out = tmp_path / "archive", tmp_path / "patches.parquet", tmp_path / "store.h5"
+    whole = [write_patch(archive, i, 0, i) for i in range(3)]
+    cut_off = {fault: write_patch(archive, 20 + k, 1, k) for k, fault in enumerate(JSON_FAULTS)}
+    broken = {fault: write_patch(archive, 10 + k, 1, k) for k, fault in enumerate(PATCH_FAULTS)}
+    for fault, name in cut_off.items():
+        JSON_FAULTS[fault][0](archive / name / f"{name}_labels_metadata.json")
+    done = ranks(size, "etl.catalogue", "--source", str(archive), "--out", str(catalogue), "--strict")
+    assert done.returncode == 4, done.stderr
+    kept_out = reasons(catalogue)
+    assert {name: JSON_FAULTS[fault][1] in kept_out[name] for fault, name in cut_off.items()} == dict.fromkeys(
+        kept_out, True
+    )
+
+    for fault, name in broken.items():
+        PATCH_FAULTS[fault][0](archive / name)
+    done = ranks(size, "etl.extract", "--catalogue", str(catalogue), "--source", str(archive), "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    store, said = content(out), reasons(out)
+    assert set(said) == set(broken.values())
+    for fault, name in broken.items():
+        assert re.search(PATCH_FAULTS[fault][1], said[name]), said[name]
+    assert store["patch"][store["state"] == 1].tolist() == [name.encode() for name in whole]
+    for row in np.flatnonzero(store["state"] == 2):
+        assert not store["data_super"][row].any()
+
+
+def test_an_archive_that_holds_none_of_the_listed_patches_is_refused(tmp_path):
+    write_patch(tmp_path / "archive", 0, 0, 0)
+    write_catalogue(tmp_path / "patches.parquet", listed(product_of(2)))
+    (tmp_path / "archive").rename(tmp_path / "tiles")
+    done = job(1, tmp_path, tmp_path / "store.h5")
+    assert done.returncode == 2
+    assert "--source must hold products (.SAFE, .zip) or the catalogue's patch folders" in errors(done)[0]
