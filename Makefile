@@ -11,7 +11,7 @@ export OMPI_MCA_rmaps_base_oversubscribe := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo learn test test-fast test-parallel lint types format bench clean
+.PHONY: help install demo learn package test test-fast test-parallel lint types format bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,11 @@ demo: install ## a small archive -> store -> sheet of patches -> short training 
 learn: install ## half an hour: ResNet-50 on a larger sample, all bands and RGB, against a logistic regression on band means
 	$(PYTHON_VENV) -m benchmarks learn table --size laptop
 	@echo "learn: look at benchmarks/results/learn.laptop.report.html"
+
+package: install ## source archive and wheel in dist/, checked against what PyPI asks; tests/test_package.py installs them
+	rm -rf dist
+	$(PYTHON_VENV) -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
 
 test: install ## every check: lint, types, all tests, those on many ranks included
 	$(MAKE) --jobs=3 --keep-going --output-sync=target lint types $(PARTS)

@@ -17,13 +17,10 @@ project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=${VENV:-$project/.venv}
 requirements=$project/deploy/requirements.txt
 requirements_dev=$project/deploy/requirements-dev.txt
+requirements_build=$project/deploy/requirements-build.txt
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/sentinel-etl
 wheels=$cache/wheels
 logs=$cache/logs
-
-# setuptools: 65 is refused by h5py, 80 and later break Horovod's build.
-build_tools=(pip==26.3 setuptools==79.0.1 wheel==0.47.0 Cython==3.3.1 pkgconfig==1.6.0 packaging==26.3
-    cloudpickle==3.1.2 psutil==7.2.2 PyYAML==6.0.3)
 
 say() { printf '[install] %s\n' "$*"; }
 
@@ -252,7 +249,7 @@ venv_fits() {
 }
 
 # numpy and mpi4py come with the tools, for the compiled packages build against them
-build_environment() { pip_install "${build_tools[@]}" "numpy==$(pinned numpy)" "mpi4py==$(pinned mpi4py)"; }
+build_environment() { pip_install -r "$requirements_build" "numpy==$(pinned numpy)" "mpi4py==$(pinned mpi4py)"; }
 
 tensorflow_here() {
     local gpu=${GPU:-0}
@@ -300,7 +297,7 @@ main() {
     local on
     on=$tag-$(uname -m)
     venv_fits || run "environment $venv of $("$python" -V)" make_venv
-    run_once "${build_tools[*]} $(pinned numpy) $(pinned mpi4py)" "build tools, numpy, mpi4py" build_environment
+    run_once "$(<"$requirements_build") $(pinned numpy) $(pinned mpi4py)" "build tools, numpy, mpi4py" build_environment
     local numpy mpi hdf5 gdal
     numpy=numpy$(pinned numpy) mpi=$(mpi_version) hdf5=HDF5_$(hdf5_version) gdal=$(gdal-config --version)
     compiled h5py "$(pinned h5py)" "h5py-$(pinned h5py)-$on-$mpi-$hdf5-$numpy"

@@ -112,7 +112,8 @@ if MPI.COMM_WORLD.rank == 0:
 import pathlib, tempfile
 import h5py
 if not h5py.get_config().mpi:
-    raise SystemExit(f"h5py {h5py.__version__} was built without MPI")
+    print(f"{h5py.__version__} without MPI: HDF5 is written by one rank, or by many with --write independent")
+    raise SystemExit(0)
 from mpi4py import MPI
 with tempfile.TemporaryDirectory() as folder:
     with h5py.File(pathlib.Path(folder, "a.h5"), "w", driver="mpio", comm=MPI.COMM_SELF) as file:

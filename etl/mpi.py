@@ -17,7 +17,11 @@ os.environ.setdefault("OMPI_MCA_io", "romio321")  # Open MPI's own collective wr
 os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")  # a rank in a collective write leaves its core to decoders
 os.environ.setdefault("HDF5_USE_FILE_LOCKING", "BEST_EFFORT")  # many parallel file systems have no locks
 
-from mpi4py import MPI
+try:
+    from mpi4py import MPI
+except ModuleNotFoundError as error:
+    error.add_note('The commands of etl need mpi4py: pip install "sentinel-etl[extract]"')
+    raise
 
 from etl.exit_status import ExitStatus, JobError, exit_status_of, joint_message
 

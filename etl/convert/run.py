@@ -41,7 +41,7 @@ def convert(settings: ConvertSettings, comm: Comm) -> int:
 def _convert(settings: ConvertSettings) -> None:
     start = time.perf_counter()
     out = shown(settings.out)
-    if backend_of(settings.out).exists():
+    if settings.out.exists() if settings.virtual else backend_of(settings.out).exists():
         raise ValueError(f"--out must not be there yet, got {out}; remove it or name another")
     with StoreReader(settings.store) as store:
         if not store.complete:

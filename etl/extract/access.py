@@ -6,10 +6,21 @@ from etl.exit_status import ExitStatus, JobError, exit_status_of
 from etl.extract.settings import ExtractSettings
 from etl.mpi import Comm, agree, file_hints, on_root
 from etl.store.backend import Backend, Writer
+from etl.store.hdf5.offset_writer import serial_h5py_problem
 from etl.store.location import is_remote, shown
 from etl.store.lock import StoreLock, open_lock
 
-__all__ = ["lock_store", "open_writer"]
+__all__ = ["check_h5py", "lock_store", "open_writer"]
+
+
+def check_h5py(settings: ExtractSettings, comm: Comm) -> None:
+    """Collective: make sure, before any work, that h5py can write the store from this many ranks.
+
+    Raises:
+        JobError: it cannot.
+    """
+    problem = serial_h5py_problem(settings.out, settings.write == "collective", comm.size)
+    agree(comm, "preparing collective writes", problem, ExitStatus.BAD_INPUT)
 
 
 def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> StoreLock:

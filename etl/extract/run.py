@@ -13,7 +13,7 @@ import numpy.typing as npt
 from etl import schema as on_disk
 from etl.exit_status import ExitStatus, JobError, exit_status_of
 from etl.extract import prepare, resume, summary
-from etl.extract.access import lock_store, open_writer
+from etl.extract.access import check_h5py, lock_store, open_writer
 from etl.extract.batches import Limits, Producer
 from etl.extract.exchange import Exchange
 from etl.extract.ground import Begun, Ground
@@ -48,6 +48,7 @@ class Times:
 def extract(settings: ExtractSettings, comm: Comm) -> int:
     """Collective: run one extraction and return its exit status."""
     times = Times()
+    check_h5py(settings, comm)
     configure(settings.decode_threads)
     ground = _look_over(settings, comm)
     if settings.dry_run:

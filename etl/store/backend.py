@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from etl.schema import Schema
 from etl.store.hdf5.create import create_hdf5, overwrite_hdf5, zero_hdf5_rows
+from etl.store.hdf5.offset_writer import OffsetWriter, h5py_is_serial
 from etl.store.hdf5.writer import Hdf5Writer
 from etl.store.layout import Layout
 from etl.store.location import format_of
@@ -110,4 +111,6 @@ class _Hdf5:
         zero_hdf5_rows(self.path, self.reader().schema, rows)
 
     def writer(self, comm: Any, info: Any) -> Writer:
+        if h5py_is_serial():
+            return OffsetWriter(self.path)
         return Hdf5Writer(self.path, comm, info, self.layout.collective)

@@ -5,9 +5,14 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
-import rioxarray  # noqa: F401  # gives data arrays their `.rio`
 import xarray as xr
 from dask.delayed import delayed
+
+try:
+    import rioxarray  # noqa: F401  # gives data arrays their `.rio`
+except ModuleNotFoundError as error:
+    error.add_note('etl.to_tile_mosaic needs rioxarray: pip install "sentinel-etl[gis]"')
+    raise
 
 from etl.bands import NODATA, PATCH_M
 

@@ -1,18 +1,20 @@
 """A store as an `xarray.Dataset`, from HDF5 or Zarr: lazily, with names, dates and splits in words."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from xarray.backends import BackendEntrypoint
 
 from etl.bands import BAND_BY_NAME, NODATA, SATURATED
 from etl.schema import FLAGS, WRITTEN
 from etl.store.location import MANIFEST_SUFFIX, format_of, is_remote, shown
 
-__all__ = ["open_store", "to_reflectance"]
+__all__ = ["StoreEngine", "open_store", "to_reflectance"]
 
 log = logging.getLogger(__name__)
 
@@ -37,16 +39,24 @@ def open_store(path: str | Path, *, all_rows: bool = False) -> xr.Dataset:
         FileNotFoundError: nothing is there.
         ValueError: it is no store.
     """
-    raw = _open(Path(path))
+    return _dataset(Path(path), all_rows, chunked=True)
+
+
+def _dataset(path: Path, all_rows: bool, chunked: bool) -> xr.Dataset:
+    """The store at `path`, decoded; pixels as Dask arrays, or `chunked` left to whoever asks for the dataset."""
+    raw = _open(path)
     missing = [name for name in ("data_10m", "data_20m", "data_60m", "classes", "patch", "state") if name not in raw]
     if missing:
         raw.close()
-        raise ValueError(f"{shown(Path(path))} must be a store of etl.extract; it has no {', '.join(missing)}")
-    out = _decoded(raw)
+        raise ValueError(f"{shown(path)} must be a store of etl.extract; it has no {', '.join(missing)}")
+    out = _decoded(raw, chunked)
     if out.attrs["complete"] != 1:
         log.warning("%s is incomplete; python -m etl.extract --resume completes it", path)
     written = np.flatnonzero(raw["state"].values == WRITTEN)
-    return out if all_rows or len(written) == out.sizes["patch"] else out.isel(patch=written)
+    if not all_rows and len(written) < out.sizes["patch"]:
+        out = out.isel(patch=written)
+    out.set_close(raw.close)
+    return out
 
 
 def to_reflectance(pixels: xr.DataArray) -> xr.DataArray:
@@ -88,7 +98,7 @@ def _chunk_rows(raw: xr.Dataset) -> int:
     return max(1, _READ_BYTES // row_bytes // step) * step
 
 
-def _decoded(raw: xr.Dataset) -> xr.Dataset:
+def _decoded(raw: xr.Dataset, chunked: bool) -> xr.Dataset:
     rows = raw.sizes["patch"]
     columns = {str(name): raw[name] for name in raw.variables if raw[name].dims == ("patch",)}
     coords: dict[str, Any] = {name: _column(name, array) for name, array in columns.items()}
@@ -99,7 +109,9 @@ def _decoded(raw: xr.Dataset) -> xr.Dataset:
             coords[dim] = (dim, _values(dim, raw[dim].values), _kept(raw[dim].attrs))
     arrays = {str(name): raw[name].assign_attrs(_kept(raw[name].attrs)) for name in raw if raw[name].ndim > 1}
     chunks = {"patch": _chunk_rows(raw)}
-    arrays = {name: array if array.dtype != np.uint16 else array.chunk(chunks) for name, array in arrays.items()}
+    for name in [name for name, array in arrays.items() if array.dtype == np.uint16]:
+        arrays[name].encoding["preferred_chunks"] = chunks
+        arrays[name] = arrays[name].chunk(chunks) if chunked else arrays[name]
     out = xr.Dataset({name: array.drop_vars(array.coords) for name, array in arrays.items()}, coords)
     complete = int(raw["complete"].values) if "complete" in raw else 0
     out.attrs = {**_kept(raw.attrs), "complete": complete}
@@ -146,3 +158,30 @@ def _values(name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _kept(attributes: dict[Any, Any]) -> dict[str, Any]:
     """Attributes without what only says how the bytes are stored."""
     return {str(key): value for key, value in attributes.items() if key not in ("_Encoding", "_FillValue")}
+
+
+class StoreEngine(BackendEntrypoint):
+    """`xarray.open_dataset(path, engine="sentinel-etl")`: what `open_store` gives, Dask arrays only with `chunks=`.
+
+    Source: xarray, "How to add a new backend".
+    """
+
+    description = "Open stores of Sentinel-2 patches that sentinel-etl wrote (.h5, .hdf5, .zarr, .json, s3://)"
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", "all_rows")
+
+    def open_dataset(
+        self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, all_rows: bool = False
+    ) -> xr.Dataset:
+        """The store; rows that are not written are left out unless `all_rows`. Errors are those of `open_store`."""
+        dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or ()
+        return _dataset(Path(filename_or_obj), all_rows, chunked=False).drop_vars(dropped, errors="ignore")
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Whether the name is one that a store may have; xarray asks its own engines first."""
+        if not isinstance(filename_or_obj, str | Path):
+            return False
+        path = Path(filename_or_obj)
+        try:
+            return path.suffix == MANIFEST_SUFFIX or bool(format_of(path))
+        except ValueError:
+            return False
