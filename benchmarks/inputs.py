@@ -14,12 +14,13 @@ from benchmarks.findings import Skipped
 from benchmarks.launch import prepare
 from benchmarks.setup import Setup
 from etl.bands import GROUPS, PATCH_M
+from etl.catalogue.finder import find_products
 from etl.catalogue.names import parse_product
-from etl.catalogue.table import table_of, write
+from etl.catalogue.table import make_catalogue_table, write_catalogue
 from etl.files import replace_atomically
 from etl.grid import TileGrid
 from etl.plan.layers import Layer, blocks_of
-from etl.source.safe import Product, find_products, read_product
+from etl.source.safe import Product, read_product
 from etl.source.tiles import layers_of
 from etl.upsample.network import Weights
 from etl.upsample.weights import write_weights
@@ -137,7 +138,7 @@ def _write_catalogue(path: Path, product: str, grid: TileGrid, cells: Sequence[n
     said, (j, i) = parse_product(product), cells
     count = len(j)
     names = [f"{said.mission}_MSIL2A_{said.acquired:%Y%m%dT%H%M%S}_{b}_{a}" for a, b in zip(j, i, strict=True)]
-    table = table_of(
+    table = make_catalogue_table(
         patch=names,
         tile=[said.tile] * count,
         product=[product] * count,
@@ -146,7 +147,7 @@ def _write_catalogue(path: Path, product: str, grid: TileGrid, cells: Sequence[n
         ulx=grid.ulx + float(PATCH_M) * i,
         uly=grid.uly - float(PATCH_M) * j,
     )
-    write(path, table)
+    write_catalogue(path, table)
     return names
 
 

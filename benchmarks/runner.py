@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.findings import Findings, Skipped
 from benchmarks.page_cache import memory_bytes
 from benchmarks.setup import Setup
-from etl.processor import model_name, vector_extensions
+from etl.processor import processor_model, vector_extensions
 
 __all__ = ["RESULTS", "SCENARIOS", "run_scenario", "say"]
 
@@ -91,7 +91,7 @@ def _circumstances(setup: Setup) -> dict[str, Any]:
         "size": setup.size,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": {
-            "cpu": model_name(),
+            "cpu": processor_model(),
             "vector_extensions": vector_extensions(),
             "cores": os.cpu_count(),
             "memory_bytes": memory_bytes(),

@@ -1,4 +1,4 @@
-"""The Sentinel-2 band table: one row a band, one order a data set of the store.
+"""The Sentinel-2 band table, and the groups of bands of one ground sample distance that the store keeps together.
 
 Centre wavelengths are those of Sentinel-2A's MSI; band numbers are the `bandId` of the product metadata.
 B10 (cirrus) carries no surface signal and is absent from Level-2A products.
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 __all__ = ["BANDS", "BAND_BY_NAME", "GROUPS", "SUPER_BANDS", "Band", "Group"]
 
 PATCH_M = 1200
-"""Side of a patch in metres, in BigEarthNet."""
+"""Side of a patch of BigEarthNet in metres."""
 
 NODATA = 0
-"""Pixel value that stands for "never observed"."""
+"""Pixel value that stands for "not observed"."""
 
 SATURATED = 65535
 """Pixel value that stands for "beyond the sensor's range"."""
@@ -70,7 +70,7 @@ class Group:
     """Band names in the order of the last axis."""
 
     super_index: tuple[int, ...]
-    """Where each of `bands` stands on the last axis of `data_super`."""
+    """Index of each of `bands` on the last axis of `data_super`."""
 
     @property
     def factor(self) -> int:
@@ -84,6 +84,7 @@ class Group:
 
 
 SUPER_BANDS = tuple(band.name for band in BANDS)
+"""Names of all twelve bands, in the order of the last axis of `data_super`."""
 
 
 def _group(gsd_m: int) -> Group:

@@ -69,7 +69,9 @@ print(sys.version.split()[0], sys.executable)
 """,
         f"PYTHON=python3.11 {_INSTALL}",
     ),
-    Probe("processor", "from etl.processor import describe; print(describe())", _INSTALL, needed=False),
+    Probe(
+        "processor", "from etl.processor import describe_processor; print(describe_processor())", _INSTALL, needed=False
+    ),
     Probe(
         "packages",
         """

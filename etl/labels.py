@@ -1,15 +1,13 @@
-"""CORINE Land Cover 2018 nomenclatures of BigEarthNet: 43 classes, 19 classes, the conversion, binarising.
+"""CORINE Land Cover 2018 nomenclatures of BigEarthNet: 43 classes, 19 classes and the conversion between them.
 
 Source: BigEarthNet, `label_indices.json` (43 classes in published order); Sumbul et al. 2021, arXiv 2105.07921,
 table 1 (the 19-class nomenclature, which merges some classes and drops eleven).
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CLASSES_19", "CLASSES_43", "TO_19", "binarise", "classes_of", "convert_to_19"]
+__all__ = ["CLASSES_19", "CLASSES_43", "TO_19", "classes_of", "convert_to_19"]
 
 CLASSES_43 = (
     "Continuous urban fabric",
@@ -88,30 +86,16 @@ TO_19 = (
 
 
 def classes_of(nomenclature: int) -> tuple[str, ...]:
-    """Class names in published order of the nomenclature with 43 or 19 classes."""
+    """Class names of the nomenclature with 43 or 19 classes, in published order: the order of the class axis."""
     if nomenclature not in (43, 19):
         raise ValueError(f"nomenclature must be 43 or 19, got {nomenclature}")
     return CLASSES_43 if nomenclature == 43 else CLASSES_19
-
-
-def binarise(labels: Iterable[str], nomenclature: int = 43) -> npt.NDArray[np.uint8]:
-    """Multi-hot vector, shape (class,), uint8 0/1, of label names.
-
-    Raises:
-        ValueError: a label is none of the nomenclature.
-    """
-    names = classes_of(nomenclature)
-    row = np.zeros(len(names), np.uint8)
-    for label in labels:
-        if label not in names:
-            raise ValueError(f"label must be one of the {nomenclature} classes, got {label!r}")
-        row[names.index(label)] = 1
-    return row
 
 
 def convert_to_19(classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Rows of 43 classes, shape (patch, 43), as rows of 19, shape (patch, 19), uint8; a row can end with no label."""
     out = np.zeros((*classes.shape[:-1], len(CLASSES_19)), np.uint8)
     for fine, coarse in TO_19:
+        # several of the 43 can be one of the 19: the label stays set if any of them was
         np.maximum(out[..., coarse], classes[..., fine], out=out[..., coarse])
     return out

@@ -1,7 +1,7 @@
-"""Raster files through GDAL: the only module that imports `osgeo`.
+"""Read and write raster files through GDAL; the only module that imports `osgeo`.
 
-Reading is by whole blocks (the tiles of a JPEG 2000 file), decoded straight into the caller's array; writing is for
-samples and tests. GDAL's own log is turned into exceptions that carry its last message.
+Reading decodes straight into the caller's array; writing serves samples and tests. GDAL's errors become exceptions
+that carry its last message.
 """
 
 import os
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from osgeo import gdal, osr
 
-__all__ = ["Georeference", "RasterError", "RasterFile", "configure", "write_geotiff", "write_jp2"]
+__all__ = ["Georeference", "RasterError", "RasterFile", "configure", "utm_wkt", "write_geotiff", "write_jp2"]
 
 gdal.UseExceptions()
 
@@ -20,7 +20,7 @@ _OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing of the folder, no search for side-car files
     "GDAL_PAM_ENABLED": "NO",
     "GTIFF_VIRTUAL_MEM_IO": "NO",
-    "GDAL_CACHEMAX": "16",  # MiB; blocks are read once, straight into our own buffers
+    "GDAL_CACHEMAX": "16",  # MiB; each block is read once, so a cache would only take memory
 }
 
 
@@ -30,7 +30,7 @@ class RasterError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Georeference:
-    """Where a raster lies."""
+    """Position and pixel size of a north-up raster."""
 
     epsg: int
     """EPSG code of the projection."""
@@ -46,7 +46,7 @@ class Georeference:
 
 
 def configure(threads: int = 1) -> None:
-    """Set what fast reading needs, unless the environment already says otherwise; `threads` decode one file."""
+    """Set GDAL's options for fast reading where the environment does not; `threads` decode one file's pixels."""
     for key, value in {**_OPTIONS, "GDAL_NUM_THREADS": str(threads)}.items():
         if gdal.GetConfigOption(key) is None:
             gdal.SetConfigOption(key, value)
@@ -78,7 +78,7 @@ class RasterFile:
 
     @property
     def georeference(self) -> Georeference | None:
-        """Where the file says that it lies, or None where it does not say or is not north-up with square pixels."""
+        """Position and pixel size in metres from the file; None where it has none or is not north-up and square."""
         ulx, width, rotation, uly, rotation2, height = self._file.GetGeoTransform()
         reference = self._file.GetSpatialRef()
         code = reference.GetAuthorityCode(None) if reference is not None else None
@@ -94,10 +94,10 @@ class RasterFile:
         """
         row, column, rows, columns = window
         try:
-            got = self._band.ReadAsArray(column, row, columns, rows, buf_obj=out)
+            decoded = self._band.ReadAsArray(column, row, columns, rows, buf_obj=out)
         except RuntimeError as error:
             raise RasterError(f"{self.path} is broken at row {row}, column {column}: {_first_line(error)}") from None
-        if got is None:
+        if decoded is None:  # some drivers report an error this way
             raise RasterError(f"{self.path} is broken at row {row}, column {column}")
 
 
@@ -112,15 +112,28 @@ def write_geotiff(path: Path, pixels: npt.NDArray[np.generic], where: Georeferen
     _write(path, pixels, where, "GTiff", [])
 
 
+def utm_wkt(epsg: int) -> str:
+    """Well-known text of a UTM zone of WGS 84 (EPSG 326zz or 327zz), units metres, as in BigEarthNet's labels."""
+    text = _reference(epsg).ExportToWkt(["FORMAT=WKT1_GDAL"])
+    # GDAL 2, which wrote those labels, also named the axes of the geographic system
+    code = ',AUTHORITY["EPSG","4326"]]'
+    return str(text.replace(code, f',AXIS["Latitude",NORTH],AXIS["Longitude",EAST]{code}'))
+
+
 def _write(path: Path, pixels: npt.NDArray[np.generic], where: Georeference, driver: str, options: list[str]) -> None:
     kind = {"uint8": gdal.GDT_Byte, "uint16": gdal.GDT_UInt16}[pixels.dtype.name]
+    # JP2OpenJPEG can only copy a finished raster, so both formats are written that way
     memory = gdal.GetDriverByName("MEM").Create("", pixels.shape[1], pixels.shape[0], 1, kind)
     memory.SetGeoTransform((where.ulx, where.gsd_m, 0.0, where.uly, 0.0, -where.gsd_m))
-    reference = osr.SpatialReference()
-    reference.ImportFromEPSG(where.epsg)
-    memory.SetProjection(reference.ExportToWkt())
+    memory.SetProjection(_reference(where.epsg).ExportToWkt())
     memory.GetRasterBand(1).WriteArray(pixels)
     gdal.GetDriverByName(driver).CreateCopy(str(path), memory, options=options).FlushCache()
+
+
+def _reference(epsg: int) -> osr.SpatialReference:
+    reference = osr.SpatialReference()
+    reference.ImportFromEPSG(epsg)
+    return reference
 
 
 def _first_line(error: Exception) -> str:

@@ -9,14 +9,14 @@ import numpy as np
 from commands import ranks
 
 from etl.bands import GROUPS
-from etl.catalogue.table import table_of, write
+from etl.catalogue.table import make_catalogue_table, write_catalogue
 from etl.grid import nominal_origin
-from etl.sample.pixels import Pixels
+from etl.sample.pixels import TilePixels
 from etl.sample.product import ProductSpec
 
 __all__ = [
     "ORIGIN", "SMALL_BLOCKS", "SOT", "TILE", "broken_job", "cut", "cut_in_block", "edit", "errors", "image",
-    "is_written", "job", "listed", "pixels_of", "poke", "product_of", "random_pixels", "reasons", "write_catalogue",
+    "is_written", "job", "listed", "pixels_of", "poke", "product_of", "put_catalogue", "random_pixels", "reasons",
 ]  # fmt: skip
 
 TILE = "33UUP"
@@ -39,7 +39,7 @@ def product_of(day, tile=TILE, **other):
 def random_pixels(seed, px=240):
     rng = np.random.default_rng(seed)
     bands = [rng.integers(1, 12_000, (px // g.factor, px // g.factor, len(g.bands))).astype(np.uint16) for g in GROUPS]
-    return Pixels(*bands, rng.integers(0, 12, (px // 2, px // 2)).astype(np.uint8))
+    return TilePixels(*bands, rng.integers(0, 12, (px // 2, px // 2)).astype(np.uint8))
 
 
 def listed(spec, px=240, labels=("Mixed forest",)):
@@ -54,8 +54,8 @@ def listed(spec, px=240, labels=("Mixed forest",)):
     ]  # fmt: skip
 
 
-def write_catalogue(path, patches):
-    write(path, table_of(**{name: [patch[name] for patch in patches] for name in patches[0]}))
+def put_catalogue(path, patches):
+    write_catalogue(path, make_catalogue_table(**{name: [patch[name] for patch in patches] for name in patches[0]}))
 
 
 def image(product, band, gsd_m):

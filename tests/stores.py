@@ -11,7 +11,7 @@ import numpy as np
 from mpi4py import MPI
 
 from etl.bands import GROUPS
-from etl.catalogue.table import read, table_of, write
+from etl.catalogue.table import make_catalogue_table, read_catalogue, write_catalogue
 from etl.grid import nominal_origin
 from etl.labels import CLASSES_43
 from etl.schema import REJECTED, SCHEMA_VERSION, SPLITS, UNWRITTEN, WRITTEN, Schema, schema_of
@@ -49,7 +49,7 @@ def make_catalogue(path: Path, rows: int, nomenclature: int = 43, **columns: Any
         "labels": [[CLASSES_43[k % 43], CLASSES_43[(3 * k + 1) % 43]] for k in range(rows)],
         "split": [("train", "val", "test", None)[k % 4] for k in range(rows)],
     }
-    write(path, table_of(**{**said, **columns}), nomenclature)
+    write_catalogue(path, make_catalogue_table(**{**said, **columns}), nomenclature)
 
 
 def draw_pixels(schema: Schema, state: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -90,7 +90,7 @@ def make_store(folder: Path, states: list[int], complete: bool = True, upsampled
     """A store as an extraction leaves it, one row a state, with its catalogue, journal and `rejected.csv`."""
     path, made_from, state = folder / "store.h5", folder / "patches.parquet", np.array(states, np.uint8)
     make_catalogue(made_from, len(state), **columns)
-    catalogue = read(made_from)
+    catalogue = read_catalogue(made_from)
     schema = Schema(len(state), catalogue.classes.shape[1], upsampled)
     identity = {n: getattr(catalogue, n) for n in ("patch", "tile", "epsg", "ulx", "uly", "split", "classes")}
     identity["acquired"] = catalogue.acquired.astype("datetime64[s]").astype(np.int64)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from etl.bands import GROUPS
+from etl.catalogue.finder import patch_locator
 from etl.raster import Georeference, write_geotiff
-from etl.source.archive import ArchivePatches, folder_of
-from etl.source.patch import PatchError, shares
+from etl.source.archive import ArchivePatches
+from etl.source.patch import PatchError, cloud_snow_fraction
 
 V1 = "S2A_MSIL2A_20170613T101031_87_48"
 V2 = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57"
@@ -34,10 +35,10 @@ def interleaved(planes):
     return planes.transpose(1, 2, 0).copy()
 
 
-def read(folders, context_px=(0, 0, 0)):
+def read(folders, halo_px=(0, 0, 0)):
     """All patches of these folders, shape (row, col, band); pixels are copied, as buffers are used again."""
     patches = []
-    for _, patch in ArchivePatches(range(len(folders)), folders, context_px).patches():
+    for _, patch in ArchivePatches(range(len(folders)), folders, halo_px).patches():
         patches.append(patch if isinstance(patch, PatchError) else [interleaved(array) for array in patch.native])
     return patches
 
@@ -46,10 +47,10 @@ def test_the_layout_of_version_1_and_of_version_2_is_seen_on_one_patch(tmp_path)
     (tmp_path / "v1" / V1).mkdir(parents=True)
     product = V2.removesuffix("_26_57")
     (tmp_path / "v2" / product / V2).mkdir(parents=True)
-    assert folder_of(tmp_path / "v1")("other") == tmp_path / "v1" / "other"
-    assert folder_of(tmp_path / "v2")(f"{product}_1_2") == tmp_path / "v2" / product / f"{product}_1_2"
+    assert patch_locator(tmp_path / "v1")("other") == tmp_path / "v1" / "other"
+    assert patch_locator(tmp_path / "v2")(f"{product}_1_2") == tmp_path / "v2" / product / f"{product}_1_2"
     (tmp_path / "neither" / "readme").mkdir(parents=True)
-    assert folder_of(tmp_path / "neither") is None
+    assert patch_locator(tmp_path / "neither") is None
 
 
 def test_patches_come_in_the_order_asked_for_with_their_rows_and_exact_pixels_and_no_classification(tmp_path):
@@ -61,15 +62,15 @@ def test_patches_come_in_the_order_asked_for_with_their_rows_and_exact_pixels_an
         assert row == want_row
         assert all(np.array_equal(interleaved(got), want) for got, want in zip(patch.native, wanted[k], strict=True))
         assert patch.scl is None
-    assert all(np.isnan(shares(None)))
+    assert all(np.isnan(cloud_snow_fraction(None)))
     assert source.timer.blocks == 3
 
 
 def test_beyond_its_border_a_lone_patch_is_mirrored(tmp_path):
     wanted = write_patch(tmp_path / V1)
     (got,) = read([tmp_path / V1], (0, 1, 3))
-    for array, pixels, context in zip(got, wanted, (0, 1, 3), strict=True):
-        assert np.array_equal(array, np.pad(pixels, ((context, context), (context, context), (0, 0)), "symmetric"))
+    for array, pixels, halo in zip(got, wanted, (0, 1, 3), strict=True):
+        assert np.array_equal(array, np.pad(pixels, ((halo, halo), (halo, halo), (0, 0)), "symmetric"))
 
 
 @pytest.mark.parametrize("band", ["B02", "B12", "B01"])

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import ranks
 
-from etl.catalogue.table import COLUMNS, load, read
+from etl.catalogue.table import CATALOGUE_SCHEMA, read_catalogue, read_catalogue_table
 from etl.grid import nominal_origin
 
 STEM = "S2A_MSIL2A_20170613T101031"
@@ -52,7 +52,7 @@ def test_the_catalogue_is_the_same_whatever_the_rank_count(archive, size):
     out = archive / "out" / "patches.parquet"
     said = f"6 patches of 1 products: 5 kept, 1 snow, 0 cloud, train 2 val 0 test 1, 1 rejected -> {out}"
     assert done.stdout.splitlines() == [said]
-    assert load(out)["patch"].to_pylist() == [f"{STEM}_{i}_0" for i in range(6)]
+    assert read_catalogue_table(out)["patch"].to_pylist() == [f"{STEM}_{i}_0" for i in range(6)]
     assert [row["patch"] for row in rejections(archive)] == [f"{STEM}_6_0"]
     assert "must be JSON" in rejections(archive)[0]["reason"]
 
@@ -60,7 +60,7 @@ def test_the_catalogue_is_the_same_whatever_the_rank_count(archive, size):
 def test_rejections_end_with_status_4_only_under_strict(archive):
     assert catalogue(1, archive / "v1", cwd=archive).returncode == 0
     assert catalogue(2, archive / "v1", "--strict", cwd=archive).returncode == 4
-    assert len(read(archive / "out" / "patches.parquet")) == 6
+    assert len(read_catalogue(archive / "out" / "patches.parquet")) == 6
     shutil.rmtree(archive / "v1" / f"{STEM}_6_0")
     assert catalogue(1, archive / "v1", "--strict", cwd=archive).returncode == 0
     assert not (archive / "out" / "patches.rejected.csv").exists()
@@ -78,28 +78,28 @@ def test_without_arguments_the_default_folders_are_read_and_written(archive):
     (archive / "lists").rename(archive / "data" / "lists")
     done = ranks(1, "etl.catalogue", cwd=archive)
     assert done.stdout.endswith("train 2 val 0 test 1, 1 rejected -> data/patches.parquet\n"), done.stderr
-    assert len(read(archive / "data" / "patches.parquet")) == 6
+    assert len(read_catalogue(archive / "data" / "patches.parquet")) == 6
 
 
 def test_a_catalogue_made_from_a_catalogue_is_the_same(archive):
     first = catalogue(1, archive / "v1", "--lists", str(archive / "lists"), cwd=archive)
-    before = load(archive / "out" / "patches.parquet")
+    before = read_catalogue_table(archive / "out" / "patches.parquet")
     assert first.returncode == 0
     shuffled = before.take(pa.array([4, 0, 5, 2, 1, 3]))
     pq.write_table(shuffled, archive / "shuffled.parquet")
     assert catalogue(1, archive / "shuffled.parquet", cwd=archive).returncode == 0
-    assert load(archive / "out" / "patches.parquet").equals(before)
+    assert read_catalogue_table(archive / "out" / "patches.parquet").equals(before)
 
 
 def test_rows_that_cannot_be_extracted_stay_and_are_told(archive):
     catalogue(1, archive / "v1", cwd=archive)
-    rows = load(archive / "out" / "patches.parquet").to_pylist()
+    rows = read_catalogue_table(archive / "out" / "patches.parquet").to_pylist()
     rows[1]["labels"] = ["Meadow"]
-    pq.write_table(pa.Table.from_pylist([*rows, rows[0]], COLUMNS), archive / "odd.parquet")
+    pq.write_table(pa.Table.from_pylist([*rows, rows[0]], CATALOGUE_SCHEMA), archive / "odd.parquet")
     done = catalogue(1, archive / "odd.parquet", cwd=archive)
     assert done.returncode == 0
     assert "2 of 7 patches cannot be extracted as listed" in done.stderr
-    assert len(read(archive / "out" / "patches.parquet")) == 7
+    assert len(read_catalogue(archive / "out" / "patches.parquet")) == 7
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_version_2_folder_is_described_by_the_table_beside_it(tmp_path):
     assert "1 patches of 1 products: 1 kept, 0 snow, 0 cloud, train 0 val 0 test 1, 0 rejected" in done.stdout, (
         done.stderr
     )
-    assert read(tmp_path / "out" / "patches.parquet").nomenclature == 19
+    assert read_catalogue(tmp_path / "out" / "patches.parquet").nomenclature == 19
 
 
 @pytest.mark.parametrize("size", [1, 2])

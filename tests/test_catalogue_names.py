@@ -7,11 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.catalogue.names import PatchName, Product, is_patch, newest, parse_patch, parse_product, parse_time
+from etl.catalogue.names import (
+    PatchName,
+    ProductName,
+    is_patch,
+    newest_products,
+    parse_patch,
+    parse_product,
+    parse_time,
+)
 
 times = st.datetimes(datetime(2015, 6, 23), datetime(2049, 12, 31)).map(lambda t: t.replace(microsecond=0, tzinfo=UTC))
 products = st.builds(
-    Product,
+    ProductName,
     mission=st.sampled_from(["S2A", "S2B", "S2C", "S2D"]),
     level=st.sampled_from(["1C", "2A"]),
     acquired=times,
@@ -87,12 +95,12 @@ def test_what_is_no_patch_is_refused_by_name(name):
 @given(st.permutations(["N0204", "N0500", "N0511", "N0510"]), st.sampled_from(["20190101T000000", "20230101T000000"]))
 def test_of_products_of_a_scene_the_newest_baseline_wins_whatever_its_processing_time(baselines, processed):
     names = [f"S2A_MSIL2A_20170613T101031_{baseline}_R022_T33UUP_{processed}.SAFE" for baseline in baselines]
-    assert set(newest(names).values()) == {f"S2A_MSIL2A_20170613T101031_N0511_R022_T33UUP_{processed}.SAFE"}
+    assert set(newest_products(names).values()) == {f"S2A_MSIL2A_20170613T101031_N0511_R022_T33UUP_{processed}.SAFE"}
 
 
 def test_of_one_baseline_the_newest_processing_wins():
     names = [f"S2A_MSIL2A_20170613T101031_N0500_R022_T33UUP_{year}0101T000000.SAFE" for year in (2023, 2024, 2022)]
-    assert set(newest(names).values()) == {names[1]}
+    assert set(newest_products(names).values()) == {names[1]}
 
 
 def test_products_of_other_tiles_times_orbits_and_missions_do_not_compete():
@@ -103,4 +111,4 @@ def test_products_of_other_tiles_times_orbits_and_missions_do_not_compete():
         "S2A_MSIL2A_20170613T101031_N0500_R023_T33UUP_20230101T000000",
         "S2A_MSIL2A_20170613T101031_N0500_R022_T33UVP_20230101T000000",
     ]
-    assert newest(names) == {name: name for name in names}
+    assert newest_products(names) == {name: name for name in names}

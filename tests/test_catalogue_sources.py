@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from etl.catalogue.cells import list_cells, read_grid
-from etl.catalogue.lists import find_lists, join, list_patches, read_lists
-from etl.catalogue.origin import find_origin
-from etl.catalogue.table import COLUMNS, table_of
-from etl.catalogue.v1 import read_v1
-from etl.catalogue.v2 import describe, list_v2, read_metadata, read_v2
+from etl.catalogue.bigearthnet_v1 import read_v1
+from etl.catalogue.bigearthnet_v2 import join_v2_metadata, list_v2_patches, read_v2, read_v2_metadata
+from etl.catalogue.cells import list_grid_cells
+from etl.catalogue.lists import find_lists, join_lists, list_patches, read_lists
+from etl.catalogue.product_files import ProductFiles, read_tile_grid
+from etl.catalogue.source_kind import detect_source
+from etl.catalogue.table import CATALOGUE_SCHEMA, make_catalogue_table
 from etl.grid import TileGrid, nominal_origin
 
 PATCH = "S2A_MSIL2A_20170613T101031_26_57"
@@ -126,13 +127,13 @@ def test_a_bad_description_rejects_its_patch_with_the_reason_and_no_other(tmp_pa
 def test_a_patch_without_description_is_rejected(tmp_path):
     (tmp_path / PATCH).mkdir()
     rows, rejected = read_v1([PATCH], tmp_path)
-    assert (len(rows), rows.schema) == (0, COLUMNS)
+    assert (len(rows), rows.schema) == (0, CATALOGUE_SCHEMA)
     assert rejected == [(PATCH, f"{PATCH}_labels_metadata.json must be in the patch's folder, but is missing")]
 
 
 def test_a_share_of_no_patches_is_an_empty_table(tmp_path):
     rows, rejected = read_v1([], tmp_path)
-    assert (len(rows), rows.schema, rejected) == (0, COLUMNS, [])
+    assert (len(rows), rows.schema, rejected) == (0, CATALOGUE_SCHEMA, [])
 
 
 # Version 2 -----------------------------------------------------------------------------------------------------------
@@ -173,8 +174,8 @@ def test_a_version_2_table_of_other_types_is_refused(tmp_path):
 
 
 def test_a_version_2_folder_is_described_by_a_table_that_lies_elsewhere(tmp_path):
-    rows, rejected = list_v2(pa.chunked_array([[V2_PATCH, V2_PATCH.replace("26_57", "01_02")]]))
-    described, named = describe(rows, read_metadata([put_metadata(tmp_path / "m.parquet")]))
+    rows, rejected = list_v2_patches(pa.chunked_array([[V2_PATCH, V2_PATCH.replace("26_57", "01_02")]]))
+    described, named = join_v2_metadata(rows, read_v2_metadata([put_metadata(tmp_path / "m.parquet")]))
     assert (named, rejected) == (1, [])
     assert described["labels"].to_pylist() == [["Arable land"], None]
     assert described["split"].to_pylist() == ["val", None]
@@ -184,7 +185,7 @@ def test_a_version_2_folder_is_described_by_a_table_that_lies_elsewhere(tmp_path
 
 
 def rows_of(*patches):
-    return table_of(patch=list(patches), tile=["33UUP"] * len(patches), product=["p"] * len(patches))
+    return make_catalogue_table(patch=list(patches), tile=["33UUP"] * len(patches), product=["p"] * len(patches))
 
 
 @pytest.mark.parametrize("heading", ["", "patch\n"])
@@ -200,31 +201,33 @@ def test_splits_and_exclusions_are_joined_by_name_whatever_the_line_ends_and_hea
             patches_with_cloud_and_shadow=f"{text}d_1_1{ending}c_1_1",
         )
     )
-    joined, rejected, named = join(rows_of("a_1_1", "b_1_1", "c_1_1", "d_1_1", "e_1_1"), lists)
+    joined, rejected, named = join_lists(rows_of("a_1_1", "b_1_1", "c_1_1", "d_1_1", "e_1_1"), lists)
     assert (named, rejected) == (4, [])
     assert joined["split"].to_pylist() == ["train", "val", None, None, None]
     assert joined["snow"].to_pylist() == [False, False, True, False, False]
     assert joined["cloud"].to_pylist() == [False, False, True, True, False]
-    assert joined.schema == COLUMNS
+    assert joined.schema == CATALOGUE_SCHEMA
 
 
 def test_what_the_lists_leave_open_keeps_what_was_known(tmp_path):
-    rows = table_of(patch=["a_1_1", "b_1_1"], split=["test", "test"], snow=[True, False], cloud=[False, True])
-    joined, _, _ = join(rows, read_lists(put_lists(tmp_path, train="a_1_1\n")))
+    rows = make_catalogue_table(
+        patch=["a_1_1", "b_1_1"], split=["test", "test"], snow=[True, False], cloud=[False, True]
+    )
+    joined, _, _ = join_lists(rows, read_lists(put_lists(tmp_path, train="a_1_1\n")))
     assert joined["split"].to_pylist() == ["train", "test"]
     assert (joined["snow"].to_pylist(), joined["cloud"].to_pylist()) == ([True, False], [False, True])
 
 
 def test_the_list_of_products_is_authoritative_for_product_tile_and_time_but_not_for_the_corner(tmp_path):
     text = f"patch,l1c_product\n{PATCH},{L1C}\n"
-    rows = table_of(patch=[PATCH], tile=["33UVP"], product=["other"], ulx=[1.0], uly=[2.0])
-    row = join(rows, read_lists(put_lists(tmp_path, patch_to_l1c_product=text)))[0].to_pylist()[0]
+    rows = make_catalogue_table(patch=[PATCH], tile=["33UVP"], product=["other"], ulx=[1.0], uly=[2.0])
+    row = join_lists(rows, read_lists(put_lists(tmp_path, patch_to_l1c_product=text)))[0].to_pylist()[0]
     assert (row["tile"], row["product"], row["acquired"].hour, row["ulx"]) == ("33UUP", L1C, 10, 1.0)
 
 
 def test_a_patch_whose_listed_product_is_none_is_rejected(tmp_path):
     lists = read_lists(put_lists(tmp_path, patch_to_l1c_product=f"{PATCH},nonsense\n"))
-    joined, rejected, _ = join(rows_of(PATCH, "b_1_1"), lists)
+    joined, rejected, _ = join_lists(rows_of(PATCH, "b_1_1"), lists)
     assert joined["patch"].to_pylist() == ["b_1_1"]
     assert rejected[0][0] == PATCH
     assert "nonsense" in rejected[0][1]
@@ -253,7 +256,7 @@ def test_a_patch_in_two_splits_is_refused_by_name(tmp_path):
 
 def test_a_patch_twice_in_one_split_is_harmless(tmp_path):
     lists = read_lists(put_lists(tmp_path, train="a_1_1\na_1_1\n"))
-    assert join(rows_of("a_1_1"), lists)[0]["split"].to_pylist() == ["train"]
+    assert join_lists(rows_of("a_1_1"), lists)[0]["split"].to_pylist() == ["train"]
 
 
 def test_an_empty_list_excludes_nobody(tmp_path):
@@ -264,7 +267,7 @@ def test_an_empty_list_excludes_nobody(tmp_path):
         "patch_to_l1c_product": "patch,l1c_product",
     }
     lists = read_lists(put_lists(tmp_path, train="a_1_1\n", **empty))
-    assert join(rows_of("a_1_1"), lists)[0]["snow"].to_pylist() == [False]
+    assert join_lists(rows_of("a_1_1"), lists)[0]["snow"].to_pylist() == [False]
 
 
 def test_a_folder_without_a_known_list_is_refused(tmp_path):
@@ -290,7 +293,7 @@ def test_a_list_of_products_needs_two_columns(tmp_path):
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_product_gives_every_whole_cell_of_its_grid_unlabelled(tmp_path, zipped):
-    rows, rejected = list_cells([put_product(tmp_path, zipped=zipped)])
+    rows, rejected = list_grid_cells([put_product(tmp_path, zipped=zipped)])
     assert (len(rows), rejected) == (400, [])
     found = {row["patch"]: row for row in rows.to_pylist()}
     row = found["S2A_MSIL2A_20170613T101031_N0500_R022_T33UUP_03_12"]
@@ -299,20 +302,20 @@ def test_a_product_gives_every_whole_cell_of_its_grid_unlabelled(tmp_path, zippe
 
 
 def test_a_full_tile_has_91_cells_a_side(tmp_path):
-    rows, _ = list_cells([put_product(tmp_path, xml=tile_xml(side=10980))])
+    rows, _ = list_grid_cells([put_product(tmp_path, xml=tile_xml(side=10980))])
     assert len(rows) == 91 * 91
 
 
 def test_of_several_products_of_a_scene_the_newest_is_listed(tmp_path):
     new = L2A.replace("N0500", "N0511")
-    rows, rejected = list_cells([put_product(tmp_path, new), put_product(tmp_path, L2A)])
+    rows, rejected = list_grid_cells([put_product(tmp_path, new), put_product(tmp_path, L2A)])
     assert (set(rows["product"].to_pylist()), rejected) == ({new}, [])
 
 
 @pytest.mark.parametrize(
     ("xml", "reason"),
     [
-        (b"<a", "must be XML"),
+        (b"<a", "must be well-formed XML"),
         (b"<a/>", "HORIZONTAL_CS_CODE"),
         (tile_xml(ulx=""), "ULX"),
         (tile_xml(rows="many"), "many"),
@@ -324,7 +327,7 @@ def test_of_several_products_of_a_scene_the_newest_is_listed(tmp_path):
 def test_a_product_with_bad_tile_metadata_is_rejected_and_the_others_go_on(tmp_path, xml, reason):
     other = L2A.replace("T33UUP", "T33UVP")
     good = put_product(tmp_path, other, xml=tile_xml(nominal_origin("33UVP")))
-    rows, rejected = list_cells([put_product(tmp_path, xml=xml), good])
+    rows, rejected = list_grid_cells([put_product(tmp_path, xml=xml), good])
     assert set(rows["product"].to_pylist()) == {other}
     assert [name for name, _ in rejected] == [f"{L2A}.SAFE"]
     assert reason in rejected[0][1]
@@ -334,18 +337,18 @@ def test_a_broken_zip_a_product_without_metadata_and_one_with_another_name_are_r
     (tmp_path / f"{L2A}.zip").write_bytes(b"PK no zip")
     empty = tmp_path / f"{L2A.replace('T33UUP', 'T33UVP')}.SAFE"
     empty.mkdir()
-    rows, rejected = list_cells([tmp_path / f"{L2A}.zip", empty, tmp_path / "my.SAFE"])
+    rows, rejected = list_grid_cells([tmp_path / f"{L2A}.zip", empty, tmp_path / "my.SAFE"])
     reasons = dict(rejected)
     assert (len(rows), len(reasons)) == (0, 3)
-    assert "cannot be read" in reasons[f"{L2A}.zip"]
-    assert "must hold one GRANULE/*/MTD_TL.xml, got 0" in reasons[empty.name]
+    assert "must be a zip file" in reasons[f"{L2A}.zip"]
+    assert "must hold GRANULE/*/MTD_TL.xml, which is missing" in reasons[empty.name]
     assert "product must be named like" in reasons["my.SAFE"]
 
 
 def test_the_grid_is_read_from_real_tile_metadata(shared_data):
     for path in sorted((shared_data / "safe_xml").glob("*/GRANULE/*/MTD_TL.xml")):
         tile = path.parent.name.split("_")[1]
-        grid = read_grid(path.read_bytes())
+        grid = read_tile_grid(ProductFiles(path.parents[2]))
         assert grid == nominal_origin(tile)
         assert isinstance(grid, TileGrid)
 
@@ -377,30 +380,30 @@ def test_each_form_is_recognised(tmp_path):
         "v2f": "v2 folder",
         f"v2f/{L2A.rsplit('_', 1)[0]}": "v2 folder",
     }
-    assert {name: find_origin(tmp_path / name).kind for name in kinds} == kinds
-    assert find_origin(tmp_path / "v1").patches == (PATCH,)
-    assert find_origin(tmp_path / "v2f").patches == (V2_PATCH,)
-    assert find_origin(tmp_path / "deep").files == (tmp_path / "deep" / "2017" / f"{L2A}.SAFE",)
+    assert {name: detect_source(tmp_path / name).kind for name in kinds} == kinds
+    assert detect_source(tmp_path / "v1").patches == (PATCH,)
+    assert detect_source(tmp_path / "v2f").patches == (V2_PATCH,)
+    assert detect_source(tmp_path / "deep").files == (tmp_path / "deep" / "2017" / f"{L2A}.SAFE",)
 
 
 def test_described_patches_with_names_of_version_2_are_read_like_version_1(tmp_path):
     put_v1(tmp_path / "v1", V2_PATCH)
-    assert find_origin(tmp_path / "v1").kind == "v1"
+    assert detect_source(tmp_path / "v1").kind == "v1"
 
 
 def test_of_several_forms_in_a_folder_the_likelier_is_taken_and_the_others_are_said(tmp_path):
     put_lists(tmp_path, patch_to_l1c_product=f"{PATCH},{L1C}\n")
     put_metadata(tmp_path / "metadata.parquet")
-    origin = find_origin(tmp_path)
-    assert (origin.kind, origin.others) == ("lists", ("metadata of BigEarthNet v2",))
+    source = detect_source(tmp_path)
+    assert (source.kind, source.unused) == ("lists", ("metadata of BigEarthNet v2",))
 
 
 def test_folders_among_patches_that_have_no_patch_name_are_said(tmp_path):
     put_v1(tmp_path)
     put_v1(tmp_path, "strange")
-    origin = find_origin(tmp_path)
-    assert origin.patches == (PATCH,)
-    assert origin.others == ("1 folders that are not named like a patch, such as strange",)
+    source = detect_source(tmp_path)
+    assert source.patches == (PATCH,)
+    assert source.unused == ("1 folders that are not named like a patch, such as strange",)
 
 
 @pytest.mark.parametrize(
@@ -416,11 +419,11 @@ def test_folders_among_patches_that_have_no_patch_name_are_said(tmp_path):
 def test_what_is_no_source_is_refused_with_what_one_can_be(tmp_path, make, reason):
     make(tmp_path / "source")
     with pytest.raises(ValueError, match=reason):
-        find_origin(tmp_path / "source")
+        detect_source(tmp_path / "source")
 
 
 def test_two_catalogues_in_a_folder_are_no_source(tmp_path):
     for name in ("a", "b"):
         pq.write_table(rows_of("a_1_1"), tmp_path / f"{name}.parquet")
     with pytest.raises(ValueError, match=r"a\.parquet, b\.parquet"):
-        find_origin(tmp_path)
+        detect_source(tmp_path)

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etl.catalogue.table import COLUMNS, in_store_order, load, nomenclature_of, read, table_of, write
+from etl.catalogue.table import (
+    CATALOGUE_SCHEMA,
+    detect_nomenclature,
+    make_catalogue_table,
+    read_catalogue,
+    read_catalogue_table,
+    sort_in_store_order,
+    write_catalogue,
+)
 from etl.grid import nominal_origin
 from etl.labels import CLASSES_19, CLASSES_43
 from etl.schema import SPLITS
@@ -44,7 +52,7 @@ tables = st.lists(rows(), min_size=1, max_size=12)
 
 
 def table(*given_rows):
-    return pa.Table.from_pylist(list(given_rows), COLUMNS)
+    return pa.Table.from_pylist(list(given_rows), CATALOGUE_SCHEMA)
 
 
 def one(**changes):
@@ -56,16 +64,16 @@ def one(**changes):
 @in_tmp
 @given(tables)
 def test_what_is_written_is_read_back_the_same(tmp_path, given_rows):
-    write(tmp_path / "c.parquet", table(*given_rows))
-    assert load(tmp_path / "c.parquet").equals(in_store_order(table(*given_rows)))
+    write_catalogue(tmp_path / "c.parquet", table(*given_rows))
+    assert read_catalogue_table(tmp_path / "c.parquet").equals(sort_in_store_order(table(*given_rows)))
 
 
 @in_tmp
 @given(tables)
 def test_the_columns_of_a_catalogue_are_those_of_its_table(tmp_path, given_rows):
-    write(tmp_path / "c.parquet", table(*given_rows))
-    catalogue = read(tmp_path / "c.parquet")
-    wanted = in_store_order(table(*given_rows)).to_pylist()
+    write_catalogue(tmp_path / "c.parquet", table(*given_rows))
+    catalogue = read_catalogue(tmp_path / "c.parquet")
+    wanted = sort_in_store_order(table(*given_rows)).to_pylist()
     assert len(catalogue) == len(wanted)
     for k, row in enumerate(wanted):
         for name in ("patch", "tile", "product", "country"):
@@ -81,7 +89,7 @@ def test_the_columns_of_a_catalogue_are_those_of_its_table(tmp_path, given_rows)
 @given(st.lists(rows() | rows(name="same"), min_size=1, max_size=12), st.randoms(use_true_random=False))
 def test_store_order_does_not_depend_on_the_order_of_listing(given_rows, random):
     shuffled = random.sample(given_rows, len(given_rows))
-    assert in_store_order(table(*given_rows)).equals(in_store_order(table(*shuffled)))
+    assert sort_in_store_order(table(*given_rows)).equals(sort_in_store_order(table(*shuffled)))
 
 
 @given(tables)
@@ -89,7 +97,7 @@ def test_store_order_is_tile_acquired_product_row_column(given_rows):
     late = datetime.max.replace(tzinfo=UTC)
     keys = [
         (row["tile"], row["acquired"] or late, row["product"], -row["uly"], row["ulx"])
-        for row in in_store_order(table(*given_rows)).to_pylist()
+        for row in sort_in_store_order(table(*given_rows)).to_pylist()
     ]
     assert keys == sorted(keys)
 
@@ -97,8 +105,8 @@ def test_store_order_is_tile_acquired_product_row_column(given_rows):
 @in_tmp
 @given(tables, st.data())
 def test_taking_rows_takes_them_in_every_column(tmp_path, given_rows, data):
-    write(tmp_path / "c.parquet", table(*given_rows))
-    catalogue = read(tmp_path / "c.parquet")
+    write_catalogue(tmp_path / "c.parquet", table(*given_rows))
+    catalogue = read_catalogue(tmp_path / "c.parquet")
     which = np.array(data.draw(st.lists(st.integers(0, len(catalogue) - 1), max_size=5)), np.intp)
     taken = catalogue.take(which)
     assert len(taken) == len(which)
@@ -108,8 +116,8 @@ def test_taking_rows_takes_them_in_every_column(tmp_path, given_rows, data):
 
 @pytest.mark.parametrize(("nomenclature", "label"), [(43, "Rice fields"), (19, "Arable land")])
 def test_a_written_catalogue_says_its_nomenclature_and_the_software(tmp_path, nomenclature, label):
-    write(tmp_path / "c.parquet", table(one(labels=[label])), nomenclature)
-    catalogue = read(tmp_path / "c.parquet")
+    write_catalogue(tmp_path / "c.parquet", table(one(labels=[label])), nomenclature)
+    catalogue = read_catalogue(tmp_path / "c.parquet")
     assert (catalogue.nomenclature, catalogue.classes.shape, catalogue.classes.sum()) == (
         nomenclature,
         (1, nomenclature),
@@ -123,94 +131,96 @@ def test_a_written_catalogue_says_its_nomenclature_and_the_software(tmp_path, no
     [(["Arable land", "Pastures"], 19), (["Rice fields", "Pastures"], 43), (["Pastures"], 43)],
 )
 def test_a_table_that_does_not_say_its_nomenclature_has_that_of_its_labels(labels, nomenclature):
-    assert nomenclature_of(table(one(labels=labels))) == nomenclature
+    assert detect_nomenclature(table(one(labels=labels))) == nomenclature
 
 
 def test_other_widths_and_encodings_of_a_type_are_taken(tmp_path):
     wide = {"patch": pa.large_string(), "epsg": pa.int64(), "ulx": pa.int32(), "acquired": pa.timestamp("ns")}
-    found = table(one()).cast(pa.schema([(f.name, wide.get(f.name, f.type)) for f in COLUMNS]))
+    found = table(one()).cast(pa.schema([(f.name, wide.get(f.name, f.type)) for f in CATALOGUE_SCHEMA]))
     found = found.set_column(1, "tile", found["tile"].dictionary_encode())
     found = found.set_column(found.column_names.index("country"), "country", pa.nulls(1))
     pq.write_table(found, tmp_path / "c.parquet")
-    assert load(tmp_path / "c.parquet").equals(table(one()))
+    assert read_catalogue_table(tmp_path / "c.parquet").equals(table(one()))
 
 
 def test_a_failed_write_leaves_the_old_catalogue_and_no_draft(tmp_path):
-    write(tmp_path / "c.parquet", table(one()))
+    write_catalogue(tmp_path / "c.parquet", table(one()))
     with pytest.raises(ValueError, match="column tile"):
-        write(tmp_path / "c.parquet", table(one()).drop_columns("tile"))
+        write_catalogue(tmp_path / "c.parquet", table(one()).drop_columns("tile"))
     assert [path.name for path in tmp_path.iterdir()] == ["c.parquet"]
-    assert len(read(tmp_path / "c.parquet")) == 1
+    assert len(read_catalogue(tmp_path / "c.parquet")) == 1
 
 
-@pytest.mark.parametrize("name", COLUMNS.names)
+@pytest.mark.parametrize("name", CATALOGUE_SCHEMA.names)
 def test_a_missing_column_is_named(tmp_path, name):
     pq.write_table(table(one()).drop_columns(name), tmp_path / "c.parquet")
     with pytest.raises(ValueError, match=rf"c\.parquet: column {name} .* must be there"):
-        read(tmp_path / "c.parquet")
+        read_catalogue(tmp_path / "c.parquet")
 
 
-@pytest.mark.parametrize("name", COLUMNS.names)
+@pytest.mark.parametrize("name", CATALOGUE_SCHEMA.names)
 def test_a_column_of_another_type_is_named_with_both_types(tmp_path, name):
     wrong = pa.array([b"\x00"], pa.binary(1))
-    index = COLUMNS.get_field_index(name)
+    index = CATALOGUE_SCHEMA.get_field_index(name)
     pq.write_table(table(one()).set_column(index, name, wrong), tmp_path / "c.parquet")
     with pytest.raises(ValueError, match=rf"column {name} must be of type .*, got fixed_size_binary"):
-        read(tmp_path / "c.parquet")
+        read_catalogue(tmp_path / "c.parquet")
 
 
 def test_numbers_are_not_read_from_texts(tmp_path):
-    texts = table(one()).set_column(COLUMNS.get_field_index("ulx"), "ulx", pa.array(["300000"]))
+    texts = table(one()).set_column(CATALOGUE_SCHEMA.get_field_index("ulx"), "ulx", pa.array(["300000"]))
     pq.write_table(texts, tmp_path / "c.parquet")
     with pytest.raises(ValueError, match="column ulx must be of type double, got string"):
-        read(tmp_path / "c.parquet")
+        read_catalogue(tmp_path / "c.parquet")
 
 
-@pytest.mark.parametrize("name", [n for n in COLUMNS.names if n not in ("acquired", "labels", "split", "country")])
+@pytest.mark.parametrize(
+    "name", [n for n in CATALOGUE_SCHEMA.names if n not in ("acquired", "labels", "split", "country")]
+)
 def test_a_column_without_which_a_patch_has_no_place_must_have_a_value_in_every_row(tmp_path, name):
     pq.write_table(table(one(), one(**{name: None})), tmp_path / "c.parquet")
     with pytest.raises(ValueError, match=f"column {name} must have a value in every row, but is null in 1"):
-        read(tmp_path / "c.parquet")
+        read_catalogue(tmp_path / "c.parquet")
 
 
 def test_an_unknown_split_is_refused(tmp_path):
     pq.write_table(table(one(split="validation")), tmp_path / "c.parquet")
     with pytest.raises(ValueError, match="train, val, test or null, got 'validation'"):
-        read(tmp_path / "c.parquet")
+        read_catalogue(tmp_path / "c.parquet")
 
 
 def test_an_empty_list_holds_no_patch(tmp_path):
     pq.write_table(table(), tmp_path / "c.parquet")
     with pytest.raises(ValueError, match="holds no patch"):
-        read(tmp_path / "c.parquet")
+        read_catalogue(tmp_path / "c.parquet")
 
 
 @pytest.mark.parametrize("content", [b"", b"patch,tile\n", b"PAR1" + bytes(50)])
 def test_what_is_no_parquet_is_refused_by_name(tmp_path, content):
     (tmp_path / "c.parquet").write_bytes(content)
     with pytest.raises(ValueError, match=r"c\.parquet must be a Parquet file"):
-        read(tmp_path / "c.parquet")
+        read_catalogue(tmp_path / "c.parquet")
 
 
 def test_a_folder_is_no_catalogue(tmp_path):
     with pytest.raises(OSError, match="directory"):
-        read(tmp_path)
+        read_catalogue(tmp_path)
 
 
 def test_an_unknown_nomenclature_is_refused(tmp_path):
     pq.write_table(table(one()).replace_schema_metadata({"nomenclature": "44"}), tmp_path / "c.parquet")
     with pytest.raises(ValueError, match=r"c\.parquet: nomenclature .* must be 43 or 19, got b'44'"):
-        read(tmp_path / "c.parquet")
+        read_catalogue(tmp_path / "c.parquet")
 
 
 def test_an_absent_catalogue_is_an_error_of_the_file_system(tmp_path):
     with pytest.raises(FileNotFoundError):
-        read(tmp_path / "c.parquet")
+        read_catalogue(tmp_path / "c.parquet")
 
 
 def problems(tmp_path, *given_rows, nomenclature=43):
-    write(tmp_path / "c.parquet", table(*given_rows), nomenclature)
-    catalogue = read(tmp_path / "c.parquet")
+    write_catalogue(tmp_path / "c.parquet", table(*given_rows), nomenclature)
+    catalogue = read_catalogue(tmp_path / "c.parquet")
     return dict(zip(catalogue.patch.tolist(), catalogue.problem.tolist(), strict=True))
 
 
@@ -225,7 +235,7 @@ def test_a_good_row_has_no_problem(tmp_path):
 def test_an_unknown_label_is_a_problem_and_the_known_ones_stay(tmp_path):
     found = problems(tmp_path, one(labels=["Pastures", "Meadow"]), one(patch="b"))
     assert found == {b"a": "label must be one of the 43 classes, got 'Meadow'", b"b": ""}
-    assert read(tmp_path / "c.parquet").classes.sum(axis=1).tolist() == [1, 1]
+    assert read_catalogue(tmp_path / "c.parquet").classes.sum(axis=1).tolist() == [1, 1]
 
 
 def test_a_label_of_the_other_nomenclature_is_unknown(tmp_path):
@@ -235,8 +245,8 @@ def test_a_label_of_the_other_nomenclature_is_unknown(tmp_path):
 
 def test_of_a_patch_that_is_listed_twice_the_first_row_is_good_and_the_others_are_not(tmp_path):
     grid = nominal_origin("33UUP")
-    write(tmp_path / "c.parquet", table(one(ulx=grid.ulx + 2400), one(), one(ulx=grid.ulx + 1200)))
-    problem = read(tmp_path / "c.parquet").problem.tolist()
+    write_catalogue(tmp_path / "c.parquet", table(one(ulx=grid.ulx + 2400), one(), one(ulx=grid.ulx + 1200)))
+    problem = read_catalogue(tmp_path / "c.parquet").problem.tolist()
     assert problem[0] == ""
     assert all("listed more than once: a" in why for why in problem[1:])
 
@@ -266,5 +276,11 @@ def test_all_problems_of_a_row_are_told(tmp_path):
 
 
 def test_what_a_table_leaves_open_is_null_and_without_snow_and_cloud():
-    row = table_of(patch=["a"], tile=["33UUP"]).to_pylist()[0]
-    assert row == {**dict.fromkeys(COLUMNS.names), "patch": "a", "tile": "33UUP", "snow": False, "cloud": False}
+    row = make_catalogue_table(patch=["a"], tile=["33UUP"]).to_pylist()[0]
+    assert row == {
+        **dict.fromkeys(CATALOGUE_SCHEMA.names),
+        "patch": "a",
+        "tile": "33UUP",
+        "snow": False,
+        "cloud": False,
+    }

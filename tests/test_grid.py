@@ -1,10 +1,10 @@
-"""Tiles, their corners, cells and blocks."""
+"""Tiles, their corners and cells."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.grid import Cut, TileGrid, nominal_origin, patch_cell
+from etl.grid import TileGrid, nominal_origin, patch_cell
 
 # ESA's tiling grid: tile, EPSG code, easting and northing of the upper left corner in m.
 TILES = [
@@ -63,25 +63,3 @@ def test_a_corner_that_is_no_number_is_refused(corner):
 def test_a_tile_side_must_be_whole_60_m_pixels(size):
     with pytest.raises(ValueError, match=str(size)):
         TileGrid(32633, 0.0, 0.0, size)
-
-
-cuts = st.builds(Cut, st.integers(1, 500), st.integers(1, 500))
-
-
-@given(cuts)
-def test_blocks_cover_the_axis_once(cut):
-    covered = [pixel for index in range(cut.blocks) for pixel in range(*cut.span(index))]
-    assert covered == list(range(cut.size))
-
-
-@given(cuts, st.integers(-50, 550), st.integers(-50, 550))
-def test_the_blocks_that_hold_a_window_are_those_that_share_a_pixel_with_it(cut, first, stop):
-    wanted = set(range(first, stop))
-    sharing = [index for index in range(cut.blocks) if wanted & set(range(*cut.span(index)))]
-    assert list(cut.covering(first, stop)) == sharing
-
-
-@pytest.mark.parametrize(("size", "block"), [(0, 1), (1, 0), (-1, 1)])
-def test_a_cut_has_positive_size_and_block(size, block):
-    with pytest.raises(ValueError, match="positive"):
-        Cut(size, block)

@@ -19,7 +19,7 @@ def test_an_x86_processor_is_described_by_its_model_and_vector_extensions(cpuinf
         "model name\t: another\nflags\t\t: avx512f\n"
     )
     assert processor.vector_extensions() == ("avx", "avx2", "fma", "sse4_2")
-    assert processor.describe() == "AMD EPYC 7B13: avx avx2 fma sse4_2"
+    assert processor.describe_processor() == "AMD EPYC 7B13: avx avx2 fma sse4_2"
 
 
 def test_an_arm_processor_is_described_by_its_features(cpuinfo):
@@ -28,6 +28,6 @@ def test_an_arm_processor_is_described_by_its_features(cpuinfo):
 
 
 def test_where_the_kernel_says_nothing_the_extensions_are_not_known(cpuinfo):
-    assert processor.model_name()
+    assert processor.processor_model()
     assert processor.vector_extensions() == ()
-    assert processor.describe().endswith(": vector extensions not known")
+    assert processor.describe_processor().endswith(": vector extensions not known")

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from etl.bands import BANDS, GROUPS
+from etl.catalogue.finder import find_products, index_products, matching_product
+from etl.catalogue.product_files import ProductError
 from etl.grid import nominal_origin
 from etl.raster import Georeference, RasterFile, write_jp2
-from etl.sample.pixels import Pixels
+from etl.sample.pixels import TilePixels
 from etl.sample.product import OFFSET, ProductSpec
 from etl.sample.safe import write_product, zip_product
-from etl.source.safe import ProductError, find_products, products_by_scene, read_product, serving
+from etl.source.safe import read_product
 from etl.source.tiles import BlockData, layers_of
 
 SENSED = datetime(2017, 6, 13, 10, 10, 31)
@@ -32,7 +34,7 @@ def flat_pixels(px=120):
     arrays = [np.zeros((px // g.factor, px // g.factor, len(g.bands)), np.uint16) for g in GROUPS]
     for k, array in enumerate(arrays):
         array += np.arange(100 * k + 1, 100 * k + 1 + array.shape[2], dtype=np.uint16)
-    return Pixels(*arrays, np.full((px // 2, px // 2), 4, np.uint8))
+    return TilePixels(*arrays, np.full((px // 2, px // 2), 4, np.uint8))
 
 
 ERAS = {
@@ -202,11 +204,11 @@ def test_the_newest_baseline_then_the_newest_processing_serves_whatever_name_the
     new = product(tmp_path, generated=datetime(2023, 1, 1), baseline="05.00")
     newer = product(tmp_path, generated=datetime(2023, 6, 1), baseline="05.00")
     newest = product(tmp_path, generated=datetime(2022, 1, 1), baseline="05.10")
-    assert serving(listed, products_by_scene([new, old])) == new
-    assert serving(listed, products_by_scene([newer, old, new])) == newer
-    assert serving(listed, products_by_scene([old, newest, newer, new])) == newest
+    assert matching_product(listed, index_products([new, old])) == new
+    assert matching_product(listed, index_products([newer, old, new])) == newer
+    assert matching_product(listed, index_products([old, newest, newer, new])) == newest
     zipped = newest.with_suffix(".SAFE.zip")
-    assert serving(listed, products_by_scene([zipped, old])) == zipped
+    assert matching_product(listed, index_products([zipped, old])) == zipped
 
 
 def test_a_product_of_another_mission_orbit_tile_level_or_day_does_not_serve(tmp_path):
@@ -216,8 +218,8 @@ def test_a_product_of_another_mission_orbit_tile_level_or_day_does_not_serve(tmp
         ("S2A_", "S2B_"), ("_R022", "_R122"), ("T33UUP", "T33UVP"), ("MSIL2A", "MSIL1C"), ("A_20170613", "A_20170623"),
     ):  # fmt: skip
         assert old in good
-        assert serving(listed, products_by_scene([tmp_path / good.replace(old, new, 1)])) is None
-    assert serving("no product at all", products_by_scene([tmp_path / good])) is None
+        assert matching_product(listed, index_products([tmp_path / good.replace(old, new, 1)])) is None
+    assert matching_product("no product at all", index_products([tmp_path / good])) is None
 
 
 def test_sensing_times_that_are_some_seconds_off_still_name_the_product(tmp_path):
@@ -225,7 +227,7 @@ def test_sensing_times_that_are_some_seconds_off_still_name_the_product(tmp_path
     for seconds in (-8, 3, 59):
         time = SENSED + timedelta(seconds=seconds)
         listed = f"S2A_MSIL1C_{time:%Y%m%dT%H%M%S}_N0205_R022_T33UUP_20170613T101608"
-        assert serving(listed, products_by_scene([there])) == there
+        assert matching_product(listed, index_products([there])) == there
 
 
 # --- broken metadata -------------------------------------------------------------------------------------------------

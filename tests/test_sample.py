@@ -24,22 +24,21 @@ from sklearn.preprocessing import StandardScaler
 from etl.bands import BAND_BY_NAME, GROUPS, SUPER_BANDS
 from etl.grid import nominal_origin, patch_cell
 from etl.labels import CLASSES_43, convert_to_19
-from etl.raster import RasterFile
-from etl.sample.__main__ import Settings, main, write_sample
-from etl.sample.archive import utm_wkt
-from etl.sample.drawing import DrawnTile, Recipe, draw_tile
+from etl.raster import RasterFile, utm_wkt
+from etl.sample.__main__ import SampleSettings, main, write_sample
+from etl.sample.drawing import DrawnTile, SampleRecipe, draw_tile
 from etl.sample.footprint import geographic
-from etl.sample.patches import patches_of, splits_of
-from etl.sample.pixels import Pixels
+from etl.sample.patches import draw_splits, patches_of_tile
+from etl.sample.pixels import TilePixels
 from etl.sample.product import OFFSET
 from etl.sample.regions import REGIONS
-from etl.sample.safe import stored, write_product, zip_product
+from etl.sample.safe import to_stored, write_product, zip_product
 
 # Most of these draw four tiles and write their products.
 pytestmark = pytest.mark.slow
 
 BANDS = [(group, place, band) for group in GROUPS for place, band in enumerate(group.bands)]
-SMALL = Recipe(tile_px=720, tiles=4, seed=3)
+SMALL = SampleRecipe(tile_px=720, tiles=4, seed=3)
 
 
 def read(path: Path | str) -> np.ndarray:
@@ -50,20 +49,20 @@ def read(path: Path | str) -> np.ndarray:
     return out
 
 
-def random_pixels(side_px: int = 240) -> Pixels:
+def random_pixels(side_px: int = 240) -> TilePixels:
     """Noise with nodata and saturated pixels."""
     rng = np.random.default_rng(1)
     groups = [rng.integers(1, 20_000, (side_px // g.factor,) * 2 + (len(g.bands),), np.uint16) for g in GROUPS]
     for data in groups:
         data[0, :3], data[1, :3] = 0, 65535
-    return Pixels(*groups, rng.integers(0, 12, (side_px // 2,) * 2, np.uint8))
+    return TilePixels(*groups, rng.integers(0, 12, (side_px // 2,) * 2, np.uint8))
 
 
 @dataclass(frozen=True)
 class Sample:
     """The default sample's tiles in memory, and its patches as rows."""
 
-    recipe: Recipe
+    recipe: SampleRecipe
     tiles: list[DrawnTile]
     means: np.ndarray
     """Mean of each band, shape (patch, band 12), kept patches only, like the next two."""
@@ -73,7 +72,7 @@ class Sample:
 
 @pytest.fixture(scope="module")
 def sample() -> Sample:
-    recipe = Recipe()
+    recipe = SampleRecipe()
     tiles = [draw_tile(recipe, index, workers=2) for index in range(recipe.tiles)]
     kept = [tile.valid & ~tile.snow & ~tile.cloud for tile in tiles]
     return Sample(
@@ -81,7 +80,7 @@ def sample() -> Sample:
         tiles,
         np.concatenate([band_means(tile)[keep] for tile, keep in zip(tiles, kept, strict=True)]),
         np.concatenate([tile.classes[keep] for tile, keep in zip(tiles, kept, strict=True)]),
-        np.concatenate([splits_of(recipe, index)[keep] for index, keep in enumerate(kept)]),
+        np.concatenate([draw_splits(recipe, index)[keep] for index, keep in enumerate(kept)]),
     )
 
 
@@ -100,7 +99,7 @@ def band_means(tile: DrawnTile) -> np.ndarray:
 
 @pytest.mark.parametrize("tile_px", [480, 606])  # the second has a block of rows that is no whole patch
 def test_the_same_seed_gives_the_same_tile_whatever_the_number_of_threads(tile_px):
-    recipe = Recipe(tile_px=tile_px, seed=7)
+    recipe = SampleRecipe(tile_px=tile_px, seed=7)
     one, three = draw_tile(recipe, 2, workers=1), draw_tile(recipe, 2, workers=3)
     for name in ("data_10m", "data_20m", "data_60m", "scl", "classes", "valid", "snow", "cloud"):
         np.testing.assert_array_equal(getattr(one, name), getattr(three, name), err_msg=name)
@@ -118,11 +117,11 @@ def test_the_same_seed_gives_the_same_tile_whatever_the_number_of_threads(tile_p
 )
 def test_a_recipe_that_cannot_be_drawn_is_refused_with_its_value(wrong, message):
     with pytest.raises(ValueError, match=message):
-        Recipe(**wrong)
+        SampleRecipe(**wrong)
 
 
 def test_a_full_size_tile_has_91_whole_patches_a_side():
-    assert splits_of(Recipe(tile_px=10_980, tiles=1), 0).shape == (91, 91)
+    assert draw_splits(SampleRecipe(tile_px=10_980, tiles=1), 0).shape == (91, 91)
 
 
 def test_bands_are_aligned_by_pixel_area(sample):
@@ -140,7 +139,7 @@ def test_bands_are_aligned_by_pixel_area(sample):
         assert max(match) > 0.9
 
 
-def band(tile: Pixels, name: str) -> np.ndarray:
+def band(tile: TilePixels, name: str) -> np.ndarray:
     """One band as float."""
     group, data = next((g, d) for g, d in zip(GROUPS, tile.groups, strict=True) if name in g.bands)
     return data[..., group.bands.index(name)].astype(float)
@@ -202,7 +201,7 @@ def test_exclusion_lists_agree_with_the_scene_classification_and_it_with_the_pix
 
 def test_splits_are_dealt_in_squares_of_patches(sample):
     for index in range(4):
-        splits = splits_of(sample.recipe, index)
+        splits = draw_splits(sample.recipe, index)
         squares = splits.reshape(4, 5, 4, 5)
         assert (squares == squares[:, :1, :, :1]).all()
     shares = [(sample.split == name).mean() for name in ("train", "val", "test")]
@@ -331,7 +330,7 @@ def test_gdals_own_sentinel_2_driver_reads_products_of_every_era(index, tmp_path
     first = {"B04": 10, "B05": 20, "B01": 60}  # the driver's own order of bands
     for name, gsd_m in first.items():
         group, data = next((g, d) for g, d in zip(GROUPS, pixels.groups, strict=True) if g.gsd_m == gsd_m)
-        want = stored(data[..., group.bands.index(name)], -1000 if spec.offsets else 0)
+        want = to_stored(data[..., group.bands.index(name)], -1000 if spec.offsets else 0)
         got = read(f"SENTINEL2_L2A:{product / 'MTD_MSIL2A.xml'}:{gsd_m}m:EPSG_{epsg}")
         np.testing.assert_array_equal(got, want)
 
@@ -352,7 +351,7 @@ def test_the_manifest_lists_every_file_with_its_size(tmp_path):
 )
 def test_what_a_product_stores_is_undone_by_its_own_metadata(values, offset, quantification):
     values = np.array(values, np.uint16)
-    got = stored(values, offset, quantification)
+    got = to_stored(values, offset, quantification)
     special = (values == 0) | (values == 65_535)
     np.testing.assert_array_equal(got[special], values[special])
     inside = ~special & (got > 1) & (got < 65_534)
@@ -377,7 +376,7 @@ def test_a_zipped_product_holds_the_folder_uncompressed(tmp_path):
 )
 def test_the_real_scene_can_be_written_at_any_origin_in_any_era(shared_data, tmp_path, tile, baseline, old_form):
     with np.load(shared_data / "scenes" / "S2A_MSIL1C_20170527_T33UUB.npz") as scene:
-        pixels = Pixels(*(scene[f"data_{g.name}"] for g in GROUPS), np.full((300, 300), 4, np.uint8))
+        pixels = TilePixels(*(scene[f"data_{g.name}"] for g in GROUPS), np.full((300, 300), 4, np.uint8))
     offsets = OFFSET if baseline > "04" else ()
     spec = replace(REGIONS[0].product, tile=tile, baseline=baseline, old_form=old_form, offsets=offsets)
     product = write_product(tmp_path, spec, pixels)
@@ -401,14 +400,14 @@ def test_corners_on_the_globe_are_those_of_the_projection():
 def written(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("sample") / "data"
     start = time.perf_counter()
-    write_sample(Settings(tile_px=SMALL.tile_px, tiles=SMALL.tiles, seed=SMALL.seed, out=out, workers=2))
+    write_sample(SampleSettings(tile_px=SMALL.tile_px, tiles=SMALL.tiles, seed=SMALL.seed, out=out, workers=2))
     logging.getLogger(__name__).info("sample of %d px written in %.1f s", SMALL.tile_px, time.perf_counter() - start)
     return out
 
 
 @pytest.fixture(scope="module")
 def patches():
-    return [patch for index in range(SMALL.tiles) for patch in patches_of(SMALL, index, draw_tile(SMALL, index))]
+    return [patch for index in range(SMALL.tiles) for patch in patches_of_tile(SMALL, index, draw_tile(SMALL, index))]
 
 
 def test_patch_geotiffs_of_both_versions_equal_the_drawn_pixels(written, patches):

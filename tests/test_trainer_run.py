@@ -10,7 +10,7 @@ import pytest
 from stores import TRAIN, VAL, training_store
 from test_trainer_rows import set_scalar
 
-from etl.processor import describe
+from etl.processor import describe_processor
 from trainer.run import main
 from trainer.workers.devices import threads_of
 from trainer.workers.horovod import launched
@@ -33,7 +33,7 @@ def test_one_worker_trains_without_mpirun_and_without_horovod(tmp_path):
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["steps"] == len(record["loss"]) == len(record["seconds"]) == 2
-    assert record["processor"] == describe()
+    assert record["processor"] == describe_processor()
     assert record["patches"] == 6  # a whole batch, and the two rows that are left
     assert np.isfinite(record["loss"]).all()
     assert done.stdout.splitlines()[-1].startswith("2 steps by 1 worker in ")

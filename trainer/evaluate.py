@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from etl.quiet import quiet_stderr
+from etl.stderr import suppress_stderr
 from etl.store.reader import StoreReader
 from trainer.config import EvaluateSettings
 from trainer.data.selection import SelectedRows
@@ -38,7 +38,7 @@ def evaluate(settings: EvaluateSettings, workers: Workers) -> int:
         WorkerError: the input is bad, on every worker alike.
     """
     claim(settings.threads, workers)
-    with quiet_stderr():
+    with suppress_stderr():
         from trainer.fit import predictions as score
         from trainer.report import record
     rows, found = score.of_run(settings, workers, labelled=True)

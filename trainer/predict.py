@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from etl.quiet import quiet_stderr
+from etl.stderr import suppress_stderr
 from etl.store.reader import StoreReader
 from trainer.config import PredictSettings
 from trainer.data.selection import SelectedRows
@@ -33,7 +33,7 @@ def predict(settings: PredictSettings, workers: Workers) -> int:
         WorkerError: the input is bad, on every worker alike.
     """
     claim(settings.threads, workers)
-    with quiet_stderr():
+    with suppress_stderr():
         from trainer.fit import predictions as score
     rows, found = score.of_run(settings, workers, labelled=False)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from etl.quiet import quiet_stderr
+from etl.stderr import suppress_stderr
 from trainer.config import RunSettings, pixel_sets
 from trainer.data import imbalance
 from trainer.data.sampler import Deal, Share
@@ -67,7 +67,7 @@ def plan(settings: RunSettings, rows: SelectedRows, deal: Deal, steps: int) -> s
 
 
 def _train(settings: RunSettings, rows: SelectedRows, dealt: tuple[Any, Deal, int], workers: Workers) -> int:
-    with quiet_stderr():  # TensorFlow takes seconds: not for --help, a bad store or a dry run
+    with suppress_stderr():  # TensorFlow takes seconds: not for --help, a bad store or a dry run
         import keras
 
         from trainer.fit import loop as fit

@@ -17,7 +17,7 @@ from benchmarks.page_cache import warm
 from benchmarks.replay import Measured, draw, pack_tiles, replay
 from benchmarks.setup import Setup
 from etl.bands import PATCH_M
-from etl.catalogue.table import read
+from etl.catalogue.table import read_catalogue
 from etl.grid import nominal_origin
 from etl.plan.layers import Layer
 from etl.plan.work import Cost, Tile, make_plan
@@ -118,7 +118,7 @@ def _listed_tiles(setup: Setup, layers: Sequence[Layer]) -> list[Tile]:
         problem = prepare("etl.catalogue", ("--source", str(lists), "--out", str(path)), setup.cache)
         if problem:
             raise Skipped(problem)
-    catalogue = read(path)
+    catalogue = read_catalogue(path)
     catalogue = catalogue.take(~(catalogue.snow | catalogue.cloud))
     tiles = []
     _, first, tile_of = np.unique(catalogue.product, return_index=True, return_inverse=True)

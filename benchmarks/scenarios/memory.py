@@ -5,7 +5,7 @@ from benchmarks.findings import Bar, Findings
 from benchmarks.inputs import TileInput, patch_folder, tile
 from benchmarks.page_cache import memory_bytes
 from benchmarks.setup import Setup
-from etl.catalogue.table import load, write
+from etl.catalogue.table import read_catalogue_table, write_catalogue
 
 __all__ = ["QUESTION", "measure"]
 
@@ -36,7 +36,7 @@ def _idle(setup: Setup, source: TileInput, found: Findings) -> None:
     """One patch of a patch folder on many ranks: one rank reads it, all others but rank 0 have nothing to do."""
     ranks, patches = _IDLE[setup.size], patch_folder(setup, source)
     catalogue = setup.scratch / "one.parquet"
-    write(catalogue, load(patches.catalogue).slice(0, 1))
+    write_catalogue(catalogue, read_catalogue_table(patches.catalogue).slice(0, 1))
     run = extract(setup, Task(catalogue, patches.source), ranks)
     found.repeats.append(run.short("idle"))
     others = [rank for rank in run.outcome.ranks if rank["rank"] != 0]  # rank 0 reads the catalogue and makes the plan

@@ -15,8 +15,8 @@ from benchmarks.launch import prepare
 from benchmarks.page_cache import disk_of, resident_share, warm
 from benchmarks.setup import Setup
 from etl.bands import GROUPS
-from etl.catalogue.table import load, write
-from etl.sample.pixels import Pixels
+from etl.catalogue.table import read_catalogue_table, write_catalogue
+from etl.sample.pixels import TilePixels
 from etl.sample.product import ProductSpec
 from etl.sample.safe import write_product
 from etl.schema import Schema
@@ -41,7 +41,7 @@ def measure(setup: Setup) -> Findings:
     j, i = np.divmod(np.arange(side**2), side)
     catalogue = setup.scratch / "some.parquet"
     keep = (np.arange(source.cells**2) // source.cells < side) & (np.arange(source.cells**2) % source.cells < side)
-    write(catalogue, load(source.catalogue).take(np.flatnonzero(keep)))
+    write_catalogue(catalogue, read_catalogue_table(source.catalogue).take(np.flatnonzero(keep)))
     source_bytes = warm(source.files)
     found = Findings(ranks=list(_RANKS[setup.size]))
     found.data = {
@@ -143,4 +143,4 @@ def _real_scene(setup: Setup) -> Path | None:
     sensed = datetime(2017, 5, 27, 10, 20)
     scl = np.full(groups[1].shape[:2], 4, np.uint8)
     spec = ProductSpec("S2A", sensed, sensed, sensed, 65, 10070, "33UUB", "02.05")
-    return write_product(setup.scratch / "scene", spec, Pixels(groups[0], groups[1], groups[2], scl))
+    return write_product(setup.scratch / "scene", spec, TilePixels(groups[0], groups[1], groups[2], scl))

@@ -1,4 +1,4 @@
-"""What the command does on rank 0: look at the source, read it, join the lists, write the catalogue, sum it up."""
+"""What the catalogue command does on rank 0: read the source, join the lists, write the catalogue, print a summary."""
 
 import csv
 import logging
@@ -6,21 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.catalogue.cells import list_cells
-from etl.catalogue.lists import find_lists, join, list_patches, read_lists
-from etl.catalogue.origin import KINDS, Origin, find_origin, find_v2_tables
-from etl.catalogue.place import Rejections
-from etl.catalogue.problems import find_problems, multi_hot
-from etl.catalogue.table import in_store_order, load, nomenclature_of, write
-from etl.catalogue.v2 import describe, list_v2, read_metadata, read_v2
+from etl.catalogue.bigearthnet_v2 import join_v2_metadata, list_v2_patches, read_v2, read_v2_metadata
+from etl.catalogue.cells import list_grid_cells
+from etl.catalogue.georeference import Rejections
+from etl.catalogue.lists import find_lists, join_lists, list_patches, read_lists
+from etl.catalogue.source_kind import CatalogueSource, find_v2_tables
+from etl.catalogue.table import detect_nomenclature, read_catalogue_table, sort_in_store_order, write_catalogue
+from etl.catalogue.validation import find_problems, multi_hot
 from etl.files import replace_atomically
 from etl.schema import SPLITS
 from etl.settings import setting
 
-__all__ = ["CatalogueSettings", "finish", "look", "read_alone"]
+__all__ = ["CatalogueSettings", "read_source", "write_joined"]
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class CatalogueSettings:
     The source can be a folder of BigEarthNet v1 patches (all MPI ranks read their JSON), metadata.parquet of
     BigEarthNet v2 or the folder with it, a folder with patch_to_l1c_product.csv, a catalogue, or Sentinel-2 products
     (.SAFE folders or .zip files) without a list: of those every 1200 m cell is listed, unlabelled. What cannot be
-    listed stands with the reason in a .rejected.csv beside the output.
+    listed is written with the reason to a .rejected.csv beside the output.
     """
 
     source: Path = setting(Path("data/labels"), "what to list: a folder, a Parquet file or a product")
@@ -54,63 +55,57 @@ class CatalogueSettings:
             raise ValueError(f"out must be a file, such as patches.parquet, got the folder {self.out}")
 
 
-def look(settings: CatalogueSettings) -> Origin:
-    """What the source is; says so.
+def read_source(source: CatalogueSource) -> tuple[pa.Table, Rejections]:
+    """Rows of any source but patches of version 1, which all ranks read; and (patch, reason) of what was rejected.
 
-    Raises:
-        ValueError: it is none of what a source can be.
-    """
-    origin = find_origin(settings.source)
-    _log.info("%s is %s", origin.path, KINDS[origin.kind])
-    for other in origin.others:
-        _log.warning("%s also holds %s; that is not used", origin.path, other)
-    return origin
-
-
-def read_alone(origin: Origin) -> tuple[pa.Table, Rejections]:
-    """Rows of a source that one rank reads, that is any but patches of version 1; and what could not be listed.
+    Corners in the rows are in metres, times in seconds of UTC.
 
     Raises:
         ValueError: a table or list is not what it should be.
     """
-    match origin.kind:
+    match source.kind:
         case "lists":
-            return list_patches(read_lists(origin.path))
+            return list_patches(read_lists(source.path))
         case "v2":
-            return read_v2(origin.files)
+            return read_v2(source.files)
         case "catalogue":
-            return load(origin.files[0]), []
+            return read_catalogue_table(source.files[0]), []
         case "products":
-            return list_cells(origin.files)
-    return list_v2(pa.chunked_array([list(origin.patches)], pa.string()))
+            return list_grid_cells(source.files)
+    return list_v2_patches(pa.chunked_array([list(source.patches)], pa.string()))
 
 
-def finish(settings: CatalogueSettings, origin: Origin, parts: Sequence[tuple[pa.Table, Rejections]]) -> int:
-    """Join the lists to the parts that the ranks read, write all, print the last line; the number of rejections.
+def write_joined(
+    settings: CatalogueSettings, source: CatalogueSource, parts: Sequence[tuple[pa.Table, Rejections]]
+) -> int:
+    """Join the lists to the rows that the ranks read, write the catalogue and the rejections, print a summary line.
+
+    Returns the number of rejections.
 
     Raises:
         ValueError: nothing is left to write, or a list is not what it should be.
         OSError: the output cannot be written.
     """
     rows = pa.concat_tables([table for table, _ in parts])
-    rejected = [each for _, part in parts for each in part]
-    nomenclature = {"v2": 19, "v2 folder": 19, "catalogue": 0}.get(origin.kind, 43) or nomenclature_of(rows)
-    rows, more = _joined(settings, origin, rows)
-    rejected += more
+    rejected = [rejection for _, part in parts for rejection in part]
+    nomenclature = {"v2": 19, "v2 folder": 19, "catalogue": 0}.get(source.kind, 43) or detect_nomenclature(rows)
+    rows, unjoined = _join(settings, source, rows)
+    rejected += unjoined
     if not settings.dry_run:
         _write_rejected(settings.out, rejected)
     if not len(rows):
         why = f"; of {len(rejected)} rejected the first is {': '.join(rejected[0])}" if rejected else ""
-        raise ValueError(f"{origin.path} holds no patch{why}")
+        raise ValueError(f"{source.path} holds no patch{why}")
     _warn(rows, rejected, nomenclature)
     if not settings.dry_run:
-        write(settings.out, rows, nomenclature)
-    print(f"{summary(rows, len(rejected))} -> {'nothing (dry run)' if settings.dry_run else settings.out}", flush=True)
+        write_catalogue(settings.out, rows, nomenclature)
+    target = "nothing (dry run)" if settings.dry_run else settings.out
+    print(f"{_summary_line(rows, len(rejected))} -> {target}", flush=True)
     return len(rejected)
 
 
-def summary(rows: pa.Table, rejected: int) -> str:
-    """Counts in one line; those of the splits are of kept patches, which have neither snow nor cloud."""
+def _summary_line(rows: pa.Table, rejected: int) -> str:
+    """Counts in one line; splits are counted over kept patches, which have neither snow nor cloud."""
     kept = rows.filter(pc.invert(pc.or_(rows["snow"], rows["cloud"])))
     counts = {name: pc.sum(rows[name]).as_py() or 0 for name in ("snow", "cloud")}
     splits = [f"{name} {pc.sum(pc.equal(kept['split'], name)).as_py() or 0}" for name in SPLITS[1:]]
@@ -121,42 +116,42 @@ def summary(rows: pa.Table, rejected: int) -> str:
     )
 
 
-def _joined(settings: CatalogueSettings, origin: Origin, rows: pa.Table) -> tuple[pa.Table, Rejections]:
-    """Rows with what the lists say of them; lists that somebody asked for must name a patch of the source.
+def _join(settings: CatalogueSettings, source: CatalogueSource, rows: pa.Table) -> tuple[pa.Table, Rejections]:
+    """Rows with the lists joined; lists given by --lists must name at least one patch of the source.
 
-    Patches of version 2 whose folder lacks their metadata find it among the lists or beside their folder.
+    The metadata of a folder of version 2 patches is looked for among the lists, else beside the folder.
     """
-    folder = settings.lists or (origin.path if origin.kind == "lists" else _LISTS)
-    tables = find_v2_tables(settings.lists or origin.path.absolute().parent) if origin.kind == "v2 folder" else ()
+    folder = settings.lists or (source.path if source.kind == "lists" else _LISTS)
+    tables = find_v2_tables(settings.lists or source.path.absolute().parent) if source.kind == "v2 folder" else ()
     if settings.lists is None and not tables and not (folder.is_dir() and find_lists(folder)):
         _log.info("no lists are joined: none are given with --lists, and %s holds none", folder)
         return rows, []
     if tables:
-        (joined, named), rejected = describe(rows, read_metadata(tables)), Rejections()
-        found = ", ".join(map(str, tables))
+        (joined, named), rejected = join_v2_metadata(rows, read_v2_metadata(tables)), Rejections()
+        summary = ", ".join(map(str, tables))
     else:
         lists = read_lists(folder)
-        (joined, rejected, named), found = join(rows, lists), lists.found
-    _log.info("%s; they name %d of %d patches", found, named, len(rows))
+        (joined, rejected, named), summary = join_lists(rows, lists), lists.summary
+    _log.info("%s; they name %d of %d patches", summary, named, len(rows))
     if settings.lists is not None and len(rows) and not named:
         raise ValueError(f"lists must be of the source's patches, but none of {folder} names any of {len(rows)}")
     return joined, rejected
 
 
 def _warn(rows: pa.Table, rejected: Rejections, nomenclature: int) -> None:
-    """Say what was rejected and what extraction is going to reject, each with its first case."""
+    """Log what was rejected and what extraction is going to reject, each with its first case."""
     if rejected:
         _log.warning("%d rejected; the first: %s: %s", len(rejected), *rejected[0])
-    ordered = in_store_order(rows)
-    problem = find_problems(ordered, multi_hot(ordered["labels"], nomenclature)[1])
-    bad = [row for row, why in enumerate(problem) if why]
-    if bad:
-        first = f"{ordered['patch'][bad[0]]}: {problem[bad[0]]}"
+    ordered = sort_in_store_order(rows)
+    problems = find_problems(ordered, multi_hot(ordered["labels"], nomenclature)[1])
+    bad = np.flatnonzero(problems)
+    if len(bad):
+        first = f"{ordered['patch'][bad[0]]}: {problems[bad[0]]}"
         _log.warning("%d of %d patches cannot be extracted as listed; the first: %s", len(bad), len(rows), first)
 
 
 def _write_rejected(out: Path, rejected: Rejections) -> None:
-    """Write what was rejected beside the output, or take away what an earlier run left there."""
+    """Write the rejections beside the output, or remove those of an earlier run."""
     path = out.with_name(f"{out.stem}.rejected.csv")
     if not rejected:
         path.unlink(missing_ok=True)

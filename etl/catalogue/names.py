@@ -1,8 +1,8 @@
-"""What the name of a product or a patch says: mission, level, times, baseline, relative orbit, tile, cell.
+"""Parse the names of products and patches: mission, level, times, baseline, relative orbit, tile, cell.
 
-Times in BigEarthNet's names can have lost their leading zero (`T93020`) and can count beyond the minute (`T94160` is
-09:42:00): neighbouring tiles of one data take had equal names, and were told apart by shifting the seconds, here by
--8 to +3. So a version 1 name gives the sensing time only nearly, and its tile not at all; the product list gives both.
+Times in BigEarthNet's names can lack their leading zero (`T93020`) and can count beyond the minute (`T94160` is
+09:42:00): neighbouring tiles of one data take had equal names, and its authors shifted the seconds, by -8 to +3, to
+tell them apart. A version 1 name thus gives the sensing time to within seconds and no tile; the product list has both.
 
 Source: ESA, Sentinel-2 Products Specification Document, "Product naming convention"; BigEarthNet v1 and v2 (reBEN).
 """
@@ -11,7 +11,17 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["PatchName", "Product", "is_patch", "newest", "parse_patch", "parse_product", "parse_time"]
+__all__ = [
+    "PatchName",
+    "ProductName",
+    "is_patch",
+    "is_product",
+    "newest_products",
+    "parse_patch",
+    "parse_product",
+    "parse_time",
+    "product_stem",
+]
 
 _TIME = r"\d{8}T\d{1,6}"
 _A_TIME = re.compile(_TIME)
@@ -29,8 +39,8 @@ _CELL = re.compile(r"(?P<stem>.+)_(?P<col>\d{1,3})_(?P<row>\d{1,3})")
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
-    """What a product's name says."""
+class ProductName:
+    """The parts of a product's name."""
 
     mission: str
     """S2A, S2B, S2C or S2D."""
@@ -51,21 +61,21 @@ class Product:
     """Processing baseline, e.g. 02.05; empty where the name leaves it out."""
 
     processed: datetime | None
-    """When it was processed (the name's discriminator), UTC; None where the name leaves it out."""
+    """Processing time (the discriminator of the name), UTC; None where the name leaves it out."""
 
     @property
-    def scene(self) -> tuple[str, datetime, int | None, str]:
-        """What two products of the same picture share, whatever their level and baseline."""
+    def acquisition(self) -> tuple[str, datetime, int | None, str]:
+        """Mission, sensing time to the second, orbit and tile: equal for all products of the same image."""
         return self.mission, self.acquired, self.orbit, self.tile
 
     @property
     def version(self) -> tuple[str, str, datetime]:
-        """Grows with level, then baseline, then processing time: of several products of a scene the greatest wins."""
+        """Grows with level, then baseline, then processing time: the greatest of one acquisition is used."""
         return self.level, self.baseline, self.processed or datetime.min.replace(tzinfo=UTC)
 
     @property
     def stem(self) -> str:
-        """The name in today's form up to the tile, as version 2 names its patches; without what is not known."""
+        """The name in the form since December 2016 up to the tile, as version 2 names its patches."""
         parts = [self.mission, f"MSIL{self.level}", f"{self.acquired:%Y%m%dT%H%M%S}"]
         parts += [f"N{self.baseline.replace('.', '')}"] if self.baseline else []
         parts += [f"R{self.orbit:03d}"] if self.orbit is not None else []
@@ -73,16 +83,16 @@ class Product:
 
     @property
     def name(self) -> str:
-        """The name in today's form, without .SAFE."""
+        """The name in the form since December 2016, without .SAFE."""
         return f"{self.stem}_{self.processed:%Y%m%dT%H%M%S}" if self.processed else self.stem
 
 
 @dataclass(frozen=True, slots=True)
 class PatchName:
-    """What a patch's name says."""
+    """The parts of a patch's name."""
 
-    product: Product
-    """What stands before the cell; a version 1 name gives the time only nearly, and no orbit, tile or baseline."""
+    product: ProductName
+    """The part before the cell; of a version 1 name the time is off by seconds, and orbit, tile and baseline lack."""
 
     row: int
     """Row j of the patch on its tile's grid, from the top."""
@@ -97,7 +107,7 @@ class PatchName:
 
 
 def parse_time(text: str) -> datetime:
-    """UTC time of `20170613T101031`; also of `20170924T93020` (leading zeros lost) and `20180204T94160` (is 09:42:00).
+    """UTC time, in whole seconds, of `20170613T101031`, `20170924T93020` (09:30:20) or `20180204T94160` (09:42:00).
 
     Raises:
         ValueError: `text` is no such time.
@@ -106,6 +116,7 @@ def parse_time(text: str) -> datetime:
         if not _A_TIME.fullmatch(text):
             raise ValueError
         day, clock = text[:8], text[9:].zfill(6)
+        # not strptime for the clock: it refuses the 60th second
         hour, minute, second = int(clock[:2]), int(clock[2:4]), int(clock[4:])
         start = datetime.strptime(day, "%Y%m%d").replace(hour=hour, minute=minute, tzinfo=UTC)
         return start + timedelta(seconds=second)
@@ -113,24 +124,26 @@ def parse_time(text: str) -> datetime:
         raise ValueError(f"time must be like 20170613T101031, got {text!r}") from None
 
 
-def parse_product(name: str) -> Product:
-    """What the name of a product says, in today's form or in the one before December 2016, with or without .SAFE, .zip.
+def parse_product(name: str) -> ProductName:
+    """The parts of a product's name in the form since December 2016 or the one before, with or without .SAFE, .zip.
+
+    Times are in whole seconds of UTC.
 
     Raises:
         ValueError: `name` is in neither form.
     """
-    bare = name.removesuffix(".zip").removesuffix(".SAFE")
-    found = _COMPACT.fullmatch(bare) or _OLD.fullmatch(bare)
+    stem = product_stem(name)
+    found = _COMPACT.fullmatch(stem) or _OLD.fullmatch(stem)
     if found is None:
         raise ValueError(
             "product must be named like S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE, "
             f"got {name!r}"
         )
-    return _product(found)
+    return _product_name(found)
 
 
 def parse_patch(name: str) -> PatchName:
-    """What the name of a patch says, in the form of version 1 or 2.
+    """The parts of a patch's name in the form of version 1 or 2 of BigEarthNet.
 
     Raises:
         ValueError: `name` is in neither form.
@@ -142,36 +155,49 @@ def parse_patch(name: str) -> PatchName:
             "patch must be named like S2A_MSIL2A_20170613T101031_87_48 or "
             f"S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57, got {name!r}"
         )
-    return PatchName(_product(stem), row=int(cell["row"]), col=int(cell["col"]))
+    return PatchName(_product_name(stem), row=int(cell["row"]), col=int(cell["col"]))
+
+
+def product_stem(name: str) -> str:
+    """The name without .SAFE, .zip or .SAFE.zip."""
+    return name.removesuffix(".zip").removesuffix(".SAFE")
+
+
+def is_product(name: str) -> bool:
+    """Whether `parse_product` can read `name`."""
+    try:
+        parse_product(name)
+    except ValueError:
+        return False
+    return True
 
 
 def is_patch(name: str) -> bool:
-    """Whether `name` has the form of a patch's name; quick, for folders of half a million."""
+    """Whether `name` has the form of a patch's name; fast enough for a folder of half a million."""
     return _PATCH.fullmatch(name) is not None
 
 
-def newest(names: list[str]) -> dict[str, str]:
-    """Of several products of one scene the one that wins, for each name: newest baseline, then newest processing.
+def newest_products(names: list[str]) -> dict[str, str]:
+    """For each name the product of its acquisition with the newest baseline, then the newest processing.
 
     Raises:
         ValueError: a name is no product's.
     """
     parsed = {name: parse_product(name) for name in names}
-    best: dict[object, str] = {}
-    for name in sorted(parsed, key=lambda name: (parsed[name].version, name)):
-        best[parsed[name].scene] = name
-    return {name: best[parsed[name].scene] for name in names}
+    ascending = sorted(parsed, key=lambda name: (parsed[name].version, name))
+    newest = {parsed[name].acquisition: name for name in ascending}  # later ones replace earlier ones
+    return {name: newest[parsed[name].acquisition] for name in names}
 
 
-def _product(found: re.Match[str]) -> Product:
-    said = found.groupdict()
-    baseline, processed = said.get("baseline"), said.get("processed")
-    return Product(
-        mission=said["mission"],
-        level=said["level"],
-        acquired=parse_time(said["acquired"]),
-        orbit=int(said["orbit"]) if said.get("orbit") else None,
-        tile=said.get("tile") or "",
+def _product_name(found: re.Match[str]) -> ProductName:
+    parts = found.groupdict()
+    baseline, processed = parts.get("baseline"), parts.get("processed")
+    return ProductName(
+        mission=parts["mission"],
+        level=parts["level"],
+        acquired=parse_time(parts["acquired"]),
+        orbit=int(parts["orbit"]) if parts.get("orbit") else None,
+        tile=parts.get("tile") or "",
         baseline=f"{baseline[:2]}.{baseline[2:]}" if baseline else "",
         processed=parse_time(processed) if processed else None,
     )

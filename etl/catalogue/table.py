@@ -1,6 +1,6 @@
-"""The catalogue: one row a patch, in columns, kept as Parquet.
+"""The catalogue, `patches.parquet`: one row a patch with its tile, product, time, corner, labels and split.
 
-What it holds and in which order is the first half of what a store holds; the rest is pixels.
+A store holds the same columns in the same order of rows, and pixels.
 """
 
 import importlib.metadata
@@ -14,23 +14,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etl.catalogue.problems import find_problems, multi_hot
+from etl.catalogue.validation import find_problems, multi_hot
 from etl.files import replace_atomically
 from etl.labels import CLASSES_19, CLASSES_43, classes_of
 from etl.schema import SPLITS
 
 __all__ = [
-    "COLUMNS",
+    "CATALOGUE_SCHEMA",
     "Catalogue",
-    "in_store_order",
-    "load",
-    "nomenclature_of",
-    "read",
-    "table_of",
-    "write",
+    "detect_nomenclature",
+    "make_catalogue_table",
+    "read_catalogue",
+    "read_catalogue_table",
+    "sort_in_store_order",
+    "write_catalogue",
 ]
 
-COLUMNS = pa.schema(
+CATALOGUE_SCHEMA = pa.schema(
     [
         ("patch", pa.string()),
         ("tile", pa.string()),
@@ -46,8 +46,9 @@ COLUMNS = pa.schema(
         ("country", pa.string()),
     ]
 )
-"""Columns of `patches.parquet`; `acquired`, `split` (train, val, test) and `country` may be null; so may `labels`:
-null says that nobody labelled the patch, an empty list that it has none of the classes."""
+"""Columns of `patches.parquet`; `acquired`, `labels`, `split` (train, val, test) and `country` may be null.
+
+Null labels mean that nobody labelled the patch, an empty list that it has none of the classes."""
 
 _NULLABLE = ("acquired", "labels", "split", "country")
 
@@ -102,23 +103,25 @@ class Catalogue:
         return len(self.patch)
 
     def take(self, which: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> "Catalogue":
-        """The rows that a mask or an index array picks, in that order."""
+        """The rows that a mask, shape (patch,), or an index array picks, in that order."""
         columns = {f.name: getattr(self, f.name)[which] for f in fields(self) if f.name != "nomenclature"}
         return replace(self, **columns)
 
 
-def read(path: Path) -> Catalogue:
-    """The catalogue of a Parquet file with the columns of `COLUMNS`, put in store order.
+def read_catalogue(path: Path) -> Catalogue:
+    """The catalogue in a Parquet file with the columns of CATALOGUE_SCHEMA, put in store order.
+
+    Strings become fixed-length UTF-8 bytes, labels a multi-hot array of shape (patch, class), uint8.
 
     Raises:
         ValueError: the file is no Parquet, holds no patch, or a column is missing, of another type or null where it
             must not be.
         OSError: the file cannot be opened.
     """
-    table = in_store_order(load(path))
-    nomenclature = nomenclature_of(table)
+    table = sort_in_store_order(read_catalogue_table(path))
+    nomenclature = detect_nomenclature(table)
     classes, unknown = multi_hot(table["labels"], nomenclature)
-    texts: dict[str, Any] = {name: _bytes(table[name]) for name in ("patch", "tile", "product", "country")}
+    texts: dict[str, Any] = {name: _fixed_bytes(table[name]) for name in ("patch", "tile", "product", "country")}
     numbers: dict[str, Any] = {name: table[name].to_numpy() for name in ("epsg", "ulx", "uly", "snow", "cloud")}
     split = pc.fill_null(pc.index_in(table["split"], value_set=pa.array(SPLITS)), 0)
     return Catalogue(
@@ -132,148 +135,126 @@ def read(path: Path) -> Catalogue:
     )
 
 
-def load(path: Path) -> pa.Table:
-    """The table of a Parquet file, checked and brought to `COLUMNS`, in the file's order; raises as `read` does."""
+def read_catalogue_table(path: Path) -> pa.Table:
+    """The table in a Parquet file, one row a patch, checked and converted to CATALOGUE_SCHEMA, in the file's order.
+
+    `ulx` and `uly` are in metres, `acquired` in whole seconds of UTC. Raises as `read_catalogue` does.
+    """
     try:
         with pq.ParquetFile(path) as file:
-            found = file.read()
+            table = file.read()
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} must be a Parquet file: {str(error).splitlines()[0]}") from None
     try:
-        table = _conformed(found)
-        _said_nomenclature(found)
+        _stated_nomenclature(table)
+        return _conform(table).replace_schema_metadata(table.schema.metadata)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return table.replace_schema_metadata(found.schema.metadata)
 
 
-def write(path: Path, table: pa.Table, nomenclature: int = 43) -> None:
-    """Write `table`, of COLUMNS in any order, as a catalogue in store order; it appears under its name when complete.
+def write_catalogue(path: Path, table: pa.Table, nomenclature: int = 43) -> None:
+    """Write `table`, with the columns of CATALOGUE_SCHEMA (corners in metres), atomically and in store order.
 
     Raises:
         ValueError: the table holds no patch, or a column is missing, of another type or null where it must not be.
         OSError: the file cannot be written.
     """
-    said = {"nomenclature": str(len(classes_of(nomenclature))), "software": _software()}
-    ordered = in_store_order(_conformed(table)).replace_schema_metadata(said)
+    metadata = {"nomenclature": str(len(classes_of(nomenclature))), "software": _software()}
+    ordered = sort_in_store_order(_conform(table)).replace_schema_metadata(metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replace_atomically(path) as temporary:
         pq.write_table(ordered, temporary)
 
 
-def table_of(**columns: Any) -> pa.Table:
-    """A table of COLUMNS from some of them, as arrays or lists; the others become null, `snow` and `cloud` false."""
+def make_catalogue_table(**columns: Any) -> pa.Table:
+    """A table of CATALOGUE_SCHEMA from some of its columns, as arrays or lists of equal length.
+
+    The other columns become null, `snow` and `cloud` false. Corners are in metres.
+    """
     rows = len(next(iter(columns.values())))
-    unsaid = {item.name: pa.nulls(rows, item.type) for item in COLUMNS}
-    unsaid |= dict.fromkeys(("snow", "cloud"), pa.array(np.zeros(rows, np.bool_)))
-    return pa.table({**unsaid, **columns}, schema=COLUMNS)
+    defaults = {item.name: pa.nulls(rows, item.type) for item in CATALOGUE_SCHEMA}
+    defaults |= dict.fromkeys(("snow", "cloud"), pa.array(np.zeros(rows, np.bool_)))
+    return pa.table({**defaults, **columns}, schema=CATALOGUE_SCHEMA)
 
 
-def in_store_order(table: pa.Table) -> pa.Table:
-    """The rows in the order (tile, acquired, product, uly descending, ulx), then name, then all else.
+def sort_in_store_order(table: pa.Table) -> pa.Table:
+    """The rows in the order (tile, acquired, product, uly descending, ulx), then name, then all else; nulls last.
 
     A pure function of the set of rows: the order in which they come makes no difference.
     """
-    rank = {name: _rank(table[name]) for name in ("tile", "product")}
-    north, east = -table["uly"].to_numpy(), table["ulx"].to_numpy()
-    time = pc.fill_null(table["acquired"].cast(pa.int64()), np.iinfo(np.int64).max).to_numpy()
-    keys = [rank["tile"], time, rank["product"], north, east]
-    order = np.lexsort(keys[::-1])
-    if _has_ties(keys, order):
-        others = ("patch", "epsg", "split", "snow", "cloud", "country")
-        rest = [_rank(table[name]) for name in others] + [_rank(_joined(table["labels"]))]
-        order = np.lexsort([*rest[::-1], *keys[::-1]])
-    return table.take(pa.array(order)).combine_chunks()
+    # Arrow cannot sort lists, so labels are compared as one text a patch.
+    keyed = table.append_column("joined_labels", pc.binary_join(table["labels"], "\n"))
+    keys = ("tile", "acquired", "product", "uly", "ulx", "patch", "epsg", "split", "snow", "cloud", "country")
+    # Northings in metres fall from row to row of a tile.
+    order = [(name, "descending" if name == "uly" else "ascending") for name in (*keys, "joined_labels")]
+    return table.take(pc.sort_indices(keyed, order)).combine_chunks()
 
 
-def nomenclature_of(table: pa.Table) -> int:
-    """43 or 19: what the file says of itself, else the one that more of the labels belong to (43 where equal)."""
-    said = _said_nomenclature(table)
-    if said is not None:
-        return said
+def detect_nomenclature(table: pa.Table) -> int:
+    """43 or 19: what the file's metadata states, else the one that more of the labels belong to (43 where equal)."""
+    stated = _stated_nomenclature(table)
+    if stated is not None:
+        return stated
     labels = pc.list_flatten(table["labels"])
     hits = {len(c): pc.sum(pc.is_in(labels, value_set=pa.array(c))).as_py() or 0 for c in (CLASSES_43, CLASSES_19)}
     return 19 if hits[19] > hits[43] else 43
 
 
-def _said_nomenclature(table: pa.Table) -> int | None:
-    said: bytes | None = (table.schema.metadata or {}).get(b"nomenclature")
-    if said not in (b"43", b"19", None):
-        raise ValueError(f"nomenclature in the file's metadata must be 43 or 19, got {said!r}")
-    return None if said is None else int(said)
+def _stated_nomenclature(table: pa.Table) -> int | None:
+    stated: bytes | None = (table.schema.metadata or {}).get(b"nomenclature")
+    if stated not in (b"43", b"19", None):
+        raise ValueError(f"nomenclature in the file's metadata must be 43 or 19, got {stated!r}")
+    return None if stated is None else int(stated)
 
 
-def _conformed(found: pa.Table) -> pa.Table:
-    """`found` with exactly the columns of COLUMNS and their types."""
-    for item in COLUMNS:
-        if item.name not in found.column_names:
-            raise ValueError(f"column {item.name} ({item.type}) must be there; it has {', '.join(found.column_names)}")
-    if not len(found):
+def _conform(table: pa.Table) -> pa.Table:
+    """`table` with exactly the columns of CATALOGUE_SCHEMA and their types."""
+    for item in CATALOGUE_SCHEMA:
+        if item.name not in table.column_names:
+            raise ValueError(f"column {item.name} ({item.type}) must be there; it has {', '.join(table.column_names)}")
+    if not len(table):
         raise ValueError("holds no patch")
-    table = pa.table([_converted(found[item.name], item) for item in COLUMNS], schema=COLUMNS)
-    strange = [split for split in pc.unique(table["split"]).to_pylist() if split not in (*SPLITS[1:], None)]
-    if strange:
-        raise ValueError(f"column split must be one of {', '.join(SPLITS[1:])} or null, got {strange[0]!r}")
+    table = pa.table([_convert(table[item.name], item) for item in CATALOGUE_SCHEMA], schema=CATALOGUE_SCHEMA)
+    unknown = [split for split in pc.unique(table["split"]).to_pylist() if split not in (*SPLITS[1:], None)]
+    if unknown:
+        raise ValueError(f"column split must be one of {', '.join(SPLITS[1:])} or null, got {unknown[0]!r}")
     return table
 
 
-def _converted(column: pa.ChunkedArray, item: pa.Field) -> pa.ChunkedArray:
-    """`column` in the type of `item` where it is of the same kind: only widths and encodings may differ."""
+def _convert(column: pa.ChunkedArray, item: pa.Field) -> pa.ChunkedArray:
+    """`column` in the type of `item`: only width and encoding may differ, as other writers of Parquet choose them."""
     if column.null_count and item.name not in _NULLABLE:
         raise ValueError(f"column {item.name} must have a value in every row, but is null in {column.null_count}")
-    if column.type != item.type and _kind(column.type) not in (_kind(item.type), "null"):
-        raise ValueError(f"column {item.name} must be of type {item.type}, got {column.type}")
+    # Arrow would also cast texts to numbers and numbers to times, which hides a wrong column.
+    problem = f"column {item.name} must be of type {item.type}, got {column.type}"
+    if column.type != item.type and _type_family(column.type) not in (_type_family(item.type), "null"):
+        raise ValueError(problem)
     try:
         return column.cast(item.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"column {item.name} must be of type {item.type}, got {column.type}: {error}") from None
+        raise ValueError(f"{problem}: {error}") from None
 
 
-def _kind(kind: pa.DataType) -> str:
-    """What is common to types that differ in width or encoding only."""
+def _type_family(kind: pa.DataType) -> str:
+    """One name for types that differ in width or encoding only."""
     if pa.types.is_dictionary(kind):
-        return _kind(kind.value_type)
+        return _type_family(kind.value_type)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return f"list of {_kind(kind.value_type)}"
-    tests = {
-        "text": (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
-        "number": (pa.types.is_integer, pa.types.is_floating),
-        "time": (pa.types.is_timestamp,),
-    }
-    return next((name for name, each in tests.items() if any(test(kind) for test in each)), str(kind))
+        return f"list of {_type_family(kind.value_type)}"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return "text"
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return "number"
+    return "time" if pa.types.is_timestamp(kind) else str(kind)
 
 
-def _rank(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Place of each value among the sorted different ones, nulls last."""
-    encoded = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
-    values = encoded.dictionary
-    order = pc.sort_indices(values.cast(pa.int8()) if pa.types.is_boolean(values.type) else values)
-    place = np.empty(len(order), np.int64)
-    place[order.to_numpy()] = np.arange(len(order))
-    return np.asarray(place[encoded.indices.to_numpy()])
-
-
-def _joined(labels: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Each list of labels as one text, null where there is no list."""
-    return pc.binary_join(labels, "\n")
-
-
-def _has_ties(keys: list[npt.NDArray[Any]], order: npt.NDArray[np.intp]) -> bool:
-    same = np.ones(max(len(order) - 1, 0), np.bool_)
-    for key in keys:
-        same &= key[order[1:]] == key[order[:-1]]
-    return bool(same.any())
-
-
-def _bytes(column: pa.ChunkedArray) -> npt.NDArray[np.bytes_]:
-    """Texts as fixed-length UTF-8 bytes, null as empty."""
-    encoded = pc.fill_null(column, "").combine_chunks().dictionary_encode()
-    different = np.array([text.encode() for text in encoded.dictionary.to_pylist()] or [b""], np.bytes_)
-    return np.asarray(different[encoded.indices.to_numpy()])
+def _fixed_bytes(column: pa.ChunkedArray) -> npt.NDArray[np.bytes_]:
+    """Texts as fixed-length UTF-8 bytes, shape (patch,), null as empty."""
+    return np.array(pc.fill_null(column, "").cast(pa.binary()).to_pylist(), np.bytes_)
 
 
 def _software() -> str:
     try:
         return f"sentinel-etl {importlib.metadata.version('sentinel-etl')}"
-    except importlib.metadata.PackageNotFoundError:
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
         return "sentinel-etl (not installed)"

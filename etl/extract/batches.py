@@ -14,7 +14,7 @@ import numpy.typing as npt
 from etl.bands import GROUPS
 from etl.extract.prefetch import Prefetcher
 from etl.schema import REJECTED, UNWRITTEN, WRITTEN, Schema
-from etl.source.patch import Patch, PatchError, shares
+from etl.source.patch import Patch, PatchError, cloud_snow_fraction
 from etl.source.tiles import Timer
 from etl.store.checksum import checksum
 from etl.store.statistics import Sums, plane_sums
@@ -213,8 +213,8 @@ class Producer:
     def _prepare(self, patch: Patch | PatchError, fine: npt.NDArray[np.uint16] | None = None) -> Prepared:
         """The patch judged and upsampled, into `fine` or a buffer of its own; any thread."""
         if isinstance(patch, PatchError):
-            return Prepared(*shares(None), str(patch))
-        cloud, snow = shares(patch.scl)
+            return Prepared(*cloud_snow_fraction(None), str(patch))
+        cloud, snow = cloud_snow_fraction(patch.scl)
         problem = self._over_limit(cloud, snow)
         if problem:
             return Prepared(cloud, snow, problem)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from etl.catalogue.finder import find_products, index_products, matching_product, patch_locator
+from etl.catalogue.product_files import ProductError
 from etl.exit_status import ExitStatus, JobError
 from etl.extract.settings import ExtractSettings
 from etl.grid import nominal_origin, patch_cell
@@ -19,8 +21,7 @@ from etl.mpi import Comm
 from etl.plan.layers import Layer
 from etl.plan.work import Plan, Share, Tile
 from etl.schema import UNWRITTEN, Schema
-from etl.source.archive import folder_of
-from etl.source.safe import Product, ProductError, find_products, products_by_scene, read_product, serving
+from etl.source.safe import Product, read_product
 from etl.source.tiles import layers_of
 from etl.upsample.method import Method
 
@@ -106,10 +107,10 @@ def want(settings: ExtractSettings) -> Wanted:
     Raises:
         JobError: with status 2, where catalogue or source is absent, empty or not what it should be.
     """
-    from etl.catalogue.table import read  # pyarrow takes 40 MiB, on rank 0 alone
+    from etl.catalogue.table import read_catalogue  # pyarrow takes 40 MiB, on rank 0 alone
 
     try:
-        catalogue = read(settings.catalogue)
+        catalogue = read_catalogue(settings.catalogue)
     except (OSError, ValueError) as error:
         raise JobError(f"{error}; make it with python -m etl.catalogue", ExitStatus.BAD_INPUT) from None
     keep = np.ones(len(catalogue), bool)
@@ -134,9 +135,9 @@ def want(settings: ExtractSettings) -> Wanted:
         )
     found = find_products(settings.source)
     if found:
-        scenes = products_by_scene(found)
-        return Wanted(catalogue, tile_of, names, tuple(serving(name, scenes) for name in names), None)
-    folder = folder_of(settings.source)
+        scenes = index_products(found)
+        return Wanted(catalogue, tile_of, names, tuple(matching_product(name, scenes) for name in names), None)
+    folder = patch_locator(settings.source)
     if folder is None or not any(folder(name.decode()).is_dir() for name in catalogue.patch):
         raise JobError(
             f"--source must hold products (.SAFE, .zip) or the catalogue's patch folders, got {settings.source}",

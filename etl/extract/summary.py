@@ -22,7 +22,7 @@ from etl.extract.rounds import Seconds
 from etl.extract.settings import ExtractSettings
 from etl.mpi import Comm
 from etl.plan.work import Plan
-from etl.processor import describe
+from etl.processor import describe_processor
 from etl.schema import SCHEMA_VERSION, Schema
 from etl.source.tiles import Timer
 from etl.store.journal import Journal
@@ -64,7 +64,7 @@ class RankReport:
             **asdict(making),
             **asdict(writing),
         }
-        return cls(len(assignment.splits), decoding.blocks, seconds, describe())
+        return cls(len(assignment.splits), decoding.blocks, seconds, describe_processor())
 
 
 class Progress:

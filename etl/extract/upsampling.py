@@ -8,8 +8,8 @@ from typing import Any
 
 from etl.extract.settings import ExtractSettings
 from etl.mpi import Comm, agree, local_rank, on_root
-from etl.processor import describe
-from etl.quiet import quiet_stderr
+from etl.processor import describe_processor
+from etl.stderr import suppress_stderr
 from etl.upsample.method import LEVEL, Method, Upsampler
 from etl.upsample.weights import read_networks
 
@@ -55,7 +55,7 @@ def open_method(method: Method, settings: ExtractSettings, comm: Comm) -> Opened
         return Opened(method.open(), 0, {})
     number, upsampler, device, problem = local_rank(comm), None, None, None
     try:
-        with quiet_stderr():
+        with suppress_stderr():
             from etl.upsample.dsen2 import configure_devices  # TensorFlow takes 600 MiB and three seconds
 
             device = configure_devices(settings.network_threads, number)
@@ -64,7 +64,7 @@ def open_method(method: Method, settings: ExtractSettings, comm: Comm) -> Opened
         problem = f"{error!r}; python -m etl.doctor says what is missing"
     agree(comm, "starting TensorFlow for --upsample dsen2", problem)
     windows = device.windows if device else 0
-    gathered = comm.gather((device.name if device else "", describe()))
+    gathered = comm.gather((device.name if device else "", describe_processor()))
     if gathered is None:
         return Opened(upsampler, windows, {})
     devices, processors = zip(*gathered, strict=True)

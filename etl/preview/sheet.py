@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
-from etl.catalogue.table import Catalogue, read
+from etl.catalogue.table import Catalogue, read_catalogue
 from etl.labels import classes_of
 from etl.preview.cells import FATES, Place, TileMap, fates_of, paint, tile_cells
 from etl.preview.settings import CARD_COLUMNS, PreviewSettings
@@ -150,7 +150,7 @@ def _excluded(settings: PreviewSettings, store: StoreReader) -> Catalogue | None
         if settings.catalogue is not None:
             raise ValueError(f"--catalogue must be a file made by etl.catalogue, got {path}, which is not there")
         return None
-    catalogue = read(path)
+    catalogue = read_catalogue(path)
     return catalogue.take(~np.isin(catalogue.patch, store.columns["patch"]) & (catalogue.snow | catalogue.cloud))
 
 
@@ -217,8 +217,8 @@ def _detail(store: StoreReader, cards: list[Card]) -> Detail | None:
     b12, b01 = GROUPS[1].bands.index("B12"), GROUPS[2].bands.index("B01")
     shown = np.array([card.row for card in cards])
     pairs = zip(_pixels(store, "data_20m", shown), _pixels(store, "data_60m", shown), strict=True)
-    read = [(middle[..., b12], coarse[..., b01]) for middle, coarse in pairs]
-    spread = [float(np.subtract(*np.percentile(coarse, (90, 10)))) for _, coarse in read]
+    bands = [(middle[..., b12], coarse[..., b01]) for middle, coarse in pairs]
+    spread = [float(np.subtract(*np.percentile(coarse, (90, 10)))) for _, coarse in bands]
     best = int(np.argmax(spread))
     method = str(store.attributes.get("upsample", ""))
-    return Detail(best + 1, *read[best], _pixels(store, "data_super", shown[[best]])[0], method)
+    return Detail(best + 1, *bands[best], _pixels(store, "data_super", shown[[best]])[0], method)

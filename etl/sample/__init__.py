@@ -1,4 +1,4 @@
-"""A small archive in authentic formats, drawn from nothing but a seed: `python -m etl.sample`.
+"""A small archive in authentic formats, drawn from a seed alone: `python -m etl.sample`.
 
-spectra -> fields -> landcover -> drawing == safe (tiles), archive (patches, labels, lists), joined by `__main__`.
+spectra -> fields -> landcover -> sensor -> drawing == safe (tiles), archive (patches, labels, lists) -> `__main__`.
 """

@@ -1,7 +1,7 @@
-"""`python -m etl.sample`: writes the sample archive.
+"""`python -m etl.sample`: write the sample archive.
 
-tiles/*.SAFE, labels/, BigEarthNet-v1.0/ and BigEarthNet-S2/ (the first tile's patches), metadata.parquet, lists/ and
-sample.json, which says what it was made from and is written last.
+It consists of tiles/*.SAFE, labels/, BigEarthNet-v1.0/ and BigEarthNet-S2/ (the first tile's patches),
+metadata.parquet, lists/ and sample.json, which records the recipe and is written last.
 """
 
 import json
@@ -14,30 +14,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etl.raster import configure
-from etl.sample.archive import V1, V2, write_labels, write_lists, write_table, write_v1, write_v2
-from etl.sample.drawing import Recipe, draw_tile
-from etl.sample.patches import Patch, patches_of
+from etl.sample.archive import V1, V2, write_labels, write_lists, write_v1_archive, write_v2_archive, write_v2_table
+from etl.sample.drawing import SampleRecipe, draw_tile
+from etl.sample.patches import SamplePatch, patches_of_tile
 from etl.sample.safe import write_product, zip_product
 from etl.settings import load, setting
 
-__all__ = ["Settings", "main", "write_sample"]
+__all__ = ["SampleSettings", "main", "write_sample"]
 
 log = logging.getLogger(__name__)
 
-_ABOUT = "sample.json"
-_PARTS = ("tiles", "labels", V1, V2, "lists", "metadata.parquet", _ABOUT)
+_MANIFEST = "sample.json"
+_PARTS = ("tiles", "labels", V1, V2, "lists", "metadata.parquet", _MANIFEST)
 
 _EDITION = 1
-"""Raised by whoever changes what a recipe gives."""
+"""Version of the drawing code: to be raised by each change that changes pixels or labels."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settings(Recipe):
+class SampleSettings(SampleRecipe):
     """Write a small archive of Sentinel-2 tiles, patches, labels and lists in authentic formats, drawn from a seed."""
 
-    tile_px: int = setting(2400, "side of a tile on the 10 m grid, a multiple of 6; a real one has 10980", "px")
-    tiles: int = setting(4, "number of tiles, 1 to 8")
-    seed: int = setting(0, "of all random numbers: the same seed gives the same pixels")
     out: Path = setting(Path("data"), "folder to write to")
     archives: bool = setting(True, "also write the first tile's patches as BigEarthNet v1 and v2 folders")
     zipped: bool = setting(False, "keep the products as .SAFE.zip files instead of folders")
@@ -45,20 +42,20 @@ class Settings(Recipe):
     workers: int = setting(min(8, len(os.sched_getaffinity(0))), "threads; the pixels do not depend on them")
 
     def __post_init__(self) -> None:
-        Recipe.__post_init__(self)
+        SampleRecipe.__post_init__(self)
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
 
     @property
     def recipe(self) -> dict[str, object]:
-        """What the content follows from."""
+        """All settings that the content depends on, tile side in pixels; the number of threads is none of them."""
         names = ("tile_px", "tiles", "seed", "archives", "zipped")
         return {"edition": _EDITION} | {name: getattr(self, name) for name in names}
 
 
-def write_sample(settings: Settings) -> list[Patch]:
-    """Write the whole sample into an empty folder; gives back its patches."""
-    out, patches = settings.out, list[Patch]()
+def write_sample(settings: SampleSettings) -> list[SamplePatch]:
+    """Write the whole sample into an empty folder; returns its patches, with corners in metres."""
+    out, patches = settings.out, list[SamplePatch]()
     (out / "tiles").mkdir(parents=True)
     for index in range(settings.tiles):
         start = time.perf_counter()
@@ -68,30 +65,30 @@ def write_sample(settings: Settings) -> list[Patch]:
         if settings.zipped:
             zip_product(product)
             shutil.rmtree(product)
-        own = patches_of(settings, index, tile)
+        own = patches_of_tile(settings, index, tile)
         patches += own
         done = time.perf_counter()
         log.info("%s: drawn in %.1f s, written in %.1f s", tile.spec.name, drawn - start, done - drawn)
         if settings.archives and index == 0:
-            write_v1(out / V1, own, tile, settings.workers)
-            write_v2(out / V2, own, out / V1)
+            write_v1_archive(out / V1, own, tile, settings.workers)
+            write_v2_archive(out / V2, own, out / V1)
             log.info("%s and %s: %d patches in %.1f s", V1, V2, len(own), time.perf_counter() - done)
     write_labels(out / "labels", patches)
     write_lists(out / "lists", patches)
-    write_table(out / "metadata.parquet", patches)
+    write_v2_table(out / "metadata.parquet", patches)
     return patches
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; gives back its exit status."""
+    """Run the command; returns its exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    settings = load(Settings, "etl.sample", argv)
+    settings = load(SampleSettings, "etl.sample", argv)
     start = time.perf_counter()
     try:
-        if _is_there(settings):
+        if _is_complete(settings):
             print(f"sample: {settings.out} already holds it")
             return 0
-        _make_room(settings)
+        _clear_output(settings)
         configure()
         patches = write_sample(settings)
     except FileExistsError as error:
@@ -100,45 +97,46 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, RuntimeError) as error:  # the second is GDAL's
         print(f"sample: {settings.out} cannot be written: {error}", file=sys.stderr)
         return 1
-    about = {"recipe": settings.recipe, "complete": True, "patches": len(patches)}
-    (settings.out / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    manifest = {"recipe": settings.recipe, "complete": True, "patches": len(patches)}
+    (settings.out / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     seconds = time.perf_counter() - start
     print(f"sample: {settings.tiles} tiles, {len(patches)} patches in {settings.out} ({seconds:.1f} s)")
     return 0
 
 
-def _is_there(settings: Settings) -> bool:
-    """Whether the folder holds this very sample, whole."""
-    about = _about(settings.out)
-    return about.get("recipe") == settings.recipe and about.get("complete") is True
+def _is_complete(settings: SampleSettings) -> bool:
+    """Whether the folder holds this very sample, complete."""
+    manifest = _read_manifest(settings.out)
+    return manifest.get("recipe") == settings.recipe and manifest.get("complete") is True
 
 
-def _make_room(settings: Settings) -> None:
-    """Leave a folder without a sample, marked as one in the making.
+def _clear_output(settings: SampleSettings) -> None:
+    """Empty the output folder and mark it as an incomplete sample.
 
     Raises:
-        FileExistsError: something is there that may not be removed.
+        FileExistsError: the folder holds what must not be removed.
     """
-    out, about = settings.out, _about(settings.out)
+    out, manifest = settings.out, _read_manifest(settings.out)
     found = [name for name in _PARTS if (out / name).exists()]
-    if found and not about:
+    if found and not manifest:
         raise FileExistsError(f"{out} holds {', '.join(found)}, which no sample wrote; name another folder with --out")
-    same = about.get("recipe") == settings.recipe  # its making was interrupted
+    same = manifest.get("recipe") == settings.recipe  # an interrupted run of the same recipe is begun anew
     if found and not same and not settings.overwrite:
-        raise FileExistsError(f"{out} holds a sample made with {about.get('recipe')}; --overwrite replaces it")
+        raise FileExistsError(f"{out} holds a sample made with {manifest.get('recipe')}; --overwrite replaces it")
     for name in found:
         shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
     out.mkdir(parents=True, exist_ok=True)
-    marked = {"recipe": settings.recipe, "complete": False}
-    (out / _ABOUT).write_text(json.dumps(marked) + "\n", encoding="utf-8")
+    # written before any pixel, so that the next run knows a killed one's files for a sample's
+    incomplete = {"recipe": settings.recipe, "complete": False}
+    (out / _MANIFEST).write_text(json.dumps(incomplete) + "\n", encoding="utf-8")
 
 
-def _about(out: Path) -> dict[str, object]:
+def _read_manifest(out: Path) -> dict[str, object]:
     try:
-        about = json.loads((out / _ABOUT).read_text(encoding="utf-8"))
+        manifest = json.loads((out / _MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    return about if isinstance(about, dict) and "recipe" in about else {}
+    return manifest if isinstance(manifest, dict) and "recipe" in manifest else {}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Random fields that a landscape is carved from, on arrays alone, in blocks of rows.
+"""Random fields from which the landscape is drawn.
 
-Smooth fields are made whole, on a coarse grid of nodes, and read at any 10 m rows; parcels are computed for any rows
-from coordinates alone. So a block of rows comes out the same whichever thread draws it, and a full tile fits in memory.
+Smooth fields cover the whole tile on a coarse grid of nodes and are interpolated at any 10 m rows; parcels are computed
+for any rows from coordinates alone. A block of rows is thus the same whichever thread draws it, and small in memory.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["NODE_PX", "Parcels", "Rows", "at_rows", "blobs", "parcels_at", "smooth_field"]
+__all__ = ["NODE_PX", "Parcels", "RowRange", "at_rows", "blobs", "parcels_at", "smooth_field"]
 
 F32 = npt.NDArray[np.float32]
 U32 = npt.NDArray[np.uint32]
@@ -19,8 +19,8 @@ NODE_PX = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """A run of rows of a tile's 10 m grid, over its whole width; the rows may reach over the tile's border."""
+class RowRange:
+    """Consecutive rows of a tile's 10 m grid, over its whole width; they may extend beyond the tile's border."""
 
     first: int
     """First row."""
@@ -34,7 +34,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Parcels:
-    """Plots of land at some rows."""
+    """Plots of land in a range of rows."""
 
     number: U32
     """32 random bits of the plot that each pixel lies in, shape (row, col)."""
@@ -58,13 +58,15 @@ def smooth_field(rng: np.random.Generator, nodes: int, scale_m: float, roughness
     amplitude = (down**2 + right**2 + scale_m**-2) ** (-roughness / 2)
     white = rng.standard_normal((nodes, nodes), dtype=np.float32)
     field = np.fft.irfft2(np.fft.rfft2(white) * amplitude, s=(nodes, nodes)).astype(np.float32)
+    # quantiles of a sample of the values make the distribution uniform; sorting all values would take longer
     ranks = np.linspace(0, 1, 257)
     sample = field.ravel()[:: max(1, field.size // 200_000)]
     return np.interp(field, np.quantile(sample, ranks), ranks).astype(np.float32)
 
 
-def at_rows(field: F32, rows: Rows) -> F32:
-    """The field read at 10 m pixels by bilinear interpolation, shape (row, col)."""
+def at_rows(field: F32, rows: RowRange) -> F32:
+    """The field interpolated bilinearly at 10 m pixels, shape (row, col)."""
+    # only the nodes around these rows are interpolated, first along the columns, then along the rows
     up, down, below = _neighbours(np.arange(rows.first, rows.stop), field.shape[0])
     left, right, beside = _neighbours(np.arange(rows.width), field.shape[1])
     used = field[up[0] : down[-1] + 1]
@@ -76,32 +78,33 @@ def at_rows(field: F32, rows: Rows) -> F32:
 
 
 def _neighbours(pixels: npt.NDArray[np.int_], nodes: int) -> tuple[npt.NDArray[np.int_], npt.NDArray[np.int_], F32]:
-    """Nodes before and behind each pixel centre, and the weight of the one behind."""
-    place = np.clip((pixels + 0.5) / NODE_PX - 0.5, 0, nodes - 1)
-    before = np.floor(place).astype(np.int_)
-    return before, np.minimum(before + 1, nodes - 1), (place - before).astype(np.float32)
+    """Nodes before and after each pixel centre, and the weight of the one after."""
+    position = np.clip((pixels + 0.5) / NODE_PX - 0.5, 0, nodes - 1)
+    before = np.floor(position).astype(np.int_)
+    return before, np.minimum(before + 1, nodes - 1), (position - before).astype(np.float32)
 
 
-def parcels_at(rows: Rows, side_px: tuple[float, float], angle: float, seed: int) -> Parcels:
+def parcels_at(rows: RowRange, side_px: tuple[float, float], angle: float, seed: int) -> Parcels:
     """Staggered plots of `side_px` 10 m pixels, turned by `angle` in radians, with margins 1 pixel wide."""
     y = np.arange(rows.first, rows.stop, dtype=np.float32)[:, None]
     x = np.arange(rows.width, dtype=np.float32)[None, :]
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     u = (x * cos + y * sin) * np.float32(1 / side_px[0])
     column = np.floor(u)
-    u -= column
-    number = _scrambled(column.astype(np.int32).view(np.uint32) + np.uint32(seed))
+    u -= column  # u and v become positions inside the plot, in [0, 1)
+    number = _mix_bits(column.astype(np.int32).view(np.uint32) + np.uint32(seed))
     v = (y * cos - x * sin) * np.float32(1 / side_px[1])
+    # each column of plots is shifted by a random part of a plot, so that plots do not line up
     v += (number & np.uint32(1023)).astype(np.float32) * np.float32(1 / 1024)
     row = np.floor(v)
     v -= row
-    number = _scrambled(number + row.astype(np.int32).view(np.uint32))
+    number = _mix_bits(number + row.astype(np.int32).view(np.uint32))
     margin = (np.abs(u - 0.5) > 0.5 - 0.5 / side_px[0]) | (np.abs(v - 0.5) > 0.5 - 0.5 / side_px[1])
     return Parcels(number, margin)
 
 
-def _scrambled(values: U32) -> U32:
-    """Well-mixed bits of each value. Source: Wellons 2018, nullprogram.com/blog/2018/07/31 (`lowbias32`)."""
+def _mix_bits(values: U32) -> U32:
+    """A hash of each value, uint32. Source: Wellons 2018, nullprogram.com/blog/2018/07/31 (`lowbias32`)."""
     out = values ^ (values >> np.uint32(16))
     out *= np.uint32(0x7FEB352D)
     out ^= out >> np.uint32(15)
@@ -111,9 +114,9 @@ def _scrambled(values: U32) -> U32:
 
 
 def blobs(rng: np.random.Generator, liking: F32, count: int, radius_m: float) -> F32:
-    """`count` ragged discs of about `radius_m` on a ground of 0, 1 inside, shape (node, node), float32.
+    """`count` discs with ragged edges: 1 inside, 0 outside, shape (node, node), float32; radius some `radius_m` metres.
 
-    Each lies in the middle of the best of several places, by `liking`, shape (node, node).
+    Each is centred on the best of eight random places, by `liking`, shape (node, node).
     """
     nodes = liking.shape[0]
     out = np.zeros((nodes, nodes), np.float32)
@@ -122,6 +125,7 @@ def blobs(rng: np.random.Generator, liking: F32, count: int, radius_m: float) ->
     for _ in range(count):
         places = (rng.uniform(0.08, 0.92, (8, 2)) * nodes).astype(np.intp)
         middle, size = max(places, key=lambda place: float(liking[tuple(place)])), rng.uniform(0.75, 1.25) / edge
+        # only a window around the disc is computed; no edge lies further out than 1.35 radii
         reach = int(1.6 * size) + 1
         low = np.maximum(middle - reach, 0)
         window = (slice(low[0], middle[0] + reach), slice(low[1], middle[1] + reach))

@@ -1,7 +1,7 @@
-"""The land cover of a tile: which cover lies where, and what each pixel of it is made of. Pure numpy.
+"""The land cover of a tile: the cover of each pixel, and the two materials that it is mixed from.
 
-The land is dealt out from smooth fields in a fixed order (open land in plots, then forest, heath, mountains, towns,
-water), so that labels follow from pixels: `counts` says how much of each patch each cover has.
+Covers are assigned from smooth fields in a fixed order (open land in plots, then forest, heath, mountains, towns,
+water); each replaces what the ones before it have put there. Labels are then counted from the pixels.
 """
 
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from etl.sample.fields import NODE_PX, Parcels, Rows, at_rows, parcels_at, smooth_field
+from etl.sample.fields import NODE_PX, Parcels, RowRange, at_rows, parcels_at, smooth_field
 from etl.sample.regions import Landscape
-from etl.sample.spectra import GLINT, material
+from etl.sample.spectra import GLINT, material_index
 
-__all__ = ["COVERS", "Cover", "Ground", "Land", "ground_at", "survey"]
+__all__ = ["COVERS", "Cover", "Land", "LandSurface", "draw_land", "surface_at"]
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
@@ -21,18 +21,18 @@ U8 = npt.NDArray[np.uint8]
 _CHOICES = 16
 
 _GLINTING = 3.3
-"""Standard deviations of chance beyond which a roof mirrors the sun."""
+"""Noise, in standard deviations, above which a roof mirrors the sun."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """One kind of land and the materials that it shows."""
+    """One land cover and the materials that it consists of."""
 
     label: str
     """CORINE class, of the 43."""
 
     main: tuple[str, ...]
-    """Materials of which each plot has one, each as likely as it is often named."""
+    """Each plot has one of these materials; one named twice is twice as likely."""
 
     second: str
     """Material mixed into it."""
@@ -41,13 +41,13 @@ class Cover:
     """Mean share of the second material."""
 
     by_plot: float
-    """How much the share differs from plot to plot, from end to end."""
+    """Range over which the share varies from plot to plot."""
 
     by_clump: float
-    """How much the share differs over 40 m: large where two materials lie side by side."""
+    """Range over which the share varies every 40 m: large where two materials lie side by side."""
 
     tone: float = 0.25
-    """How much brightness differs from plot to plot, from end to end."""
+    """Range over which brightness varies from plot to plot."""
 
     grain: float = 0.05
     """Standard deviation of brightness from pixel to pixel."""
@@ -86,7 +86,7 @@ COVERS = (
     Cover("Water bodies", ("clear_water",), "river_water", 0.15, 0.0, 0.4, 0.1, 0.05),
     Cover("Sea and ocean", ("sea_water",), "river_water", 0.1, 0.0, 0.3, 0.05, 0.06),
 )  # fmt: skip
-"""Every cover, by the number it has in maps."""
+"""Every cover; its index is its number in `LandSurface.cover`."""
 
 (ARABLE, PASTURE, COMPLEX, MOSAIC, BROADLEAF, MIXED, CONIFER, SHRUB, HEATH, PEAT) = range(10)
 (GRASSLAND, ROCK, BURNT, SUBURB, CITY, INDUSTRY, QUARRY, RIVER, LAKE, SEA) = range(10, 20)
@@ -94,13 +94,13 @@ COVERS = (
 
 @dataclass(frozen=True, slots=True)
 class Land:
-    """What a tile's land is carved from: smooth fields over the whole tile, and the ways of its plots."""
+    """Smooth fields over a whole tile and the directions of its plots, from which its land cover follows."""
 
     relief: F32
     """Height, shape (node, node), 0 to 1 uniform like all the fields."""
 
     river: F32
-    """Its contour 0.5 is where rivers run."""
+    """Rivers run along its contour 0.5."""
 
     town: F32
     """High in towns."""
@@ -109,7 +109,7 @@ class Land:
     """High in forests."""
 
     kind: F32
-    """Which open land, which forest."""
+    """Decides which open land, which forest."""
 
     wet: F32
     """High in heath and bogs."""
@@ -124,21 +124,21 @@ class Land:
     """Directions of the plots' sides in radians."""
 
     seed: int
-    """What the plots' random bits begin with."""
+    """Seed of the plots' random bits."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What lies on some rows of the 10 m grid."""
+class LandSurface:
+    """The surface in a range of rows of the 10 m grid; all arrays of shape (row, col)."""
 
     cover: U8
-    """Index into `COVERS`, shape (row, col)."""
+    """Index into `COVERS`."""
 
     main: U8
-    """First material."""
+    """Index of the first material in `etl.sample.spectra`."""
 
     second: U8
-    """Second material."""
+    """Index of the second material."""
 
     share: F32
     """Share of the second material, 0 to 1."""
@@ -162,8 +162,8 @@ _SCALES = {
 """Scale in m and roughness of each field."""
 
 
-def survey(rng: np.random.Generator, tile_px: int) -> Land:
-    """A tile's land; the fields' scales are in metres, so a larger tile shows more of the same."""
+def draw_land(rng: np.random.Generator, tile_px: int) -> Land:
+    """A tile's land; the fields' scales are in metres, so a larger tile shows more land of the same kind."""
     nodes = -(-tile_px // NODE_PX)
     smooth = {name: smooth_field(rng, nodes, scale_m, roughness) for name, (scale_m, roughness) in _SCALES.items()}
     clump = rng.random((nodes, nodes), dtype=np.float32)
@@ -171,23 +171,24 @@ def survey(rng: np.random.Generator, tile_px: int) -> Land:
     return Land(**smooth, clump=clump, angles=angles, seed=int(rng.integers(2**31)))
 
 
-def ground_at(land: Land, scape: Landscape, rows: Rows, rng: np.random.Generator) -> Ground:
-    """What lies at some rows; `rng` adds what differs from pixel to pixel."""
+def surface_at(land: Land, landscape: Landscape, rows: RowRange, rng: np.random.Generator) -> LandSurface:
+    """The surface in a range of rows, shape (row, col); `rng` adds the noise from pixel to pixel."""
     kind, clump = at_rows(land.kind, rows), at_rows(land.clump, rows)
     wood = at_rows(land.wood, rows) + (clump - 0.5) * np.float32(0.04)
     plots, small = _plots(land, rows, at_rows(land.river, rows) > 0.5)
-    cover = _open_land(scape, kind, plots)
-    _add_forest(cover, scape, wood, kind)
-    _add_wilds(cover, scape, land, rows)
-    _add_built(cover, scape, land, rows, plots)
-    _add_water(cover, scape, land, rows)
+    cover = _open_land(landscape, kind, plots)
+    _add_forest(cover, landscape, wood, kind)
+    _add_natural_land(cover, landscape, land, rows)
+    _add_towns(cover, landscape, land, rows, plots)
+    _add_water(cover, landscape, land, rows)
+    # gardens and towns have small plots, fields large ones
     in_small = _SMALL_PLOTS[cover]
     plots = Parcels(np.where(in_small, small.number, plots.number), np.where(in_small, small.margin, plots.margin))
     return _materials(cover, _variety(cover, plots, kind, clump), clump, rng.standard_normal(cover.shape, np.float32))
 
 
-def _plots(land: Land, rows: Rows, elsewhere: npt.NDArray[np.bool_]) -> tuple[Parcels, Parcels]:
-    """Large plots, which run another way `elsewhere`, and small ones."""
+def _plots(land: Land, rows: RowRange, elsewhere: npt.NDArray[np.bool_]) -> tuple[Parcels, Parcels]:
+    """Large plots, which have another direction where `elsewhere` is true, and small ones."""
     here = parcels_at(rows, (33.0, 15.0), land.angles[0], land.seed)
     there = parcels_at(rows, (22.0, 25.0), land.angles[1], land.seed + 1)
     number = np.where(elsewhere, there.number, here.number)
@@ -195,60 +196,61 @@ def _plots(land: Land, rows: Rows, elsewhere: npt.NDArray[np.bool_]) -> tuple[Pa
     return large, parcels_at(rows, (9.0, 6.0), land.angles[2], land.seed + 2)
 
 
-def _open_land(scape: Landscape, kind: F32, plots: Parcels) -> U8:
+def _open_land(landscape: Landscape, kind: F32, plots: Parcels) -> U8:
     """Open land everywhere; where two kinds meet, each plot is of one of them."""
+    # the plot's random number decides near a bound, so that a bound does not cut through plots
     near = kind + (plots.share(3) - np.float32(0.5)) * np.float32(0.12)
-    bounds = np.cumsum([scape.arable, scape.complex, scape.mosaic])
+    bounds = np.cumsum([landscape.arable, landscape.complex, landscape.mosaic])
     order = np.array([ARABLE, COMPLEX, MOSAIC, PASTURE], np.uint8)
     out: U8 = order[np.searchsorted(bounds.astype(np.float32), near)]
     return out
 
 
-def _add_forest(cover: U8, scape: Landscape, wood: F32, kind: F32) -> None:
-    edge = 1 - scape.forest
+def _add_forest(cover: U8, landscape: Landscape, wood: F32, kind: F32) -> None:
+    edge = 1 - landscape.forest  # the fields are uniform in [0, 1], so a threshold is a share of land
     cover[wood > edge - 0.08] = SHRUB
     forest = wood > edge
-    stand = np.where(kind < scape.conifer, CONIFER, np.where(kind < scape.conifer + 0.25, MIXED, BROADLEAF))
+    stand = np.where(kind < landscape.conifer, CONIFER, np.where(kind < landscape.conifer + 0.25, MIXED, BROADLEAF))
     np.copyto(cover, stand.astype(np.uint8), where=forest)
 
 
-def _add_wilds(cover: U8, scape: Landscape, land: Land, rows: Rows) -> None:
+def _add_natural_land(cover: U8, landscape: Landscape, land: Land, rows: RowRange) -> None:
     wet, relief, scar = at_rows(land.wet, rows), at_rows(land.relief, rows), at_rows(land.scar, rows)
-    cover[wet > 1 - scape.wet] = HEATH
-    cover[wet > 1 - 0.6 * scape.wet] = PEAT
-    cover[(scar > 1 - scape.burnt) & (cover >= BROADLEAF) & (cover <= HEATH)] = BURNT
+    cover[wet > 1 - landscape.wet] = HEATH
+    cover[wet > 1 - 0.6 * landscape.wet] = PEAT
+    cover[(scar > 1 - landscape.burnt) & (cover >= BROADLEAF) & (cover <= HEATH)] = BURNT
     cover[(scar < 0.012) & (cover <= SHRUB)] = QUARRY
-    cover[relief > 1 - scape.alpine] = GRASSLAND
-    cover[relief > 1 - 0.35 * scape.alpine] = ROCK
+    cover[relief > 1 - landscape.alpine] = GRASSLAND
+    cover[relief > 1 - 0.35 * landscape.alpine] = ROCK
 
 
-def _add_built(cover: U8, scape: Landscape, land: Land, rows: Rows, plots: Parcels) -> None:
+def _add_towns(cover: U8, landscape: Landscape, land: Land, rows: RowRange, plots: Parcels) -> None:
     town = at_rows(land.town, rows)
-    dry = cover < GRASSLAND
-    cover[(town > 1 - scape.town) & dry] = SUBURB
-    cover[(town > 1 - 0.2 * scape.town) & dry] = CITY
-    fringe = (town > 1 - 1.3 * scape.town) & (town < 1 - 0.55 * scape.town)
-    cover[fringe & dry & ((plots.number & np.uint32(7)) < 3)] = INDUSTRY
+    dry = cover < GRASSLAND  # no towns in the mountains, on burnt land or in water
+    cover[(town > 1 - landscape.town) & dry] = SUBURB
+    cover[(town > 1 - 0.2 * landscape.town) & dry] = CITY
+    fringe = (town > 1 - 1.3 * landscape.town) & (town < 1 - 0.55 * landscape.town)
+    cover[fringe & dry & ((plots.number & np.uint32(7)) < 3)] = INDUSTRY  # three plots of eight
 
 
-def _add_water(cover: U8, scape: Landscape, land: Land, rows: Rows) -> None:
+def _add_water(cover: U8, landscape: Landscape, land: Land, rows: RowRange) -> None:
     relief, river = at_rows(land.relief, rows), at_rows(land.river, rows)
-    cover[(np.abs(river - np.float32(0.5)) < 0.5 * scape.river) & (relief < 0.75)] = RIVER
-    cover[relief < scape.water] = SEA if scape.coastal else LAKE
+    cover[(np.abs(river - np.float32(0.5)) < 0.5 * landscape.river) & (relief < 0.75)] = RIVER
+    cover[relief < landscape.water] = SEA if landscape.coastal else LAKE
 
 
 @dataclass(frozen=True, slots=True)
 class _Variety:
-    """What differs within a cover: from plot to plot, or where land has no plots, from place to place."""
+    """Variation within a cover: from plot to plot or, where land has no plots, from place to place."""
 
     choice: U8
-    """Which of the main materials, 0 to 15, shape (row, col) like all."""
+    """Which of the main materials, 0 to 15; shape (row, col), as all arrays here."""
 
     mixture: F32
-    """How much of the second material, 0 to 1."""
+    """Share of the second material, relative to its mean: 0 to 1."""
 
     tone: F32
-    """How bright, 0 to 1."""
+    """Brightness, 0 to 1."""
 
     vigour: F32
     """How well plants grow, 0 to 1."""
@@ -258,7 +260,7 @@ class _Variety:
 
 
 def _variety(cover: U8, plots: Parcels, kind: F32, clump: F32) -> _Variety:
-    wild = _WILD[cover]
+    wild = _NATURAL[cover]
     wave = np.abs((kind * np.float32(9)) % 2 - 1)
     of_clump = (clump * np.float32(_CHOICES - 0.01)).astype(np.uint8)
     choice = np.where(wild, of_clump, (plots.number & np.uint32(_CHOICES - 1)).astype(np.uint8))
@@ -266,10 +268,10 @@ def _variety(cover: U8, plots: Parcels, kind: F32, clump: F32) -> _Variety:
     return _Variety(choice, mixture, tone, vigour, plots.margin & (cover <= MOSAIC))
 
 
-def _materials(cover: U8, variety: _Variety, clump: F32, noise: F32) -> Ground:
-    """The materials of each pixel, by its cover, its plot or place, its clump and chance."""
+def _materials(cover: U8, variety: _Variety, clump: F32, noise: F32) -> LandSurface:
+    """The materials of each pixel, by its cover, its plot or place, its clump and the noise."""
     main = _MAIN[cover.astype(np.uint16) * np.uint16(_CHOICES) + variety.choice]
-    main[variety.margin] = material("grass")
+    main[variety.margin] = material_index("grass")  # fields have grassy edges
     share = _SHARE[cover] + _BY_PLOT[cover] * (variety.mixture - np.float32(0.5))
     share += _BY_CLUMP[cover] * (clump - np.float32(0.5)) + np.float32(0.05) * noise
     np.clip(share, 0, 1, out=share)
@@ -277,18 +279,19 @@ def _materials(cover: U8, variety: _Variety, clump: F32, noise: F32) -> Ground:
     main[glint] = GLINT
     share[glint] = 0
     tone = 1 + _TONE[cover] * (variety.tone - np.float32(0.5)) + _GRAIN[cover] * noise
-    return Ground(cover, main, _SECOND[cover], share, np.maximum(tone, np.float32(0.3)), variety.vigour)
+    return LandSurface(cover, main, _SECOND[cover], share, np.maximum(tone, np.float32(0.3)), variety.vigour)
 
 
-def _spread(names: tuple[str, ...]) -> list[int]:
-    """The materials on `_CHOICES` places, each as often as its share says."""
-    return [material(names[place * len(names) // _CHOICES]) for place in range(_CHOICES)]
+def _choices(names: tuple[str, ...]) -> list[int]:
+    """Indices of the materials, spread over `_CHOICES` entries in proportion."""
+    return [material_index(names[k * len(names) // _CHOICES]) for k in range(_CHOICES)]
 
 
+# One row a cover, so that indexing with a map of covers gives a map of properties without a loop over covers.
 _SMALL_PLOTS = np.isin(np.arange(len(COVERS)), (COMPLEX, SUBURB, CITY, MOSAIC))
-_WILD = np.isin(np.arange(len(COVERS)), (HEATH, PEAT, GRASSLAND, ROCK, BURNT, RIVER, LAKE, SEA))
-_MAIN = np.array([_spread(cover.main) for cover in COVERS], np.uint8).ravel()
-_SECOND = np.array([material(cover.second) for cover in COVERS], np.uint8)
+_NATURAL = np.isin(np.arange(len(COVERS)), (HEATH, PEAT, GRASSLAND, ROCK, BURNT, RIVER, LAKE, SEA))
+_MAIN = np.array([_choices(cover.main) for cover in COVERS], np.uint8).ravel()
+_SECOND = np.array([material_index(cover.second) for cover in COVERS], np.uint8)
 _SHARE = np.array([cover.share for cover in COVERS], np.float32)
 _BY_PLOT = np.array([cover.by_plot for cover in COVERS], np.float32)
 _BY_CLUMP = np.array([cover.by_clump for cover in COVERS], np.float32)

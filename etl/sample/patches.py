@@ -1,4 +1,4 @@
-"""The patches of a drawn tile, as BigEarthNet lists them: names, places, labels and splits."""
+"""The patches of a drawn tile, as BigEarthNet lists them: names, corners, labels and splits."""
 
 from dataclasses import dataclass, replace
 
@@ -8,11 +8,11 @@ import numpy.typing as npt
 from etl.bands import PATCH_M
 from etl.grid import nominal_origin
 from etl.labels import CLASSES_19, CLASSES_43, convert_to_19
-from etl.sample.drawing import DrawnTile, Recipe
+from etl.sample.drawing import DrawnTile, SampleRecipe
 from etl.sample.product import ProductSpec
 from etl.sample.regions import REGIONS, Region
 
-__all__ = ["Patch", "patches_of", "splits_of"]
+__all__ = ["SamplePatch", "draw_splits", "patches_of_tile"]
 
 SPLIT_SHARES = {"train": 0.52, "val": 0.24, "test": 0.24}
 """About the shares of the published split."""
@@ -22,11 +22,11 @@ SPLIT_BLOCK = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Patch:
+class SamplePatch:
     """One patch of the sample."""
 
     tile: int
-    """Which of `REGIONS` it lies on."""
+    """Index of its tile in `REGIONS`."""
 
     row: int
     """Row j on the tile's own 1200 m grid."""
@@ -57,7 +57,7 @@ class Patch:
 
     @property
     def region(self) -> Region:
-        """Where it lies."""
+        """The region of its tile."""
         return REGIONS[self.tile]
 
     @property
@@ -81,16 +81,16 @@ class Patch:
         return not self.snow and not self.cloud and bool(self.labels_19)
 
 
-def patches_of(settings: Recipe, index: int, tile: DrawnTile) -> list[Patch]:
-    """The tile's patches in order of row j, column i; those wholly without data are left out."""
+def patches_of_tile(settings: SampleRecipe, index: int, tile: DrawnTile) -> list[SamplePatch]:
+    """The tile's patches in order of row j, column i, corners in metres; those without valid pixels are left out."""
     grid = replace(nominal_origin(tile.spec.tile), size_px=tile.tile_px)
-    splits, coarse = splits_of(settings, index), convert_to_19(tile.classes)
+    splits, coarse = draw_splits(settings, index), convert_to_19(tile.classes)
     out = []
     for j, i in np.argwhere(tile.valid).tolist():
         labels, labels_19 = _names(tile.classes[j, i], CLASSES_43), _names(coarse[j, i], CLASSES_19)
         ulx, uly = int(grid.ulx) + PATCH_M * i, int(grid.uly) - PATCH_M * j
         weather = bool(tile.snow[j, i]), bool(tile.cloud[j, i])
-        out.append(Patch(index, j, i, ulx, uly, labels, labels_19, str(splits[j, i]), *weather))
+        out.append(SamplePatch(index, j, i, ulx, uly, labels, labels_19, str(splits[j, i]), *weather))
     return out
 
 
@@ -98,12 +98,13 @@ def _names(row: npt.NDArray[np.uint8], names: tuple[str, ...]) -> tuple[str, ...
     return tuple(names[k] for k in np.flatnonzero(row))
 
 
-def splits_of(settings: Recipe, index: int) -> npt.NDArray[np.str_]:
+def draw_splits(settings: SampleRecipe, index: int) -> npt.NDArray[np.str_]:
     """Split of each cell of tile number `index`, shape (row j, col i), in squares of `SPLIT_BLOCK` patches."""
     cells = settings.tile_px * 10 // PATCH_M
     blocks = -(-cells // SPLIT_BLOCK)
     bounds = np.rint(np.cumsum([0.0, *SPLIT_SHARES.values()]) * blocks**2).astype(int)
-    dealt = np.repeat(list(SPLIT_SHARES), np.diff(bounds))
-    np.random.default_rng([settings.seed, index, 0]).shuffle(dealt)
-    squares = dealt.reshape(blocks, blocks)
+    # the exact number of squares for each split, in random order
+    splits = np.repeat(list(SPLIT_SHARES), np.diff(bounds))
+    np.random.default_rng([settings.seed, index, 0]).shuffle(splits)
+    squares = splits.reshape(blocks, blocks)
     return squares.repeat(SPLIT_BLOCK, axis=0).repeat(SPLIT_BLOCK, axis=1)[:cells, :cells]

@@ -7,11 +7,11 @@ import numpy.typing as npt
 
 from etl.bands import GROUPS
 
-__all__ = ["Pixels"]
+__all__ = ["TilePixels"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pixels:
+class TilePixels:
     """A square tile: reflectance x 10,000 on the scale without offset, nodata 0, saturated 65535."""
 
     data_10m: npt.NDArray[np.uint16]
@@ -41,10 +41,10 @@ class Pixels:
 
     @property
     def groups(self) -> tuple[npt.NDArray[np.uint16], ...]:
-        """The three native groups, in the order of `etl.bands.GROUPS`."""
+        """The three native groups, shape (row, col, band) each, in the order of `etl.bands.GROUPS`."""
         return self.data_10m, self.data_20m, self.data_60m
 
     @property
     def tile_px(self) -> int:
-        """Side on the 10 m grid."""
+        """Side in pixels of the 10 m grid."""
         return int(self.data_10m.shape[0])

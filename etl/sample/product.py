@@ -1,4 +1,4 @@
-"""Names of Sentinel-2 products, of their files and of the patches cut from them; no pixels, no files.
+"""Compose the names of Sentinel-2 products, of their files and of the patches cut from them.
 
 Source: ESA, Sentinel-2 Products Specification Document (S2-PDGS-TAS-DI-PSD), naming of the compact SAFE format; for
 the form that Sen2Cor 2.4 and 2.5 wrote: the product S2A_MSIL2A_20170823T094031_N0205_R036_T34VFJ_20170823T094252 in
@@ -20,7 +20,7 @@ _STAMP = "%Y%m%dT%H%M%S"
 
 @dataclass(frozen=True, slots=True)
 class ProductSpec:
-    """What a Level-2A product is called and which form its files take."""
+    """The name of a Level-2A product and the form of its files."""
 
     mission: str
     """S2A, S2B or S2C."""
@@ -32,7 +32,7 @@ class ProductSpec:
     """Start of the data strip, UTC; some seconds to minutes beside `sensed`."""
 
     generated: datetime
-    """When the product was made, UTC."""
+    """Processing time, UTC."""
 
     relative_orbit: int
     """1 to 143."""
@@ -65,7 +65,7 @@ class ProductSpec:
             raise ValueError(f"baseline must be like 02.05, got {self.baseline!r}")
 
     def product_name(self, level: str, baseline: str, last: datetime) -> str:
-        """A product of the same data take, tile and orbit, with .SAFE; `level` is MSIL1C or MSIL2A."""
+        """Name of a product of the same data take, tile and orbit, with .SAFE; `level` is MSIL1C or MSIL2A."""
         number = baseline.replace(".", "")
         orbit = f"R{self.relative_orbit:03d}"
         return f"{self.mission}_{level}_{stamp(self.sensed)}_N{number}_{orbit}_T{self.tile}_{stamp(last)}.SAFE"
@@ -86,7 +86,7 @@ class ProductSpec:
         return f"{'L2A_' if self.old_form else ''}T{self.tile}_{stamp(self.sensed)}"
 
     def image(self, band: str, gsd_m: int) -> str:
-        """Path of an image below the product folder, without its suffix, as the XML lists it; `band` may be SCL."""
+        """Path of an image with pixels of `gsd_m` metres, without suffix, as the XML lists it; `band` may be SCL."""
         return f"GRANULE/{self.granule}/IMG_DATA/R{gsd_m}m/{self.prefix}_{band}_{gsd_m}m"
 
     @property
@@ -112,20 +112,20 @@ class ProductSpec:
 
     @property
     def v1_prefix(self) -> str:
-        """What the names of the tile's patches begin with in BigEarthNet v1, before _<i>_<j>."""
+        """First part of the names of the tile's patches in BigEarthNet v1, before _<i>_<j>."""
         return f"{self.mission}_MSIL2A_{stamp(self.sensed)}"
 
     @property
     def v2_prefix(self) -> str:
-        """The same in BigEarthNet v2, where every product was made anew with the baseline 99.99."""
+        """The same in BigEarthNet v2, whose authors processed every product again, as baseline 99.99."""
         return f"{self.v1_prefix}_N9999_R{self.relative_orbit:03d}_T{self.tile}"
 
 
 def stamp(moment: datetime) -> str:
-    """The time as it stands in names, e.g. 20170613T101031."""
+    """The time in whole seconds as in names, e.g. 20170613T101031."""
     return moment.strftime(_STAMP)
 
 
 def iso(moment: datetime) -> str:
-    """The time as it stands in the metadata, e.g. 2017-06-13T10:10:31.000Z."""
+    """The time in whole seconds as in the metadata, e.g. 2017-06-13T10:10:31.000Z."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")

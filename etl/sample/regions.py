@@ -1,6 +1,6 @@
-"""Where the sample's tiles lie, what their landscapes are made of and which products hold them.
+"""The sample's tiles: their place, their landscape and their product.
 
-Tiles, orbits and sensing times are of products that BigEarthNet was cut from; everything seen on them is invented.
+Tiles, orbits and sensing times are of products that BigEarthNet was cut from; their content is invented.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ __all__ = ["REGIONS", "Landscape", "Region"]
 
 @dataclass(frozen=True, slots=True)
 class Landscape:
-    """Shares of land; each is counted in what the ones above it in `etl.sample.landcover` have left."""
+    """Shares of land; each applies to the land that the covers drawn later in `etl.sample.landcover` leave."""
 
     water: float
     """Lakes, or sea."""
@@ -28,7 +28,7 @@ class Landscape:
     """Forests."""
 
     conifer: float
-    """Of the forests, how much is conifers; a quarter is mixed and the rest broad-leaved."""
+    """Share of conifers in forests; a quarter of forest is mixed, the rest broad-leaved."""
 
     wet: float
     """Heath and peatbogs."""
@@ -40,16 +40,16 @@ class Landscape:
     """Scars of fires, among forest, shrub and heath."""
 
     arable: float
-    """Of the open land, fields; what the three leave is pasture."""
+    """Share of fields in open land; the rest after these three is pasture."""
 
     complex: float
-    """Of the open land, small plots of everything."""
+    """Share of small mixed plots in open land."""
 
     mosaic: float
-    """Of the open land, fields among woods and hedges."""
+    """Share of fields among woods and hedges in open land."""
 
     snow: float
-    """Of the patches, about how many have snow."""
+    """Approximate share of patches with snow."""
 
     coastal: bool = False
     """Whether `water` is the sea."""
@@ -75,7 +75,7 @@ class Region:
     """First part of the name of the Sentinel-1 product beside it, for the table of BigEarthNet v2."""
 
     landscape: Landscape
-    """What is drawn."""
+    """Shares of land cover to draw."""
 
 
 _ALPINE = Landscape(0.04, 0.03, 0.11, 0.36, 0.45, 0.04, 0.08, 0.02, 0.45, 0.15, 0.20, snow=0.04)

@@ -1,4 +1,4 @@
-"""Writes Level-2A SAFE products of any naming era from arrays, for samples and tests."""
+"""Write Level-2A SAFE products in the form of any processing baseline from arrays, for samples and tests."""
 
 import zipfile
 from collections.abc import Iterator
@@ -12,21 +12,21 @@ import numpy.typing as npt
 from etl.bands import BAND_BY_NAME, GROUPS, NODATA, SATURATED
 from etl.grid import nominal_origin
 from etl.raster import Georeference, write_jp2
-from etl.sample.pixels import Pixels
+from etl.sample.pixels import TilePixels
 from etl.sample.product import ProductSpec
-from etl.sample.safe_xml import datastrip_metadata, manifest, product_metadata, tile_metadata
+from etl.sample.safe_xml import datastrip_metadata, product_manifest, product_metadata, tile_metadata
 
-__all__ = ["BLOCK_PX", "stored", "write_product", "zip_product"]
+__all__ = ["BLOCK_PX", "to_stored", "write_product", "zip_product"]
 
 BLOCK_PX = {10: 1024, 20: 640, 60: 192}
 """Side of the JPEG 2000 tiles by ground sample distance, as in ESA's products."""
 
 
-def write_product(folder: Path, product: ProductSpec, pixels: Pixels, workers: int = 1) -> Path:
-    """Write the product into a new folder below `folder`, at the nominal origin of its tile; gives back that folder.
+def write_product(folder: Path, product: ProductSpec, pixels: TilePixels, workers: int = 1) -> Path:
+    """Write the product into a new folder below `folder`, at the nominal origin of its tile; returns that folder.
 
-    The images are lossless JPEG 2000; `workers` threads encode them. Only what is written is listed: each band at its
-    own resolution and the scene classification.
+    The images are lossless JPEG 2000, pixels uint16, encoded by `workers` threads. Each band is written at its own
+    resolution only, with the scene classification; the metadata list no others.
 
     Raises:
         FileExistsError: the product is already there.
@@ -43,11 +43,12 @@ def write_product(folder: Path, product: ProductSpec, pixels: Pixels, workers: i
         band, gsd_m = image
         path = product.image(band, gsd_m)
         where = Georeference(grid.epsg, grid.ulx, grid.uly, gsd_m)
-        write_jp2(out / f"{path}.jp2", _image(product, pixels, band), where, BLOCK_PX[gsd_m])
+        write_jp2(out / f"{path}.jp2", _image_pixels(product, pixels, band), where, BLOCK_PX[gsd_m])
         return path
 
+    # sorted: the XML must not depend on which thread ends first
     with ThreadPoolExecutor(workers) as pool:
-        images = sorted(pool.map(write, _images()))
+        images = sorted(pool.map(write, _image_list()))
     metadata = {
         "MTD_MSIL2A.xml": product_metadata(product, images, grid, pixels.scl),
         f"GRANULE/{product.granule}/MTD_TL.xml": tile_metadata(product, grid, pixels.scl),
@@ -55,26 +56,26 @@ def write_product(folder: Path, product: ProductSpec, pixels: Pixels, workers: i
     }
     for path, content in metadata.items():
         (out / path).write_bytes(content)
-    (out / "manifest.safe").write_bytes(manifest(out, [*metadata, *(f"{path}.jp2" for path in images)]))
+    (out / "manifest.safe").write_bytes(product_manifest(out, [*metadata, *(f"{path}.jp2" for path in images)]))
     return out
 
 
-def _images() -> Iterator[tuple[str, int]]:
+def _image_list() -> Iterator[tuple[str, int]]:
     """Every image of a product: band and ground sample distance in m, the slowest to encode first."""
     for group in GROUPS:
         yield from ((band, group.gsd_m) for band in group.bands)
     yield "SCL", 20
 
 
-def _image(product: ProductSpec, pixels: Pixels, band: str) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint8]:
+def _image_pixels(spec: ProductSpec, pixels: TilePixels, band: str) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint8]:
     if band == "SCL":
         return pixels.scl
     group, data = next((g, d) for g, d in zip(GROUPS, pixels.groups, strict=True) if band in g.bands)
-    offset = product.offsets[BAND_BY_NAME[band].band_id] if product.offsets else 0
-    return stored(data[..., group.bands.index(band)], offset, product.quantification)
+    offset = spec.offsets[BAND_BY_NAME[band].band_id] if spec.offsets else 0
+    return to_stored(data[..., group.bands.index(band)], offset, spec.quantification)
 
 
-def stored(values: npt.NDArray[np.uint16], offset: int, quantification: int = 10_000) -> npt.NDArray[np.uint16]:
+def to_stored(values: npt.NDArray[np.uint16], offset: int, quantification: int = 10_000) -> npt.NDArray[np.uint16]:
     """Reflectance x 10,000 as a product with this `BOA_ADD_OFFSET` and quantification value stores it.
 
     Nodata and saturated pixels keep their values; valid ones stay within [1, 65534].
@@ -92,6 +93,7 @@ def zip_product(product: Path) -> Path:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted([product, *product.rglob("*")]):
             name = path.relative_to(product.parent).as_posix()
+            # fixed time and mode: those of the files would change the bytes
             entry = zipfile.ZipInfo(name + "/" * path.is_dir(), (2020, 1, 1, 0, 0, 0))
             entry.external_attr = (0o755 if path.is_dir() else 0o644) << 16
             archive.writestr(entry, b"" if path.is_dir() else path.read_bytes())

@@ -1,7 +1,7 @@
-"""The metadata files of a Level-2A SAFE product, in the vocabulary of its time.
+"""Compose the metadata files of a Level-2A SAFE product, in the vocabulary of its time.
 
-The tree is made in the words of the specification in force since 2018; `_written` puts it into those of Sen2Cor 2.4
-and 2.5, BigEarthNet's own. Angles, spectral responses and processing parameters are left out: nothing here reads them.
+Elements are named as in the specification in force since 2018; `_serialise` renames them to those of Sen2Cor 2.4 and
+2.5, which BigEarthNet's products have. Angles, spectral responses and processing parameters are left out as unused.
 Source: ESA, S2-PDGS-TAS-DI-PSD, issues 14.2 and later; two products' metadata as published by stactools (sentinel2),
 and the product of 2017 in GDAL's test data (`autotest/gdrivers/data/sentinel2/fake_l2a_MSIL2Ap`).
 """
@@ -19,7 +19,7 @@ from etl.grid import TileGrid
 from etl.sample.footprint import footprint
 from etl.sample.product import ProductSpec, iso
 
-__all__ = ["datastrip_metadata", "manifest", "product_metadata", "tile_metadata"]
+__all__ = ["datastrip_metadata", "product_manifest", "product_metadata", "tile_metadata"]
 
 _SCL = (
     ("NODATA", "NODATA_PIXEL"),
@@ -79,7 +79,7 @@ def node(tag: str, *inside: ET.Element | str | float, at: dict[str, str] | None 
 
 
 def product_metadata(spec: ProductSpec, images: Iterable[str], grid: TileGrid, scl: npt.NDArray[np.uint8]) -> bytes:
-    """`MTD_MSIL2A.xml`; `images` are the paths of the image files without suffix."""
+    """`MTD_MSIL2A.xml`; `images` are paths of image files without suffix, `scl` scene classes, shape (row, col)."""
     general = node("n1:General_Info", _product_info(spec, list(images)), _image_characteristics(spec))
     corners = " ".join(f"{angle:.9f}" for angle in footprint(grid))
     place = node("Global_Footprint", node("EXT_POS_LIST", corners))
@@ -92,7 +92,7 @@ def product_metadata(spec: ProductSpec, images: Iterable[str], grid: TileGrid, s
     quality = node("n1:Quality_Indicators_Info", node("Cloud_Coverage_Assessment", f"{100 * cloudy:.6f}"))
     root = _root("Level-2A_User_Product", "User_Product_Level-2A", 14)
     root.extend([general, geometric, node("n1:Auxiliary_Data_Info"), quality])
-    return _written(root, spec)
+    return _serialise(root, spec)
 
 
 def _product_info(spec: ProductSpec, images: list[str]) -> ET.Element:
@@ -183,7 +183,7 @@ def _spectral_information() -> list[ET.Element]:
 
 
 def tile_metadata(spec: ProductSpec, grid: TileGrid, scl: npt.NDArray[np.uint8]) -> bytes:
-    """`MTD_TL.xml`: the tile's projection, corner and true size, and what its scene classification counts."""
+    """`MTD_TL.xml`: the tile's projection, corner in metres and size in pixels, and shares of the scene classes."""
     general = node(
         "n1:General_Info",
         node("TILE_ID", spec.item("TL"), at={"metadataLevel": "Brief"}),
@@ -214,11 +214,11 @@ def tile_metadata(spec: ProductSpec, grid: TileGrid, scl: npt.NDArray[np.uint8])
     quality = node("n1:Quality_Indicators_Info", node("Image_Content_QI", *content), at={"metadataLevel": "Standard"})
     root = _root("Level-2A_Tile_ID", "S2_PDI_Level-2A_Tile_Metadata", 12 if spec.old_form else 14)
     root.extend([general, node("n1:Geometric_Info", geocoding), quality])
-    return _written(root, spec)
+    return _serialise(root, spec)
 
 
 def datastrip_metadata(spec: ProductSpec) -> bytes:
-    """`MTD_DS.xml`, with no more than the data take."""
+    """`MTD_DS.xml`, with the data take only."""
     datatake = node(
         "Datatake_Info",
         node("SPACECRAFT_NAME", f"Sentinel-{spec.mission[1:]}"),
@@ -229,11 +229,11 @@ def datastrip_metadata(spec: ProductSpec) -> bytes:
     time = node("Datastrip_Time_Info", node("DATASTRIP_SENSING_START", iso(spec.datastrip)))
     root = _root("Level-2A_DataStrip_ID", "S2_PDI_Level-2A_Datastrip_Metadata", 14)
     root.append(node("n1:General_Info", datatake, time))
-    return _written(root, spec)
+    return _serialise(root, spec)
 
 
-def manifest(folder: Path, files: Iterable[str]) -> bytes:
-    """`manifest.safe`: every file of the product with its size and checksum."""
+def product_manifest(folder: Path, files: Iterable[str]) -> bytes:
+    """`manifest.safe`: every file of the product with its size in bytes and its MD5 checksum."""
     objects = []
     for path in files:
         kind = "text/xml" if path.endswith(".xml") else "application/octet-stream"
@@ -254,7 +254,7 @@ def manifest(folder: Path, files: Iterable[str]) -> bytes:
     unit = {"unitType": "Product_Level-2A", "textInfo": "SENTINEL-2 MSI Level-2A User Product"}
     package = node("informationPackageMap", node("xfdu:contentUnit", at=unit))
     root = node("xfdu:XFDU", package, node("metadataSection"), node("dataObjectSection", *objects), at=at)
-    return _bytes(root)
+    return _to_bytes(root)
 
 
 def _root(name: str, schema: str, issue: int) -> ET.Element:
@@ -263,14 +263,14 @@ def _root(name: str, schema: str, issue: int) -> ET.Element:
     return node(f"n1:{name}", at={"xmlns:n1": address, "xmlns:xsi": instance, "xsi:schemaLocation": address})
 
 
-def _written(root: ET.Element, spec: ProductSpec) -> bytes:
+def _serialise(root: ET.Element, spec: ProductSpec) -> bytes:
     if spec.old_form:
         for element in root.iter():
             element.tag = _OLD_TAGS.get(element.tag, element.tag)
             element.text = _OLD_TEXTS.get(element.text or "", element.text)
-    return _bytes(root)
+    return _to_bytes(root)
 
 
-def _bytes(root: ET.Element) -> bytes:
+def _to_bytes(root: ET.Element) -> bytes:
     ET.indent(root)
     return bytes(ET.tostring(root, encoding="UTF-8", xml_declaration=True)) + b"\n"

@@ -1,6 +1,6 @@
-"""What the sensor sees of a piece of land: light, haze, snow and cloud, mixed pixels, noise, saturation, nodata.
+"""Simulate what the sensor measures over the land: light, haze, snow, cloud, mixed pixels, noise, saturation, nodata.
 
-Reflectances are computed at 10 m, blurred as optics do (so that pixels at borders are mixed), and averaged by pixel
+Reflectances are computed at 10 m, blurred as by the optics (so that pixels at borders are mixed), and averaged by pixel
 area to each band's own resolution.
 """
 
@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from etl.bands import BANDS, SATURATED, SUPER_BANDS
 from etl.sample import spectra
-from etl.sample.fields import Rows, at_rows, blobs
-from etl.sample.landcover import Ground
+from etl.sample.fields import RowRange, at_rows, blobs
+from etl.sample.landcover import LandSurface
 from etl.sample.regions import Landscape
 
-__all__ = ["Sky", "View", "classify", "expose", "look", "sky_over", "unseen"]
+__all__ = ["Atmosphere", "Observation", "classify_scene", "digitise", "draw_atmosphere", "observe", "outside_swath"]
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
@@ -23,7 +23,7 @@ U16 = npt.NDArray[np.uint16]
 Mask = npt.NDArray[np.bool_]
 
 SATURATION = 18_000
-"""Reflectance x 10,000 from which on the sensor is blinded."""
+"""Reflectance x 10,000 from which on the sensor is saturated."""
 
 _NIR = tuple(SUPER_BANDS.index(name) for name in ("B06", "B07", "B08", "B8A", "B09"))
 _SWIR = tuple(SUPER_BANDS.index(name) for name in ("B11", "B12"))
@@ -31,17 +31,17 @@ _RED, _NARROW_NIR, _FIRST_SWIR = (SUPER_BANDS.index(name) for name in ("B04", "B
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sky:
-    """Light and weather over one tile: no two tiles have the same."""
+class Atmosphere:
+    """Light and weather over one tile, different for each tile."""
 
     materials: F32
-    """Reflectance x 10,000 of the materials as they are here, shape (material, band 12)."""
+    """Reflectance x 10,000 of the materials on this tile, shape (material, band 12)."""
 
     gain: F32
     """Calibration and illumination, shape (band 12)."""
 
     haze: F32
-    """Reflectance x 10,000 that the atmospheric correction left over, shape (band 12)."""
+    """Reflectance x 10,000 that atmospheric correction has not removed, shape (band 12)."""
 
     light: F32
     """Brightness by the slope of the land, shape (node, node)."""
@@ -60,8 +60,8 @@ class Sky:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """Some rows as they are seen, before noise."""
+class Observation:
+    """Reflectances of a range of rows, before noise."""
 
     bands: tuple[F32, ...]
     """The twelve bands, reflectance x 10,000, each at its own resolution, shape (row, col)."""
@@ -69,72 +69,75 @@ class View:
     red_20m: F32
     """B04 at 20 m."""
 
-    veils: tuple[F32, F32, F32] | None
-    """Snow, shadow and cloud at 20 m, 0 to 1; None where there are none."""
+    overlays: tuple[F32, F32, F32] | None
+    """Opacity of snow, shadow and cloud at 20 m, 0 to 1; None where there are none."""
 
 
-def sky_over(rng: np.random.Generator, landscape: Landscape, relief: F32, cells: int) -> Sky:
-    """Light and weather over land of this relief with `cells` x `cells` patches."""
+def draw_atmosphere(rng: np.random.Generator, landscape: Landscape, relief: F32, cells: int) -> Atmosphere:
+    """Light and weather over land of this relief, shape (node, node), with `cells` x `cells` patches."""
     bands = len(SUPER_BANDS)
-    tint = rng.normal(1, 0.03, (len(spectra.MATERIALS), bands)) * rng.normal(1, 0.04, (len(spectra.MATERIALS), 1))
+    variation = rng.normal(1, 0.03, (len(spectra.MATERIALS), bands)) * rng.normal(1, 0.04, (len(spectra.MATERIALS), 1))
     centres = np.array([band.centre_nm for band in BANDS])
+    # scattering falls with wavelength
     haze = rng.uniform(-20, 90) * (centres[0] / centres) ** 3
     slope = np.gradient(relief, axis=0) + np.gradient(relief, axis=1)
     snow = blobs(rng, relief, round(cells**2 * landscape.snow / 9), 1300.0)
     cloud = blobs(rng, np.zeros_like(relief), max(1, round(cells**2 * 0.02 / 4)), 420.0)
-    return Sky(
-        materials=(spectra.table() * tint).astype(np.float32),
+    return Atmosphere(
+        materials=(spectra.reflectance_table() * variation).astype(np.float32),
         gain=rng.normal(1, 0.02, bands).astype(np.float32),
         haze=haze.astype(np.float32),
         light=(1 + np.clip(6 * slope, -0.15, 0.15)).astype(np.float32),
         snow=snow,
         cloud=cloud,
+        # shadows lie beside their clouds, away from a morning sun in the south-east
         shadow=np.roll(cloud, (-15, -11), (0, 1)),
         swath_edge=landscape.swath_edge,
     )
 
 
-def look(sky: Sky, ground: Ground, rows: Rows) -> View:
-    """The rows as they are seen; `ground` has one row more on either side."""
-    wide = Rows(rows.first - 1, rows.stop + 1, rows.width)
-    veils = [at_rows(field, wide) for field in (sky.snow, sky.shadow, sky.cloud)]
-    clear = not any(veil.any() for veil in veils)
-    tone = ground.tone * at_rows(sky.light, wide)
-    lights = {_NIR: tone * (np.float32(0.85) + np.float32(0.3) * ground.vigour)}
-    lights[_SWIR] = tone * (np.float32(1.15) - np.float32(0.3) * ground.vigour)
+def observe(atmosphere: Atmosphere, surface: LandSurface, rows: RowRange) -> Observation:
+    """Reflectances of a range of rows, shape (row, col) a band; `surface` has one row more on either side."""
+    wide = RowRange(rows.first - 1, rows.stop + 1, rows.width)
+    overlays = [at_rows(field, wide) for field in (atmosphere.snow, atmosphere.shadow, atmosphere.cloud)]
+    clear = not any(overlay.any() for overlay in overlays)
+    tone = surface.tone * at_rows(atmosphere.light, wide)
+    # vigorous plants reflect more in the near infrared and, being moist, less in the short-wave infrared
+    lights = {_NIR: tone * (np.float32(0.85) + np.float32(0.3) * surface.vigour)}
+    lights[_SWIR] = tone * (np.float32(1.15) - np.float32(0.3) * surface.vigour)
     bands, red_20m = [], np.empty(0, np.float32)
     for k, band in enumerate(BANDS):
         light = next((plane for members, plane in lights.items() if k in members), tone)
-        fine = _mixed(sky.materials[:, k], ground)
+        fine = _mix_materials(atmosphere.materials[:, k], surface)
         fine *= light
         if not clear:
-            _cover(fine, veils, sky.materials[:, k])
-        fine = _blurred(fine)
-        fine *= sky.gain[k]
-        fine += sky.haze[k]
-        bands.append(averaged(fine, band.gsd_m // 10))
+            _overlay(fine, overlays, atmosphere.materials[:, k])
+        fine = _blur(fine)
+        fine *= atmosphere.gain[k]
+        fine += atmosphere.haze[k]
+        bands.append(average_blocks(fine, band.gsd_m // 10))
         if k == _RED:
-            red_20m = averaged(fine, 2)
-    snow, shadow, cloud = (averaged(veil[1:-1], 2) for veil in veils)
-    return View(tuple(bands), red_20m, None if clear else (snow, shadow, cloud))
+            red_20m = average_blocks(fine, 2)
+    snow, shadow, cloud = (average_blocks(overlay[1:-1], 2) for overlay in overlays)
+    return Observation(tuple(bands), red_20m, None if clear else (snow, shadow, cloud))
 
 
-def _mixed(values: F32, ground: Ground) -> F32:
-    out = values[ground.main]
-    out += (values[ground.second] - out) * ground.share
+def _mix_materials(values: F32, surface: LandSurface) -> F32:
+    out = values[surface.main]
+    out += (values[surface.second] - out) * surface.share
     return out
 
 
-def _cover(band: F32, veils: list[F32], values: F32) -> None:
-    """Snow on the ground, then shadow on both, then cloud over all."""
-    snow, shadow, cloud = veils
+def _overlay(band: F32, overlays: list[F32], values: F32) -> None:
+    """Snow on the surface, then shadow on both, then cloud over all."""
+    snow, shadow, cloud = overlays
     band += (values[spectra.SNOW] - band) * snow
     band *= 1 - np.float32(0.6) * shadow
     band += (values[spectra.CLOUD] - band) * cloud
 
 
-def _blurred(band: F32) -> F32:
-    """Weights 1 2 1 over 4 along both axes, one row less on either side; columns repeat at the border."""
+def _blur(band: F32) -> F32:
+    """Weights (1, 2, 1) / 4 along both axes; one row fewer on either side, columns repeat at the border."""
     down = band[:-2] + band[2:]
     down += 2 * band[1:-1]
     out = 2 * down
@@ -146,7 +149,7 @@ def _blurred(band: F32) -> F32:
     return out
 
 
-def averaged(band: F32, factor: int) -> F32:
+def average_blocks(band: F32, factor: int) -> F32:
     """Mean of blocks of `factor` x `factor` pixels, shape (row / factor, col / factor)."""
     if factor == 1:
         return band
@@ -156,24 +159,25 @@ def averaged(band: F32, factor: int) -> F32:
     return out
 
 
-def expose(band: F32, rng: np.random.Generator, out: U16) -> None:
-    """Write the band with noise into `out` as whole numbers, valid pixels in [1, 65534], saturated ones as 65535."""
+def digitise(band: F32, rng: np.random.Generator, out: U16) -> None:
+    """Add noise and round into `out`, shape (row, col), uint16: valid pixels in [1, 65534], saturated ones 65535."""
     noise = rng.standard_normal(band.shape, np.float32)
+    # a constant part for the electronics, one in proportion to the signal for the photons
     noise *= np.float32(10) + np.float32(0.006) * band
     noise += band
-    blinded = band >= SATURATION
+    saturated = band >= SATURATION
     np.rint(noise, out=noise)
     np.clip(noise, 1, SATURATED - 1, out=noise)
     out[...] = noise
-    out[blinded] = SATURATED
+    out[saturated] = SATURATED
 
 
-def unseen(sky: Sky, rows: Rows, factor: int) -> Mask | None:
+def outside_swath(atmosphere: Atmosphere, rows: RowRange, factor: int) -> Mask | None:
     """Pixels of the group with `factor` that lie beyond the swath's edge, shape (row, col); None where none do.
 
-    The edge leans like a descending orbit's; a pixel is unseen when its middle is.
+    The edge leans like that of a descending orbit; a pixel is outside if its centre is.
     """
-    if not sky.swath_edge:
+    if not atmosphere.swath_edge:
         return None
     y = (np.arange(rows.first // factor, rows.stop // factor) + 0.5) * factor
     x = (np.arange(rows.width // factor) + 0.5) * factor
@@ -181,23 +185,24 @@ def unseen(sky: Sky, rows: Rows, factor: int) -> Mask | None:
     return outside if outside.any() else None
 
 
-def classify(view: View) -> U8:
-    """Scene classification, shape (row, col) at 20 m, by simple tests on the pixels seen.
+def classify_scene(observed: Observation) -> U8:
+    """Scene classification, shape (row, col) at 20 m, uint8, by thresholds on the reflectances.
 
     Source: classes of ESA's Sen2Cor, Level-2A Algorithm Theoretical Basis Document, S2-PDGS-MPC-ATBD-L2A.
     """
-    nir, swir = view.bands[_NARROW_NIR], view.bands[_FIRST_SWIR]
-    plants = (nir - view.red_20m) > np.float32(0.4) * (nir + view.red_20m)
+    nir, swir = observed.bands[_NARROW_NIR], observed.bands[_FIRST_SWIR]
+    plants = (nir - observed.red_20m) > np.float32(0.4) * (nir + observed.red_20m)
     out = np.where(plants, np.uint8(4), np.uint8(5))
     out[(nir < 850) & ~plants] = 2
     out[(nir < 600) & (swir < 500)] = 6
-    if view.veils is not None:
-        snow, shadow, cloud = view.veils
+    if observed.overlays is not None:
+        snow, shadow, cloud = observed.overlays
         out[snow > 0.3] = 11
         out[shadow > 0.25] = 3
-        for least, value in ((0.03, 10), (0.2, 8), (0.6, 9)):
-            out[cloud > least] = value
+        # thin cirrus, cloud of medium and of high probability: the later ones replace the earlier
+        for opacity, value in ((0.03, 10), (0.2, 8), (0.6, 9)):
+            out[cloud > opacity] = value
     for k, band in enumerate(BANDS):
         if band.gsd_m == 20:
-            out[view.bands[k] >= SATURATION] = 1
+            out[observed.bands[k] >= SATURATION] = 1
     return out

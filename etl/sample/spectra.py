@@ -1,9 +1,9 @@
 """Surface reflectances of the materials that the sample's landscape is made of.
 
-The numbers are typical values, rounded by hand at the centre wavelength of each band, and no measurement: their shape
-(green peak, red edge, water absorption in the short-wave infrared) follows the curves of vegetation, soil, rock,
-water, snow and man-made materials in the ECOSTRESS and USGS libraries, their level what dense canopies and whole
-fields show from above. They serve a test archive and nothing else.
+The numbers are typical values at the centre wavelength of each band, rounded, not measured. Their shape (green peak,
+red edge, water absorption in the short-wave infrared) follows the curves of vegetation, soil, rock, water, snow and
+man-made materials in the ECOSTRESS and USGS libraries; their level is that of dense canopies and whole fields seen from
+above. They are meant for a test archive only.
 Source: Meerdink et al. 2019, Remote Sensing of Environment 230, 111196 (ECOSTRESS spectral library 1.0); Kokaly et
 al. 2017, USGS Data Series 1035 (spectral library 7); Warren & Brandt 2008, doi 10.1029/2007JD009744 (snow).
 """
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from etl.bands import SUPER_BANDS
 
-__all__ = ["CLOUD", "GLINT", "MATERIALS", "SNOW", "material", "table"]
+__all__ = ["CLOUD", "GLINT", "MATERIALS", "SNOW", "material_index", "reflectance_table"]
 
 MATERIALS: dict[str, tuple[int, ...]] = {
     # of bands   B01   B02   B03   B04   B05   B06   B07   B08   B8A   B09   B11   B12
@@ -47,8 +47,8 @@ MATERIALS: dict[str, tuple[int, ...]] = {
 _NAMES = tuple(MATERIALS)
 
 
-def material(name: str) -> int:
-    """Row of the material in `table`.
+def material_index(name: str) -> int:
+    """Row of the material in `reflectance_table`, whose shape is (material, band).
 
     Raises:
         ValueError: there is no such material.
@@ -58,7 +58,7 @@ def material(name: str) -> int:
     return _NAMES.index(name)
 
 
-def table() -> npt.NDArray[np.float32]:
+def reflectance_table() -> npt.NDArray[np.float32]:
     """Reflectance x 10,000, shape (material, band 12), float32."""
     values = np.array(list(MATERIALS.values()), np.float32)
     if values.shape[1] != len(SUPER_BANDS):
@@ -66,4 +66,4 @@ def table() -> npt.NDArray[np.float32]:
     return values
 
 
-SNOW, CLOUD, GLINT = material("snow"), material("cloud"), material("glint")
+SNOW, CLOUD, GLINT = material_index("snow"), material_index("cloud"), material_index("glint")

@@ -1,11 +1,11 @@
-"""One patch as a source gives it: native pixels with the context that upsampling asks for."""
+"""One patch as a source gives it: native pixels with the halo that upsampling needs around them."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SCL_CLOUD", "SCL_SNOW", "Patch", "PatchError", "mirror_border", "shares"]
+__all__ = ["SCL_CLOUD", "SCL_SNOW", "Patch", "PatchError", "cloud_snow_fraction", "mirror_border"]
 
 SCL_CLOUD = (3, 8, 9, 10)
 """Scene classes that count as cloud: cloud shadow, cloud of medium and of high probability, thin cirrus."""
@@ -23,20 +23,23 @@ class PatchError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Patch:
-    """Pixels of one patch; buffers may be used again once the next patch is asked for."""
+    """Pixels of one patch; the source reuses the buffers for its next patch."""
 
     native: tuple[npt.NDArray[np.uint16], ...]
-    """The three groups, finest first, shape (band, row, col), each with its upsampler's context around it.
+    """The three groups, finest first, shape (band, row, col), uint16, each with the halo of its upsampler around it.
 
-    Beyond a tile's border its pixels are mirrored: the first one outside is the outermost one, once more, which gives
-    it no new weight in interpolation, and a network sees texture go on."""
+    Beyond the tile's border pixels are mirrored: the first one outside repeats the outermost one inside. Interpolation
+    then gives no weight to anything new, and to a network the texture continues."""
 
     scl: npt.NDArray[np.uint8] | None
     """Scene classes at 20 m, shape (60, 60), or None where the source has none."""
 
 
-def shares(scl: npt.NDArray[np.uint8] | None) -> tuple[float, float]:
-    """Share of cloud (and shadow) pixels and of snow pixels in [0, 1]; NaN where there is no classification."""
+def cloud_snow_fraction(scl: npt.NDArray[np.uint8] | None) -> tuple[float, float]:
+    """Fraction of cloud (and shadow) pixels and of snow pixels, in [0, 1]; NaN where there is no classification.
+
+    `scl`: scene classes, shape (row, col), uint8.
+    """
     if scl is None:
         return float("nan"), float("nan")
     counts = np.bincount(scl.ravel(), minlength=12)
@@ -44,11 +47,14 @@ def shares(scl: npt.NDArray[np.uint8] | None) -> tuple[float, float]:
 
 
 def mirror_border(out: npt.NDArray[np.uint16], inside: tuple[int, int, int, int]) -> None:
-    """Fill what lies outside rows [top, bottom) and columns [left, right) with what lies inside, mirrored.
+    """Fill pixels outside rows [top, bottom) and columns [left, right) with the mirror image of those inside.
 
-    `out`: shape (band, row, col).
-    The first pixel outside is the outermost one inside, once more; where more is asked for than there is, the mirror
-    image is mirrored again.
+    The first pixel outside repeats the outermost one inside; where the halo is wider than the inside, the mirror image
+    is mirrored again.
+
+    Args:
+        out: shape (band, row, col), uint16, changed in place.
+        inside: (top, bottom, left, right) in pixels.
     """
     top, bottom, left, right = inside
     for row in (*range(top), *range(bottom, out.shape[1])):
@@ -57,7 +63,8 @@ def mirror_border(out: npt.NDArray[np.uint16], inside: tuple[int, int, int, int]
         out[:, :, column] = out[:, :, _mirrored(column, left, right)]
 
 
-def _mirrored(place: int, first: int, stop: int) -> int:
-    """Where in [first, stop) a place outside finds its mirror image."""
-    step = (place - first) % (2 * (stop - first))
+def _mirrored(position: int, first: int, stop: int) -> int:
+    """The position in [first, stop) of which `position`, outside, is the mirror image."""
+    # mirroring without end has a period of twice the length
+    step = (position - first) % (2 * (stop - first))
     return first + min(step, 2 * (stop - first) - 1 - step)

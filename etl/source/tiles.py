@@ -1,10 +1,9 @@
-"""Patches cut from tiles: each block is decoded once, by one rank, and handed to the others that need it.
+"""Cut patches from tiles: each block is decoded once, by one rank, and sent to the others that need it.
 
-A rank first decodes the blocks that others wait for and posts them; then it goes through its patches in store order,
-taking others' blocks from its inbox and letting each go after its last patch. Its own blocks it decodes ahead, evenly
-over the patches: without that, a row of blocks would come all at once and then hundreds of patches in no time, and
-ranks that write together would wait for each other. A block that cannot be decoded rejects the patches that need it,
-on whichever rank they are.
+A rank first decodes the blocks that other ranks wait for and sends them. Then it goes through its patches in store
+order, receives other ranks' blocks, and frees each block after the last patch that needs it. It decodes its own blocks
+ahead of use, evenly over its patches: decoding a whole row of blocks when its first patch comes would stall all ranks
+in the next collective write. A block that cannot be decoded rejects the patches that need it, on whichever rank.
 """
 
 import time
@@ -16,42 +15,44 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
+from etl.catalogue.product_files import ProductError
 from etl.plan.layers import Layer, patch_window
 from etl.plan.pace import pace_of
 from etl.plan.work import Block, Share, Tile
 from etl.raster import RasterError, RasterFile
 from etl.source.patch import Patch, PatchError, mirror_border
-from etl.source.radiometry import table
-from etl.source.safe import Product, ProductError
+from etl.source.radiometry import lookup_table
+from etl.source.safe import Product
 
 __all__ = ["BlockData", "TilePatches", "Timer", "layers_of"]
 
-_HEAD = 1024
-"""uint16 words in front of a block's pixels: why it could not be decoded, as text; all 0 where it could."""
+_HEADER_WORDS = 1024
+"""uint16 words before a block's pixels: the reason why it could not be decoded, as text; all 0 where it could."""
 
 
 class BlockData:
-    """Pixels of one block of all bands of a layer, or why there are none; one contiguous message for MPI."""
+    """Pixels of one block of all bands of a layer, or why it could not be decoded; one contiguous message for MPI."""
 
     def __init__(self, layer: Layer, index: int) -> None:
         _, _, rows, columns = layer.block_window(*divmod(index, layer.blocks[1]))
-        self.message = np.empty(_HEAD + rows * columns * layer.bands, np.uint16)
+        # one buffer, so that reason and pixels travel in one message without a copy
+        self.message = np.empty(_HEADER_WORDS + rows * columns * layer.bands, np.uint16)
         """The whole message, uint16."""
-        self.message[:_HEAD] = 0
-        self.pixels = self.message[_HEAD:].reshape(layer.bands, rows, columns)
-        """Shape (band, row, col), uint16; whatever was there before where `problem` is not empty."""
+        self.message[:_HEADER_WORDS] = 0
+        self.pixels = self.message[_HEADER_WORDS:].reshape(layer.bands, rows, columns)
+        """Shape (band, row, col), uint16; uninitialised where `problem` is not empty."""
 
     @property
     def problem(self) -> str:
-        """Why the block could not be decoded; empty where it could."""
-        return self.message[:_HEAD].tobytes().rstrip(b"\0").decode(errors="replace") if self.message[0] else ""
+        """Why the block could not be decoded, at most 2,046 bytes of UTF-8; empty where it could."""
+        return self.message[:_HEADER_WORDS].tobytes().rstrip(b"\0").decode(errors="replace") if self.message[0] else ""
 
     def fail(self, reason: str) -> None:
-        """Mark the block as not decoded."""
+        """Mark the block as not decoded; of a reason longer than 2,046 bytes the end is kept."""
         text = reason.encode(errors="replace")
-        if len(text) > 2 * _HEAD - 2:  # a long path stands in front
-            text = b"..." + text[5 - 2 * _HEAD :]
-        self.message[:_HEAD] = np.frombuffer(text.ljust(2 * _HEAD, b"\0"), np.uint16)
+        if len(text) > 2 * _HEADER_WORDS - 2:  # a long path comes first, the cause last
+            text = b"..." + text[5 - 2 * _HEADER_WORDS :]
+        self.message[:_HEADER_WORDS] = np.frombuffer(text.ljust(2 * _HEADER_WORDS, b"\0"), np.uint16)
 
 
 @dataclass(slots=True)
@@ -71,28 +72,29 @@ class Timer:
     """Seconds of each block."""
 
 
-def layers_of(product: Product, context_px: Sequence[int]) -> tuple[Layer, ...]:
-    """Layers of a product: the three groups and, where there is one, the scene classification.
+def layers_of(product: Product, halo_px: Sequence[int]) -> tuple[Layer, ...]:
+    """Layers of a product: the three groups and, where there is one, the scene classification; sizes in pixels.
 
-    Block sizes, pixel types and sizes are read from every band's file.
+    Block sizes, pixel types and sizes are read from every band's file. `halo_px`: halo of each group in pixels.
 
     Raises:
         ProductError: a file cannot be opened, or is not of the type and size that the metadata promises.
     """
-    wanted = [(g.name, g.gsd_m, g.bands, "UInt16", context_px[k]) for k, g in enumerate(GROUPS)]
+    wanted = [(g.name, g.gsd_m, g.bands, "UInt16", halo_px[k]) for k, g in enumerate(GROUPS)]
     if "SCL" in product.files:
         wanted.append(("scl", 20, ("SCL",), "Byte", 0))
     layers = []
-    for name, gsd_m, bands, dtype, context in wanted:
+    for name, gsd_m, bands, dtype, halo in wanted:
         size = product.grid.size_px * 10 // gsd_m
         block = (0, 0)
         for band in bands:
             block = _checked_block(product.files[band], band, (size, size), dtype)
-        layers.append(Layer(name, gsd_m, len(bands), (size, size), block, context))
+        layers.append(Layer(name, gsd_m, len(bands), (size, size), block, halo))
     return tuple(layers)
 
 
 def _checked_block(path: str, band: str, shape: tuple[int, int], dtype: str) -> tuple[int, int]:
+    """(rows, columns) of the blocks of a band's file, which must have this shape and GDAL's pixel type `dtype`."""
     try:
         file = RasterFile(path)
     except RasterError as error:
@@ -106,7 +108,7 @@ def _checked_block(path: str, band: str, shape: tuple[int, int], dtype: str) -> 
 
 
 class TilePatches:
-    """Patches of one rank's share, in store order."""
+    """Patches of one rank, in store order."""
 
     def __init__(
         self,
@@ -115,19 +117,18 @@ class TilePatches:
         products: Mapping[int, Product],
         inbox: Callable[[Block, bool], BlockData | None],
     ) -> None:
-        """`inbox` gives a block that another rank decodes; None where it is not there and need not be waited for."""
+        """Args: `inbox(block, wait)` returns a block of another rank; None if it is not there and `wait` is false."""
         self._share, self._tiles, self._products, self._inbox = share, tiles, products, inbox
         self._cache: dict[Block, BlockData] = {}
         pace = pace_of(share, tiles)
         self._uses, self._due, self._early = pace.uses, deque(pace.due), pace.lifetime // 2
         self._position = 0
-        self._files: dict[tuple[int, int], list[RasterFile]] = {}
-        self._tables: dict[tuple[int, int], list[npt.NDArray[np.uint16] | None]] = {}
+        self._files: dict[tuple[int, int], list[tuple[RasterFile, npt.NDArray[np.uint16] | None]]] = {}
         self._windows: dict[Layer, npt.NDArray[np.uint16]] = {}
         self.timer = Timer()
 
     def outgoing(self) -> Iterator[tuple[BlockData, tuple[int, ...]]]:
-        """Blocks that other ranks wait for, each with those ranks; to be exhausted before `patches`."""
+        """Blocks of pixels that other ranks wait for, each with those ranks; to be exhausted before `patches`."""
         for block, ranks in self._share.sends:
             data = self._decode(block)
             if self._uses[block]:
@@ -135,7 +136,7 @@ class TilePatches:
             yield data, ranks
 
     def patches(self) -> Iterator[tuple[int, Patch | PatchError]]:
-        """(store row, patch or why there is none) of every patch of the share, in store order."""
+        """(store row, patch or why there is none) of every patch of this rank, in store order; pixels are uint16."""
         for run in self._share.runs:
             tile = self._tiles[run.tile]
             for k in range(run.first, run.stop):
@@ -143,6 +144,7 @@ class TilePatches:
                     self._decode_next()
                 yield int(tile.rows[k]), self._patch(run.tile, int(tile.j[k]), int(tile.i[k]))
                 self._position += 1
+            # a rank that opens the files of hundreds of tiles would run out of file handles
             for key in [key for key in self._files if key[0] == run.tile]:
                 del self._files[key]
 
@@ -151,7 +153,7 @@ class TilePatches:
         windows = []
         problem = None
         for layer_number, layer in enumerate(tile.layers):
-            out = self._windows.get(layer)
+            out = self._windows.get(layer)  # reused: a fresh buffer for each patch costs page faults
             if out is None:
                 side = layer.patch_px + 2 * layer.context_px
                 out = self._windows[layer] = np.empty((layer.bands, side, side), np.uint16)
@@ -162,8 +164,8 @@ class TilePatches:
             windows.append(out)
         if problem is not None:
             return problem
-        scl = windows[3][0].astype(np.uint8) if len(windows) > 3 else None
-        return Patch(tuple(windows[:3]), scl)
+        native, scene = windows[: len(GROUPS)], windows[len(GROUPS) :]  # see layers_of
+        return Patch(tuple(native), scene[0][0].astype(np.uint8) if scene else None)
 
     def _fill(self, out: npt.NDArray[np.uint16], where: tuple[int, int], window: tuple[int, int, int, int]) -> None:
         """Copy a window from the blocks that hold it, mirrored beyond the tile's border."""
@@ -187,7 +189,7 @@ class TilePatches:
         mirror_border(out, (top - row, bottom - row, left - column, right - column))
 
     def _decode_next(self) -> None:
-        """Decode the next of this rank's own blocks."""
+        """Decode the next of this rank's own blocks that is due."""
         _, block = self._due.popleft()
         self._cache[block] = self._decode(block)
 
@@ -197,7 +199,7 @@ class TilePatches:
         return self._cache[block]
 
     def _received(self, block: Block) -> BlockData:
-        """A block of another rank; until it is there, own ones are decoded, those that are due before long."""
+        """A block of another rank; while it has not arrived, this rank decodes its own blocks that are due soon."""
         data = self._inbox(block, False)
         while data is None and self._due and self._due[0][0] <= self._position + self._early:
             self._decode_next()
@@ -215,16 +217,16 @@ class TilePatches:
             del self._cache[block]
 
     def _decode(self, block: Block) -> BlockData:
-        """Decode one block of all bands of a layer, on the store's scale."""
+        """Decode one block of all bands of a layer, on the store's scale: reflectance x 10,000, uint16."""
         layer = self._tiles[block.tile].layers[block.layer]
         start = time.perf_counter()
         data = BlockData(layer, block.index)
         window = layer.block_window(*divmod(block.index, layer.blocks[1]))
         try:
-            files, tables = self._open(block, layer)
-            for plane, file, lut in zip(data.pixels, files, tables, strict=True):
+            for plane, (file, lut) in zip(data.pixels, self._open(block, layer), strict=True):
                 file.read(window, plane)
                 if lut is not None:
+                    # clip only skips the bounds check, which would copy `out`: a uint16 cannot leave the table
                     np.take(lut, plane, out=plane, mode="clip")
         except RasterError as error:
             data.fail(str(error))
@@ -234,13 +236,13 @@ class TilePatches:
         self.timer.seconds_of[block] = seconds
         return data
 
-    def _open(self, block: Block, layer: Layer) -> tuple[list[RasterFile], list[npt.NDArray[np.uint16] | None]]:
+    def _open(self, block: Block, layer: Layer) -> list[tuple[RasterFile, npt.NDArray[np.uint16] | None]]:
+        """Open file and lookup table of each band of a block's layer."""
         key = (block.tile, block.layer)
         if key not in self._files:
             product = self._products[block.tile]
             bands = ("SCL",) if layer.name == "scl" else GROUPS[block.layer].bands
-            self._files[key] = [RasterFile(product.files[band]) for band in bands]
-            self._tables[key] = [
-                None if band == "SCL" else table(product.offsets[band], product.quantification) for band in bands
-            ]
-        return self._files[key], self._tables[key]
+            # scene classes are no reflectances and stay as they are
+            tables = [None if b == "SCL" else lookup_table(product.offsets[b], product.quantification) for b in bands]
+            self._files[key] = [(RasterFile(product.files[b]), lut) for b, lut in zip(bands, tables, strict=True)]
+        return self._files[key]

@@ -4,8 +4,8 @@ import os
 
 from etl.exit_status import ExitStatus
 from etl.mpi import Comm, on_root
-from etl.quiet import quiet_stderr
 from etl.raster import configure
+from etl.stderr import suppress_stderr
 from etl.superres.answer import Answer, say, write
 from etl.superres.draw import draw, middle
 from etl.superres.scene import scenes
@@ -28,7 +28,7 @@ def _evaluate(settings: EvaluateSettings) -> None:
     method = Method("dsen2", read_networks(settings.weights, LEVEL), settings.precision)
     found = scenes(settings)
     first = next(found)
-    with quiet_stderr():
+    with suppress_stderr():
         from etl.superres.measure import fine_images, measure
         from etl.upsample.dsen2 import Network, configure_devices
 

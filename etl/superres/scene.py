@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
-from etl.catalogue.names import is_patch
+from etl.catalogue.finder import find_patch_folders, find_products
+from etl.catalogue.product_files import ProductError
 from etl.raster import RasterError, RasterFile
 from etl.source.archive import ArchivePatches
 from etl.source.patch import PatchError
-from etl.source.radiometry import table
-from etl.source.safe import Product, ProductError, find_products, read_product
+from etl.source.radiometry import lookup_table
+from etl.source.safe import Product, read_product
 from etl.superres.settings import EvaluateSettings
 
 __all__ = ["Scene", "scenes"]
@@ -43,8 +44,7 @@ def scenes(settings: EvaluateSettings) -> Iterator[Scene]:
     if products:
         yield _region(products[0], settings)
         return
-    folders = sorted(path for path in settings.source.glob("*/") if is_patch(path.name))
-    folders = folders or sorted(path for path in settings.source.glob("*/*/") if is_patch(path.name))
+    folders = find_patch_folders(settings.source)
     if not folders:
         raise ValueError(f"--source must hold a Level-2A product or patch folders, got {settings.source}")
     chosen = list(islice(folders, settings.patches))
@@ -77,7 +77,7 @@ def _read(product: Product, number: int, region: tuple[int, ...]) -> npt.NDArray
     out = np.empty((side, side, len(group.bands)), np.uint16)
     for k, band in enumerate(group.bands):
         RasterFile(product.files[band]).read((row, column, side, side), out[..., k])
-        values = table(product.offsets[band], product.quantification)
+        values = lookup_table(product.offsets[band], product.quantification)
         if values is not None:
             out[..., k] = values[out[..., k]]
     return out

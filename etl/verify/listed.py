@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from etl.catalogue.finder import same_acquisition
 from etl.catalogue.names import parse_product
-from etl.catalogue.table import Catalogue, read
+from etl.catalogue.table import Catalogue, read_catalogue
 from etl.labels import classes_of
 from etl.schema import SPLITS, WRITTEN
-from etl.source.safe import one_scene
 from etl.verify.check import Check, Faults, judge
 from etl.verify.columns import Columns
 
@@ -37,7 +37,7 @@ def read_kept(path: Path, columns: Columns) -> Catalogue:
         ValueError: the file is no catalogue.
         OSError: the file cannot be opened.
     """
-    catalogue = read(path)
+    catalogue = read_catalogue(path)
     keep = np.ones(len(catalogue), bool)
     for name, listed in (("keep_snow", catalogue.snow), ("keep_cloud", catalogue.cloud)):
         if columns.settings.get(name) != "True":
@@ -123,7 +123,7 @@ def _products(columns: Columns, catalogue: Catalogue) -> Check:
 
 def _one_scene(read_from: str, listed: str) -> bool:
     try:
-        return read_from == listed or one_scene(parse_product(read_from), parse_product(listed))
+        return read_from == listed or same_acquisition(parse_product(read_from), parse_product(listed))
     except ValueError:
         return False
 

@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS, Group
+from etl.catalogue.finder import find_products, patch_locator
+from etl.catalogue.product_files import ProductError
 from etl.raster import RasterError, RasterFile, configure
 from etl.schema import WRITTEN
-from etl.source.archive import folder_of
-from etl.source.radiometry import table
-from etl.source.safe import Product, ProductError, find_products, read_product
+from etl.source.radiometry import lookup_table
+from etl.source.safe import Product, read_product
 from etl.store.byte_ranges import TornError
 from etl.store.reader import StoreReader
 from etl.verify.check import Check, Faults, judge
@@ -77,7 +78,7 @@ def find_sources(source: Path, columns: Columns) -> Sources:
     products = {path.name.removesuffix(".zip").removesuffix(".SAFE"): path for path in find_products(source)}
     if products:
         return Sources(products, None)
-    folder = folder_of(source)
+    folder = patch_locator(source)
     if folder is not None:
         return Sources({}, folder)
     raise ValueError(f"--source must hold Level-2A products (.SAFE or .zip) or patch folders, got {source}")
@@ -131,7 +132,7 @@ def _read(task: Task, group: Group, last: _Product) -> npt.NDArray[np.uint16]:
         if task.tiled:
             product, file = _band_of(task.path, band, last)
             file.read(_window(file, task.corner, product, group.gsd_m), out[..., k])
-            lut = table(product.offsets[band], product.quantification)
+            lut = lookup_table(product.offsets[band], product.quantification)
             out[..., k] = out[..., k] if lut is None else lut[out[..., k]]
         else:
             file = RasterFile(task.path / f"{task.path.name}_{band}.tif")

@@ -7,10 +7,10 @@ from unittest import mock
 
 import pyarrow.compute as pc
 import pytest
-from bad_input import SMALL_BLOCKS, job, listed, poke, product_of, random_pixels, write_catalogue
+from bad_input import SMALL_BLOCKS, job, listed, poke, product_of, put_catalogue, random_pixels
 from commands import content, reference_of
 
-from etl.catalogue.table import load, write
+from etl.catalogue.table import read_catalogue_table, write_catalogue
 from etl.sample.safe import BLOCK_PX, write_product
 
 
@@ -18,8 +18,8 @@ from etl.sample.safe import BLOCK_PX, write_product
 def sample(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample with the patches of its first tile alone."""
     folder = tmp_path_factory.mktemp("tile")
-    patches = load(sample / "patches.parquet")
-    write(folder / "patches.parquet", patches.filter(pc.equal(patches["tile"], patches["tile"][0])))
+    patches = read_catalogue_table(sample / "patches.parquet")
+    write_catalogue(folder / "patches.parquet", patches.filter(pc.equal(patches["tile"], patches["tile"][0])))
     (folder / "tiles").symlink_to(sample / "tiles")
     return folder
 
@@ -37,7 +37,7 @@ def tile(tmp_path_factory):
     pixels = random_pixels(0, 360)
     with mock.patch.dict(BLOCK_PX, SMALL_BLOCKS):
         write_product(root / "tiles", spec, pixels)
-    write_catalogue(root / "patches.parquet", listed(spec, 360))
+    put_catalogue(root / "patches.parquet", listed(spec, 360))
     assert job(1, root, root / "store.h5").returncode == 0
     return SimpleNamespace(root=root, spec=spec, pixels=pixels, store=content(root / "store.h5"))
 

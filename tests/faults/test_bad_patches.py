@@ -6,12 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
-from bad_input import ORIGIN, cut, edit, errors, job, listed, product_of, reasons, write_catalogue
+from bad_input import ORIGIN, cut, edit, errors, job, listed, product_of, put_catalogue, reasons
 from commands import content, ranks
 
 from etl.bands import GROUPS
-from etl.raster import Georeference, write_geotiff
-from etl.sample.archive import utm_wkt
+from etl.raster import Georeference, utm_wkt, write_geotiff
 
 
 def write_patch(archive, i, j, seed):
@@ -100,7 +99,7 @@ def test_a_broken_patch_of_an_archive_is_rejected_with_its_file_and_all_others_a
 
 def test_an_archive_that_holds_none_of_the_listed_patches_is_refused(tmp_path):
     write_patch(tmp_path / "archive", 0, 0, 0)
-    write_catalogue(tmp_path / "patches.parquet", listed(product_of(2)))
+    put_catalogue(tmp_path / "patches.parquet", listed(product_of(2)))
     (tmp_path / "archive").rename(tmp_path / "tiles")
     done = job(1, tmp_path, tmp_path / "store.h5")
     assert done.returncode == 2

@@ -20,9 +20,9 @@ from bad_input import (
     job,
     listed,
     product_of,
+    put_catalogue,
     random_pixels,
     reasons,
-    write_catalogue,
 )
 from commands import content, same
 
@@ -161,7 +161,7 @@ def faulty(tmp_path_factory):
             pixels[spec.name] = random_pixels(number, 360)
             cut_in_block(image(write_product(root / "tiles", spec, pixels[spec.name]), band, gsd_m), block)
             patches += listed(spec, 360)
-    write_catalogue(root / "patches.parquet", patches)
+    put_catalogue(root / "patches.parquet", patches)
     outs = {size: root / f"{size}.h5" for size in (1, 2, 3)}
     done = {1: job(1, root, outs[1]), 3: job(3, root, outs[3], "--strict")}
     done[2] = job(2, root, outs[2], "--balance", "paper", "--write", "independent", "--round-mib", "1")

@@ -14,9 +14,9 @@ from bad_input import (
     listed,
     poke,
     product_of,
+    put_catalogue,
     random_pixels,
     reasons,
-    write_catalogue,
 )
 from commands import content, same
 
@@ -47,7 +47,7 @@ def test_a_store_is_resumed_only_with_the_settings_it_was_begun_with(begun):
 
 
 def test_a_store_is_resumed_only_with_its_own_catalogue(begun, tile):
-    write_catalogue(begun / "patches.parquet", [{**p, "labels": ["Pastures"]} for p in listed(tile.spec, 360)])
+    put_catalogue(begun / "patches.parquet", [{**p, "labels": ["Pastures"]} for p in listed(tile.spec, 360)])
     done = job(3, begun, begun / "store.h5", "--resume")
     assert done.returncode == 2
     assert len(errors(done)) == 1
@@ -106,7 +106,7 @@ def test_a_store_is_resumed_only_with_the_product_it_was_begun_with(begun, tile)
 @pytest.mark.parametrize("suffix", [".SAFE", ""])  # listed under a name that is also the product's, and not
 def test_a_store_is_not_resumed_once_a_product_of_its_finished_rows_is_broken(begun, tile, suffix):
     name = tile.spec.name.removesuffix(".SAFE")
-    write_catalogue(begun / "patches.parquet", [{**p, "product": name + suffix} for p in listed(tile.spec, 360)])
+    put_catalogue(begun / "patches.parquet", [{**p, "product": name + suffix} for p in listed(tile.spec, 360)])
     (begun / "store.h5").unlink()
     assert job(1, begun, begun / "store.h5").returncode == 0
     (begun / "tiles").unlink()
@@ -125,7 +125,7 @@ def test_a_store_is_not_resumed_once_a_product_of_its_finished_rows_is_broken(be
 @pytest.mark.parametrize("size", [1, 3])
 def test_rejected_patches_are_made_once_the_missing_product_is_there(tile, tmp_path, size):
     other = product_of(2)
-    write_catalogue(tmp_path / "patches.parquet", listed(tile.spec, 360) + listed(other))
+    put_catalogue(tmp_path / "patches.parquet", listed(tile.spec, 360) + listed(other))
     (tmp_path / "tiles").mkdir()
     (tmp_path / "tiles" / tile.spec.name).symlink_to(tile.root / "tiles" / tile.spec.name)
     out, retry = tmp_path / "store.h5", ("--resume", "--retry-rejected")
@@ -156,7 +156,7 @@ def test_rejected_patches_are_made_once_the_missing_product_is_there(tile, tmp_p
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_row_that_can_no_longer_be_made_is_as_if_it_never_had_been(tile, tmp_path, size):
     other, out = product_of(2), tmp_path / "store.h5"
-    write_catalogue(tmp_path / "patches.parquet", listed(tile.spec, 360) + listed(other))
+    put_catalogue(tmp_path / "patches.parquet", listed(tile.spec, 360) + listed(other))
     (tmp_path / "tiles").mkdir()
     (tmp_path / "tiles" / tile.spec.name).symlink_to(tile.root / "tiles" / tile.spec.name)
     made = write_product(tmp_path / "tiles", other, random_pixels(7))

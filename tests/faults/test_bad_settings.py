@@ -4,12 +4,12 @@ import re
 
 import pyarrow.parquet as pq
 import pytest
-from bad_input import cut, errors, listed, product_of, write_catalogue
+from bad_input import cut, errors, listed, product_of, put_catalogue
 from commands import ranks
 
 
 def snowy(path):
-    write_catalogue(path, [{**patch, "snow": True} for patch in listed(product_of(1))])
+    put_catalogue(path, [{**patch, "snow": True} for patch in listed(product_of(1))])
 
 
 def empty(path):

@@ -4,7 +4,7 @@ import shutil
 from unittest import mock
 
 import numpy as np
-from bad_input import ORIGIN, SMALL_BLOCKS, image, is_written, job, listed, product_of, reasons, write_catalogue
+from bad_input import ORIGIN, SMALL_BLOCKS, image, is_written, job, listed, product_of, put_catalogue, reasons
 from commands import content, same
 
 from etl.bands import GROUPS
@@ -13,7 +13,7 @@ from etl.sample.safe import BLOCK_PX, write_product, zip_product
 
 
 def test_when_every_patch_is_rejected_the_store_is_complete_and_holds_none(tile, tmp_path):
-    write_catalogue(tmp_path / "patches.parquet", [{**p, "labels": ["Moon"]} for p in listed(tile.spec, 360)])
+    put_catalogue(tmp_path / "patches.parquet", [{**p, "labels": ["Moon"]} for p in listed(tile.spec, 360)])
     (tmp_path / "tiles").symlink_to(tile.root / "tiles")
     done = job(3, tmp_path, tmp_path / "store.h5")
     assert done.returncode == 0, done.stderr
@@ -26,7 +26,7 @@ def test_when_every_patch_is_rejected_the_store_is_complete_and_holds_none(tile,
 
 def test_one_patch_on_seven_ranks_is_made_by_one_of_them(tile, tmp_path):
     (patch,) = [p for p in listed(tile.spec, 360) if p["patch"].endswith("_1_1")]
-    write_catalogue(tmp_path / "patches.parquet", [patch])
+    put_catalogue(tmp_path / "patches.parquet", [patch])
     (tmp_path / "tiles").symlink_to(tile.root / "tiles")
     done = job(7, tmp_path, tmp_path / "store.h5")
     assert done.returncode == 0, done.stderr
@@ -47,7 +47,7 @@ def test_spaces_umlauts_braces_links_and_deep_folders_in_paths_make_no_differenc
         product = write_product(deep, twin, tile.pixels)
     assert zip_product(product).name.endswith(".SAFE.zip")
     shutil.rmtree(product)
-    write_catalogue(root / "patches.parquet", listed(tile.spec, 360) + listed(twin, 360))
+    put_catalogue(root / "patches.parquet", listed(tile.spec, 360) + listed(twin, 360))
     done = job(1, root, root / "Ausgabe ü.h5")
     assert done.returncode == 0, done.stderr
     store = content(root / "Ausgabe ü.h5")

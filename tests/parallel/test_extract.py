@@ -11,7 +11,7 @@ from commands import content, extract, ranks, same
 from scenes import SAMPLE
 
 from etl.bands import GROUPS
-from etl.catalogue.table import read
+from etl.catalogue.table import read_catalogue
 from etl.grid import nominal_origin, patch_cell
 from etl.sample.drawing import draw_tile
 from etl.upsample.bilinear import upsample
@@ -45,7 +45,7 @@ def drawn(sample):
 
 
 def test_rows_are_the_kept_patches_in_the_order_tile_row_column_with_what_the_catalogue_says(sample, reference):
-    listed = read(sample / "patches.parquet")
+    listed = read_catalogue(sample / "patches.parquet")
     kept = listed.take(~listed.snow & ~listed.cloud)
     store = content(reference)
     assert len(kept) == len(store["patch"]) < len(listed)

@@ -15,9 +15,9 @@ from networks import assert_same_counts, small_folder, small_network
 from scenes import SAMPLE, real_groups, write_scene
 
 from etl.bands import GROUPS
-from etl.catalogue.table import load, write
+from etl.catalogue.table import read_catalogue_table, write_catalogue
 from etl.grid import nominal_origin, patch_cell
-from etl.processor import describe
+from etl.processor import describe_processor
 from etl.sample.drawing import draw_tile
 from etl.store.journal import Journal, journal_path
 from etl.upsample.dsen2 import DSen2
@@ -30,7 +30,7 @@ ROWS = 40
 def given(sample, tmp_path_factory):
     """Some patches of the sample, small networks, and the store that one rank makes of them."""
     folder = tmp_path_factory.mktemp("dsen2")
-    write(folder / "patches.parquet", load(sample / "patches.parquet").slice(0, ROWS))
+    write_catalogue(folder / "patches.parquet", read_catalogue_table(sample / "patches.parquet").slice(0, ROWS))
     networks = small_folder(folder / "weights", blocks=2)
     flags = ("--catalogue", str(folder / "patches.parquet"), "--upsample", "dsen2", "--weights", str(networks))
     done = extract(1, sample, folder / "store.h5", *flags)
@@ -116,7 +116,7 @@ def test_the_store_says_which_weights_made_it_and_the_record_also_on_what(given)
     record = json.loads(given.store.with_suffix(".json").read_text())
     assert record["weights"] == weights
     assert record["devices"] == {"CPU, windows at once: 1": 1}
-    assert record["processors"] == {describe(): 1}
+    assert record["processors"] == {describe_processor(): 1}
     assert record["warnings"] == []
     assert "tensorflow" in record["software"]
 
@@ -154,7 +154,7 @@ def test_a_patch_archive_is_sharpened_too(given, tmp_path):
         1, "etl.catalogue", "--source", str(archive), "--lists", str(given.sample / "lists"), "--out", str(catalogue)
     )
     assert done.returncode == 0, done.stderr
-    write(catalogue, load(catalogue).slice(0, 12))
+    write_catalogue(catalogue, read_catalogue_table(catalogue).slice(0, 12))
     flags = ("--catalogue", str(catalogue), "--source", str(archive), *given.flags[2:])
     for size in (1, 2):
         done = extract(size, given.sample, tmp_path / f"{size}.h5", *flags)
@@ -173,7 +173,7 @@ def test_published_networks_give_the_same_bits_on_the_real_scene_at_any_rank_and
     write_scene(tiles, groups)
     done = ranks(1, "etl.catalogue", "--source", str(tiles), "--out", str(catalogue), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    write(catalogue, load(catalogue).take([0, 6, 7, 24]))  # two corners, two neighbours
+    write_catalogue(catalogue, read_catalogue_table(catalogue).take([0, 6, 7, 24]))  # two corners, two neighbours
     flags = ("--source", str(tiles), "--upsample", "dsen2", "--weights", str(published_weights / "l1c"))
     stores = []
     for size, threads in ((1, "1"), (3, "1"), (1, "3")):

@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from etl.catalogue.cells import list_cells
+from etl.catalogue.bigearthnet_v1 import read_v1
+from etl.catalogue.bigearthnet_v2 import V2_COLUMNS, read_v2
+from etl.catalogue.cells import list_grid_cells
 from etl.catalogue.lists import list_patches, read_lists
 from etl.catalogue.names import parse_product
-from etl.catalogue.table import load, read
-from etl.catalogue.v1 import read_v1
-from etl.catalogue.v2 import METADATA_COLUMNS, read_v2
+from etl.catalogue.table import read_catalogue, read_catalogue_table
 from etl.labels import CLASSES_19
 from etl.schema import SPLITS
 
@@ -44,7 +44,7 @@ def made(shared_data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def full(made):
-    return read(made[0])
+    return read_catalogue(made[0])
 
 
 def test_the_full_catalogue_has_the_published_counts(made, full):
@@ -78,7 +78,8 @@ def test_no_tile_has_more_than_91_by_91_patches_and_15_products_have_them_all(fu
 
 def test_reading_the_full_catalogue_takes_less_than_1_gib(made):
     code = (
-        "import re, sys; from pathlib import Path; from etl.catalogue.table import read; read(Path(sys.argv[1]));"
+        "import re, sys; from pathlib import Path; from etl.catalogue.table import read_catalogue;"
+        "read_catalogue(Path(sys.argv[1]));"
         "print(int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) // 1024)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(made[0])], capture_output=True, text=True, check=True)
@@ -129,7 +130,7 @@ def test_version_2_says_of_every_patch_the_same_mission_time_orbit_tile_and_cell
         assert (mine == wanted).all(), name
     assert (full.acquired[at] == rows["acquired"].cast(pa.timestamp("s")).to_numpy()).all()
     pairs = {(a, b.decode()) for a, b in zip(rows["product"].to_pylist(), full.product[at], strict=True)}
-    assert all(parse_product(one).scene == parse_product(other).scene for one, other in pairs)
+    assert all(parse_product(one).acquisition == parse_product(other).acquisition for one, other in pairs)
 
 
 def test_snow_of_version_2_is_on_the_list_of_version_1(shared_data, full):
@@ -150,7 +151,7 @@ def test_version_2_gives_a_catalogue_of_19_classes_without_problem(shared_data, 
     assert done.stdout.startswith(
         "480038 patches of 115 products: 480038 kept, 0 snow, 0 cloud, train 237871 val 122342 test 119825, 0 rejected"
     )
-    catalogue = read(tmp_path / "v2.parquet")
+    catalogue = read_catalogue(tmp_path / "v2.parquet")
     assert (catalogue.nomenclature, set(catalogue.problem.tolist())) == (19, {""})
     assert catalogue.classes.any(axis=1).all()
 
@@ -159,21 +160,21 @@ def test_the_real_version_2_patch_finds_its_metadata_among_the_lists(shared_data
     command = ["etl.catalogue", "--source", str(shared_data / "patches_v2" / "BigEarthNet-S2")]
     lists = ["--lists", str(shared_data / "lists"), "--out", str(tmp_path / "v2.parquet")]
     subprocess.run([sys.executable, "-m", *command, *lists], capture_output=True, check=True)
-    row = load(tmp_path / "v2.parquet").to_pylist()[0]
+    row = read_catalogue_table(tmp_path / "v2.parquet").to_pylist()[0]
     assert row["patch"] == "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_75_43"
     assert (row["epsg"], row["ulx"], row["uly"]) == (32633, 390000.0, 5348400.0)  # as its GeoTIFFs say
     assert (row["split"], row["country"], len(row["labels"])) == ("val", "Austria", 3)
 
 
 def test_real_products_give_every_cell_of_their_tiles(shared_data):
-    rows, rejected = list_cells(sorted((shared_data / "safe_xml").glob("*.SAFE")))
+    rows, rejected = list_grid_cells(sorted((shared_data / "safe_xml").glob("*.SAFE")))
     assert (len(rows), rejected) == (2 * 91 * 91, [])
     assert set(rows["tile"].to_pylist()) == {"07HFE", "33XWJ"}
 
 
 def test_the_columns_used_of_version_2_are_those_it_publishes(shared_data):
     schema = pq.read_schema(shared_data / "lists" / "metadata_v2.parquet")
-    assert {name: schema.field(name).type for name in METADATA_COLUMNS} == {
+    assert {name: schema.field(name).type for name in V2_COLUMNS} == {
         name: pa.list_(pa.field("element", pa.string())) if name == "labels" else kind
-        for name, kind in METADATA_COLUMNS.items()
+        for name, kind in V2_COLUMNS.items()
     }

@@ -16,13 +16,14 @@ from commands import content, ranks
 from PIL import Image
 
 from etl.bands import BAND_BY_NAME, BANDS, GROUPS
+from etl.catalogue.product_files import ProductError
 from etl.grid import nominal_origin
 from etl.labels import CLASSES_19, CLASSES_43
 from etl.raster import Georeference, write_jp2
-from etl.sample.pixels import Pixels
+from etl.sample.pixels import TilePixels
 from etl.sample.product import OFFSET, ProductSpec
-from etl.sample.safe import BLOCK_PX, stored, write_product, zip_product
-from etl.source.safe import ProductError, read_product
+from etl.sample.safe import BLOCK_PX, to_stored, write_product, zip_product
+from etl.source.safe import read_product
 
 
 def extract(folder, source, *flags, size=1, lists=None):
@@ -124,7 +125,7 @@ def scene(shared_data):
             row, col, band = (rng.integers(0, size, side // 2) for size in pixels.shape)
             pixels[row, col, band] = value
     scl = rng.integers(0, 12, (300, 300)).astype(np.uint8)
-    return Pixels(*groups, scl)
+    return TilePixels(*groups, scl)
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +250,7 @@ def test_a_scene_below_real_metadata_comes_out_bit_for_bit(real_xml, scene, tmp_
         else:
             k = next(k for k, group in enumerate(GROUPS) if band in group.bands)
             values = scene.groups[k][..., GROUPS[k].bands.index(band)]
-            pixels, gsd_m = stored(values, offset), BAND_BY_NAME[band].gsd_m
+            pixels, gsd_m = to_stored(values, offset), BAND_BY_NAME[band].gsd_m
         path = real_xml / f"{name}.jp2"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_jp2(path, pixels, Georeference(grid.epsg, grid.ulx, grid.uly, gsd_m), BLOCK_PX[gsd_m])

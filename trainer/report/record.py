@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from etl.processor import describe
+from etl.processor import describe_processor
 from trainer.config import RunSettings
 from trainer.data.sampler import Deal
 from trainer.fit.checkpoint import State
@@ -78,7 +78,7 @@ def record(settings: RunSettings, outcome: Outcome) -> dict[str, Any]:
         "weights_equal": outcome.weights_equal,
         "weights_checksums": outcome.checksums,
         "host": platform.node(),
-        "processor": describe(),
+        "processor": describe_processor(),
         "software": software(),
         "settings": {key: str(value) for key, value in asdict(settings).items()},
     }

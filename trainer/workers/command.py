@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, TypeVar
 
-from etl.quiet import quiet_stderr
 from etl.settings import load
+from etl.stderr import suppress_stderr
 from trainer.workers.horovod import RESUMABLE, WorkerError, Workers, abandon, connect, launched
 
 __all__ = ["claim", "run_command"]
@@ -34,7 +34,7 @@ def run_command(cls: type[S], name: str, argv: Sequence[str] | None, work: Calla
     )
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
-        with quiet_stderr():
+        with suppress_stderr():
             workers = connect()
         try:
             return work(settings, workers)
@@ -63,6 +63,6 @@ def _stop(kind: int, frame: FrameType | None) -> None:
 
 def claim(threads: int, workers: Workers) -> Any:
     """Give TensorFlow this worker's share of the node; comes before its first operation."""
-    with quiet_stderr():
+    with suppress_stderr():
         from trainer.workers import devices
     devices.claim(threads, workers.local_rank, workers.local_size)

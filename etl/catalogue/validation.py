@@ -1,4 +1,4 @@
-"""What keeps a listed patch from being extracted, found for whole columns: labels, places, names listed twice."""
+"""Why listed patches cannot be extracted: unknown labels, corners off the grid, names listed twice; whole columns."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ __all__ = ["find_problems", "multi_hot"]
 
 
 def multi_hot(labels: pa.ChunkedArray, nomenclature: int) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
-    """Multi-hot labels, shape (patch, class), uint8 0/1; and for rows with a label of no class, which.
+    """Multi-hot labels, shape (patch, class), uint8 0/1; and by row the first label that is none of the classes.
 
     `labels` is a column of lists of names; null, like an empty list, gives a row of zeros.
     """
@@ -25,17 +25,16 @@ def multi_hot(labels: pa.ChunkedArray, nomenclature: int) -> tuple[npt.NDArray[n
     classes = np.zeros((len(labels), len(names)), np.uint8)
     classes[row[known], pc.fill_null(index, 0).to_numpy()[known]] = 1
     unknown: dict[int, str] = {}
-    strangers = flat.filter(pa.array(~known)).to_pylist()
-    for where, label in zip(row[~known].tolist(), strangers, strict=True):
-        unknown.setdefault(where, f"label must be one of the {nomenclature} classes, got {label!r}")
+    others = flat.filter(pa.array(~known)).to_pylist()
+    for patch, label in zip(row[~known].tolist(), others, strict=True):
+        unknown.setdefault(patch, f"label must be one of the {nomenclature} classes, got {label!r}")
     return classes, unknown
 
 
 def find_problems(table: pa.Table, unknown: dict[int, str]) -> npt.NDArray[np.object_]:
     """Why each row of a catalogue's table cannot be extracted as listed, shape (patch,), str; empty where it can.
 
-    `unknown` holds what is known to be wrong with the labels, by row. Of a name that is listed several times the first
-    row is good.
+    `unknown` holds the problems of labels, by row. Of a name that is listed several times the first row is good.
     """
     problem = np.full(len(table), "", object)
     for row in np.flatnonzero(_repeated(table["patch"])).tolist():
@@ -46,7 +45,8 @@ def find_problems(table: pa.Table, unknown: dict[int, str]) -> npt.NDArray[np.ob
 
 
 def _repeated(names: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    """True at each name that stands further up already."""
+    """True at each name that an earlier row has already."""
+    # A dictionary numbers values in the order in which they first appear, so a new name has a new highest code.
     codes = names.combine_chunks().dictionary_encode().indices.to_numpy()
     repeated = np.zeros(len(codes), np.bool_)
     repeated[1:] = codes[1:] <= np.maximum.accumulate(codes)[:-1]
@@ -55,37 +55,28 @@ def _repeated(names: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
 
 def _misplaced(table: pa.Table) -> dict[int, str]:
     """By row, why a patch does not lie on the patch grid of its tile."""
-    encoded = table["tile"].combine_chunks().dictionary_encode()
-    grids, reasons = _grids(encoded.dictionary.to_pylist())
-    code = encoded.indices.to_numpy()
+    tiles = table["tile"].combine_chunks().dictionary_encode()
+    tile_of_row = tiles.indices.to_numpy()
     epsg, ulx, uly = (table[name].to_numpy() for name in ("epsg", "ulx", "uly"))
-    want = {name: np.array([getattr(g, name) for g in grids], float)[code] for name in ("epsg", "ulx", "uly")}
-    cells = np.array([g.size_px * 10 // PATCH_M for g in grids], float)[code]
-    with np.errstate(invalid="ignore"):
-        right, down = ulx - want["ulx"], want["uly"] - uly
-        good = (right % PATCH_M == 0) & (down % PATCH_M == 0) & (right >= 0) & (down >= 0)
-        good &= (right < cells * PATCH_M) & (down < cells * PATCH_M)
-    named = np.array([not reason for reason in reasons], np.bool_)[code]
-    found = {}
-    for k in np.flatnonzero(~(named & good & (epsg == want["epsg"]))).tolist():
-        found[k] = reasons[code[k]] or _misplacement(grids[code[k]], int(epsg[k]), float(ulx[k]), float(uly[k]))
-    return found
-
-
-def _grids(tiles: list[str]) -> tuple[list[TileGrid], list[str]]:
-    """The grid of each tile, or where its name is none, some grid and the reason."""
-    grids, reasons = [], []
-    for tile in tiles:
+    order = np.argsort(tile_of_row, kind="stable")
+    problems: dict[int, str] = {}
+    for rows in np.split(order, np.flatnonzero(np.diff(tile_of_row[order])) + 1) if len(table) else ():
         try:
-            grids.append(nominal_origin(tile))
-            reasons.append("")
+            grid = nominal_origin(tiles.dictionary[tile_of_row[rows[0]]].as_py())
         except ValueError as error:
-            grids.append(TileGrid(0, 0.0, 0.0))
-            reasons.append(str(error))
-    return grids, reasons
+            problems |= dict.fromkeys(rows.tolist(), str(error))
+            continue
+        with np.errstate(invalid="ignore"):  # a corner can be infinite
+            right, down = ulx[rows] - grid.ulx, grid.uly - uly[rows]
+            good = (right % PATCH_M == 0) & (down % PATCH_M == 0) & (np.minimum(right, down) >= 0)
+        good &= (np.maximum(right, down) < grid.size_px * 10 // PATCH_M * PATCH_M) & (epsg[rows] == grid.epsg)
+        for row in rows[~good].tolist():
+            problems[row] = _misplacement(grid, int(epsg[row]), float(ulx[row]), float(uly[row]))
+    return problems
 
 
 def _misplacement(grid: TileGrid, epsg: int, ulx: float, uly: float) -> str:
+    """Why a patch with this corner in metres is not on the grid."""
     if epsg != grid.epsg:
         return f"epsg must be {grid.epsg}, that of its tile, got {epsg}"
     try:

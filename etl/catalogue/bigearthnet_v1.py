@@ -1,0 +1,104 @@
+"""Read BigEarthNet version 1: one folder a patch with its description, `<patch>/<patch>_labels_metadata.json`.
+
+Source: BigEarthNet-S2 v1.0 as published; 43 classes.
+"""
+
+import functools
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from etl.bands import PATCH_M
+from etl.catalogue.georeference import Rejections
+from etl.catalogue.names import ProductName, parse_product
+from etl.catalogue.table import make_catalogue_table
+
+__all__ = ["V1_METADATA_SUFFIX", "read_v1"]
+
+V1_METADATA_SUFFIX = "_labels_metadata.json"
+"""What follows the patch's name in the file name of its description."""
+
+_EPSG = re.compile(r'AUTHORITY\["EPSG",\s*"(\d+)"\]\s*\]\s*$')
+_KEYS = ("labels", "coordinates", "projection", "tile_source")
+_CORNERS = ("ulx", "uly", "lrx", "lry")
+_FROM_DESCRIPTION = ("tile", "product", "acquired", "epsg", "ulx", "uly", "labels")
+
+
+def read_v1(patches: Sequence[str], folder: Path) -> tuple[pa.Table, Rejections]:
+    """Rows of a catalogue for these patches of `folder`, and (patch, reason) of those without a valid description.
+
+    Corners are in metres; `acquired` and `tile` come from the name of the product in the description. Split,
+    exclusions and country are in lists of their own (see `etl.catalogue.lists`) and stay null here.
+    """
+    rows: list[dict[str, Any]] = []
+    rejected: Rejections = []
+    for patch in patches:
+        try:
+            rows.append({"patch": patch, **_row(_read_description(folder / patch / f"{patch}{V1_METADATA_SUFFIX}"))})
+        except ValueError as error:
+            rejected.append((patch, str(error)))
+    columns = {name: [row[name] for row in rows] for name in ("patch", *_FROM_DESCRIPTION)}
+    return make_catalogue_table(**columns), rejected
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    """The JSON object in a patch's description; it has all keys in _KEYS."""
+    try:
+        content: Any = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ValueError(f"{path.name} must be in the patch's folder, but is missing") from None
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets nested thousands deep
+        raise ValueError(f"{path.name} must be JSON: {error}") from None
+    description: dict[str, Any] = content if isinstance(content, dict) else {}
+    missing = [key for key in _KEYS if key not in description]
+    if missing:
+        raise ValueError(f"{path.name} must be an object with {', '.join(_KEYS)}; it lacks {', '.join(missing)}")
+    return description
+
+
+def _row(description: dict[str, Any]) -> dict[str, Any]:
+    """The columns of _FROM_DESCRIPTION, checked."""
+    labels, source, projection = (description[key] for key in ("labels", "tile_source", "projection"))
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ValueError(f"labels must be a list of names, got {labels!r}")
+    if not isinstance(source, str) or not isinstance(projection, str):
+        raise ValueError(f"tile_source and projection must be texts, got {source!r} and {projection!r}")
+    product = _parse_tile_product(source)
+    ulx, uly = _corner(description["coordinates"])
+    values = (product.tile, source, product.acquired, _epsg(projection), ulx, uly, labels)
+    return dict(zip(_FROM_DESCRIPTION, values, strict=True))
+
+
+def _corner(coordinates: object) -> tuple[float, float]:
+    """Upper left corner in metres of coordinates that span one patch."""
+    corners = [coordinates.get(key) for key in _CORNERS] if isinstance(coordinates, dict) else []
+    # bool is a subclass of int, and true is no coordinate
+    numbers = [float(c) for c in corners if isinstance(c, (int, float)) and not isinstance(c, bool)]
+    if len(numbers) != len(_CORNERS):
+        raise ValueError(f"coordinates must hold {', '.join(_CORNERS)} in m, got {coordinates!r}")
+    ulx, uly, lrx, lry = numbers
+    if lrx - ulx != PATCH_M or uly - lry != PATCH_M:
+        raise ValueError(f"coordinates must span {PATCH_M} m x {PATCH_M} m, got {lrx - ulx:g} x {uly - lry:g}")
+    return ulx, uly
+
+
+@functools.lru_cache
+def _parse_tile_product(name: str) -> ProductName:
+    product = parse_product(name)
+    if not product.tile:
+        raise ValueError(f"tile_source must name its tile, got {name!r}")
+    return product
+
+
+@functools.lru_cache
+def _epsg(projection: str) -> int:
+    code = _EPSG.search(projection)
+    if code is None:
+        raise ValueError(f"projection must be well-known text that ends in its EPSG code, got {projection!r}")
+    return int(code[1])

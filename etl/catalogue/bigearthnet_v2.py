@@ -1,0 +1,75 @@
+"""Read BigEarthNet version 2 (reBEN): tables of patches, `metadata.parquet` and one for patches with snow or cloud.
+
+Source: reBEN, arXiv 2407.03653, `metadata.parquet` as published; 19 classes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from etl.catalogue.georeference import Rejections, georeference_patches, split_patch_names
+
+__all__ = ["V2_COLUMNS", "join_v2_metadata", "list_v2_patches", "read_v2", "read_v2_metadata"]
+
+V2_COLUMNS = {
+    "patch_id": pa.string(),
+    "labels": pa.list_(pa.string()),
+    "split": pa.string(),
+    "country": pa.string(),
+    "contains_seasonal_snow": pa.bool_(),
+    "contains_cloud_or_shadow": pa.bool_(),
+}
+"""Columns of the published tables that are used."""
+
+
+def read_v2(files: Sequence[Path]) -> tuple[pa.Table, Rejections]:
+    """Rows of a catalogue from version 2's tables, and (patch, reason) of those whose name gives no tile or cell.
+
+    Corners are in metres. `product` is the patch's name without its cell; its baseline N9999 is reBEN's own processing.
+
+    Raises:
+        ValueError: a file is no Parquet, or a column is missing or of another type.
+    """
+    metadata = read_v2_metadata(files)
+    rows, rejected = list_v2_patches(metadata["patch"])
+    return join_v2_metadata(rows, metadata)[0], rejected
+
+
+def list_v2_patches(patch: pa.ChunkedArray) -> tuple[pa.Table, Rejections]:
+    """Unlabelled rows of the patches with these names, corners in metres; (patch, reason) where a name is unusable."""
+    return georeference_patches(patch, split_patch_names(patch)[0])
+
+
+def join_v2_metadata(rows: pa.Table, metadata: pa.Table) -> tuple[pa.Table, int]:
+    """`rows`, in the same order, with labels, split, country, snow and cloud from `metadata`; how many it has."""
+    at = pc.index_in(rows["patch"], value_set=metadata["patch"].combine_chunks())
+    for name in ("labels", "split", "country", "snow", "cloud"):
+        index = rows.schema.get_field_index(name)
+        values = pc.if_else(pc.is_valid(at), metadata[name].take(at), rows[name])
+        rows = rows.set_column(index, rows.schema.field(index), values)
+    return rows, len(rows) - at.null_count
+
+
+def read_v2_metadata(files: Sequence[Path]) -> pa.Table:
+    """Version 2's tables in one: patch, labels, split (train, val, test), country, snow, cloud; one row a patch."""
+    tables = [_read(file) for file in files]
+    table = pa.concat_tables(tables).rename_columns(["patch", "labels", "split", "country", "snow", "cloud"])
+    # version 2 spells out the split that version 1 calls val
+    split = pc.if_else(pc.equal(table["split"], "validation"), "val", table["split"])
+    return table.set_column(table.schema.get_field_index("split"), "split", split)
+
+
+def _read(file: Path) -> pa.Table:
+    try:
+        with pq.ParquetFile(file) as parquet:
+            names = parquet.schema_arrow.names
+            missing = [name for name in V2_COLUMNS if name not in names]
+            if missing:
+                raise ValueError(f"{file}: column {missing[0]} must be there; it has {', '.join(names)}")
+            table = parquet.read(columns=list(V2_COLUMNS))
+        return table.select(list(V2_COLUMNS)).cast(pa.schema(V2_COLUMNS))
+    except pa.ArrowException as error:
+        raise ValueError(f"{file} must be a table of BigEarthNet v2: {str(error).splitlines()[0]}") from None
