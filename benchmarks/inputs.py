@@ -22,7 +22,7 @@ from etl.grid import TileGrid
 from etl.plan.layers import Layer, blocks_of
 from etl.source.safe import Product, read_product
 from etl.source.tiles import layers_of
-from etl.upsample.network import Weights
+from etl.upsample.network import ConvWeights, NetworkWeights
 from etl.upsample.weights import write_weights
 
 __all__ = ["REAL_DATA", "PatchFolder", "TileInput", "block_job", "labelled", "network_weights", "patch_folder", "tile"]
@@ -211,10 +211,10 @@ def network_weights(setup: Setup) -> dict[str, Path]:
     return folders
 
 
-def _random(level: str, widths: Sequence[int]) -> Weights:
+def _random(level: str, widths: Sequence[int]) -> NetworkWeights:
     rng = np.random.default_rng(0)
     layers = tuple(
-        (rng.normal(0, 0.1, (3, 3, into, out)).astype(np.float32), np.zeros(out, np.float32))
+        ConvWeights(rng.normal(0, 0.1, (3, 3, into, out)).astype(np.float32), np.zeros(out, np.float32))
         for into, out in pairwise(widths)
     )
-    return Weights("random", "", level, 0.1, tuple(map(str, range(len(layers)))), layers)
+    return NetworkWeights("random", "", level, 0.1, tuple(map(str, range(len(layers)))), layers)

@@ -9,19 +9,19 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from etl.upsample.network import Weights
+from etl.upsample.network import ConvWeights, NetworkWeights
 
 __all__ = ["assert_same_counts", "assert_same_image", "publish", "small_folder", "small_network"]
 
 INPUTS, OUTPUTS = {20: (4, 6), 60: (4, 6, 2)}, {20: 6, 60: 2}
 
 
-def small_network(gsd_m: int, blocks: int = 1, filters: int = 4, seed: int = 0, **others: Any) -> Weights:
+def small_network(gsd_m: int, blocks: int = 1, filters: int = 4, seed: int = 0, **others: Any) -> NetworkWeights:
     """Random weights: what comes out differs from interpolation by some hundred counts, everywhere."""
     rng = np.random.default_rng([seed, gsd_m])
     widths = [sum(INPUTS[gsd_m]), *[filters] * (1 + 2 * blocks), OUTPUTS[gsd_m]]
     layers = tuple(
-        (
+        ConvWeights(
             rng.normal(0, (2 / (9 * into)) ** 0.5, (3, 3, into, out)).astype(np.float32),
             rng.normal(0, 0.05, out).astype(np.float32),
         )
@@ -29,10 +29,10 @@ def small_network(gsd_m: int, blocks: int = 1, filters: int = 4, seed: int = 0, 
     )
     said = {"file": "random", "sha256": "0" * 64, "level": "L2A", "scale": 0.1, **others}
     names = tuple(f"conv2d_{k}" if k else "conv2d" for k in range(len(layers)))
-    return Weights(names=names, layers=layers, **said)
+    return NetworkWeights(names=names, layers=layers, **said)
 
 
-def publish(path: Path, network: Weights, whole: bool = True) -> Path:
+def publish(path: Path, network: NetworkWeights, whole: bool = True) -> Path:
     """The network as `Model.save` (or else `Model.save_weights`) of Keras 2 left it: names, Lambdas, an optimiser."""
     with h5py.File(path, "w") as file:
         root = file

@@ -5,12 +5,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import parts
 import pytest
 
-from etl.doctor import PROBES, Probe, examine, main
+from etl.doctor.run import PROBES, Probe, examine, main
 
-GOOD = Probe("good", "print('noise'); print('version 1')", "nothing")
-ABSENT = Probe("absent", "import no_such_module", "pip install it")
+TESTS = Path(__file__).parent
+GOOD = Probe("good", parts.works, "nothing")
+ABSENT = Probe("absent", parts.is_absent, "pip install it")
+
+
+@pytest.fixture(autouse=True)
+def checks_of_the_tests_can_be_imported(monkeypatch):
+    """`examine` starts a process that imports a probe's function by name; those of these tests lie in `parts`."""
+    monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{os.environ.get('PYTHONPATH', '')}")
 
 
 def blocked(tmp_path: Path, *modules: str) -> dict[str, str]:
@@ -38,29 +46,29 @@ def test_a_gap_names_its_cause_and_the_line_that_closes_it():
 
 
 def test_a_part_that_ends_with_its_own_words_is_shown_with_them():
-    assert examine(Probe("own", "raise SystemExit('built without MPI')", "")).detail == "built without MPI"
+    assert examine(Probe("own", parts.ends_itself, "")).detail == "built without MPI"
 
 
 def test_a_crash_names_its_signal():
-    crash = Probe("crash", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "")
+    crash = Probe("crash", parts.crashes, "")
     assert examine(crash).detail == "crashed by SIGSEGV"
 
 
 def test_a_part_that_hangs_is_a_gap():
-    finding = examine(Probe("hang", "import time; time.sleep(60)", ""), timeout_s=0.5)
+    finding = examine(Probe("hang", parts.hangs, ""), timeout_s=0.5)
     assert (finding.works, finding.detail) == (False, "did not answer within 0.5 s")
 
 
 def test_a_launcher_that_is_not_there_is_a_gap(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert examine(Probe("mpirun", "", "", ranks=2)).detail == "mpirun is not on PATH"
+    assert examine(Probe("mpirun", parts.works, "", ranks=2)).detail == "mpirun is not on PATH"
 
 
 def test_mpirun_refusing_root_is_told_in_plain_words(monkeypatch, tmp_path):
     (tmp_path / "mpirun").write_text("#!/bin/sh\necho 'mpirun has detected an attempt to run as root.' >&2; exit 1\n")
     (tmp_path / "mpirun").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert examine(Probe("mpirun", "", "", ranks=2)).detail == "mpirun refuses to start as root"
+    assert examine(Probe("mpirun", parts.works, "", ranks=2)).detail == "mpirun refuses to start as root"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +76,11 @@ def test_mpirun_refusing_root_is_told_in_plain_words(monkeypatch, tmp_path):
     [
         ([GOOD], 0, "everything works"),
         ([ABSENT, GOOD], 1, "extraction cannot run: absent missing"),
-        ([Probe("tf", "1 / 0", "", needed=False)], 0, "extraction can run; not needed for it: tf missing"),
+        (
+            [Probe("tf", parts.divides_by_zero, "", needed=False)],
+            0,
+            "extraction can run; not needed for it: tf missing",
+        ),
     ],
 )
 def test_only_what_extraction_needs_fails_the_command(capsys, probes, status, verdict):

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from buckets import BUCKET, serve
 from commands import ranks
+from etl.preview.sheet import read_sheet
 from mpi4py import MPI
 from stores import GOOD, make_store
 
@@ -22,7 +23,6 @@ from etl.convert.settings import ConvertSettings
 from etl.exit_status import JobError
 from etl.labels import CLASSES_19
 from etl.preview.settings import PreviewSettings
-from etl.preview.sheet import read_sheet
 from etl.stats.run import stats
 from etl.stats.settings import StatsSettings
 from etl.store.location import shown

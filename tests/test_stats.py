@@ -20,8 +20,8 @@ from etl.convert.settings import ConvertSettings
 from etl.exit_status import JobError
 from etl.labels import CLASSES_43
 from etl.schema import SPLITS
-from etl.stats.answer import SHARES
-from etl.stats.counts import Counts, groups_of
+from etl.stats.counts import ValueCounts, group_membership
+from etl.stats.report import QUANTILES
 from etl.stats.run import stats
 from etl.stats.settings import StatsSettings
 from etl.store.hdf5.create import overwrite_hdf5
@@ -51,11 +51,11 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(PIXELS, st.integers(0, 2**32), st.integers(1, 6))
 def test_every_pixel_counts_once_in_each_of_its_patches_groups(pixels, seed, batch):
     rng = np.random.default_rng(seed)
-    member = groups_of(rng.integers(0, 4, len(pixels), np.uint8), rng.integers(0, 2, (len(pixels), 5), np.uint8))
-    found = Counts(9, 2)
+    member = group_membership(rng.integers(0, 4, len(pixels), np.uint8), rng.integers(0, 2, (len(pixels), 5), np.uint8))
+    found = ValueCounts(9, 2)
     for first in range(0, len(pixels), batch):
         found.add(pixels[first : first + batch], member[first : first + batch])
-    percentiles = found.percentiles(SHARES)
+    percentiles = found.quantiles(QUANTILES)
     for group in range(9):
         for band in range(2):
             values = pixels[member[:, group], ..., band].ravel()
@@ -65,15 +65,15 @@ def test_every_pixel_counts_once_in_each_of_its_patches_groups(pixels, seed, bat
             assert found.saturated[group, band] == (values == SATURATED).sum()
             assert found.sums(group, band) == (sum(map(int, valid)), sum(int(v) ** 2 for v in valid))
             if len(valid):
-                assert np.array_equal(percentiles[group, band], np.quantile(valid, SHARES, method="inverted_cdf"))
+                assert np.array_equal(percentiles[group, band], np.quantile(valid, QUANTILES, method="inverted_cdf"))
             else:
                 assert np.isnan(percentiles[group, band]).all()
 
 
 @given(PIXELS, PIXELS)
 def test_counts_of_two_parts_merge_to_the_counts_of_the_whole(one, other):
-    whole, parts = Counts(5, 2), [Counts(5, 2), Counts(5, 2)]
-    member = groups_of(np.zeros(len(one) + len(other), np.uint8), np.ones((len(one) + len(other), 1), np.uint8))
+    whole, parts = ValueCounts(5, 2), [ValueCounts(5, 2), ValueCounts(5, 2)]
+    member = group_membership(np.zeros(len(one) + len(other), np.uint8), np.ones((len(one) + len(other), 1), np.uint8))
     whole.add(np.concatenate([one, other]), member)
     parts[0].add(one, member[: len(one)])
     parts[1].add(other, member[len(one) :])
@@ -195,7 +195,7 @@ def test_what_is_no_store_is_bad_input_on_any_number_of_ranks(tmp_path, size):
 
 @pytest.mark.slow
 def test_a_scheduler_that_does_not_answer_is_bad_input_and_named(good, tmp_path, monkeypatch):
-    monkeypatch.setattr("etl.stats.run._PATIENCE_S", 1)
+    monkeypatch.setattr("etl.stats.run._CONNECT_TIMEOUT_S", 1)
     with pytest.raises(JobError, match=r"--scheduler .*tcp://127\.0\.0\.1:9") as caught:
         stats(StatsSettings(good, tmp_path / "p.png", scheduler="tcp://127.0.0.1:9"), MPI.COMM_SELF)
     assert caught.value.status == 2

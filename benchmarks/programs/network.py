@@ -20,8 +20,8 @@ from etl.raster import configure
 from etl.source.patch import PatchError
 from etl.source.safe import read_product
 from etl.source.tiles import TilePatches, layers_of
-from etl.upsample.dsen2 import DSen2, configure_devices, images, prepared
-from etl.upsample.method import LEVEL
+from etl.upsample.dsen2 import DSen2, configure_tensorflow, network_inputs
+from etl.upsample.method import PROCESSING_LEVEL
 from etl.upsample.weights import read_networks
 
 __all__ = ["main"]
@@ -31,8 +31,8 @@ def main() -> None:
     """Collective: run the networks on what the job names; decoding and the first, slower, call are not timed."""
     comm = world()
     job: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    device = configure_devices(job["threads"], local_rank(comm))
-    way = DSen2(read_networks(Path(job["weights"]), LEVEL), job["precision"])
+    device = configure_tensorflow(job["threads"], local_rank(comm))
+    way = DSen2(read_networks(Path(job["weights"]), PROCESSING_LEVEL), job["precision"])
     first, stop = (len(job["cells"]) * k // comm.size for k in (comm.rank, comm.rank + 1))
     seen = _windows(Path(job["product"]), np.array(job["cells"][first:stop], np.intp).reshape(-1, 2), way)
     mine: dict[str, Any] = {"blocks": [], "device": device.name}
@@ -54,13 +54,13 @@ def _windows(path: Path, cells: "np.ndarray[Any, np.dtype[np.intp]]", way: DSen2
     """What the networks see of each patch."""
     configure()
     product = read_product(path)
-    tile = Tile(np.arange(len(cells)), cells[:, 0], cells[:, 1], layers_of(product, way.context_px))
+    tile = Tile(np.arange(len(cells)), cells[:, 0], cells[:, 1], layers_of(product, way.halo_px))
     share = Share(runs=[Run(0, 0, len(cells))])
     out = []
     for row, patch in TilePatches(share, {0: tile}, {0: product}, _no_other).patches():
         if isinstance(patch, PatchError):
             raise SystemExit(f"patch {row} of {path}: {patch}")
-        out.append(prepared(images(patch.native), way.geometry))
+        out.append(network_inputs([window.transpose(1, 2, 0) for window in patch.native], way.geometry))
     return out
 
 

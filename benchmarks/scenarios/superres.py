@@ -51,7 +51,7 @@ def measure(setup: Setup) -> Findings:
         "source_in_page_cache_share": resident_share(source.files),
         "scratch": disk_of(setup.scratch),
     }
-    found.layout = {"weights": [network.said() for network in read_networks(weights["L2A"], "L2A")], "threads": 1}
+    found.layout = {"weights": [network.to_record() for network in read_networks(weights["L2A"], "L2A")], "threads": 1}
     cells = np.stack([j, i], axis=1).tolist()
     for ranks in found.ranks:
         _at(setup, Task(catalogue, source.source), (source, weights["L2A"], cells), ranks, found)

@@ -1,8 +1,8 @@
 """One conversion, from settings to a complete store; rank 0 does it, other ranks have nothing to do."""
 
 import json
-import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from etl.convert.settings import ConvertSettings
 from etl.convert.target import Target, make_target
 from etl.exit_status import ExitStatus, JobError
 from etl.mpi import Comm, on_root
+from etl.progress import report_progress
 from etl.schema import SPLITS, WRITTEN, Schema
 from etl.store.backend import backend_of
 from etl.store.checksum import checksum
@@ -25,9 +26,6 @@ from etl.store.virtual import manifest_of
 
 __all__ = ["convert"]
 
-log = logging.getLogger(__name__)
-
-_EVERY_S = 10.0
 _BATCH_ROWS = 32
 """Least rows that are read at once; whole shards where those are larger."""
 
@@ -93,7 +91,9 @@ def _write(settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.i
     identity = {name: column[rows] for name, column in store.columns.items()}
     target = make_target(draft, schema, identity, _attributes(store, rows, settings), settings)
     try:
-        sums = _copy(store, target, rows, -(-_BATCH_ROWS // settings.shard_rows) * settings.shard_rows)
+        batch_rows = -(-_BATCH_ROWS // settings.shard_rows) * settings.shard_rows
+        with report_progress("convert", len(rows), "row") as show:
+            sums = _copy(store, target, rows, batch_rows, show)
         target.finish({**statistics_arrays(sums.of), "complete": np.ones((), np.uint8)})
     except BaseException:
         remove(draft)
@@ -103,14 +103,18 @@ def _write(settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.i
         sync_folder(settings.out.parent)
 
 
-def _copy(store: StoreReader, target: Target, rows: npt.NDArray[np.intp], batch_rows: int) -> Sums:
+def _copy(
+    store: StoreReader, target: Target, rows: npt.NDArray[np.intp], batch_rows: int, on_rows: Callable[[int], None]
+) -> Sums:
     """Write the pixels of `rows`, a batch at a time, each row held against its checksum; their exact sums.
+
+    `on_rows` is called with the number of rows done.
 
     Raises:
         JobError: a row is not what was written.
     """
     pixels = store.schema.pixels
-    sums, last = Sums(pixels), time.monotonic()
+    sums = Sums(pixels)
     for first in range(0, len(rows), batch_rows):
         taken = rows[first : first + batch_rows]
         arrays = [store.read(item.name, taken) for item in pixels]
@@ -126,9 +130,7 @@ def _copy(store: StoreReader, target: Target, rows: npt.NDArray[np.intp], batch_
         sums.fold()
         for item, array in zip(pixels, arrays, strict=True):
             target.write(item.name, first, array)
-        if time.monotonic() - last >= _EVERY_S:
-            last = time.monotonic()
-            log.info("convert: %.0f %% of %d rows done", 100 * (first + len(taken)) / len(rows), len(rows))
+        on_rows(first + len(taken))
     return sums
 
 

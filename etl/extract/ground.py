@@ -11,7 +11,7 @@ from etl.extract.settings import ExtractSettings
 from etl.mpi import Comm
 from etl.store.backend import Backend, backend_of
 from etl.store.journal import Journal
-from etl.upsample.method import Method
+from etl.upsample.method import UpsampleMethod
 
 __all__ = ["Begun", "Ground"]
 
@@ -22,7 +22,7 @@ class Ground:
 
     settings: ExtractSettings
     comm: Comm
-    method: Method
+    method: UpsampleMethod
     inspected: list[prepare.Inspected]
     """By tile."""
     schema: on_disk.Schema

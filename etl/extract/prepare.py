@@ -23,7 +23,7 @@ from etl.plan.work import Plan, Share, Tile
 from etl.schema import UNWRITTEN, Schema
 from etl.source.safe import Product, read_product
 from etl.source.tiles import layers_of
-from etl.upsample.method import Method
+from etl.upsample.method import UpsampleMethod
 
 if TYPE_CHECKING:
     from etl.catalogue.table import Catalogue
@@ -267,7 +267,7 @@ def initial_columns(wanted: Wanted, inspected: Sequence[Inspected]) -> dict[str,
     }
 
 
-def begun_with(settings: ExtractSettings, wanted: Wanted, method: Method) -> dict[str, Any]:
+def begun_with(settings: ExtractSettings, wanted: Wanted, method: UpsampleMethod) -> dict[str, Any]:
     """What decides the store's content; a resumed run must have the same."""
     networks = {"weights": [network.sha256 for network in method.networks], "precision": method.precision}
     catalogue = wanted.catalogue

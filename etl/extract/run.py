@@ -86,7 +86,7 @@ def _look_over(settings: ExtractSettings, comm: Comm) -> Ground:
     if archive:
         inspected = [prepare.Inspected(None, (), "") for _ in listed]
     else:
-        inspected = prepare.inspect_products(paths, listed, method.context_px, comm)
+        inspected = prepare.inspect_products(paths, listed, method.halo_px, comm)
     schema = comm.bcast(prepare.schema_for(wanted, inspected, method.name != "none") if wanted else None)
     return Ground(settings, comm, method, inspected, schema, archive, wanted)
 
@@ -213,7 +213,7 @@ def _write(
     exchange = Exchange(comm, assignment.share, {number: tile.layers for number, tile in assignment.tiles.items()})
     source: TilePatches | ArchivePatches
     if ground.archive:
-        source = ArchivePatches(assignment.rows.tolist(), assignment.folders, ground.method.context_px)
+        source = ArchivePatches(assignment.rows.tolist(), assignment.folders, ground.method.halo_px)
     else:
         products = {number: found.product for number, found in enumerate(ground.inspected) if found.product}
         source = TilePatches(assignment.share, assignment.tiles, products, exchange.take)

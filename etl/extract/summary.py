@@ -28,7 +28,7 @@ from etl.source.tiles import Timer
 from etl.store.journal import Journal
 from etl.store.location import shown
 from etl.store.sidecar import write_file
-from etl.upsample.method import Method
+from etl.upsample.method import UpsampleMethod
 
 __all__ = [
     "Progress",
@@ -91,9 +91,9 @@ class Progress:
             log.info(text)
 
 
-def attributes(settings: ExtractSettings, nomenclature: int, method: Method) -> dict[str, Any]:
+def attributes(settings: ExtractSettings, nomenclature: int, method: UpsampleMethod) -> dict[str, Any]:
     """Root attributes of a store; `upsample_weights` is JSON, one entry a network, or none."""
-    networks = [network.said() for network in method.networks]
+    networks = [network.to_record() for network in method.networks]
     precision = {"upsample_precision": method.precision} if networks else {}
     return {
         "Conventions": "CF-1.11",

@@ -10,7 +10,7 @@ from etl.extract.settings import ExtractSettings
 from etl.mpi import Comm, agree, local_rank, on_root
 from etl.processor import describe_processor
 from etl.stderr import suppress_stderr
-from etl.upsample.method import LEVEL, Method, Upsampler
+from etl.upsample.method import PROCESSING_LEVEL, UpsampleMethod, Upsampler
 from etl.upsample.weights import read_networks
 
 __all__ = ["Opened", "choose", "mixed_devices", "open_method"]
@@ -37,28 +37,28 @@ class Opened:
         return any(device.startswith("GPU") for device in self.said.get("devices", ()))
 
 
-def choose(settings: ExtractSettings, comm: Comm) -> Method:
+def choose(settings: ExtractSettings, comm: Comm) -> UpsampleMethod:
     """Collective: the method, with its weights on every rank.
 
     Raises:
         JobError: on every rank, with status 2, where the weights do not fit.
     """
     if settings.upsample != "dsen2":
-        return Method(settings.upsample)
-    networks = comm.bcast(on_root(comm, lambda: read_networks(settings.weights, LEVEL)))
-    return Method("dsen2", networks, settings.precision)
+        return UpsampleMethod(settings.upsample)
+    networks = comm.bcast(on_root(comm, lambda: read_networks(settings.weights, PROCESSING_LEVEL)))
+    return UpsampleMethod("dsen2", networks, settings.precision)
 
 
-def open_method(method: Method, settings: ExtractSettings, comm: Comm) -> Opened:
+def open_method(method: UpsampleMethod, settings: ExtractSettings, comm: Comm) -> Opened:
     """Collective: the method ready to run; with DSen2 each rank sets up its CPU threads or its GPU."""
     if not method.networks:
         return Opened(method.open(), 0, {})
     number, upsampler, device, problem = local_rank(comm), None, None, None
     try:
         with suppress_stderr():
-            from etl.upsample.dsen2 import configure_devices  # TensorFlow takes 600 MiB and three seconds
+            from etl.upsample.dsen2 import configure_tensorflow  # TensorFlow takes 600 MiB and three seconds
 
-            device = configure_devices(settings.network_threads, number)
+            device = configure_tensorflow(settings.network_threads, number)
             upsampler = method.open()
     except (ImportError, RuntimeError) as error:
         problem = f"{error!r}; python -m etl.doctor says what is missing"
@@ -71,7 +71,7 @@ def open_method(method: Method, settings: ExtractSettings, comm: Comm) -> Opened
     warnings = method.warnings() + mixed_devices(devices, processors)
     for text in warnings:
         log.warning("%s", text)
-    weights = [network.said() for network in method.networks]
+    weights = [network.to_record() for network in method.networks]
     said = {"weights": weights, "precision": method.precision, "devices": Counter(devices), "warnings": warnings}
     return Opened(upsampler, windows, said)
 

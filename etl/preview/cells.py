@@ -1,4 +1,4 @@
-"""What became of every cell of a tile: extracted (by split), left out, rejected, or still to be written."""
+"""Status of every cell of a tile: extracted (by split), left out, rejected, or still to be written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,19 +10,21 @@ from etl.bands import PATCH_M
 from etl.grid import nominal_origin
 from etl.schema import REJECTED, SPLITS, WRITTEN
 
-__all__ = ["FATES", "Place", "TileMap", "fates_of", "paint", "tile_cells"]
+__all__ = ["CELL_STATUS", "CellWindow", "TileMap", "cell_status_of", "merge_cell_status", "tile_cells"]
 
-FATES = ("not listed", "snow", "cloud or shadow", "not written", "rejected", "no split", *SPLITS[:0:-1])
-"""What can become of a cell, from weak to strong: where two patches of a tile share a cell, the stronger is shown."""
+CELL_STATUS = ("not listed", "snow", "cloud or shadow", "not written", "rejected", "no split", *SPLITS[:0:-1])
+"""Status of a cell, from weak to strong: where two patches of a tile share a cell, the stronger is shown."""
 
-_LEAST_CELLS = 10
+_MIN_CELLS = 10
 
-_BY_SPLIT = np.array([FATES.index("no split"), *(FATES.index(name) for name in SPLITS[1:])], np.uint8)
+_STATUS_BY_SPLIT = np.array(
+    [CELL_STATUS.index("no split"), *(CELL_STATUS.index(name) for name in SPLITS[1:])], np.uint8
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The part of a tile that is drawn: a rectangle of cells."""
+class CellWindow:
+    """The part of a tile that is drawn: a rectangle of cells, each of 1200 x 1200 m."""
 
     first: tuple[int, int]
     """(row j, column i) on the tile of its upper left cell."""
@@ -31,14 +33,15 @@ class Place:
     """(rows, columns) of cells."""
 
     @classmethod
-    def around(cls, cells: npt.NDArray[np.intp]) -> "Place":
-        """The smallest one, of at least 10 x 10 cells, that holds `cells`, shape (patch, 2); -1 counts for none."""
-        held = cells[(cells >= 0).all(1)]
-        if not len(held):
-            return cls((0, 0), (_LEAST_CELLS, _LEAST_CELLS))
-        first, last = held.min(0), held.max(0)
-        first = np.maximum(np.minimum(first, (first + last + 1 - _LEAST_CELLS) // 2), 0)
-        rows, columns = np.maximum(last - first + 1, _LEAST_CELLS).tolist()
+    def around(cls, cells: npt.NDArray[np.intp]) -> "CellWindow":
+        """Return the smallest one, of at least 10 x 10 cells, that holds `cells`, shape (patch, 2); -1 is ignored."""
+        inside = cells[(cells >= 0).all(1)]
+        if not len(inside):
+            return cls((0, 0), (_MIN_CELLS, _MIN_CELLS))
+        first, last = inside.min(0), inside.max(0)
+        # a small group of cells stands in the middle, but never beyond the tile's upper or left border
+        first = np.maximum(np.minimum(first, (first + last + 1 - _MIN_CELLS) // 2), 0)
+        rows, columns = np.maximum(last - first + 1, _MIN_CELLS).tolist()
         return cls((int(first[0]), int(first[1])), (rows, columns))
 
 
@@ -49,18 +52,21 @@ class TileMap:
     tile: str
     """MGRS tile."""
 
-    place: Place
+    window: CellWindow
     """The part of it that is drawn."""
 
-    fate: npt.NDArray[np.uint8]
-    """Index into `FATES`, shape (row, column)."""
+    status: npt.NDArray[np.uint8]
+    """Index into `CELL_STATUS`, shape (row, column)."""
 
-    picture: npt.NDArray[np.uint16]
+    true_colour: npt.NDArray[np.uint16]
     """B04 B03 B02 of its extracted patches, shape (row, column, 3), 0 where there is none."""
 
 
 def tile_cells(tile: str, ulx: npt.NDArray[np.float64], uly: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """(row j, column i) on the tile of patches with these upper left corners in m, shape (patch, 2); -1 if off it."""
+    """Return (row j, column i) on the tile, shape (patch, 2), of patches with these upper left corners in metres.
+
+    -1 where a corner lies on no corner of the tile's cells.
+    """
     try:
         grid = nominal_origin(tile)
     except ValueError:
@@ -70,20 +76,26 @@ def tile_cells(tile: str, ulx: npt.NDArray[np.float64], uly: npt.NDArray[np.floa
     return np.where(good[:, None], cells, -1).astype(np.intp)
 
 
-def fates_of(state: npt.NDArray[np.uint8], split: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """What became of the rows of a store, as indices into `FATES`."""
-    fates = np.full(len(state), FATES.index("not written"), np.uint8)
-    fates[state == REJECTED] = FATES.index("rejected")
+def cell_status_of(state: npt.NDArray[np.uint8], split: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the status of rows of a store, as indices into `CELL_STATUS`, shape (patch,)."""
+    status = np.full(len(state), CELL_STATUS.index("not written"), np.uint8)
+    status[state == REJECTED] = CELL_STATUS.index("rejected")
     written = state == WRITTEN
-    fates[written] = _BY_SPLIT[np.minimum(split[written], len(SPLITS) - 1)]
-    return fates
+    status[written] = _STATUS_BY_SPLIT[np.minimum(split[written], len(SPLITS) - 1)]
+    return status
 
 
-def paint(place: Place, layers: Sequence[tuple[npt.NDArray[np.intp], npt.NDArray[np.uint8]]]) -> npt.NDArray[np.uint8]:
-    """A map of a tile from layers of (cells, fates); in each cell the strongest. Cells -1 are left out."""
-    fate = np.zeros(place.shape, np.uint8)
-    for cells, fates in layers:
-        held = (cells >= 0).all(1)
-        j, i = (cells[held] - place.first).T
-        np.maximum.at(fate, (j, i), fates[held])
-    return fate
+def merge_cell_status(
+    window: CellWindow, layers: Sequence[tuple[npt.NDArray[np.intp], npt.NDArray[np.uint8]]]
+) -> npt.NDArray[np.uint8]:
+    """Return the strongest status in each cell of the window, uint8, its shape that of the window.
+
+    `layers`: pairs of cells, shape (patch, 2), and status, shape (patch,). Cells -1 are left out.
+    """
+    merged = np.zeros(window.shape, np.uint8)
+    for cells, status in layers:
+        inside = (cells >= 0).all(1)
+        j, i = (cells[inside] - window.first).T
+        # unbuffered, since several patches can share a cell
+        np.maximum.at(merged, (j, i), status[inside])
+    return merged

@@ -1,5 +1,6 @@
 """Reflectance to colours on a screen, and the colours of the maps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,11 +8,22 @@ import numpy.typing as npt
 
 from etl.bands import NODATA, SATURATED
 
-__all__ = ["FATE_COLOURS", "INK", "PAPER", "QUIET", "Stretch", "stretch_of"]
+__all__ = [
+    "FALSE_COLOUR",
+    "MUTED",
+    "PAPER",
+    "STATUS_COLOURS",
+    "TEXT",
+    "TRUE_COLOUR",
+    "Stretch",
+    "band_indices",
+    "fit_stretch",
+]
 
-PAPER, INK, QUIET = "#fbfaf7", "#1f2a33", "#6b7780"
+PAPER, TEXT, MUTED = "#fbfaf7", "#1f2a33", "#6b7780"
+"""Colours of the background, of text, and of what matters less."""
 
-FATE_COLOURS = {
+STATUS_COLOURS = {
     "not listed": "#eceae4",
     "not written": "#ffffff",
     "snow": "#a9d6e8",
@@ -22,37 +34,50 @@ FATE_COLOURS = {
     "val": "#e8a33d",
     "test": "#7b5aa6",
 }
-"""Colour of each of `etl.preview.cells.FATES`."""
+"""Colour of each of `etl.preview.cells.CELL_STATUS`."""
+
+TRUE_COLOUR, FALSE_COLOUR = ("B04", "B03", "B02"), ("B08", "B04", "B03")
+"""Bands shown in red, green and blue."""
 
 _NODATA_GREY = 0.88
 _GAMMA = 0.8
 _PERCENTILES = (1.0, 99.0)
 
 
+def band_indices(bands: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Return the index among `bands` of each of `names`."""
+    return [bands.index(name) for name in names]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Stretch:
-    """How reflectance becomes brightness, one range a band."""
+    """Reflectance to brightness, one range for each band."""
 
     low: npt.NDArray[np.float32]
-    """Black, shape (band,)."""
+    """Pixel value shown as black, shape (band,)."""
 
     high: npt.NDArray[np.float32]
-    """Full brightness, shape (band,)."""
+    """Pixel value shown at full brightness, shape (band,)."""
 
     def __call__(self, pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
-        """Brightness in [0, 1], shape and bands as `pixels` (row, col, band); pixels without data in light grey."""
+        """Return brightness in [0, 1], shape as `pixels`, (row, col, band), float32; nodata in light grey."""
         scaled = (pixels.astype(np.float32) - self.low) / (self.high - self.low)
         out = np.clip(scaled, 0, 1) ** np.float32(_GAMMA)
+        # grey, because black would look like water
         out[(pixels == NODATA).all(-1)] = _NODATA_GREY
         return np.asarray(out, np.float32)
 
+    def take(self, bands: Sequence[int]) -> "Stretch":
+        """Return the stretch of these bands alone, given by their index."""
+        return Stretch(self.low[bands], self.high[bands])
 
-def stretch_of(pixels: npt.NDArray[np.uint16]) -> Stretch:
-    """The stretch that takes the middle 98 % of each band's valid values, over all of `pixels`, shape (..., band)."""
+
+def fit_stretch(pixels: npt.NDArray[np.uint16]) -> Stretch:
+    """Return the stretch of the middle 98 % of each band's valid values, over all of `pixels`, shape (..., band)."""
     bounds = []
     for values in pixels.reshape(-1, pixels.shape[-1]).T:
         valid = values[(values != NODATA) & (values != SATURATED)]
         low, high = np.percentile(valid, _PERCENTILES) if len(valid) else (0.0, 1.0)
-        bounds.append((low, max(high, low + 1)))
+        bounds.append((low, max(high, low + 1)))  # never an empty range, by which pixels would be divided
     low, high = np.array(bounds, np.float32).T
     return Stretch(low, high)

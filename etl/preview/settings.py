@@ -16,14 +16,14 @@ class PreviewSettings:
     """Draw a contact sheet of a store: patches in true and false colour with their labels, and a map of each tile."""
 
     store: Path = setting(Path("data/store.h5"), "store to draw (.h5 or .zarr)")
-    out: Path = setting(Path("data/preview.png"), "picture to write (PNG); replaced where it is there")
+    out: Path = setting(Path("data/preview.png"), "picture to write (PNG); an older one is replaced")
     catalogue: Path | None = setting(
-        None, "its catalogue, for the patches left out (without this, the one it says it was made from)"
+        None, "the store's catalogue, to show patches left out; by default the one that the store was made from"
     )
-    patches: int = setting(12, "patches to show, spread at random over the store", "patches")
-    tile: str = setting("", "show this MGRS tile alone, e.g. 33UUP; empty for up to four, spread over the store")
-    seed: int = setting(0, "of the choice of patches")
-    width: int = setting(1600, "width of the picture; its height follows", "px")
+    patches: int = setting(12, "patches to show, chosen at random from equal parts of the store", "patches")
+    tile: str = setting("", "show only this MGRS tile, e.g. 33UUP; by default up to four tiles")
+    seed: int = setting(0, "seed of the random choice of patches")
+    width: int = setting(1600, "width of the picture; the height follows from the content", "px")
 
     def __post_init__(self) -> None:
         if self.out.suffix.lower() != ".png":

@@ -1,4 +1,4 @@
-"""How often each value occurs, exactly, by group of patches and band: the one pass over the pixels.
+"""Exact counts of each pixel value, by group of patches and band: the one pass over the pixels.
 
 A group is a split or a class; a patch counts in its split and in each of its classes. Patches of one batch that belong
 to the same groups are counted together, so that every pixel is counted once, and its count added to each group.
@@ -12,22 +12,25 @@ import numpy.typing as npt
 from etl.bands import NODATA, SATURATED
 from etl.schema import SPLITS
 
-__all__ = ["Counts", "groups_of"]
+__all__ = ["ValueCounts", "group_membership"]
 
 _VALUES = SATURATED + 1
 
-_ROOM, _STEP = 16384, 4096
-"""Room is made for this many values at first, and for this many more at a time: brighter pixels are rare."""
+# values that arrays hold at first, and by how many they grow: brighter pixels are rare
+_INITIAL_VALUES, _GROWTH_VALUES = 16384, 4096
 
 
-def groups_of(split: npt.NDArray[np.uint8], classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Which groups each patch belongs to, shape (patch, group): the splits of the schema, then the classes."""
+def group_membership(split: npt.NDArray[np.uint8], classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Return which groups each patch belongs to, shape (patch, group): the splits of the schema, then the classes.
+
+    `split`: shape (patch,); `classes`: shape (patch, class), 0 or 1.
+    """
     splits = np.minimum(split, len(SPLITS) - 1)[:, None] == np.arange(len(SPLITS))
     return np.concatenate([splits, classes > 0], 1)
 
 
 @dataclass(slots=True, eq=False)
-class Counts:
+class ValueCounts:
     """Counts of one pixel array, for any number of its rows."""
 
     groups: int
@@ -44,40 +47,43 @@ class Counts:
     """Saturated pixels, shape (group, band)."""
 
     def __post_init__(self) -> None:
-        self.valid = np.zeros((self.groups, self.bands, _ROOM), np.int64)
+        self.valid = np.zeros((self.groups, self.bands, _INITIAL_VALUES), np.int64)
         self.saturated = np.zeros((self.groups, self.bands), np.int64)
 
     def add(self, pixels: npt.NDArray[np.uint16], member: npt.NDArray[np.bool_]) -> None:
-        """Count a batch of patches: pixels of shape (patch, row, col, band), `groups_of` the same."""
+        """Count a batch of patches: pixels of shape (patch, row, col, band), their `group_membership`."""
         flat = pixels.reshape(len(pixels), -1, self.bands)
         kinds, kind = np.unique(member, axis=0, return_inverse=True)
-        rows = [np.flatnonzero(kind == k) for k in range(len(kinds))]
+        kind_rows = [np.flatnonzero(kind == k) for k in range(len(kinds))]
         for band in range(self.bands):
-            for groups, mine in zip(map(np.flatnonzero, kinds), rows, strict=True):
-                self._count(band, groups, flat[mine[0], :, band] if len(mine) == 1 else flat[mine, :, band].ravel())
+            for groups, rows in zip(map(np.flatnonzero, kinds), kind_rows, strict=True):
+                # a view where one patch is alone of its kind, as most are; a copy else
+                self._add_values(
+                    band, groups, flat[rows[0], :, band] if len(rows) == 1 else flat[rows, :, band].ravel()
+                )
 
-    def _count(self, band: int, groups: npt.NDArray[np.intp], values: npt.NDArray[np.uint16]) -> None:
+    def _add_values(self, band: int, groups: npt.NDArray[np.intp], values: npt.NDArray[np.uint16]) -> None:
         """Add values of patches that belong to these groups."""
         counts = np.bincount(values)
         if len(counts) == _VALUES:
             self.saturated[groups, band] += counts[SATURATED]
-            held = np.flatnonzero(counts[:SATURATED])
-            counts = counts[: held[-1] + 1 if len(held) else 1]
-        self._widen(len(counts))
+            valid = np.flatnonzero(counts[:SATURATED])
+            counts = counts[: valid[-1] + 1 if len(valid) else 1]
+        self._grow(len(counts))
         for group in groups.tolist():
             self.valid[group, band, : len(counts)] += counts
 
-    def merge(self, other: "Counts") -> "Counts":
-        """With the counts of other rows added."""
-        self._widen(other.valid.shape[2])
+    def merge(self, other: "ValueCounts") -> "ValueCounts":
+        """Add the counts of other rows, and return itself."""
+        self._grow(other.valid.shape[2])
         self.valid[..., : other.valid.shape[2]] += other.valid
         self.saturated += other.saturated
         return self
 
-    def _widen(self, values: int) -> None:
+    def _grow(self, values: int) -> None:
         """Make room for this many values."""
         if values > self.valid.shape[2]:
-            missing = -(-values // _STEP) * _STEP - self.valid.shape[2]
+            missing = -(-values // _GROWTH_VALUES) * _GROWTH_VALUES - self.valid.shape[2]
             self.valid = np.concatenate([self.valid, np.zeros((self.groups, self.bands, missing), np.int64)], 2)
 
     @property
@@ -91,21 +97,22 @@ class Counts:
         return np.asarray(self.valid[..., NODATA + 1 :].sum(-1))
 
     def sums(self, group: int, band: int) -> tuple[int, int]:
-        """Exact sum and sum of squares of the valid pixels."""
+        """Return the exact sum and sum of squares of the valid pixels."""
         counts = self.valid[group, band, NODATA + 1 :]
-        values = np.flatnonzero(counts)
-        pairs = [(int(counts[v]), int(v) + NODATA + 1) for v in values]
+        # Python's integers: sums of squares pass 64 bits at full size
+        pairs = [(int(counts[v]), int(v) + NODATA + 1) for v in np.flatnonzero(counts)]
         return sum(n * v for n, v in pairs), sum(n * v * v for n, v in pairs)
 
-    def percentiles(self, shares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Smallest value that at least each share of the valid pixels does not pass, shape (group, band, share).
+    def quantiles(self, levels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return quantiles of the valid pixels, shape (group, band, level), in pixel values; NaN where there are none.
 
-        NaN where there is none. The definition "inverted_cdf" of numpy: always a value that occurs.
+        The definition "inverted_cdf" of numpy: the smallest value that at least this share of the pixels does not pass,
+        so always a value that occurs.
         """
-        out = np.full((self.groups, self.bands, len(shares)), np.nan)
+        out = np.full((self.groups, self.bands, len(levels)), np.nan)
         count = self.count
         for group, band in np.argwhere(count > 0).tolist():
             cumulated = np.cumsum(self.valid[group, band, NODATA + 1 :])
-            wanted = np.maximum(np.ceil(shares * int(count[group, band])), 1)
-            out[group, band] = np.searchsorted(cumulated, wanted) + NODATA + 1
+            ranks = np.maximum(np.ceil(levels * int(count[group, band])), 1)
+            out[group, band] = np.searchsorted(cumulated, ranks) + NODATA + 1
         return out

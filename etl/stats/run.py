@@ -6,49 +6,50 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etl.exit_status import ExitStatus, JobError
+from etl.files import replace_atomically
 from etl.mpi import Comm, on_root
-from etl.stats.answer import answer_of, disagreements, record_of
-from etl.stats.page import write_page
-from etl.stats.reduce import count_store
+from etl.stats.counting import count_store
+from etl.stats.html_report import render_statistics
+from etl.stats.report import compare_stored_sums, make_stats_report
 from etl.stats.settings import StatsSettings
 from etl.store.location import shown
 from etl.store.reader import StoreReader
 
 __all__ = ["stats"]
 
-_PATIENCE_S = 10
-"""How long a Dask scheduler may take to answer."""
+# how long a Dask scheduler may take to answer
+_CONNECT_TIMEOUT_S = 10
 
 
 def stats(settings: StatsSettings, comm: Comm) -> int:
     """Collective: count the values of a store, write the page and its numbers, and return the exit status."""
     if comm.size == 1:
-        on_root(comm, lambda: _locally(settings))
+        on_root(comm, lambda: _on_one_rank(settings))
     else:
         _on_ranks(settings, comm)
     return ExitStatus.DONE
 
 
-def _locally(settings: StatsSettings) -> None:
+def _on_one_rank(settings: StatsSettings) -> None:
     workers = settings.workers or len(os.sched_getaffinity(0))
-    with _opened(settings) as store, _cluster(settings.scheduler, workers) as (count, how):
-        _count(settings, store, count, how)
+    with _open_complete(settings) as store, _dask(settings.scheduler, workers) as (count, dask_options):
+        _write_statistics(settings, store, count, dask_options)
 
 
 @contextlib.contextmanager
-def _cluster(scheduler: str, workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number of workers, and how Dask is to compute."""
+def _dask(scheduler: str, workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number of workers, and the options of Dask's `compute`."""
     if "://" not in scheduler:
         yield workers, {"scheduler": scheduler, "num_workers": workers}
         return
     from distributed import Client
 
     try:
-        client = Client(scheduler, timeout=_PATIENCE_S, set_as_default=False)
+        client = Client(scheduler, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise JobError(
             f"--scheduler must be a Dask scheduler that answers, got {scheduler}: {error}", ExitStatus.BAD_INPUT
@@ -66,22 +67,23 @@ def _on_ranks(settings: StatsSettings, comm: Comm) -> None:
     Raises:
         JobError: on every rank, with what rank 0 met.
     """
-    on_root(comm, lambda: _opened(settings).close())
+    on_root(comm, lambda: _open_complete(settings).close())
     import distributed
     from dask_mpi import execute
 
-    # A task's error comes back as an exception; what Dask logs beside is each step of its start, and of its end.
+    # A task's error comes back as an exception; beside it, Dask logs each step of its start and end.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     problem: list[BaseException] = []
 
     def client() -> None:
         try:
-            with distributed.Client(set_as_default=False) as found, _opened(settings) as store:
-                found.wait_for_workers(comm.size)
-                _count(settings, store, comm.size, {"scheduler": found.get})
+            with distributed.Client(set_as_default=False) as cluster, _open_complete(settings) as store:
+                cluster.wait_for_workers(comm.size)
+                _write_statistics(settings, store, comm.size, {"scheduler": cluster.get})
         except BaseException as error:
             problem.append(error)
 
+    # no memory limit: Dask's own guess would pause ranks that share a node
     execute(
         client,
         client_rank=0,
@@ -99,7 +101,7 @@ def _raise(problem: list[BaseException]) -> None:
         raise problem[0]
 
 
-def _opened(settings: StatsSettings) -> StoreReader:
+def _open_complete(settings: StatsSettings) -> StoreReader:
     store = StoreReader(settings.store)
     if not store.complete:
         store.close()
@@ -107,13 +109,16 @@ def _opened(settings: StatsSettings) -> StoreReader:
     return store
 
 
-def _count(settings: StatsSettings, store: StoreReader, workers: int, how: dict[str, Any]) -> None:
+def _write_statistics(
+    settings: StatsSettings, store: StoreReader, workers: int, dask_options: Mapping[str, Any]
+) -> None:
+    """Count on `workers` workers, write page and numbers, and hold the counts against the sums in the store."""
     start = time.perf_counter()
-    counts = count_store(store, workers, settings.batch_rows, **how)
+    counts = count_store(store, workers, settings.batch_rows, **dask_options)
     seconds = time.perf_counter() - start
-    answer = answer_of(store, counts)
-    wrong = disagreements(store, counts)
-    record = record_of(answer) | {
+    report = make_stats_report(store, counts)
+    wrong = compare_stored_sums(store, counts)
+    record = report.to_record() | {
         "command": "etl.stats",
         "seconds": seconds,
         "workers": workers,
@@ -122,21 +127,13 @@ def _count(settings: StatsSettings, store: StoreReader, workers: int, how: dict[
     }
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     numbers = settings.out.with_suffix(".json")
-    _write(settings.out, lambda path: write_page(answer, path))
-    _write(numbers, lambda path: path.write_text(json.dumps(record) + "\n", encoding="utf-8"))
+    page = render_statistics(report, settings.out.suffix)
+    for path, content in ((settings.out, page), (numbers, json.dumps(record).encode() + b"\n")):
+        with replace_atomically(path, sync=False, concurrent=True) as temporary:
+            temporary.write_bytes(content)
     rows = len(store.written)
     pace = f"{rows} rows counted in {seconds:.1f} s by {workers} workers ({rows / seconds:.0f} rows/s)"
     print(f"{pace} -> {settings.out}, {numbers}")
     if wrong:
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise JobError(f"{store.path} must hold the sums of its pixels: {'; '.join(wrong[:3])}{more}")
-
-
-def _write(out: Any, write: Callable[[Any], Any]) -> None:
-    """The file appears under its name when it is complete."""
-    draft = out.with_name(f".{os.getpid()}.{out.name}")
-    try:
-        write(draft)
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -14,14 +14,15 @@ class StatsSettings:
 
     store: Path = setting(Path("data/store.h5"), "store to read (.h5, .zarr, or s3://BUCKET/KEY.zarr)")
     out: Path = setting(
-        Path("data/stats.png"), "page to write (.png or .html), numbers beside it (.json); replaced where it is there"
+        Path("data/stats.png"),
+        "page to write (.png or .html), numbers beside it (.json); older ones are replaced",
     )
     scheduler: str = setting(
         "threads",
-        "threads or processes of this machine, or the address of a Dask scheduler, e.g. tcp://node1:8786; under mpirun "
-        "every rank is a worker, whatever stands here",
+        "threads or processes of this machine, or the address of a Dask scheduler, e.g. tcp://node1:8786; ignored "
+        "under mpirun, where every rank is a worker",
     )
-    workers: int = setting(0, "threads or processes; 0 for one a core")
+    workers: int = setting(0, "threads or processes; 0 for one on each core")
     batch_rows: int = setting(128, "rows that a worker reads at once", "patches")
 
     def __post_init__(self) -> None:

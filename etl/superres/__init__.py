@@ -1,1 +1,1 @@
-"""`python -m etl.superres fetch | evaluate | convert`: weights of DSen2, and how well they sharpen a product."""
+"""`python -m etl.superres fetch | evaluate | convert`: weights of DSen2, and their errors on a product."""

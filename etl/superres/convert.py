@@ -1,29 +1,29 @@
-"""A weights file of either format, written in our own."""
+"""Rewrite a weights file of either format in the plain one."""
 
 from dataclasses import replace
 
 from etl.exit_status import ExitStatus
 from etl.mpi import Comm, on_root
-from etl.superres.settings import ConvertSettings
+from etl.superres.settings import ConvertWeightsSettings
 from etl.upsample.weights import read_weights, write_weights
 
-__all__ = ["convert"]
+__all__ = ["convert_weights"]
 
 
-def convert(settings: ConvertSettings, comm: Comm) -> int:
+def convert_weights(settings: ConvertWeightsSettings, comm: Comm) -> int:
     """Collective: read and write, on rank 0, and return the exit status."""
-
-    def act() -> None:
-        found = read_weights(settings.file)
-        if settings.level and found.level not in ("", settings.level):
-            raise ValueError(f"{settings.file} says level {found.level}, --level says {settings.level}")
-        network = replace(found, level=settings.level or found.level)
-        settings.out.parent.mkdir(parents=True, exist_ok=True)
-        write_weights(settings.out, network)
-        print(
-            f"{network.gsd_m} m network of {network.blocks} blocks of {network.filters} filters, "
-            f"level {network.level or 'unknown'} -> {settings.out}"
-        )
-
-    on_root(comm, act)
+    on_root(comm, lambda: _convert(settings))
     return ExitStatus.DONE
+
+
+def _convert(settings: ConvertWeightsSettings) -> None:
+    network = read_weights(settings.file)
+    if settings.level and network.level not in ("", settings.level):
+        raise ValueError(f"{settings.file} says level {network.level}, --level says {settings.level}")
+    network = replace(network, level=settings.level or network.level)
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    write_weights(settings.out, network)
+    print(
+        f"{network.gsd_m} m network of {network.blocks} blocks of {network.filters} filters, "
+        f"level {network.level or 'unknown'} -> {settings.out}"
+    )

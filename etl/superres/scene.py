@@ -1,4 +1,4 @@
-"""What is measured on: the native groups of a region of a product, or of the patches of a patch folder."""
+"""Images to measure on: the native bands of a region of a product, or of the patches of a patch folder."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from etl.source.archive import ArchivePatches
 from etl.source.patch import PatchError
 from etl.source.radiometry import lookup_table
 from etl.source.safe import Product, read_product
-from etl.superres.settings import EvaluateSettings
+from etl.superres.settings import SuperresSettings
 
-__all__ = ["Scene", "scenes"]
+__all__ = ["Scene", "read_scenes"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,14 +29,14 @@ class Scene:
     """Product or patch, and the region."""
 
     groups: tuple[npt.NDArray[np.uint16], ...]
-    """The three groups, finest first, shape (row, col, band), contiguous; sides are whole 60 m pixels."""
+    """The three groups, finest first, shape (row, col, band), uint16, contiguous; sides are whole 60 m pixels."""
 
 
-def scenes(settings: EvaluateSettings) -> Iterator[Scene]:
-    """The region of a product, or each patch of a patch folder, by name.
+def read_scenes(settings: SuperresSettings) -> Iterator[Scene]:
+    """Yield the region of a product, or each patch of a patch folder, in the order of their names.
 
     Raises:
-        ValueError: the source holds neither, or not what is asked for.
+        ValueError: the source holds neither, several products, or a region or patch that cannot be read.
     """
     products = find_products(settings.source) if settings.source.exists() else []
     if len(products) > 1:
@@ -51,10 +51,11 @@ def scenes(settings: EvaluateSettings) -> Iterator[Scene]:
     for (_, patch), folder in zip(ArchivePatches(range(len(chosen)), chosen, (0, 0, 0)).patches(), chosen, strict=True):
         if isinstance(patch, PatchError):
             raise ValueError(str(patch))
+        # copied, because the next patch is read into the same windows
         yield Scene(folder.name, tuple(window.transpose(1, 2, 0).copy() for window in patch.native))
 
 
-def _region(path: Path, settings: EvaluateSettings) -> Scene:
+def _region(path: Path, settings: SuperresSettings) -> Scene:
     try:
         product = read_product(path)
         size = product.grid.size_px

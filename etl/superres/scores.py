@@ -1,4 +1,4 @@
-"""How near an image comes to the true one: RMSE, SRE, UIQ of each band, SAM of all bands together."""
+"""Distance of an image from the true one: RMSE, SRE, UIQ of each band, SAM of all bands together."""
 
 from dataclasses import dataclass
 
@@ -6,19 +6,19 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-__all__ = ["WAYS", "Measured", "Scores", "score"]
+__all__ = ["COMPARED_METHODS", "GroupScores", "ImageScores", "score_image"]
 
-WAYS = ("bilinear", "bicubic", "dsen2")
-"""What is measured side by side."""
+COMPARED_METHODS = ("bilinear", "bicubic", "dsen2")
+"""Methods of upsampling that are measured side by side."""
 
+# side of the windows of UIQ. Source: Wang and Bovik, IEEE Signal Processing Letters 9 (2002) 81-84.
 _WINDOW_PX = 8
-"""Side of the windows of UIQ. Source: Wang and Bovik, IEEE Signal Processing Letters 9 (2002) 81-84."""
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class ImageScores:
     """One image against the true one, over the pixels that have data in every band of both."""
 
     rmse: tuple[float, ...]
@@ -31,49 +31,51 @@ class Scores:
     """Universal image quality index of each band, at most 1: the mean over windows of 8 x 8 px."""
 
     sam_deg: float
-    """Mean angle between the spectra of a pixel in both images, degrees."""
+    """Spectral angle: mean angle between the spectra of a pixel in both images, degrees."""
 
     @property
     def rmse_mean(self) -> float:
-        """Mean over bands."""
+        """Mean over bands, in pixel values (reflectance x 10,000)."""
         return float(np.mean(self.rmse))
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One group of one scene."""
+class GroupScores:
+    """Scores of all methods on one group of bands of one scene."""
 
     scene: str
     """Name of the scene."""
 
     gsd_m: int
-    """Ground sample distance of the group's bands."""
+    """Ground sample distance of the group's bands, metres."""
 
     bands: tuple[str, ...]
-    """Their names."""
+    """Names of the bands."""
 
-    reduced: dict[str, Scores]
-    """By way: at reduced scale, against the original."""
+    reduced: dict[str, ImageScores]
+    """By method: at reduced scale, against the original."""
 
-    consistency: dict[str, Scores]
-    """By way: brought to 10 m and made coarser again, against the original."""
+    consistency: dict[str, ImageScores]
+    """By method: brought to 10 m and made coarser again, against the original."""
 
 
-def score(image: npt.NDArray[np.float32], truth: npt.NDArray[np.uint16], valid: npt.NDArray[np.bool_]) -> Scores:
-    """Scores of `image` against `truth`, both of shape (row, col, band); `valid` has the shape (row, col).
+def score_image(
+    image: npt.NDArray[np.float32], truth: npt.NDArray[np.uint16], valid: npt.NDArray[np.bool_]
+) -> ImageScores:
+    """Return scores of `image` against `truth`, both of shape (row, col, band); `valid` has the shape (row, col).
 
     Raises:
         ValueError: no pixel is valid.
     """
     if not valid.any():
         raise ValueError("at least one pixel must have data in every band, got none")
-    got, true = image.astype(np.float64), truth.astype(np.float64)
-    x, y = got[valid], true[valid]
+    image64, truth64 = image.astype(np.float64), truth.astype(np.float64)
+    x, y = image64[valid], truth64[valid]
     mse = ((x - y) ** 2).mean(0)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore"):  # a perfect image has an infinite SRE
         sre_db = 10 * np.log10(y.mean(0) ** 2 / mse)
-    uiq = [_uiq(got[..., band], true[..., band], valid) for band in range(truth.shape[-1])]
-    return Scores(tuple(np.sqrt(mse).tolist()), tuple(sre_db.tolist()), tuple(uiq), _sam_deg(x, y))
+    uiq = [_uiq(image64[..., band], truth64[..., band], valid) for band in range(truth.shape[-1])]
+    return ImageScores(tuple(np.sqrt(mse).tolist()), tuple(sre_db.tolist()), tuple(uiq), _sam_deg(x, y))
 
 
 def _sam_deg(x: Floats, y: Floats) -> float:
@@ -85,7 +87,7 @@ def _sam_deg(x: Floats, y: Floats) -> float:
 def _uiq(x: Floats, y: Floats, valid: npt.NDArray[np.bool_]) -> float:
     """Mean of Wang and Bovik's Q over all windows of valid pixels that are not wholly flat; NaN without one."""
 
-    def mean(values: Floats) -> Floats:
+    def window_mean(values: Floats) -> Floats:
         half = _WINDOW_PX // 2  # only windows that lie inside
         means: Floats = ndimage.uniform_filter(values, _WINDOW_PX, mode="constant")
         return means[half : values.shape[0] - half + 1, half : values.shape[1] - half + 1]
@@ -93,11 +95,12 @@ def _uiq(x: Floats, y: Floats, valid: npt.NDArray[np.bool_]) -> float:
     if min(x.shape) < _WINDOW_PX:
         return float("nan")
     x, y = x - (shift := x[valid].mean()), y - shift  # so that squares of large values do not swamp their spread
-    mean_x, mean_y = mean(x), mean(y)
-    spread = mean(x * x) - mean_x**2 + mean(y * y) - mean_y**2
-    shared = mean(x * y) - mean_x * mean_y
+    mean_x, mean_y = window_mean(x), window_mean(y)
+    variances = window_mean(x * x) - mean_x**2 + window_mean(y * y) - mean_y**2
+    covariance = window_mean(x * y) - mean_x * mean_y
     true_x, true_y = mean_x + shift, mean_y + shift
-    below = spread * (true_x**2 + true_y**2)
-    whole = (mean(valid.astype(np.float64)) > 1 - 1e-9) & (spread > 1e-6)
-    quality = 4 * shared[whole] * true_x[whole] * true_y[whole] / below[whole]
+    divisor = variances * (true_x**2 + true_y**2)
+    # sums of floats: a window is wholly valid where its mean is 1 up to rounding
+    whole = (window_mean(valid.astype(np.float64)) > 1 - 1e-9) & (variances > 1e-6)
+    quality = 4 * covariance[whole] * true_x[whole] * true_y[whole] / divisor[whole]
     return float(quality.mean()) if whole.any() else float("nan")

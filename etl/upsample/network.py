@@ -1,29 +1,36 @@
-"""What a network of DSen2 is, as plain arrays: its convolutions, and what it looks at around a patch.
+"""A network of DSen2 as plain arrays: its convolutions, and the pixels around a patch that it depends on.
 
 Source: Lanaras et al., ISPRS Journal 146 (2018) 305-319, arXiv 1803.04271.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
 
-__all__ = ["DIVISOR", "Geometry", "Layer", "Weights", "WeightsError"]
+__all__ = ["DIVISOR", "ConvWeights", "NetworkWeights", "WeightsError", "WindowGeometry"]
 
 DIVISOR = 2000.0
 """Pixel values are divided by this before a network sees them. Source: the paper, section 4."""
 
-_INPUTS = {20: sum(len(g.bands) for g in GROUPS[:2]), 60: sum(len(g.bands) for g in GROUPS)}
-"""Bands that a network sees, by the ground sample distance of those that it brings to 10 m."""
+# number of bands that a network sees, by the ground sample distance in metres of those that it brings to 10 m
+_INPUT_BANDS = {20: sum(len(g.bands) for g in GROUPS[:2]), 60: sum(len(g.bands) for g in GROUPS)}
 
-_OUTPUTS = {group.gsd_m: len(group.bands) for group in GROUPS[1:]}
+_OUTPUT_BANDS = {group.gsd_m: len(group.bands) for group in GROUPS[1:]}
 
-Layer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-"""Kernel, shape (row, col, in, out), and bias, shape (out,), of one convolution."""
+
+class ConvWeights(NamedTuple):
+    """Weights of one convolution."""
+
+    kernel: npt.NDArray[np.float32]
+    """Shape (row, col, in, out), float32."""
+
+    bias: npt.NDArray[np.float32]
+    """Shape (out,), float32."""
 
 
 class WeightsError(ValueError):
@@ -31,25 +38,25 @@ class WeightsError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Weights:
-    """One network: convolution, residual blocks of two convolutions each, convolution, plus the upsampled input."""
+class NetworkWeights:
+    """One network: convolution, residual blocks of two convolutions each, convolution; it predicts what to add."""
 
     file: str
     """Name of the file."""
 
     sha256: str
-    """Of the file's bytes, in hexadecimal."""
+    """SHA-256 of the file's bytes, in hexadecimal."""
 
     level: str
-    """Level of the products it was trained on, L1C or L2A; empty where the file does not tell."""
+    """Processing level of the products it was trained on, L1C or L2A; empty where the file does not say."""
 
     scale: float
-    """What a residual block's second convolution is multiplied by."""
+    """Factor on the output of each residual block's second convolution."""
 
     names: tuple[str, ...]
-    """Name in the file of each convolution."""
+    """Name of each convolution in the file."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[ConvWeights, ...]
     """The convolutions, in the order in which they are applied."""
 
     def __post_init__(self) -> None:
@@ -58,14 +65,14 @@ class Weights:
                 f"{self.file} must hold 2 + 2 x blocks convolutions, at least one block, got {len(self.layers)}"
             )
         inputs, filters = self._shape(0)[2:]
-        if inputs not in _INPUTS.values():
+        if inputs not in _INPUT_BANDS.values():
             raise WeightsError(
                 f"{self.file}: the kernel of {self.names[0]} must have shape (3, 3, 10, filters) for 20 m bands or "
                 f"(3, 3, 12, filters) for 60 m bands, got {self._shape(0)}"
             )
         for number, (kernel, bias) in enumerate(self.layers):
             into = inputs if number == 0 else filters
-            out = _OUTPUTS[self.gsd_m] if number == len(self.layers) - 1 else filters
+            out = _OUTPUT_BANDS[self.gsd_m] if number == len(self.layers) - 1 else filters
             for what, array, shape in (("kernel", kernel, (3, 3, into, out)), ("bias", bias, (out,))):
                 if array.shape != shape or array.dtype != np.float32:
                     raise WeightsError(
@@ -80,7 +87,7 @@ class Weights:
             )
 
     def _shape(self, number: int) -> tuple[int, ...]:
-        shape: tuple[int, ...] = self.layers[number][0].shape
+        shape: tuple[int, ...] = self.layers[number].kernel.shape
         if len(shape) != 4:
             raise WeightsError(
                 f"{self.file}: the kernel of {self.names[number]} must have shape (3, 3, in, out), got {shape}"
@@ -89,9 +96,9 @@ class Weights:
 
     @property
     def gsd_m(self) -> int:
-        """Ground sample distance of the bands that it brings to 10 m: 20 or 60."""
-        inputs = self.layers[0][0].shape[2]
-        return next(gsd_m for gsd_m, bands in _INPUTS.items() if bands == inputs)
+        """Ground sample distance in metres of the bands that it brings to 10 m: 20 or 60."""
+        inputs = self.layers[0].kernel.shape[2]
+        return next(gsd_m for gsd_m, bands in _INPUT_BANDS.items() if bands == inputs)
 
     @property
     def blocks(self) -> int:
@@ -101,41 +108,53 @@ class Weights:
     @property
     def filters(self) -> int:
         """Filters of the inner convolutions: 128 in DSen2, 256 in VDSen2."""
-        return int(self.layers[0][0].shape[3])
+        return int(self.layers[0].kernel.shape[3])
 
     @property
-    def reach_px(self) -> int:
-        """Pixels of 10 m on each side that an output pixel depends on: one a convolution."""
+    def receptive_field_radius_px(self) -> int:
+        """Pixels of 10 m on each side that an output pixel depends on: one for each 3 x 3 convolution."""
         return len(self.layers)
 
     def flop(self, side_px: int) -> float:
-        """Floating point operations for a square of `side_px` outputs, each convolution doing what the next needs."""
-        sides = [side_px + 2 * (self.reach_px - 1 - number) for number in range(self.reach_px)]
-        return float(sum(2 * side**2 * kernel.size for side, (kernel, _) in zip(sides, self.layers, strict=True)))
+        """Return the floating point operations for a square of `side_px` x `side_px` output pixels.
 
-    def said(self) -> dict[str, Any]:
-        """What a record keeps of it."""
-        shape = {"blocks": self.blocks, "filters": self.filters, "level": self.level or "unknown"}
-        return {"file": self.file, "sha256": self.sha256, **shape}
+        Each convolution computes only what the next one needs, so the first one has the largest output.
+        """
+        sides = [
+            side_px + 2 * (self.receptive_field_radius_px - 1 - number)
+            for number in range(self.receptive_field_radius_px)
+        ]
+        return float(sum(2 * side**2 * layer.kernel.size for side, layer in zip(sides, self.layers, strict=True)))
+
+    def to_record(self) -> dict[str, Any]:
+        """Return what a store's attributes and JSON records keep of it: file, hash, size, level."""
+        level = self.level or "unknown"
+        return {
+            "file": self.file,
+            "sha256": self.sha256,
+            "blocks": self.blocks,
+            "filters": self.filters,
+            "level": level,
+        }
 
 
 @dataclass(frozen=True, slots=True)
-class Geometry:
-    """What networks look at around a patch."""
+class WindowGeometry:
+    """How large a patch's windows must be for some networks."""
 
-    reach_px: int
-    """Of the wider one, in pixels of 10 m: 14 for DSen2, 66 for VDSen2."""
+    receptive_field_radius_px: int
+    """Of the network with the most convolutions, in pixels of 10 m: 14 for DSen2, 66 for VDSen2."""
 
-    rings_px: tuple[int, int, int]
-    """What a network sees of each group, in whole pixels of its own: the reach and, where the group is interpolated,
-    one more. Gaps are filled as far."""
+    fill_radius_px: tuple[int, int, int]
+    """Pixels around a patch that the networks see, by group in its own pixels: the receptive field and, where the group
+    is interpolated, one more. Gaps are filled as far."""
 
-    context_px: tuple[int, int, int]
-    """Twice that: what is seen, and what its gaps are filled from."""
+    halo_px: tuple[int, int, int]
+    """Twice that: the pixels that the networks see, and those from which gaps among them are filled."""
 
     @classmethod
-    def of(cls, networks: Sequence[Weights]) -> "Geometry":
-        """For all of some networks."""
-        reach = max(weights.reach_px for weights in networks)
-        ten, twenty, sixty = (-(-reach // group.factor) + (group.factor > 1) for group in GROUPS)
-        return cls(reach, (ten, twenty, sixty), (2 * ten, 2 * twenty, 2 * sixty))
+    def of(cls, networks: Sequence[NetworkWeights]) -> "WindowGeometry":
+        """Return what suffices for all of `networks`, in pixels of each group."""
+        radius = max(weights.receptive_field_radius_px for weights in networks)
+        ten, twenty, sixty = (-(-radius // group.factor) + (group.factor > 1) for group in GROUPS)
+        return cls(radius, (ten, twenty, sixty), (2 * ten, 2 * twenty, 2 * sixty))

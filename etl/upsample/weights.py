@@ -1,7 +1,8 @@
-"""Weights of DSen2's networks in files: the published ones, of Keras before version 3, and a format of our own.
+"""Weights of DSen2's networks in files: the published ones, of Keras before version 3, and a plain format without code.
 
-Files are read as data: the code that old Keras pickled into its files is never run. Our own format is an HDF5 file with
-one group a convolution (`conv_000`, ...: `kernel`, `bias`) and what else must be known as attributes of its root.
+Files are read as data: the code that old Keras pickled into its files is never run. The plain format is an HDF5 file
+with one group for each convolution (`conv_000`, ...: `kernel`, `bias`) and the other parameters as attributes of its
+root.
 """
 
 import hashlib
@@ -15,62 +16,62 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
-from etl.upsample.network import DIVISOR, Layer, Weights, WeightsError
+from etl.upsample.network import DIVISOR, ConvWeights, NetworkWeights, WeightsError
 
-__all__ = ["FORMAT", "read_networks", "read_weights", "write_weights"]
+__all__ = ["read_networks", "read_weights", "write_weights"]
 
-FORMAT = "sentinel-etl dsen2 1"
-"""Root attribute `format` of a file of our own."""
+# root attribute `format` of a file of the plain format
+_FORMAT = "sentinel-etl dsen2 1"
 
+# factor of the residual blocks where a file does not give one. Source: the paper, 3.2.
 _SCALE = 0.1
-"""What a residual block's second convolution is multiplied by, where a file does not say. Source: the paper, 3.2."""
 
-_LARGEST_BYTES = 1 << 30
+_MAX_BYTES = 1 << 30
 
 
-def read_weights(path: Path) -> Weights:
-    """The network in a file of either format.
+def read_weights(path: Path) -> NetworkWeights:
+    """Return the network in a file of either format, its arrays as float32.
 
-    The published files' names tell their level (`l1c_...`, `l2a_...`); ours say it inside.
+    The names of published files tell their level (`l1c_...`, `l2a_...`); the plain format holds it as an attribute.
 
     Raises:
-        WeightsError: it does not hold such a network.
+        WeightsError: the file is larger than 1 GiB or does not hold such a network.
         OSError: it cannot be read.
     """
     size = path.stat().st_size
-    if size > _LARGEST_BYTES:
+    if size > _MAX_BYTES:
         raise WeightsError(f"{path} must be a weights file of at most 1 GiB, got {size} bytes")
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") == FORMAT:
-                return _own(path.name, digest, file)
-            return _published(path.name, digest, file)
+            if file.attrs.get("format") == _FORMAT:
+                return _read_plain(path.name, digest, file)
+            return _read_keras(path.name, digest, file)
     except WeightsError:
         raise
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{path} must be an HDF5 file of a network's weights, and is none: {error}") from None
 
 
-def _own(name: str, digest: str, file: h5py.File) -> Weights:
+def _read_plain(name: str, digest: str, file: h5py.File) -> NetworkWeights:
     inputs = list(map(_text, file.attrs["inputs"]))
-    wanted = _inputs(int(file.attrs["gsd_m"]))
-    if inputs != wanted or float(file.attrs["divisor"]) != DIVISOR:
+    expected = _input_bands(int(file.attrs["gsd_m"]))
+    if inputs != expected or float(file.attrs["divisor"]) != DIVISOR:
         raise WeightsError(
-            f"{name} must be for the bands {wanted} divided by {DIVISOR:g}, got {inputs} and {file.attrs['divisor']}"
+            f"{name} must be for the bands {expected} divided by {DIVISOR:g}, got {inputs} and {file.attrs['divisor']}"
         )
     names = tuple(sorted(file))
-    layers = tuple((_array(file[key]["kernel"]), _array(file[key]["bias"])) for key in names)
-    return Weights(name, digest, str(file.attrs["level"]), float(file.attrs["scale"]), names, layers)
+    layers = tuple(ConvWeights(_read_array(file[key]["kernel"]), _read_array(file[key]["bias"])) for key in names)
+    return NetworkWeights(name, digest, str(file.attrs["level"]), float(file.attrs["scale"]), names, layers)
 
 
-def _inputs(gsd_m: int) -> list[str]:
+def _input_bands(gsd_m: int) -> list[str]:
     """Bands that a network sees, in order."""
     return [band for group in GROUPS if group.gsd_m <= gsd_m for band in group.bands]
 
 
-def _published(name: str, digest: str, file: h5py.File) -> Weights:
+def _read_keras(name: str, digest: str, file: h5py.File) -> NetworkWeights:
     """A file of `Model.save` or `Model.save_weights` of Keras before version 3; kernels do not know channels first."""
     group = file.get("model_weights", file)
     if "layer_names" not in group.attrs:
@@ -80,66 +81,64 @@ def _published(name: str, digest: str, file: h5py.File) -> Weights:
         keys = [_text(key) for key in group[layer].attrs["weight_names"]]
         if keys:
             names.append(layer)
-            layers.append(_convolution(name, layer, {key: group[layer][key] for key in keys}))
+            layers.append(_read_convolution(name, layer, {key: group[layer][key] for key in keys}))
     level = re.search(r"l1c|l2a", name.lower())
-    return Weights(
+    return NetworkWeights(
         name, digest, level[0].upper() if level else "", _lambda_scale(name, file), tuple(names), tuple(layers)
     )
 
 
-def _convolution(name: str, layer: str, arrays: Mapping[str, h5py.Dataset]) -> Layer:
+def _read_convolution(name: str, layer: str, arrays: Mapping[str, h5py.Dataset]) -> ConvWeights:
     by_name = {re.sub(r".*/|:\d+$", "", key): data for key, data in arrays.items()}
     if by_name.keys() != {"kernel", "bias"}:
         raise WeightsError(f"{name}: {layer} must hold kernel and bias alone, got {', '.join(sorted(by_name))}")
-    return _array(by_name["kernel"]), _array(by_name["bias"])
+    return ConvWeights(_read_array(by_name["kernel"]), _read_array(by_name["bias"]))
 
 
-def _array(data: h5py.Dataset) -> npt.NDArray[np.float32]:
-    if data.nbytes > _LARGEST_BYTES:
+def _read_array(data: h5py.Dataset) -> npt.NDArray[np.float32]:
+    if data.nbytes > _MAX_BYTES:
         raise WeightsError(f"{data.name} must be at most 1 GiB, got {data.nbytes} bytes")
     array: npt.NDArray[np.float32] = data[...]
     return array
 
 
-def _text(said: str | bytes) -> str:
-    return said.decode() if isinstance(said, bytes) else str(said)
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _lambda_scale(name: str, file: h5py.File) -> float:
-    """What the model's Lambda layers multiply by, which stands beside their code; as in the paper where none is there.
-
-    A Lambda's function is kept as (code, defaults, closure), and the closure is the one number.
-    """
+    """The factor of the model's Lambda layers, which is stored beside their code; the paper's where there is none."""
     config = json.loads(_text(file.attrs.get("model_config", "{}"))).get("config", {})
-    found = set()
+    scales = set()
     for layer in config.get("layers", []) if isinstance(config, dict) else []:
         if layer["class_name"] == "Lambda":
             function = layer["config"]["function"]
+            # stored as (code, defaults, closure), and the closure is the one number
             closure = function[2] if isinstance(function, list) and len(function) == 3 else None
-            found.add(float(closure[0]) if closure else _SCALE)
-    if len(found) > 1:
-        raise WeightsError(f"{name}: all residual blocks must have one scale, got {sorted(found)}")
-    return found.pop() if found else _SCALE
+            scales.add(float(closure[0]) if closure else _SCALE)
+    if len(scales) > 1:
+        raise WeightsError(f"{name}: all residual blocks must have one scale, got {sorted(scales)}")
+    return scales.pop() if scales else _SCALE
 
 
-def write_weights(path: Path, weights: Weights) -> None:
-    """Write a file of our own format; the same network gives the same bytes.
+def write_weights(path: Path, weights: NetworkWeights) -> None:
+    """Write a file of the plain format; the same network gives the same bytes.
 
     Raises:
         OSError: it cannot be written.
     """
     with h5py.File(path, "w", libver=("earliest", "v108"), track_order=False) as file:
-        said = {"format": FORMAT, "gsd_m": weights.gsd_m, "level": weights.level, "scale": weights.scale}
-        bands = {"inputs": _inputs(weights.gsd_m), "divisor": DIVISOR}
-        for key, value in {**said, **bands, "made_from": weights.file, "made_from_sha256": weights.sha256}.items():
-            file.attrs[key] = value
+        attributes = {"format": _FORMAT, "gsd_m": weights.gsd_m, "level": weights.level, "scale": weights.scale}
+        attributes |= {"inputs": _input_bands(weights.gsd_m), "divisor": DIVISOR}
+        attributes |= {"made_from": weights.file, "made_from_sha256": weights.sha256}
+        file.attrs.update(attributes)
         for number, (kernel, bias) in enumerate(weights.layers):
             group = file.create_group(f"conv_{number:03d}")
             group["kernel"], group["bias"] = kernel, bias
 
 
-def read_networks(folder: Path, level: str) -> tuple[Weights, Weights]:
-    """The 20 m and the 60 m network in a folder; of several for the same bands, the one trained on `level`.
+def read_networks(folder: Path, level: str) -> tuple[NetworkWeights, NetworkWeights]:
+    """Return the 20 m and the 60 m network in a folder; of several for the same bands, the one trained on `level`.
 
     Raises:
         WeightsError: one is missing, does not fit, or which one is meant is not clear.
@@ -151,12 +150,12 @@ def read_networks(folder: Path, level: str) -> tuple[Weights, Weights]:
             "fetch some with python -m etl.superres fetch"
         )
     files = sorted(path for path in folder.iterdir() if path.suffix in (".hdf5", ".h5"))
-    found = [read_weights(path) for path in files]
-    return _only(found, 20, folder, level), _only(found, 60, folder, level)
+    networks = [read_weights(path) for path in files]
+    return _only_network(networks, 20, folder, level), _only_network(networks, 60, folder, level)
 
 
-def _only(found: Sequence[Weights], gsd_m: int, folder: Path, level: str) -> Weights:
-    fitting = [weights for weights in found if weights.gsd_m == gsd_m]
+def _only_network(networks: Sequence[NetworkWeights], gsd_m: int, folder: Path, level: str) -> NetworkWeights:
+    fitting = [weights for weights in networks if weights.gsd_m == gsd_m]
     if len(fitting) > 1:
         fitting = [weights for weights in fitting if weights.level == level] or fitting
     if len(fitting) != 1:

@@ -1,8 +1,6 @@
 """One verification, from settings to verdict: rank 0 looks at columns and lists, all ranks read rows between them."""
 
-import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import numpy.typing as npt
 
 from etl.exit_status import ExitStatus, JobError
 from etl.mpi import Comm, agree, on_root
+from etl.progress import report_progress
 from etl.store.hdf5.reader import is_hdf5
 from etl.store.journal import Journal
 from etl.store.location import format_of, is_remote, shown
@@ -24,10 +23,6 @@ from etl.verify.rows import RowsFound, check_rows, check_statistics
 from etl.verify.settings import VerifySettings
 
 __all__ = ["verify"]
-
-log = logging.getLogger(__name__)
-
-_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,7 +139,8 @@ def _read_rows(settings: VerifySettings, comm: Comm, found: Found | None) -> Row
     schema, first, settled = comm.scatter(parts)
     got, problem = None, None
     try:
-        got = check_rows(settings.store, schema, first, settled, _progress(comm, "rows", len(settled)))
+        with report_progress("verify: rows", len(settled), "row", comm.rank == 0) as show:
+            got = check_rows(settings.store, schema, first, settled, show)
     except OSError as error:
         problem = str(error)
     agree(comm, "reading rows", problem)
@@ -169,7 +165,8 @@ def _read_source(settings: VerifySettings, comm: Comm, found: Found | None, repo
     mine = comm.scatter(parts)
     got, problem = Faults(), None
     try:
-        got = pixels.check_pixels(settings.store, mine, _progress(comm, "source pixels", len(mine)))
+        with report_progress("verify: source pixels", len(mine), "row", comm.rank == 0) as show:
+            got = pixels.check_pixels(settings.store, mine, show)
     except OSError as error:
         problem = str(error)
     agree(comm, "reading the source", problem)
@@ -179,16 +176,3 @@ def _read_source(settings: VerifySettings, comm: Comm, found: Found | None, repo
         for other in all_found:
             total.merge(other)
         report.add(pixels.pixel_check(total, len(found.tasks), settings.source))
-
-
-def _progress(comm: Comm, what: str, rows: int) -> Callable[[int], None]:
-    """What rank 0 calls with the number of its rows done: one line every 10 s."""
-    last = time.monotonic()
-
-    def tell(done: int) -> None:
-        nonlocal last
-        if comm.rank == 0 and time.monotonic() - last >= _EVERY_S:
-            last = time.monotonic()
-            log.info("verify: %s, %.0f %% done", what, 100 * done / rows)
-
-    return tell

@@ -14,7 +14,7 @@ from etl.bands import GROUPS
 from etl.catalogue.table import read_catalogue
 from etl.grid import nominal_origin, patch_cell
 from etl.sample.drawing import draw_tile
-from etl.upsample.bilinear import upsample
+from etl.upsample.bilinear import upsample_bilinear
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_native_pixels_are_what_was_drawn_and_the_others_their_upsampling_withou
             if group.factor > 1:
                 around = np.pad(pixels.transpose(2, 0, 1), ((0, 0), (1, 1), (1, 1)), "edge")
                 window = around[:, j * side : (j + 1) * side + 2, i * side : (i + 1) * side + 2]
-                patch = upsample(window, group.factor).transpose(1, 2, 0)
+                patch = upsample_bilinear(window, group.factor).transpose(1, 2, 0)
             assert np.array_equal(store["data_super"][row][..., list(group.super_index)], patch)
 
 

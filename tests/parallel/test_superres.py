@@ -43,7 +43,7 @@ def test_every_patch_is_cut_from_whole_tile_inference(given):
     way = DSen2((small_network(20, blocks=2), small_network(60, blocks=2)))
     drawn = {tile.spec.tile: tile for tile in (draw_tile(SAMPLE, index) for index in range(SAMPLE.tiles))}
     (name,) = set(store["tile"].tolist())
-    around = zip(drawn[name.decode()].groups, way.context_px, strict=True)
+    around = zip(drawn[name.decode()].groups, way.halo_px, strict=True)
     padded = tuple(np.pad(pixels.transpose(2, 0, 1), ((0, 0), (c, c), (c, c)), "symmetric") for pixels, c in around)
     whole = np.zeros((12, 1320, 1320), np.uint16)
     way(padded, whole)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from trainer.report import contact_sheet as sheet
 from trainer.report import drawing as draw
 from trainer.report import paper
-from trainer.report.html_report import Plot, class_table, page, scaling_table
+from trainer.report.html_report import ReportSection, ReportTable, class_table, render_report, scaling_table
 from trainer.report.runs import PastRun, Samples, open_runs, open_samples
 from trainer.report.scaling import ANY_LENGTH, ANY_STORE, series_of
 
@@ -55,28 +55,30 @@ def report(runs: Sequence[PastRun], samples: Sequence[Samples | None], out: Path
     """
     with mpl.rc_context(_LOOKS):
         plots = [*_curves(runs), _classes(runs), *_scaling(runs), _by_workers(runs), *_samples(runs, samples)]
-    for path in (*(out / f"{plot.name}.png" for plot in plots), *out.glob("samples_*.png")):
+    for path in (*(out / f"{plot.file}.png" for plot in plots), *out.glob("samples_*.png")):
         path.unlink(missing_ok=True)  # an earlier report's would pass for this one's
     for plot in plots:
         if plot.png is not None:
-            (out / f"{plot.name}.png").write_bytes(plot.png)
+            (out / f"{plot.file}.png").write_bytes(plot.png)
     part = out / "report.html.part"
-    part.write_text(page(runs, plots), encoding="utf-8")
+    part.write_text(render_report(runs, plots), encoding="utf-8")
     path = part.rename(out / "report.html")
     drawn = sum(plot.png is not None for plot in plots)
     return f"{len(runs)} run{'s' * (len(runs) > 1)}, {drawn} of {len(plots)} figures -> {path}"
 
 
-def _plot(name: str, title: str, figure: Figure | None, notes: tuple[str, str], table: str = "") -> Plot:
+def _plot(
+    name: str, title: str, figure: Figure | None, notes: tuple[str, str], table: ReportTable | None = None
+) -> ReportSection:
     """`notes` are what is seen, and what is missing where there is no figure."""
     if figure is None:
-        return Plot(name, title, notes[1])
+        return ReportSection(title, absent=notes[1], file=name)
     png = io.BytesIO()
     figure.savefig(png, format="png", facecolor=draw.PAGE)
-    return Plot(name, title, notes[0], png.getvalue(), table)
+    return ReportSection(title, notes[0], png.getvalue(), table, file=name)
 
 
-def _curves(runs: Sequence[PastRun]) -> list[Plot]:
+def _curves(runs: Sequence[PastRun]) -> list[ReportSection]:
     return [
         _plot("loss_by_step", "Loss by step", draw.loss_by_step(runs),
               ("Of many steps the mean of a few at a time, with their range behind it.", "no run holds losses.")),
@@ -88,7 +90,7 @@ def _curves(runs: Sequence[PastRun]) -> list[Plot]:
     ]  # fmt: skip
 
 
-def _classes(runs: Sequence[PastRun]) -> Plot:
+def _classes(runs: Sequence[PastRun]) -> ReportSection:
     best: dict[PastRun, tuple[str, Mapping[str, Any]]] = {}
     for run, split in ((run, split) for run in runs for split in ("test", "val")):
         scores = run.scores(split)
@@ -103,11 +105,11 @@ def _classes(runs: Sequence[PastRun]) -> Plot:
         note += f" {len(chosen)} of {len(best)} runs are shown, the first of each kind of bands and upsampling."
     columns = [best[run] for run in chosen]
     notes = (note, "no run holds scores by class.")
-    table = class_table(columns) if columns else ""
+    table = class_table(columns) if columns else None
     return _plot("f1_by_class", "F1 by class beside support", draw.f1_by_class(columns), notes, table)
 
 
-def _scaling(runs: Sequence[PastRun]) -> list[Plot]:
+def _scaling(runs: Sequence[PastRun]) -> list[ReportSection]:
     """The paper's figures 3 to 5."""
     absent = "it takes runs of the same settings with different numbers of workers"
     epochs = series_of(runs, lambda run: run.epoch_seconds, ANY_LENGTH)
@@ -124,11 +126,11 @@ def _scaling(runs: Sequence[PastRun]) -> list[Plot]:
     ):  # fmt: skip
         what = "an epoch" if series is epochs else "all epochs"
         figure = draw.times(series, what, published)
-        plots.append(_plot(name, title, figure, notes, scaling_table(series) if figure else ""))
+        plots.append(_plot(name, title, figure, notes, scaling_table(series) if figure else None))
     return plots
 
 
-def _by_workers(runs: Sequence[PastRun]) -> Plot:
+def _by_workers(runs: Sequence[PastRun]) -> ReportSection:
     """The paper's figure 6."""
     split = "test" if any(run.scores("test") for run in runs) else "validation"
 
@@ -144,7 +146,7 @@ def _by_workers(runs: Sequence[PastRun]) -> Plot:
     return _plot("f1_by_workers", "F1 by workers and upsampling", draw.f1_by_workers(series, split), notes)
 
 
-def _samples(runs: Sequence[PastRun], samples: Sequence[Samples | None]) -> list[Plot]:
+def _samples(runs: Sequence[PastRun], samples: Sequence[Samples | None]) -> list[ReportSection]:
     plots = []
     for number, (run, found) in enumerate(zip(runs, samples, strict=True), 1):
         if found is not None and found.patch:
@@ -152,7 +154,7 @@ def _samples(runs: Sequence[PastRun], samples: Sequence[Samples | None]) -> list
             note = f"{shown} of {len(found.patch)} patches; a label is predicted from 0.5 on."
             title, name = f"Sample predictions of {run.name}", f"samples_{number}"
             plots.append(_plot(name, title, sheet.contact_sheet(found), (note, "")))
-    return plots or [Plot("samples_1", "Sample predictions", "no run holds samples.npz.")]
+    return plots or [ReportSection("Sample predictions", absent="no run holds samples.npz.", file="samples_1")]
 
 
 if __name__ == "__main__":

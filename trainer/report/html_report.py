@@ -1,77 +1,77 @@
 """One HTML page that holds all it shows: figures, small tables, settings and versions of each run."""
 
-import base64
-import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from etl.templates import png_data_uri, render_page
 from trainer.report import paper
 from trainer.report.runs import PastRun
 from trainer.report.scaling import Series
 
-__all__ = ["Plot", "page"]
+__all__ = ["ReportSection", "ReportTable", "class_table", "render_report", "scaling_table"]
 
 
 @dataclass(frozen=True, slots=True)
-class Plot:
-    """One figure of the page, or why it is not there."""
+class ReportTable:
+    """One table; numbers stand to the right, None is shown as a dash."""
 
-    name: str
-    """Of its file, without ".png"."""
+    head: Sequence[str]
+    """Name of each column."""
+
+    rows: Sequence[Sequence[Any]]
+    """Numbers, text or None, one for each column."""
+
+    marks_differences: bool = False
+    """Whether a row is coloured in which the values after the first differ."""
+
+    folded_under: str = ""
+    """Words under which the table is folded away; empty to show it at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSection:
+    """A heading of the page with a figure, a table, or the reason why neither is there."""
 
     title: str
     """Its heading."""
 
-    note: str
-    """What is seen, or, where there is no picture, what the runs would have to hold."""
+    note: str = ""
+    """What is seen."""
 
     png: bytes | None = None
-    """The picture."""
+    """The picture, the bytes of a PNG file."""
 
-    table: str = ""
-    """HTML that follows the picture."""
+    table: ReportTable | None = None
+    """Shown below the picture."""
 
+    absent: str = ""
+    """Where there is nothing to show: what the runs would have to hold."""
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #1f2a33; max-width: 1120px; margin: 2rem auto;
-  padding: 0 1rem; }
-h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; } p.note, p.absent { color: #6b7780; }
-img { max-width: 100%; height: auto; } .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 14px; margin: 0.5rem 0; }
-th, td { padding: 0.2rem 0.7rem; border-bottom: 1px solid #e6e8ea; text-align: left; vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-tr.differs td { background: #fff6df; } summary { cursor: pointer; }
-"""
+    file: str = ""
+    """Name of the picture's file, without ".png"; empty for a section of tables alone."""
 
 
-def page(runs: Sequence[PastRun], plots: Sequence[Plot]) -> str:
-    """The page as text; figures stand in it as base64, so it can be sent as one file."""
-    title = "Training report: " + (runs[0].name if len(runs) == 1 else f"{len(runs)} runs")
-    parts = [
-        f"<h1>{html.escape(title)}</h1>",
-        _section("Runs", _summary(runs)),
-        _section(
-            "Scores", _scores(runs), "Micro averages and others, with a threshold of 0.5 and tuned on validation."
-        ),
-        *(_figure(plot) for plot in plots),
-        _section(
-            "Settings", _compared([run.settings for run in runs], runs), "Where runs differ, the row is coloured."
-        ),
-        _section("Versions", _compared([_versions(run) for run in runs], runs)),
+def render_report(runs: Sequence[PastRun], figures: Sequence[ReportSection]) -> str:
+    """Return the page as HTML; pictures stand in it as base64, so that it can be sent as one file."""
+    sections = [
+        ReportSection("Runs", table=_summary(runs)),
+        _scores(runs),
+        *figures,
+        _compared("Settings", [run.settings for run in runs], runs, "Where runs differ, the row is coloured."),
+        _compared("Versions", [_versions(run) for run in runs], runs),
     ]
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(parts) + "\n</body></html>\n"
+    return render_page(
+        __package__,
+        "report.html.j2",
+        title="Training report: " + (runs[0].name if len(runs) == 1 else f"{len(runs)} runs"),
+        sections=sections,
+        format_number=_format_number,
+        png_data_uri=png_data_uri,
+    )
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """An HTML table; numbers stand to the right, None is a dash."""
-    top = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>\n" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead>\n<tbody>{body}</tbody></table></div>'
-
-
-def class_table(columns: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+def class_table(columns: Sequence[tuple[str, Mapping[str, Any]]]) -> ReportTable:
     """F1 and support of every class, in order, folded away; `columns` are (label, what `metrics.scores` gave)."""
     names = [one["name"] for one in columns[0][1]["classes"]]
     found = [{one["name"]: one for one in scores["classes"]} for _, scores in columns]
@@ -82,10 +82,10 @@ def class_table(columns: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
         row = [name, *(classes.get(name, {}).get(kind) for classes in found for kind in ("f1", "support"))]
         theirs = paper.CLASS_SCORES.get(name)
         rows.append([*row, *((theirs.f1_rgb, theirs.f1_all, theirs.support) if theirs else (None, None, None))])
-    return f"<details><summary>Every class as a table</summary>{table(head, rows)}</details>"
+    return ReportTable(head, rows, folded_under="Every class as a table")
 
 
-def scaling_table(series: Sequence[Series]) -> str:
+def scaling_table(series: Sequence[Series]) -> ReportTable:
     """Mean, deviation, speed-up and efficiency of every number of workers."""
     rows = []
     for one in series:
@@ -94,10 +94,10 @@ def scaling_table(series: Sequence[Series]) -> str:
             faster = first.mean / point.mean
             efficiency = f"{100 * faster * first.workers / point.workers:.0f} %"
             rows.append([one.label, point.workers, len(point.values), point.mean, point.deviation, faster, efficiency])
-    return table(["series", "workers", "runs", "mean s", "deviation s", "speed-up", "efficiency"], rows)
+    return ReportTable(["series", "workers", "runs", "mean s", "deviation s", "speed-up", "efficiency"], rows)
 
 
-def _summary(runs: Sequence[PastRun]) -> str:
+def _summary(runs: Sequence[PastRun]) -> ReportTable:
     head = ["run", "bands", "upsampling", "workers", "rows", "epochs", "steps", "first loss", "last loss", "s an epoch",
             "s in all"]  # fmt: skip
     rows = []
@@ -106,10 +106,11 @@ def _summary(runs: Sequence[PastRun]) -> str:
         counts = [run.record.get(name) for name in ("rows", "epochs", "steps")]
         row = [run.name, run.settings.get("bands"), run.upsample, run.workers, *counts, *ends]
         rows.append([*row, run.epoch_seconds, run.total_seconds])
-    return table(head, rows)
+    return ReportTable(head, rows)
 
 
-def _scores(runs: Sequence[PastRun]) -> str:
+def _scores(runs: Sequence[PastRun]) -> ReportSection:
+    title, note = "Scores", "Micro averages and others, with a threshold of 0.5 and tuned on validation."
     head = ["run", "split", "threshold", "precision", "recall", "F1", "macro F1", "weighted F1", "mean av. precision",
             "rows"]  # fmt: skip
     rows: list[list[Any]] = []
@@ -124,22 +125,10 @@ def _scores(runs: Sequence[PastRun]) -> str:
                 shown = {"at_half": "0.5", "tuned": "tuned"}[kind]
                 rows.append([run.label, split, shown, *micro, *others, average, found.get("rows")])
     if not rows:
-        return '<p class="absent">Left out: no run holds scores.</p>'
+        return ReportSection(title, note, absent="no run holds scores.")
     for name, score in paper.SCORES.items():
         rows.append([f"paper ({name}, 4 GPUs)", "test", None, score.precision, score.recall, score.f1, *[None] * 4])
-    return table(head, rows)
-
-
-def _figure(plot: Plot) -> str:
-    if plot.png is None:
-        return _section(plot.title, f'<p class="absent">Left out: {html.escape(plot.note)}</p>')
-    data, words = base64.b64encode(plot.png).decode("ascii"), html.escape(plot.title)
-    return _section(plot.title, f'<img alt="{words}" src="data:image/png;base64,{data}">{plot.table}', plot.note)
-
-
-def _section(title: str, body: str, note: str = "") -> str:
-    below = f'<p class="note">{html.escape(note)}</p>' if note else ""
-    return f"<h2>{html.escape(title)}</h2>\n{below}{body}"
+    return ReportSection(title, note, table=ReportTable(head, rows))
 
 
 def _versions(run: PastRun) -> dict[str, str]:
@@ -148,24 +137,19 @@ def _versions(run: PastRun) -> dict[str, str]:
     return found | {key: str(value) for key, value in (software.items() if isinstance(software, dict) else ())}
 
 
-def _compared(each: Sequence[Mapping[str, str]], runs: Sequence[PastRun]) -> str:
+def _compared(title: str, each: Sequence[Mapping[str, str]], runs: Sequence[PastRun], note: str = "") -> ReportSection:
     """One row a key, one column a run."""
-    keys = list(dict.fromkeys(key for one in each for key in one))
+    keys = dict.fromkeys(key for values in each for key in values)
     if not keys:
-        return '<p class="absent">Left out: no run holds any.</p>'
-    rows = ""
-    for key in keys:
-        values = [one.get(key) for one in each]
-        mark = ' class="differs"' if len(set(values)) > 1 else ""
-        rows += f"<tr{mark}>{''.join(map(_cell, (key, *values)))}</tr>\n"
-    top = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *(run.name for run in runs)))
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead>\n<tbody>{rows}</tbody></table></div>'
+        return ReportSection(title, note, absent="no run holds any.")
+    rows = [(key, *(values.get(key) for values in each)) for key in keys]
+    return ReportSection(
+        title, note, table=ReportTable(("", *(run.name for run in runs)), rows, marks_differences=True)
+    )
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"
-        return f'<td class="number">{text}</td>'
+def _format_number(value: float) -> str:
+    """Thousands grouped; four significant digits, of fractions three decimals."""
     if isinstance(value, int):
-        return f'<td class="number">{value:,}</td>'
-    return f"<td>{'-' if value is None else html.escape(str(value))}</td>"
+        return f"{value:,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}" if abs(value) >= 1 else f"{value:.3f}"

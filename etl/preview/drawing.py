@@ -3,9 +3,6 @@
 All lengths are px of a picture 1600 px wide and are scaled to the width asked for.
 """
 
-import contextlib
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,68 +15,76 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from etl.bands import SUPER_BANDS
-from etl.preview.cells import FATES
-from etl.preview.colours import FATE_COLOURS, INK, PAPER, QUIET, Stretch, stretch_of
-from etl.preview.names import caption
+from etl.bands import GROUPS, SUPER_BANDS
+from etl.files import replace_atomically
+from etl.preview import colours
+from etl.preview.cells import CELL_STATUS
+from etl.preview.class_names import caption_lines
+from etl.preview.colours import Stretch, band_indices, fit_stretch
+from etl.preview.contact_sheet import BandDetail, Card, ContactSheet
 from etl.preview.settings import CARD_COLUMNS
-from etl.preview.sheet import Card, Detail, Sheet
 
-__all__ = ["draw"]
+__all__ = ["draw_contact_sheet"]
 
 _WIDTH, _MARGIN, _HEADER, _HEADING, _FOOTER = 1600, 40, 134, 34, 34
 _SIDE, _PAIR_GAP, _CARD_GAP, _CARD_HEIGHT = 169, 4, 26, 246
 _MAPS_LEFT, _MAPS_WIDTH, _MAP_GAP, _MAP_FOOT = 1160, 400, 12, 40
 _LEGEND_GAP, _LEGEND_STEP = 4, 27
 _LARGE_FROM_ROWS = 3
-_MOST_MARKS = 28
+_MAX_MARKS = 28
 _CAPTION_CHARACTERS, _CAPTION_LINES = 43, 2
-_MOST_GRIDLINES = 40
+_MAX_GRIDLINES = 40
 _DPI = 100
+
+# red, green and blue among the bands of `data_10m`
+_TRUE_COLOUR, _FALSE_COLOUR = (
+    band_indices(GROUPS[0].bands, names) for names in (colours.TRUE_COLOUR, colours.FALSE_COLOUR)
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """A figure on which things are placed in px from the upper left corner."""
+    """A figure on which things are placed in px of the layout from its upper left corner."""
 
     figure: Figure
     height: float
 
     @property
     def scale(self) -> float:
-        """Real px a px of the layout."""
+        """Pixels of the picture for each pixel of the layout."""
         return float(self.figure.get_figwidth()) * _DPI / _WIDTH
 
     def text(self, x: float, y: float, words: str, size: float, **looks: Any) -> None:
-        """Words whose baseline starts at (x, y), `size` px tall."""
-        looks = {"color": INK, **looks}
-        points = size * self.scale * 72 / _DPI
+        """Place words whose baseline starts at (x, y), `size` pixels tall."""
+        looks = {"color": colours.TEXT, **looks}
+        points = size * self.scale * 72 / _DPI  # a font's size is given in points, 72 an inch
         self.figure.text(x / _WIDTH, 1 - y / self.height, words, fontsize=points, va="baseline", **looks)
 
     def axes(self, x: float, y: float, width: float, height: float) -> Any:
-        """Empty axes without frame or ticks whose upper left corner is (x, y)."""
+        """Return empty axes without frame or ticks whose upper left corner is (x, y), in pixels of the layout."""
+        # shares of the figure, counted from its lower left corner
         box = (x / _WIDTH, 1 - (y + height) / self.height, width / _WIDTH, height / self.height)
         axes = self.figure.add_axes(box)
         axes.set_axis_off()
         return axes
 
     def image(self, x: float, y: float, side: float, pixels: npt.NDArray[Any], **looks: Any) -> Any:
-        """A picture in a square, each pixel a crisp square."""
+        """Place a picture in a square of `side` pixels of the layout; returns its axes."""
         axes = self.axes(x, y, side, side)
         axes.imshow(pixels, interpolation="nearest", **looks)
         return axes
 
     def swatch(self, x: float, y: float, side: float, colour: str) -> None:
-        """A small square of one colour."""
+        """Place a square of one colour, its upper left corner at (x, y), in pixels of the layout."""
         box = (x / _WIDTH, 1 - (y + side) / self.height)
         size = (side / _WIDTH, side / self.height)
-        mark = Rectangle(box, *size, facecolor=colour, edgecolor=QUIET, linewidth=0.5 * self.scale)
+        mark = Rectangle(box, *size, facecolor=colour, edgecolor=colours.MUTED, linewidth=0.5 * self.scale)
         mark.set_transform(self.figure.transFigure)
         self.figure.add_artist(mark)
 
 
-def draw(sheet: Sheet, width: int, out: Path) -> None:
-    """Write the contact sheet as a PNG of `width` px; it appears under its name when complete.
+def draw_contact_sheet(sheet: ContactSheet, width: int, out: Path) -> None:
+    """Write the contact sheet as a PNG of `width` pixels; it appears under its name when complete.
 
     Raises:
         OSError: it cannot be written.
@@ -89,43 +94,33 @@ def draw(sheet: Sheet, width: int, out: Path) -> None:
     left = rows * _CARD_HEIGHT + (_HEADING + _SIDE + 20 if sheet.detail else 0)
     right = _maps_height(len(sheet.maps), large) + _LEGEND_GAP + _LEGEND_STEP * len(_legend(sheet))
     height = _HEADER + max(left, right) + _FOOTER
-    figure = Figure(figsize=(width / _DPI, width / _DPI * height / _WIDTH), dpi=_DPI, facecolor=PAPER)
+    figure = Figure(figsize=(width / _DPI, width / _DPI * height / _WIDTH), dpi=_DPI, facecolor=colours.PAPER)
     page = _Page(figure, height)
     _draw_header(page, sheet)
     if sheet.cards:
-        stretch = stretch_of(np.stack([card.pixels for card in sheet.cards]))
+        # one stretch for all cards, so that their brightness can be compared
+        stretch = fit_stretch(np.stack([card.pixels for card in sheet.cards]))
         for number, card in enumerate(sheet.cards, 1):
             _draw_card(page, number, card, stretch)
         if sheet.detail is not None:
             pixels = stretch(sheet.cards[sheet.detail.number - 1].pixels)
             _draw_detail(page, sheet.detail, _HEADER + rows * _CARD_HEIGHT, pixels)
-        true = Stretch(stretch.low[[2, 1, 0]], stretch.high[[2, 1, 0]])
-        _draw_pictures(page, sheet, large, true)
-    _draw_fates(page, sheet, large)
+        _draw_true_colour(page, sheet, large, stretch.take(_TRUE_COLOUR))
+    _draw_status(page, sheet, large)
     _draw_legend(page, sheet, _HEADER + _maps_height(len(sheet.maps), large) + _LEGEND_GAP)
-    with _draft(out) as draft, mpl.rc_context({"font.family": "DejaVu Sans"}):
-        figure.savefig(draft, format="png", dpi=_DPI, facecolor=PAPER)
+    temporary = replace_atomically(out, sync=False, concurrent=True)
+    with temporary as path, mpl.rc_context({"font.family": "DejaVu Sans"}):
+        figure.savefig(path, format="png", dpi=_DPI, facecolor=colours.PAPER)
 
 
-@contextlib.contextmanager
-def _draft(out: Path) -> Iterator[Path]:
-    """A name to write to, which becomes `out` if all goes well."""
-    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        yield draft
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _draw_header(page: _Page, sheet: Sheet) -> None:
+def _draw_header(page: _Page, sheet: ContactSheet) -> None:
     counts = sheet.counts
     made = {name: counts[name] for name in ("train", "val", "test", "no split") if counts[name]}
     splits = ", ".join(f"{count:,} {name}" for name, count in made.items()) or "none written yet"
     some = f" ({len(sheet.maps)} shown)" if 1 < len(sheet.maps) < sheet.tiles else ""
     tiles = f"{sheet.tiles} tiles{some}" if sheet.tiles > 1 else f"tile {sheet.maps[0].tile}"
     page.text(_MARGIN, 54, f"{sum(made.values()):,} patches from {tiles}", 31, weight="bold")
-    page.text(_MARGIN, 84, f"{sheet.title} · {splits}", 17, color=QUIET)
+    page.text(_MARGIN, 84, f"{sheet.title} · {splits}", 17, color=colours.MUTED)
     words = "True colour (B04 B03 B02) and false colour (B08 B04 B03), 1200 m a side"
     page.text(_MARGIN, _HEADER - 13, words, 17, weight="bold")
     page.text(_MAPS_LEFT, _HEADER - 13, "What became of each cell", 17, weight="bold")
@@ -134,16 +129,16 @@ def _draw_header(page: _Page, sheet: Sheet) -> None:
 def _draw_card(page: _Page, number: int, card: Card, stretch: Stretch) -> None:
     row, column = divmod(number - 1, CARD_COLUMNS)
     x, y = _card_left(column), _HEADER + row * _CARD_HEIGHT
-    colours = stretch(card.pixels)
-    page.image(x, y, _SIDE, colours[..., [2, 1, 0]])
-    page.image(x + _SIDE + _PAIR_GAP, y, _SIDE, colours[..., [3, 2, 1]])
+    shown = stretch(card.pixels)
+    page.image(x, y, _SIDE, shown[..., _TRUE_COLOUR])
+    page.image(x + _SIDE + _PAIR_GAP, y, _SIDE, shown[..., _FALSE_COLOUR])
     y += _SIDE + 19
     page.text(x, y, f"{number}", 14, weight="bold")
-    page.text(x + 26, y, f"{card.tile} · row {card.cell[0]}, column {card.cell[1]}", 14, color=QUIET)
+    page.text(x + 26, y, f"{card.tile} · row {card.cell[0]}, column {card.cell[1]}", 14, color=colours.MUTED)
     if card.split != "none":
         right = x + 2 * _SIDE + _PAIR_GAP
-        page.text(right, y, card.split, 14, color=FATE_COLOURS[card.split], weight="bold", ha="right")
-    for k, line in enumerate(caption(card.labels, _CAPTION_CHARACTERS, _CAPTION_LINES)):
+        page.text(right, y, card.split, 14, color=colours.STATUS_COLOURS[card.split], weight="bold", ha="right")
+    for k, line in enumerate(caption_lines(card.labels, _CAPTION_CHARACTERS, _CAPTION_LINES)):
         page.text(x, y + 19 + 18 * k, line, 15)
 
 
@@ -151,23 +146,27 @@ def _card_left(column: int) -> float:
     return _MARGIN + column * (2 * _SIDE + _PAIR_GAP + _CARD_GAP)
 
 
-def _draw_detail(page: _Page, detail: Detail, top: float, colours: npt.NDArray[np.float32]) -> None:
-    """One patch: bands as read beside the same bands at 10 m, and a composite that only the 10 m grid allows."""
+def _draw_detail(page: _Page, detail: BandDetail, top: float, shown: npt.NDArray[np.float32]) -> None:
+    """One patch: bands as read beside the same bands at 10 m, and a composite that only the 10 m grid allows.
+
+    `shown`: brightness of the patch's 10 m bands, shape (row, col, band).
+    """
     fine, method = detail.fine, f"10 m, {detail.method}" if detail.method else "10 m"
-    b12, b11, b8a, b04, b01 = (SUPER_BANDS.index(name) for name in ("B12", "B11", "B8A", "B04", "B01"))
-    infrared = fine[..., [b8a, b11, b04]]
-    grey_12, grey_01 = stretch_of(detail.b12[..., None]), stretch_of(detail.b01[..., None])
+    b12, b01 = band_indices(SUPER_BANDS, ("B12", "B01"))
+    infrared = fine[..., band_indices(SUPER_BANDS, ("B8A", "B11", "B04"))]
+    # as read and at 10 m with the same stretch: what differs is detail
+    grey_12, grey_01 = fit_stretch(detail.b12[..., None]), fit_stretch(detail.b01[..., None])
     pairs = [
         ((_grey(grey_12, detail.b12), "B12, 20 m as read"), (_grey(grey_12, fine[..., b12]), f"B12, {method}")),
         ((_grey(grey_01, detail.b01), "B01, 60 m as read"), (_grey(grey_01, fine[..., b01]), f"B01, {method}")),
-        ((colours[..., [2, 1, 0]], "B04 B03 B02"), (stretch_of(infrared)(infrared), "B8A B11 B04, 10 m")),
+        ((shown[..., _TRUE_COLOUR], "B04 B03 B02"), (fit_stretch(infrared)(infrared), "B8A B11 B04, 10 m")),
     ]
     page.text(_MARGIN, top + _HEADING - 13, f"Patch {detail.number}: every band on the 10 m grid", 17, weight="bold")
     for column, pair in enumerate(pairs):
         for k, (pixels, words) in enumerate(pair):
             x = _card_left(column) + k * (_SIDE + _PAIR_GAP)
             page.image(x, top + _HEADING, _SIDE, pixels)
-            page.text(x, top + _HEADING + _SIDE + 19, words, 14, color=QUIET)
+            page.text(x, top + _HEADING + _SIDE + 19, words, 14, color=colours.MUTED)
 
 
 def _grey(stretch: Stretch, band: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
@@ -175,7 +174,7 @@ def _grey(stretch: Stretch, band: npt.NDArray[np.uint16]) -> npt.NDArray[np.floa
 
 
 def _map_side(large: bool) -> float:
-    """A large map is as wide as its column, its two pictures one above the other."""
+    """Side of a map; a large one is as wide as its column, its two pictures one above the other."""
     return _MAPS_WIDTH if large else (_MAPS_WIDTH - _MAP_GAP) / 2
 
 
@@ -184,26 +183,28 @@ def _maps_height(maps: int, large: bool) -> float:
     return maps * ((2 * side + _MAP_GAP if large else side) + _MAP_FOOT)
 
 
-def _draw_pictures(page: _Page, sheet: Sheet, large: bool, true: Stretch) -> None:
+def _draw_true_colour(page: _Page, sheet: ContactSheet, large: bool, stretch: Stretch) -> None:
     """Each tile in true colour, with the numbers of its cards."""
     side = _map_side(large)
     for k, tile in enumerate(sheet.maps):
-        rows, columns = tile.fate.shape
+        rows, columns = tile.status.shape
         looks: dict[str, Any] = {"extent": (0, columns, rows, 0), "aspect": "equal"}
-        axes = page.image(_MAPS_LEFT, _HEADER + _maps_height(k, large), side, true(tile.picture), **looks)
+        axes = page.image(_MAPS_LEFT, _HEADER + _maps_height(k, large), side, stretch(tile.true_colour), **looks)
         for number, card in enumerate(sheet.cards, 1):
             if card.tile == tile.tile and card.cell[0] >= 0:
-                row, column = (cell - first for cell, first in zip(card.cell, tile.place.first, strict=True))
+                row, column = (cell - first for cell, first in zip(card.cell, tile.window.first, strict=True))
                 _mark(axes, number, (row, column), page.scale)
 
 
 def _mark(axes: Any, number: int, cell: tuple[int, int], scale: float) -> None:
     """A card's number beside a box around its cell, which is never too small to see."""
-    cells, edge = max(axes.get_xlim()[1], axes.get_ylim()[0]), withStroke(linewidth=2.4 * scale, foreground=INK)
-    box = max(1.0, cells / _MOST_MARKS)
+    cells = max(axes.get_xlim()[1], axes.get_ylim()[0])
+    edge = withStroke(linewidth=2.4 * scale, foreground=colours.TEXT)
+    box = max(1.0, cells / _MAX_MARKS)
     y, x = cell[0] + 0.5, cell[1] + 0.5
     looks: dict[str, Any] = {"edgecolor": "white", "linewidth": 1.2 * scale, "path_effects": [edge]}
     axes.add_patch(Rectangle((x - box / 2, y - box / 2), box, box, fill=False, **looks))
+    # near the right border the number would run out of the map
     side = -1 if x > 0.8 * axes.get_xlim()[1] else 1
     axes.annotate(
         str(number), (x + side * box / 2, y), (3 * side * scale, 0), textcoords="offset points", color="white",
@@ -211,34 +212,36 @@ def _mark(axes: Any, number: int, cell: tuple[int, int], scale: float) -> None:
     )  # fmt: skip
 
 
-def _draw_fates(page: _Page, sheet: Sheet, large: bool) -> None:
-    """Each tile's cells in the colours of what became of them, and its name and count below."""
-    side, colours = _map_side(large), ListedColormap([FATE_COLOURS[name] for name in FATES])
+def _draw_status(page: _Page, sheet: ContactSheet, large: bool) -> None:
+    """Each tile's cells in the colours of their status, and its name and count below."""
+    side, colormap = _map_side(large), ListedColormap([colours.STATUS_COLOURS[name] for name in CELL_STATUS])
     for k, tile in enumerate(sheet.maps):
-        y, (rows, columns) = _HEADER + _maps_height(k, large), tile.fate.shape
+        y, (rows, columns) = _HEADER + _maps_height(k, large), tile.status.shape
         corner = (_MAPS_LEFT, y + side + _MAP_GAP) if large else (_MAPS_LEFT + side + _MAP_GAP, y)
-        looks: dict[str, Any] = {"extent": (0, columns, rows, 0), "aspect": "equal", "cmap": colours}
-        axes = page.image(corner[0], corner[1], side, tile.fate, vmin=-0.5, vmax=len(FATES) - 0.5, **looks)
-        if max(rows, columns) <= _MOST_GRIDLINES:
-            axes.hlines(np.arange(1, rows), 0, columns, color=PAPER, linewidth=0.6 * page.scale)
-            axes.vlines(np.arange(1, columns), 0, rows, color=PAPER, linewidth=0.6 * page.scale)
-        kept, listed = int((tile.fate >= FATES.index("no split")).sum()), int((tile.fate > 0).sum())
+        looks: dict[str, Any] = {"extent": (0, columns, rows, 0), "aspect": "equal", "cmap": colormap}
+        axes = page.image(corner[0], corner[1], side, tile.status, vmin=-0.5, vmax=len(CELL_STATUS) - 0.5, **looks)
+        # lines between more cells than that would cover them
+        if max(rows, columns) <= _MAX_GRIDLINES:
+            axes.hlines(np.arange(1, rows), 0, columns, color=colours.PAPER, linewidth=0.6 * page.scale)
+            axes.vlines(np.arange(1, columns), 0, rows, color=colours.PAPER, linewidth=0.6 * page.scale)
+        extracted, listed = int((tile.status >= CELL_STATUS.index("no split")).sum()), int((tile.status > 0).sum())
         below, right = _HEADER + _maps_height(k + 1, large) - _MAP_FOOT + 19, _MAPS_LEFT + _MAPS_WIDTH
         page.text(_MAPS_LEFT, below, tile.tile, 15, weight="bold")
-        page.text(right, below, f"{kept:,} of {listed:,} cells extracted", 14, color=QUIET, ha="right")
+        page.text(right, below, f"{extracted:,} of {listed:,} cells extracted", 14, color=colours.MUTED, ha="right")
 
 
-def _legend(sheet: Sheet) -> list[tuple[str, str]]:
-    """(one of `FATES`, its words)."""
-    words = {name: name for name in FATES} | {name: f"extracted: {name}" for name in FATES[5:]}
+def _legend(sheet: ContactSheet) -> list[tuple[str, str]]:
+    """Status shown in the legend, and its words."""
+    extracted = CELL_STATUS[CELL_STATUS.index("no split") :]
+    words = {name: name for name in CELL_STATUS} | {name: f"extracted: {name}" for name in extracted}
     words |= {"snow": "left out: snow", "cloud or shadow": "left out: cloud or shadow"}
     always = ("train", "val", "test", "rejected", *(("snow", "cloud or shadow") if sheet.excluded else ()))
-    return [(name, words[name]) for name in reversed(FATES) if sheet.counts[name] or name in always]
+    return [(name, words[name]) for name in reversed(CELL_STATUS) if sheet.counts[name] or name in always]
 
 
-def _draw_legend(page: _Page, sheet: Sheet, top: float) -> None:
+def _draw_legend(page: _Page, sheet: ContactSheet, top: float) -> None:
     for k, (name, words) in enumerate(_legend(sheet)):
         y = top + _LEGEND_STEP * k
-        page.swatch(_MAPS_LEFT, y, 16, FATE_COLOURS[name])
+        page.swatch(_MAPS_LEFT, y, 16, colours.STATUS_COLOURS[name])
         page.text(_MAPS_LEFT + 27, y + 13.5, words, 15)
-        page.text(_MAPS_LEFT + _MAPS_WIDTH, y + 13.5, f"{sheet.counts[name]:,}", 15, ha="right", color=QUIET)
+        page.text(_MAPS_LEFT + _MAPS_WIDTH, y + 13.5, f"{sheet.counts[name]:,}", 15, ha="right", color=colours.MUTED)

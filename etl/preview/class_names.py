@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-__all__ = ["caption", "short"]
+__all__ = ["caption_lines", "short_name"]
 
 _SHORT = {
     "Continuous urban fabric": "Dense urban",
@@ -39,25 +39,25 @@ _SHORT = {
 }
 
 
-def short(name: str) -> str:
-    """A class's name in two words at most."""
+def short_name(name: str) -> str:
+    """Return a class's name in at most two or three words."""
     return _SHORT.get(name, name)
 
 
-def caption(names: Sequence[str], width: int, lines: int) -> list[str]:
-    """Short names of classes, set in at most `lines` lines of `width` characters; what does not fit is counted."""
+def caption_lines(names: Sequence[str], width: int, lines: int) -> list[str]:
+    """Return short names of classes in at most `lines` lines of `width` characters; what does not fit is counted."""
     if not names:
         return ["no label"]
-    words = [short(name) for name in names]
+    words = [short_name(name) for name in names]
     for shown in range(len(words), 0, -1):
         rest = [f"+{len(words) - shown}"] if shown < len(words) else []
-        out = _wrapped(words[:shown] + rest, width)
+        out = _wrap(words[:shown] + rest, width)
         if len(out) <= lines:
             return out
     return [f"{len(words)} labels"]
 
 
-def _wrapped(words: Sequence[str], width: int) -> list[str]:
+def _wrap(words: Sequence[str], width: int) -> list[str]:
     out = [words[0]]
     for word in words[1:]:
         joined = f"{out[-1]} · {word}"

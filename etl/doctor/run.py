@@ -1,0 +1,136 @@
+"""Check each part of the stack on this machine, and print for each gap the command that closes it.
+
+Each part does a piece of real work in a process of its own, so that one that crashes or hangs does not stop the others.
+Exit status 0 if extraction can run, 1 if something it needs is missing; gaps that matter only for training are shown
+but do not count.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from etl.doctor import checks
+
+__all__ = ["PROBES", "Finding", "Probe", "examine", "main"]
+
+_INSTALL = "bash deploy/install.sh"
+_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One part of the stack and the work that shows it to be in order."""
+
+    part: str
+    """Its name, as shown."""
+
+    check: Callable[[], str]
+    """Function of a module that returns one line about the part, or raises."""
+
+    closes: str
+    """Command line that closes the gap when it fails."""
+
+    needed: bool = True
+    """Whether extraction needs it."""
+
+    ranks: int = 0
+    """Ranks to start it on by mpirun; 0 to start it without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Result of one probe."""
+
+    probe: Probe
+    """The probe."""
+
+    works: bool
+    """Whether the check returned."""
+
+    detail: str
+    """The line that the check returned, or the reason why it failed."""
+
+    def __str__(self) -> str:
+        line = f"{'ok' if self.works else 'missing':<8} {self.probe.part:<10} {self.detail}"
+        return line if self.works else f"{line}\n{'':<8} {'':<10} to close the gap: {self.probe.closes}"
+
+
+PROBES = (
+    Probe("Python", checks.check_python, f"PYTHON=python3.11 {_INSTALL}"),
+    Probe("processor", checks.check_processor, _INSTALL, needed=False),
+    Probe("packages", checks.check_packages, _INSTALL),
+    Probe("MPI", checks.check_mpi, f"sudo apt-get install openmpi-bin libopenmpi-dev && {_INSTALL}"),
+    Probe(
+        "mpirun",
+        checks.check_mpirun,
+        "as root: export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; "
+        f"else: sudo apt-get install openmpi-bin && {_INSTALL}",
+        needed=False,
+        ranks=2,
+    ),
+    Probe("h5py", checks.check_h5py, f"sudo apt-get install libhdf5-openmpi-dev && {_INSTALL}"),
+    Probe("GDAL", checks.check_gdal, f"sudo apt-get install gdal-bin libgdal-dev && {_INSTALL}"),
+    Probe("TensorFlow", checks.check_tensorflow, _INSTALL, needed=False),
+    Probe("Keras", checks.check_keras, f"unset KERAS_BACKEND; {_INSTALL}", needed=False),
+    Probe("Horovod", checks.check_horovod, _INSTALL, needed=False),
+)
+"""All probes, in the order shown."""
+
+
+def examine(probe: Probe, timeout_s: float = _TIMEOUT_S) -> Finding:
+    """Run `probe` in a process of its own, for at most `timeout_s` seconds, and return what it found."""
+    launch = ["mpirun", "-n", str(probe.ranks)] if probe.ranks else []
+    # two ranks must start on one core, too; TensorFlow's start-up messages would hide the error
+    env = {**os.environ, "OMPI_MCA_rmaps_base_oversubscribe": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    function = f"{probe.check.__module__}:{probe.check.__qualname__}"
+    command = [*launch, sys.executable, "-m", "etl.doctor.checks", function]
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except FileNotFoundError as error:
+        return Finding(probe, False, f"{error.filename} is not on PATH")
+    except subprocess.TimeoutExpired:
+        return Finding(probe, False, f"did not answer within {timeout_s:g} s")
+    if done.returncode == 0:
+        return Finding(probe, True, _last_line(done.stdout))
+    if done.returncode < 0:
+        return Finding(probe, False, f"crashed by {signal.Signals(-done.returncode).name}")
+    return Finding(probe, False, _reason(done.stderr) or f"ended with status {done.returncode}")
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def _reason(stderr: str) -> str:
+    """The line of `stderr` that says most: mpirun buries it in banners, Python puts it last."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip(" \n-")]
+    if "mpirun has detected an attempt to run as root" in stderr:
+        return "mpirun refuses to start as root"
+    return _last_line("\n".join(lines))
+
+
+def main(argv: Sequence[str] | None = None, probes: Sequence[Probe] = PROBES) -> int:
+    """Print a line for each part; return 0 if extraction can run, 1 if something it needs is missing."""
+    argparse.ArgumentParser(
+        prog="python -m etl.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args(argv)
+    needed_gaps: list[str] = []
+    other_gaps: list[str] = []
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        for finding in pool.map(examine, probes):
+            print(finding, flush=True)
+            if not finding.works:
+                (needed_gaps if finding.probe.needed else other_gaps).append(finding.probe.part)
+    if needed_gaps:
+        print(f"extraction cannot run: {', '.join(needed_gaps)} missing")
+    elif other_gaps:
+        print(f"extraction can run; not needed for it: {', '.join(other_gaps)} missing")
+    else:
+        print("everything works")
+    return 1 if needed_gaps else 0

@@ -1,0 +1,228 @@
+"""Content of a contact sheet, read from a store and its catalogue."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.bands import GROUPS
+from etl.catalogue.table import Catalogue, read_catalogue
+from etl.labels import classes_of
+from etl.preview.cells import CELL_STATUS, CellWindow, TileMap, cell_status_of, merge_cell_status, tile_cells
+from etl.preview.colours import TRUE_COLOUR, band_indices
+from etl.preview.settings import CARD_COLUMNS, PreviewSettings
+from etl.schema import SPLITS, WRITTEN
+from etl.store.reader import StoreReader
+
+__all__ = ["BandDetail", "Card", "ContactSheet", "choose_spread", "read_contact_sheet"]
+
+_MAX_TILES = 4
+# side of a patch in a tile's picture
+_CELL_PX = 12
+# rows read at once: 7 MiB
+_READ_ROWS = 64
+_BANDS = {group.name: group.bands for group in GROUPS}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Card:
+    """One patch."""
+
+    row: int
+    """Row of the store."""
+
+    tile: str
+    """MGRS tile."""
+
+    cell: tuple[int, int]
+    """(row j, column i) on the tile; -1 where it is off its grid."""
+
+    split: str
+    """One of `SPLITS`."""
+
+    labels: tuple[str, ...]
+    """Its classes."""
+
+    pixels: npt.NDArray[np.uint16]
+    """B02 B03 B04 B08, shape (120, 120, 4)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BandDetail:
+    """Two bands of one patch as read, and all of it at 10 m."""
+
+    number: int
+    """Number of its card, from 1: the one with most contrast in B01."""
+
+    b12: npt.NDArray[np.uint16]
+    """B12 as read, shape (60, 60)."""
+
+    b01: npt.NDArray[np.uint16]
+    """B01 as read, shape (20, 20)."""
+
+    fine: npt.NDArray[np.uint16]
+    """All twelve bands at 10 m, shape (120, 120, 12)."""
+
+    method: str
+    """Method of upsampling, as the store names it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ContactSheet:
+    """Everything that is drawn."""
+
+    title: str
+    """Name of the store."""
+
+    counts: dict[str, int]
+    """Rows by their status; of the one tile where only one is asked for."""
+
+    tiles: int
+    """Number of tiles in the store, or 1 where only one is asked for."""
+
+    excluded: bool
+    """Whether the patches left out are known."""
+
+    cards: list[Card]
+    """Patches shown, in store order."""
+
+    maps: list[TileMap]
+    """Tiles shown, in store order."""
+
+    detail: BandDetail | None
+    """None where the store has no `data_super`, or no patch."""
+
+
+def choose_spread(rows: npt.NDArray[np.intp], number: int, seed: int) -> npt.NDArray[np.intp]:
+    """Return `number` of ascending `rows`, one at random from each of as many equal runs; all where they are fewer."""
+    if len(rows) <= number:
+        return rows
+    # rows of a store are in the order of tiles, so equal runs spread over the ground
+    bounds = np.linspace(0, len(rows), number + 1)
+    inside = np.random.default_rng(seed).random(number)
+    return rows[(bounds[:-1] + inside * np.diff(bounds)).astype(np.intp)]
+
+
+def read_contact_sheet(settings: PreviewSettings) -> ContactSheet:
+    """Return the patches, tiles and counts of a store that its contact sheet shows.
+
+    Raises:
+        ValueError: the file is no store, or has no such tile.
+        OSError: it cannot be read.
+    """
+    with StoreReader(settings.store) as store:
+        columns = store.columns
+        excluded = _read_excluded(settings, store)
+        all_tiles = list(dict.fromkeys(columns["tile"].tolist()))
+        tiles = _choose_tiles(settings, all_tiles, len(store.written))
+        candidates = np.isin(columns["tile"], tiles) & (columns["state"] == WRITTEN)
+        rows = choose_spread(np.flatnonzero(candidates), settings.patches, settings.seed)
+        cards = [_read_card(store, row) for row in rows.tolist()]
+        return ContactSheet(
+            title=settings.store.name,
+            counts=_count_status(columns, excluded, tiles if settings.tile else all_tiles),
+            tiles=1 if settings.tile else len(all_tiles),
+            excluded=excluded is not None,
+            cards=cards,
+            maps=[_read_map(store, tile, excluded) for tile in tiles],
+            detail=_read_detail(store, cards),
+        )
+
+
+def _choose_tiles(settings: PreviewSettings, tiles: list[bytes], written: int) -> list[bytes]:
+    """The tile asked for, or as many of the store's as rows of cards stand beside them."""
+    if not settings.tile:
+        number = min(_MAX_TILES, -(-min(settings.patches, written) // CARD_COLUMNS))
+        return [tiles[k] for k in choose_spread(np.arange(len(tiles)), max(number, 1), settings.seed).tolist()]
+    tile = settings.tile.removeprefix("T").encode()
+    if tile not in tiles:
+        some = ", ".join(name.decode() for name in tiles[:8]) + (", ..." if len(tiles) > 8 else "")
+        raise ValueError(f"--tile must be one of the store's {len(tiles)} tiles ({some}), got {settings.tile}")
+    return [tile]
+
+
+def _read_excluded(settings: PreviewSettings, store: StoreReader) -> Catalogue | None:
+    """Patches that the catalogue lists and the store has left out; None where there is no catalogue."""
+    try:
+        made_with = dict(json.loads(store.attributes.get("settings", "{}")))
+    except (ValueError, TypeError):  # the attribute of a store that another program wrote
+        made_with = {}
+    path = settings.catalogue or Path(made_with.get("catalogue", ""))
+    if not path.is_file():
+        if settings.catalogue is not None:
+            raise ValueError(f"--catalogue must be a file made by etl.catalogue, got {path}, which is not there")
+        return None
+    catalogue = read_catalogue(path)
+    return catalogue.take(~np.isin(catalogue.patch, store.columns["patch"]) & (catalogue.snow | catalogue.cloud))
+
+
+def _read_card(store: StoreReader, row: int) -> Card:
+    columns = store.columns
+    tile = columns["tile"][row].decode()
+    j, i = tile_cells(tile, columns["ulx"][[row]], columns["uly"][[row]])[0].tolist()
+    names = classes_of(columns["classes"].shape[1])
+    labels = tuple(names[k] for k in np.flatnonzero(columns["classes"][row]).tolist())
+    split = SPLITS[min(int(columns["split"][row]), len(SPLITS) - 1)]
+    return Card(row, tile, (j, i), split, labels, store.read("data_10m", np.array([row]))[0])
+
+
+def _read_map(store: StoreReader, tile: bytes, excluded: Catalogue | None) -> TileMap:
+    columns = store.columns
+    name, rows = tile.decode(), np.flatnonzero(columns["tile"] == tile)
+    cells = tile_cells(name, columns["ulx"][rows], columns["uly"][rows])
+    state, split = columns["state"][rows], columns["split"][rows]
+    layers = [(cells, cell_status_of(state, split))]
+    if excluded is not None:
+        own = excluded.take(excluded.tile == tile)
+        status = np.where(own.snow, CELL_STATUS.index("snow"), CELL_STATUS.index("cloud or shadow")).astype(np.uint8)
+        layers.append((tile_cells(name, own.ulx, own.uly), status))
+    window = CellWindow.around(np.concatenate([layer_cells for layer_cells, _ in layers]))
+    drawn = (state == WRITTEN) & (cells >= 0).all(1)
+    true_colour = _read_true_colour(store, window, rows[drawn], cells[drawn])
+    return TileMap(name, window, merge_cell_status(window, layers), true_colour)
+
+
+def _read_true_colour(
+    store: StoreReader, window: CellWindow, rows: npt.NDArray[np.intp], cells: npt.NDArray[np.intp]
+) -> npt.NDArray[np.uint16]:
+    """A tile in true colour from its patches, each 12 x 12 means of 10 x 10 pixels."""
+    out = np.zeros((*window.shape, _CELL_PX, _CELL_PX, 3), np.uint16)
+    red_to_blue = band_indices(_BANDS["10m"], TRUE_COLOUR)
+    step = 120 // _CELL_PX
+    for start in range(0, len(rows), _READ_ROWS):
+        batch = store.read("data_10m", rows[start : start + _READ_ROWS])
+        blocks = batch.reshape(len(batch), _CELL_PX, step, _CELL_PX, step, -1)
+        j, i = (cells[start : start + _READ_ROWS] - window.first).T
+        out[j, i] = blocks[..., red_to_blue].mean((2, 4)).astype(np.uint16)
+    return out.transpose(0, 2, 1, 3, 4).reshape(window.shape[0] * _CELL_PX, window.shape[1] * _CELL_PX, 3)
+
+
+def _count_status(
+    columns: Mapping[str, npt.NDArray[Any]], excluded: Catalogue | None, tiles: list[bytes]
+) -> dict[str, int]:
+    """Rows of these tiles by their status."""
+    rows = np.isin(columns["tile"], tiles)
+    status = cell_status_of(columns["state"][rows], columns["split"][rows])
+    counts = dict(zip(CELL_STATUS, np.bincount(status, minlength=len(CELL_STATUS)).tolist(), strict=True))
+    if excluded is not None:
+        own = np.isin(excluded.tile, tiles)
+        counts["snow"] += int((own & excluded.snow).sum())
+        counts["cloud or shadow"] += int((own & excluded.cloud & ~excluded.snow).sum())
+    return counts
+
+
+def _read_detail(store: StoreReader, cards: list[Card]) -> BandDetail | None:
+    if not store.schema.upsampled or not cards:
+        return None
+    rows = np.array([card.row for card in cards])
+    b12 = store.read("data_20m", rows)[..., _BANDS["20m"].index("B12")]
+    b01 = store.read("data_60m", rows)[..., _BANDS["60m"].index("B01")]
+    # the patch in which a finer grid shows most
+    contrast = [float(np.subtract(*np.percentile(pixels, (90, 10)))) for pixels in b01]
+    best = int(np.argmax(contrast))
+    method = str(store.attributes.get("upsample", ""))
+    return BandDetail(best + 1, b12[best], b01[best], store.read("data_super", rows[[best]])[0], method)

@@ -1,0 +1,63 @@
+"""The pass over the pixels as a Dask graph: one task for each worker, which reads its run of rows batch by batch."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from dask.base import compute
+from dask.delayed import delayed
+
+from etl.bands import GROUPS
+from etl.stats.counts import ValueCounts, group_membership
+from etl.store.location import is_remote
+from etl.store.reader import StoreReader
+
+__all__ = ["count_store"]
+
+# `data_super` is not counted: it holds the same values, and others interpolated between them
+_NATIVE_ARRAYS = tuple(f"data_{group.name}" for group in GROUPS)
+
+
+def count_store(store: StoreReader, workers: int, batch_rows: int, **dask_options: Any) -> dict[str, ValueCounts]:
+    """Return counts of the written rows by pixel array, from `workers` tasks; `dask_options`, e.g. the scheduler.
+
+    Memory: a batch of pixels and one set of counts for each worker.
+
+    Raises:
+        OSError: the store is truncated or torn.
+    """
+    member = group_membership(store.columns["split"], store.columns["classes"])
+    parts = [rows for rows in np.array_split(store.written, workers) if len(rows)]
+    if not parts:
+        return _empty_counts(store, member.shape[1])
+    count, merge = delayed(_count, pure=False), delayed(_merge, pure=False)
+    path = store.path if is_remote(store.path) else store.path.resolve()  # a worker may run in another folder
+    tasks = [count(path, rows, member[rows], batch_rows) for rows in parts]
+    while len(tasks) > 1:
+        pairs = [merge(*tasks[k : k + 2]) for k in range(0, len(tasks) - 1, 2)]
+        tasks = pairs + tasks[2 * len(pairs) :]
+    (total,) = compute(tasks[0], **dask_options)
+    return dict(total)
+
+
+def _empty_counts(store: StoreReader, groups: int) -> dict[str, ValueCounts]:
+    return {
+        item.name: ValueCounts(groups, item.shape[-1]) for item in store.schema.pixels if item.name in _NATIVE_ARRAYS
+    }
+
+
+def _count(
+    path: Path, rows: npt.NDArray[np.intp], member: npt.NDArray[np.bool_], batch_rows: int
+) -> dict[str, ValueCounts]:
+    with StoreReader(path) as store:
+        total = _empty_counts(store, member.shape[1])
+        for first in range(0, len(rows), batch_rows):
+            batch = slice(first, first + batch_rows)
+            for name, counts in total.items():
+                counts.add(store.read(name, rows[batch]), member[batch])
+    return total
+
+
+def _merge(one: dict[str, ValueCounts], other: dict[str, ValueCounts]) -> dict[str, ValueCounts]:
+    return {name: counts.merge(other[name]) for name, counts in one.items()}
