@@ -29,10 +29,10 @@ from etl.store.location import shown
 from etl.store.reader import StoreReader
 from etl.verify.run import verify
 from etl.verify.settings import VerifySettings
-from trainer.config import EvaluateSettings, PredictSettings
-from trainer.data.sampler import Deal
+from trainer.config import EvaluateRunSettings, PredictRunSettings
+from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, select_rows
-from trainer.data.stream import Stream
+from trainer.data.stream import BatchStream
 from trainer.evaluate import evaluate
 from trainer.predict import predict
 from trainer.workers.horovod import Workers
@@ -120,8 +120,8 @@ def test_training_reads_equal_batches_of_every_store(stores, name):
     batches = []
     for path in (stores["contiguous.h5"], stores[name]):
         rows = select_rows(path, RowSelection((("data_10m", ()), ("data_60m", ("B09",))), "all", labelled=False))
-        deal = Deal(len(rows), 2, 1, seed=3)
-        stream = Stream(rows, 2, lambda step, deal=deal: deal.share(step, 0))
+        sampler = DistributedSampler(len(rows), 2, 1, seed=3)
+        stream = BatchStream(rows, 2, lambda step, sampler=sampler: sampler.rank_batch(step, 0))
         batches.append([array.numpy().tobytes() for array in tf.nest.flatten(list(stream(range(4))))])
     assert len(batches[0]) == 4 * 5
     assert batches[0] == batches[1]
@@ -172,8 +172,10 @@ def results(run: Path, store: Path, folder: Path) -> tuple[Any, Any]:
     """Scores, and the table of probabilities, of a store."""
     shutil.copytree(run, folder / "run")
     alone = Workers(None)
-    assert evaluate(EvaluateSettings(folder / "run", store, split="all", batch=2), alone) == 0
-    assert predict(PredictSettings(folder / "run", store, split="all", batch=2, out=folder / "p.parquet"), alone) == 0
+    assert evaluate(EvaluateRunSettings(folder / "run", store, split="all", batch=2), alone) == 0
+    assert (
+        predict(PredictRunSettings(folder / "run", store, split="all", batch=2, out=folder / "p.parquet"), alone) == 0
+    )
     scores = json.loads((folder / "run" / "evaluate.all.json").read_text())["scores"]
     return scores, pq.read_table(folder / "p.parquet")
 

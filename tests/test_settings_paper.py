@@ -7,8 +7,8 @@ import pytest
 
 from etl import settings
 from trainer.config import RunSettings
-from trainer.data.sampler import Deal
-from trainer.fit.optimisation import Schedule, rate_at
+from trainer.data.sampler import DistributedSampler
+from trainer.fit.optimisation import LearningRateSchedule, rate_at
 
 RECIPE = Path(__file__).resolve().parents[1] / "deploy" / "settings" / "sedona2019.toml"
 
@@ -42,10 +42,10 @@ def test_what_the_paper_names_without_a_value_is_on_and_marked_as_our_choice(rec
 
 def test_the_rate_over_the_epochs_is_that_of_the_paper(recipe):
     # 4 workers: 0.1 k n / 256 = 0.1, reached after 5 epochs from one worker's
-    schedule = Schedule(recipe.rate, recipe.batch, 4, recipe.warmup, recipe.decay, recipe.epochs)
+    schedule = LearningRateSchedule(recipe.rate, recipe.batch, 4, recipe.warmup, recipe.decay, recipe.epochs)
     found = [rate_at(schedule, epoch) for epoch in (0, 2.5, 5, 29.9, 30, 60, 80, 99)]
     assert found == pytest.approx([0.025, 0.0625, 0.1, 0.1, 0.01, 1e-3, 1e-4, 1e-4])
 
 
 def test_an_epoch_of_the_paper_has_its_number_of_steps(recipe):
-    assert Deal(269_695, recipe.batch, 4).epoch_steps == 1054
+    assert DistributedSampler(269_695, recipe.batch, 4).epoch_steps == 1054

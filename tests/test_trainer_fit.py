@@ -10,33 +10,32 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from courses import ALONE, RATE, course_of, small_network
 from stores import TRAIN, VAL, small_rows, training_store
+from training_setups import ALONE, RATE, make_setup, small_network
 
-from trainer.fit import checkpoint
-from trainer.fit.checkpoint import State
+from etl.exit_status import JobError
+from trainer.fit.checkpoint import Checkpoint, TrainingState
 from trainer.fit.loop import fit, step_function
-from trainer.model.network import Design, build
+from trainer.model.network import NetworkDesign, build_network
 from trainer.run import main
-from trainer.workers.horovod import WorkerError
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "steps"),
     # The losses of an untrained ResNet-50 depend, after two steps, on how a sum was rounded.
-    [(small_network, 20), (lambda rows: build(rows.pixels, Design(5, l2=1e-4), 3), 2)],
+    [(small_network, 20), (lambda rows: build_network(rows.pixels, NetworkDesign(5, l2=1e-4), 3), 2)],
     ids=["small", "resnet50"],
 )
 def test_the_loss_is_that_of_kerass_own_loop_on_the_same_arrays_in_the_same_order(tmp_path, network, steps):
     rows, side = small_rows(tmp_path / "pixels", 40, side=64), 64
     ours, theirs = network(rows), network(rows)
-    course, seen = course_of(rows, ours, steps), []
+    setup, seen = make_setup(rows, ours, steps), []
 
     def arrays():
         stored = np.fromfile(tmp_path / "pixels", np.uint16).reshape(-1, side, side, 4)
         for step in range(steps):
-            taken = course.deal.share(step, 0).rows
+            taken = setup.sampler.rank_batch(step, 0).positions
             yield stored[taken], rows.labels[taken].astype(np.float32)
 
     class Losses(keras.callbacks.Callback):
@@ -52,10 +51,10 @@ def test_the_loss_is_that_of_kerass_own_loop_on_the_same_arrays_in_the_same_orde
     data = tf.data.Dataset.from_generator(arrays, output_signature=shapes)
     theirs.fit(data, epochs=1, verbose=0, callbacks=[Losses()])
     # Keras reports the loss with the penalties; ours keeps it without, so the graph of a step is called here.
-    step = step_function(course, ALONE)
-    course.optimiser.learning_rate.assign(RATE)
-    numbers = enumerate(course.batches(range(steps)))
-    found = [step(*batch, tf.constant(number, tf.int64)).numpy()[1] for number, batch in numbers]
+    step = step_function(setup, ALONE)
+    setup.optimiser.learning_rate.assign(RATE)
+    numbers = enumerate(setup.batches(range(steps)))
+    found = [step(batch, tf.constant(number, tf.int64)).numpy()[1] for number, batch in numbers]
     assert len(seen) == steps
     assert seen[-1] < seen[0] or steps < 20
     np.testing.assert_allclose(found, seen, rtol=1e-4)
@@ -63,17 +62,17 @@ def test_the_loss_is_that_of_kerass_own_loop_on_the_same_arrays_in_the_same_orde
 
 def test_it_stops_when_validation_no_longer_rises_and_does_not_go_on_when_resumed(tmp_path):
     rows = small_rows(tmp_path / "pixels", 16)
-    state, scores = State(), iter([0.1, 0.3, 0.2, 0.3, 0.9])
+    state, scores = TrainingState(), iter([0.1, 0.3, 0.2, 0.3, 0.9])
     saved = []
 
     def validate(epoch):
         return {"micro": {"f1": next(scores)}}
 
-    course = course_of(rows, small_network(rows), 20, patience=2)
-    fit(course, state, ALONE, validate, saved.append)
+    setup = make_setup(rows, small_network(rows), 20, patience=2)
+    fit(setup, state, ALONE, validate, saved.append)
     assert (state.step, state.best, len(state.by_epoch)) == (8, 0.3, 4)
     assert saved == [True, True, False, False]
-    fit(course, state, ALONE, validate, saved.append)
+    fit(setup, state, ALONE, validate, saved.append)
     assert (state.step, len(saved)) == (8, 4)
 
 
@@ -97,7 +96,7 @@ def run(*flags, stop=None, at=0):
     with subprocess.Popen(call, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         while stop and process.poll() is None:
             try:
-                if checkpoint.load(flags[3] / "checkpoint.npz").state.step >= at:
+                if Checkpoint.load(flags[3] / "checkpoint.npz").state.step >= at:
                     process.send_signal(stop)
                     break
             except ValueError:
@@ -116,7 +115,7 @@ def test_a_run_that_is_killed_twice_and_resumed_ends_with_the_very_same_weights(
     assert status == 0, err
     status, _, err = run(*command(store, killed, *EXACT), stop=signal.SIGKILL, at=3)
     assert status == -signal.SIGKILL, err
-    first = checkpoint.load(killed / "checkpoint.npz").state.step
+    first = Checkpoint.load(killed / "checkpoint.npz").state.step
     assert first in (3, 4)
     status, _, err = run(*command(store, killed, *EXACT, "--resume"), stop=signal.SIGTERM, at=6)
     assert status == 75, err
@@ -124,7 +123,7 @@ def test_a_run_that_is_killed_twice_and_resumed_ends_with_the_very_same_weights(
     assert "--resume goes on" in err
     status, _, err = run(*command(store, killed, *EXACT, "--resume"))
     assert status == 0, err
-    one, other = (checkpoint.load(folder / "checkpoint.npz") for folder in (whole, killed))
+    one, other = (Checkpoint.load(folder / "checkpoint.npz") for folder in (whole, killed))
     assert one.state.step == other.state.step == 8
     assert one.state.loss == other.state.loss
     assert [a.tobytes() for a in one.arrays] == [a.tobytes() for a in other.arrays]
@@ -146,8 +145,8 @@ def test_other_settings_and_other_networks_are_refused_with_what_differs(tmp_pat
     assert "bands was rgb, is all" in caplog.text
     # the same settings, yet another network, as another version of the program might have
     path = tmp_path / "run" / "checkpoint.npz"
-    found = checkpoint.load(path)
-    checkpoint.save(path, checkpoint.Checkpoint(found.begun_with, found.state, found.arrays[1:]))
+    found = Checkpoint.load(path)
+    Checkpoint(found.fingerprint, found.state, found.arrays[1:]).save(path)
     assert main([*flags, "--resume"]) == 2
     assert "is of another model: it holds shape" in caplog.text
     path.write_bytes(path.read_bytes()[:1000])
@@ -171,6 +170,6 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
     model = small_network(rows)
     variable = next(v for v in model.non_trainable_variables if v.name == "moving_mean")
     variable.assign(np.full(variable.shape, np.nan))  # which no loss of training shows
-    with pytest.raises(WorkerError, match=r"a weight is not finite in step 1 of 1, at rate 0\.01; last losses: "):
-        fit(course_of(rows, model, 1), State(), ALONE, lambda epoch: None, saved.append)
+    with pytest.raises(JobError, match=r"a weight is not finite in step 1 of 1, at rate 0\.01; last losses: "):
+        fit(make_setup(rows, model, 1), TrainingState(), ALONE, lambda epoch: None, saved.append)
     assert not saved

@@ -11,7 +11,7 @@ from stores import TRAIN, training_store
 from trainer.config import pixel_sets
 from trainer.data.selection import RowSelection, select_rows
 from trainer.model.batch_norm import FusedNormalisation
-from trainer.model.network import Design, Standardise, build
+from trainer.model.network import NetworkDesign, Standardise, build_network
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_a_saturated_pixel_is_cut_off():
 
 @pytest.mark.slow
 def test_every_convolution_adds_the_closed_form_to_the_loss_and_its_gradient(pixels):
-    model = build(pixels["rgb"], Design(5, l2=0.01), seed=0)
+    model = build_network(pixels["rgb"], NetworkDesign(5, l2=0.01), seed=0)
     resnet = next(layer for layer in model.layers if isinstance(layer, keras.Model))
     kernels = [layer.kernel for layer in resnet.layers if isinstance(layer, keras.layers.Conv2D)]
     assert len(kernels) == len(model.losses) == 53
@@ -77,7 +77,7 @@ def test_the_fused_normalisation_is_kerass_own_forwards_and_back_and_in_what_it_
 @pytest.mark.slow
 @pytest.mark.parametrize(("bands", "channels", "penalties"), [("all", 12, 53), ("native", 48, 56), ("B02,B8A", 2, 53)])
 def test_each_choice_of_bands_gives_its_channels_and_logits(pixels, bands, channels, penalties):
-    model = build(pixels[bands], Design(43, l2=1e-4, dropout=0.5), seed=0)
+    model = build_network(pixels[bands], NetworkDesign(43, l2=1e-4, dropout=0.5), seed=0)
     resnet = next(layer for layer in model.layers if isinstance(layer, keras.Model))
     assert (resnet.input_shape[-1], model.output_shape, len(model.losses)) == (channels, (None, 43), penalties)
     batch = [np.ones((2, *item.row_shape), np.uint16) for item in pixels[bands]]
@@ -86,7 +86,7 @@ def test_each_choice_of_bands_gives_its_channels_and_logits(pixels, bands, chann
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_first_weights(pixels):
-    one, same, other = (build(pixels["rgb"], Design(3), seed=seed).get_weights() for seed in (1, 1, 2))
+    one, same, other = (build_network(pixels["rgb"], NetworkDesign(3), seed=seed).get_weights() for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
     assert not np.array_equal(one[0], other[0])
 
@@ -94,7 +94,7 @@ def test_the_same_seed_gives_the_same_first_weights(pixels):
 def test_imagenet_weights_are_taken_with_their_own_order_and_normalisation(pixels, tmp_path):
     plain = keras.applications.ResNet50(weights=None, include_top=False, pooling="avg", input_shape=(120, 120, 3))
     plain.save_weights(tmp_path / "imagenet.weights.h5")
-    model = build(pixels["rgb"], Design(3, imagenet=tmp_path / "imagenet.weights.h5"), seed=4)
+    model = build_network(pixels["rgb"], NetworkDesign(3, imagenet=tmp_path / "imagenet.weights.h5"), seed=4)
     stored = np.random.default_rng(0).integers(1, 2900, (2, 120, 120, 4), np.uint16)
     red_green_blue = stored[..., [2, 1, 0]] * np.float32(255 / 3000)
     features = plain(keras.applications.resnet.preprocess_input(red_green_blue.copy()))
@@ -104,13 +104,13 @@ def test_imagenet_weights_are_taken_with_their_own_order_and_normalisation(pixel
 
 def test_imagenet_weights_that_do_not_fit_are_refused(pixels, tmp_path):
     with pytest.raises(ValueError, match="need --bands rgb"):
-        build(pixels["all"], Design(3, imagenet=tmp_path / "x.weights.h5"), seed=0)
+        build_network(pixels["all"], NetworkDesign(3, imagenet=tmp_path / "x.weights.h5"), seed=0)
     with pytest.raises(ValueError, match="must hold weights of ResNet50"):
-        build(pixels["rgb"], Design(3, imagenet=tmp_path / "x.weights.h5"), seed=0)
+        build_network(pixels["rgb"], NetworkDesign(3, imagenet=tmp_path / "x.weights.h5"), seed=0)
 
 
 def test_the_momentum_of_the_moving_statistics_is_as_designed(pixels):
-    model = build(pixels["rgb"], dataclasses.replace(Design(3), norm_momentum=0.7), seed=0)
+    model = build_network(pixels["rgb"], dataclasses.replace(NetworkDesign(3), norm_momentum=0.7), seed=0)
     resnet = next(layer for layer in model.layers if isinstance(layer, keras.Model))
     found = {layer.momentum for layer in resnet.layers if isinstance(layer, keras.layers.BatchNormalization)}
     assert found == {0.7}

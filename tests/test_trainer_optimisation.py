@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.imbalance import positive_weights, repeated
-from trainer.fit.optimisation import Schedule, rate_at
+from trainer.data.imbalance import oversampled_rows, positive_weights
+from trainer.fit.optimisation import LearningRateSchedule, rate_at
 
 
 def schedule(**changed):
-    return Schedule(
+    return LearningRateSchedule(
         **{"base": 0.1, "worker_rows": 64, "workers": 8, "warmup_epochs": 5, "decay": "steps", "epochs": 100, **changed}
     )
 
@@ -42,11 +42,11 @@ def test_a_schedule_that_makes_no_sense_is_refused(wrong):
 def test_lars_scales_each_layer_by_its_weights_over_its_gradient_and_leaves_biases():
     import tensorflow as tf
 
-    from trainer.fit.optimisation import layer_rates
+    from trainer.fit.optimisation import layer_wise_gradients
 
     weights = [tf.constant([[3.0, 4.0]]), tf.constant([1.0, 2.0]), tf.zeros((2, 2))]
     gradients = [tf.constant([[0.0, 2.0]]), tf.constant([5.0, 5.0]), tf.ones((2, 2))]
-    scaled = layer_rates(gradients, weights, 0.001)
+    scaled = layer_wise_gradients(gradients, weights, 0.001)
     np.testing.assert_allclose(scaled[0], [[0.0, 2.0 * 0.001 * 5 / 2]], rtol=1e-6)
     assert np.array_equal(scaled[1], gradients[1])
     assert np.array_equal(scaled[2], gradients[2])
@@ -62,10 +62,10 @@ def test_at_power_1_both_sides_of_every_class_weigh_the_same():
 def test_oversampling_keeps_every_row_and_repeats_rare_ones_by_the_square_root_rule(seed, frequent):
     labels = np.zeros((400, 3), np.uint8)
     labels[:, 0], labels[::40, 1] = 1, 1
-    rows = repeated(labels, frequent, seed)
+    rows = oversampled_rows(labels, frequent, seed)
     times = np.bincount(rows, minlength=400)
     assert times.min() >= 1
     wanted = max(1.0, (frequent / (10 / 400)) ** 0.5)
     assert np.isin(times[::40], [np.floor(wanted), np.ceil(wanted), max(1, np.floor(frequent**0.5))]).all()
-    assert np.array_equal(rows, repeated(labels, frequent, seed))
+    assert np.array_equal(rows, oversampled_rows(labels, frequent, seed))
     assert frequent > 0 or len(rows) == 400

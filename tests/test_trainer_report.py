@@ -12,9 +12,9 @@ import pytest
 from etl.labels import CLASSES_43
 from trainer.fit.metrics import scores
 from trainer.report.__main__ import main
-from trainer.report.contact_sheet import MISSED, RIGHT, WRONG, verdicts
+from trainer.report.contact_sheet import MISSED, RIGHT, WRONG, label_verdicts
 from trainer.report.runs import open_runs, open_samples
-from trainer.report.scaling import ANY_LENGTH, ANY_STORE, perfect, series_of
+from trainer.report.scaling import ANY_LENGTH, ANY_STORE, perfect_scaling, scaling_series
 
 NAMES = ("Pastures", "Rice <fields>", "Never & nowhere")
 
@@ -169,13 +169,13 @@ def test_repeats_are_runs_that_differ_only_in_seed_and_folder(tmp_path):
         {"workers": 2, "by_epoch": epochs_of([50, 4]), "rows": 320},
     ]
     runs = open_runs([make_run(tmp_path / f"run{k}", **one) for k, one in enumerate(variants)])
-    found = series_of(runs, lambda run: run.epoch_seconds, ANY_LENGTH)
+    found = scaling_series(runs, lambda run: run.epoch_seconds, ANY_LENGTH)
     assert [len(one.points) for one in found] == [2, 1, 1]
     first = found[0].points[0]
     assert (first.workers, first.values, first.mean) == (1, (8, 12), 10)
-    assert first.deviation == pytest.approx(np.std([8, 12], ddof=1))
-    assert found[0].points[1].deviation == 0
-    assert perfect(found[0]) == [(1, 10), (2, 5)]
+    assert first.std == pytest.approx(np.std([8, 12], ddof=1))
+    assert found[0].points[1].std == 0
+    assert perfect_scaling(found[0]) == [(1, 10), (2, 5)]
     assert "batch 32" in found[1].label
     assert "rows 320" in found[2].label
 
@@ -185,9 +185,9 @@ def test_runs_on_stores_of_one_upsampling_are_one_series_where_scores_are_compar
     folders = [make_run(tmp_path / s, settings={"store": s}, upsample=kind, workers=k) for k, (s, kind) in
                enumerate(stores, 1)]  # fmt: skip
     runs = open_runs(folders)
-    found = series_of(runs, lambda run: 0.5, ANY_STORE)
+    found = scaling_series(runs, lambda run: 0.5, ANY_STORE)
     assert [(one.label, len(one.points)) for one in found] == [("upsampling dsen2", 2), ("upsampling bilinear", 1)]
-    assert len(series_of(runs, lambda run: 0.5)) == 3
+    assert len(scaling_series(runs, lambda run: 0.5)) == 3
 
 
 @pytest.mark.parametrize(
@@ -233,12 +233,12 @@ def test_a_label_is_right_wrong_or_missed(tmp_path):
     run = make_run(tmp_path / "run")
     make_samples(run)
     samples = open_samples(open_runs([run])[0])
-    assert [(mark, name) for mark, name, _ in verdicts(samples, 0)] == [
+    assert [(mark, name) for mark, name, _ in label_verdicts(samples, 0)] == [
         (RIGHT, NAMES[0]),
         (WRONG, NAMES[1]),
         (MISSED, NAMES[2]),
     ]
-    assert verdicts(samples, 1) == []
+    assert label_verdicts(samples, 1) == []
 
 
 def ends_badly(capsys, out, *folders):

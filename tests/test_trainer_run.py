@@ -12,8 +12,8 @@ from test_trainer_rows import set_scalar
 
 from etl.processor import describe_processor
 from trainer.run import main
-from trainer.workers.devices import threads_of
-from trainer.workers.horovod import launched
+from trainer.workers.devices import threads_per_worker
+from trainer.workers.launcher import launcher_rank
 
 BATCH = ("--batch", "4")
 
@@ -95,13 +95,13 @@ def test_importing_the_command_does_not_import_tensorflow():
     [(0, 2, 1, 0), (0, 2, 2, 1), (0, 2, 4, 1), (0, 16, 4, 4), (3, 2, 2, 3)],
 )
 def test_workers_of_a_node_share_its_cores(asked, cores, workers, threads):
-    assert threads_of(asked, cores, workers) == threads
+    assert threads_per_worker(asked, cores, workers) == threads
 
 
 def test_rank_and_size_come_from_the_launcher(monkeypatch):
     for name in [key for key in os.environ if key.startswith(("OMPI_", "PMI_", "HOROVOD_", "SLURM_"))]:
         monkeypatch.delenv(name)
-    assert launched() == (0, 1)
+    assert launcher_rank() == (0, 1)
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "3")
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    assert launched() == (3, 4)
+    assert launcher_rank() == (3, 4)

@@ -15,9 +15,9 @@ import tensorflow as tf
 from stores import TRAIN, VAL, training_store
 
 from trainer.config import pixel_sets
-from trainer.data.sampler import Deal
+from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, select_rows
-from trainer.data.stream import READERS, Buffers, Stream
+from trainer.data.stream import READERS, BatchStream, BufferPool
 
 POISON = 0xFFFF
 """No stored value of `training_store`."""
@@ -38,22 +38,22 @@ def poisoned(rows, batch):
         memory.fill(POISON)
         came.append(memory)
 
-    return [Buffers((batch, *item.row_shape), poison) for item in rows.pixels], came
+    return [BufferPool((batch, *item.row_shape), poison) for item in rows.pixels], came
 
 
 @pytest.mark.parametrize("bands", ["rgb", "all", "native", "B02,B8A"])
 def test_every_data_set_is_delivered_as_stored_with_labels_weights_and_places(stored, bands):
     path, arrays = stored
     rows = select_rows(path, RowSelection(pixel_sets(bands)))
-    deal = Deal(len(rows), batch=2, size=2, seed=3)
+    sampler = DistributedSampler(len(rows), batch=2, size=2, seed=3)
     for rank in range(2):
-        steps = range(1, 3 * deal.epoch_steps)  # from amid an epoch, over the ends of epochs
-        found = list(Stream(rows, 2, lambda step, rank=rank: deal.share(step, rank))(steps))
+        steps = range(1, 3 * sampler.epoch_steps)  # from amid an epoch, over the ends of epochs
+        found = list(BatchStream(rows, 2, lambda step, rank=rank: sampler.rank_batch(step, rank))(steps))
         assert len(found) == len(steps)
         for step, (pixels, labels, weights, places) in zip(steps, found, strict=True):
-            share = deal.share(step, rank)
-            taken = rows.numbers[share.rows]
-            assert np.array_equal(places, share.rows)
+            share = sampler.rank_batch(step, rank)
+            taken = rows.numbers[share.positions]
+            assert np.array_equal(places, share.positions)
             assert np.array_equal(labels, arrays["classes"][taken])
             assert np.array_equal(weights, share.weights)
             for item, delivered in zip(rows.pixels, pixels, strict=True):
@@ -64,7 +64,7 @@ def test_every_data_set_is_delivered_as_stored_with_labels_weights_and_places(st
 def test_memory_is_poisoned_when_it_comes_back_and_no_batch_that_is_held_ever_shows_it(stored, held):
     path, arrays = stored
     rows = select_rows(path, RowSelection(pixel_sets("native")))
-    deal = Deal(len(rows), batch=2, size=1, seed=5)
+    sampler = DistributedSampler(len(rows), batch=2, size=1, seed=5)
     buffers, came = poisoned(rows, 2)
     holding = deque()
     double = tf.function(lambda x: tf.cast(x, tf.int32) * 2)
@@ -75,9 +75,9 @@ def test_memory_is_poisoned_when_it_comes_back_and_no_batch_that_is_held_ever_sh
             assert np.array_equal(delivered, wanted)
             assert np.array_equal(double(delivered), wanted * 2)
 
-    epochs, stream = 12, Stream(rows, 2, lambda step: deal.share(step, 0), buffers)
+    epochs, stream = 12, BatchStream(rows, 2, lambda step: sampler.rank_batch(step, 0), buffers)
     for epoch in range(epochs):
-        steps = range(epoch * deal.epoch_steps, (epoch + 1) * deal.epoch_steps)
+        steps = range(epoch * sampler.epoch_steps, (epoch + 1) * sampler.epoch_steps)
         for pixels, _, _, places in stream(steps):
             holding.append((pixels, places))
             check(pixels, places)
@@ -85,7 +85,7 @@ def test_memory_is_poisoned_when_it_comes_back_and_no_batch_that_is_held_ever_sh
                 check(*holding.popleft())
     for pixels, places in holding:
         check(pixels, places)
-    delivered = epochs * deal.epoch_steps
+    delivered = epochs * sampler.epoch_steps
     assert all(pool.made <= held + 2 * READERS + 4 for pool in buffers), [pool.made for pool in buffers]
     assert len(came) >= len(buffers) * (delivered - held - 2 * READERS - 4)
 
@@ -93,9 +93,9 @@ def test_memory_is_poisoned_when_it_comes_back_and_no_batch_that_is_held_ever_sh
 def test_tensorflow_takes_the_memory_without_a_copy_and_holds_it(stored):
     path, _ = stored
     rows = select_rows(path, RowSelection(pixel_sets("rgb")))
-    deal = Deal(len(rows), batch=2, size=1)
+    sampler = DistributedSampler(len(rows), batch=2, size=1)
     buffers, came = poisoned(rows, 2)
-    ((tensor,), *_), *others = Stream(rows, 2, lambda step: deal.share(step, 0), buffers)(range(2))
+    ((tensor,), *_), *others = BatchStream(rows, 2, lambda step: sampler.rank_batch(step, 0), buffers)(range(2))
     view = np.asarray(memoryview(tensor))
     before = view.copy()
     made = [memory for memory in buffers[0]._made if np.shares_memory(memory, view)]
@@ -107,7 +107,7 @@ def test_tensorflow_takes_the_memory_without_a_copy_and_holds_it(stored):
 
 @pytest.mark.parametrize("view_of", [lambda x: x[1:], lambda x: x.reshape(-1)[::3], lambda x: x.view(np.uint8)])
 def test_a_view_of_a_buffer_keeps_it_from_being_used_again(view_of):
-    pool = Buffers((4, 3), lambda memory: memory.fill(POISON))
+    pool = BufferPool((4, 3), lambda memory: memory.fill(POISON))
     handed = pool.take()
     handed[...] = 7
     view = view_of(handed)
@@ -124,7 +124,7 @@ def test_a_view_of_a_buffer_keeps_it_from_being_used_again(view_of):
 def test_a_stream_that_is_gone_leaves_neither_an_open_file_nor_memory(stored):
     path, _ = stored
     rows = select_rows(path, RowSelection(pixel_sets("rgb")))
-    deal = Deal(len(rows), batch=2, size=1)
+    sampler = DistributedSampler(len(rows), batch=2, size=1)
 
     def open_files():
         return sum(found.path == str(path) for found in psutil.Process().open_files())
@@ -132,7 +132,7 @@ def test_a_stream_that_is_gone_leaves_neither_an_open_file_nor_memory(stored):
     pools = [poisoned(rows, 2)[0] for _ in range(4)]
     gone = [weakref.ref(pool) for (pool,) in pools]
     while pools:
-        batches = Stream(rows, 2, lambda step: deal.share(step, 0), pools.pop())(range(3))
+        batches = BatchStream(rows, 2, lambda step: sampler.rank_batch(step, 0), pools.pop())(range(3))
         assert all(0 < open_files() <= 2 for _ in batches)  # a mapping holds a second one
         del batches
     gc.collect()
@@ -143,10 +143,10 @@ def test_a_stream_that_is_gone_leaves_neither_an_open_file_nor_memory(stored):
 def test_rows_that_cannot_be_read_are_an_error_of_the_stream_as_it_was_raised(stored):
     path, _ = stored
     rows = select_rows(path, RowSelection(pixel_sets("all")))
-    deal = Deal(len(rows), batch=2, size=1)
+    sampler = DistributedSampler(len(rows), batch=2, size=1)
     os.truncate(path, rows.pixels[0].offset)
     with pytest.raises(OSError, match=r"store\.h5 is truncated: it ends before row"):
-        list(Stream(rows, 2, lambda step: deal.share(step, 0))(range(3)))
+        list(BatchStream(rows, 2, lambda step: sampler.rank_batch(step, 0))(range(3)))
 
 
 def test_a_program_that_ends_by_such_an_error_ends(stored):
@@ -154,17 +154,17 @@ def test_a_program_that_ends_by_such_an_error_ends(stored):
 import time
 from pathlib import Path
 from trainer.config import pixel_sets
-from trainer.data.sampler import Deal
+from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, select_rows
-from trainer.data.stream import Stream
+from trainer.data.stream import BatchStream
 rows = select_rows(Path({str(stored[0])!r}), RowSelection(pixel_sets("rgb")))
 def share(step):
     if step == 2:
         raise OSError("broken")
     if step > 2:
         time.sleep(2)  # so that a read is on its way when one has failed
-    return Deal(len(rows), 2, 1).share(step, 0)
-for _ in Stream(rows, 2, share)(range(100)):
+    return DistributedSampler(len(rows), 2, 1).rank_batch(step, 0)
+for _ in BatchStream(rows, 2, share)(range(100)):
     pass
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200)
@@ -176,15 +176,15 @@ for _ in Stream(rows, 2, share)(range(100)):
 def test_failed_reads_leave_neither_an_open_file_nor_memory(stored, to_the_end):
     path, _ = stored
     rows = select_rows(path, RowSelection(pixel_sets("rgb")))
-    deal, pools = Deal(len(rows), batch=2, size=1), poisoned(rows, 2)[0]
+    sampler, pools = DistributedSampler(len(rows), batch=2, size=1), poisoned(rows, 2)[0]
 
     def share(step):
         if step > 0:
             raise OSError(f"step {step}")
-        return deal.share(step, 0)
+        return sampler.rank_batch(step, 0)
 
     gone = weakref.ref(pools[0])
-    batches = Stream(rows, 2, share, pools)(range(9))
+    batches = BatchStream(rows, 2, share, pools)(range(9))
     del pools
     next(batches)
     if to_the_end:
@@ -201,8 +201,8 @@ def test_failed_reads_leave_neither_an_open_file_nor_memory(stored, to_the_end):
 @pytest.mark.slow
 def test_an_epoch_that_has_ended_holds_up_nothing(stored):
     rows = select_rows(stored[0], RowSelection(pixel_sets("all")))
-    deal = Deal(len(rows), batch=2, size=1)
-    stream = Stream(rows, 2, lambda step: deal.share(step, 0))
+    sampler = DistributedSampler(len(rows), batch=2, size=1)
+    stream = BatchStream(rows, 2, lambda step: sampler.rank_batch(step, 0))
 
     @tf.function
     def compute(pixels):
@@ -221,8 +221,8 @@ def test_memory_does_not_grow_over_fifty_epochs(tmp_path):
     """A batch is 2.8 MB: one that is kept in each epoch would be found."""
     training_store(tmp_path / "store.h5", [TRAIN] * 48)
     rows = select_rows(tmp_path / "store.h5", RowSelection(pixel_sets("all")))
-    deal = Deal(len(rows), batch=8, size=1)
-    stream, process, held_mib = Stream(rows, 8, lambda step: deal.share(step, 0)), psutil.Process(), []
+    sampler = DistributedSampler(len(rows), batch=8, size=1)
+    stream, process, held_mib = BatchStream(rows, 8, lambda step: sampler.rank_batch(step, 0)), psutil.Process(), []
     gc.freeze()  # what was imported: else each collection below takes half a second
     for epoch in range(50):
         assert sum(1 for _ in stream(range(epoch * 6, epoch * 6 + 6))) == 6

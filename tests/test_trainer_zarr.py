@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import zarr
-from courses import ALONE, course_of, small_network
 from stores import TRAIN, VAL, as_zarr, training_store
+from training_setups import ALONE, make_setup, small_network
 
 from etl.schema import REJECTED, WRITTEN
 from etl.store import byte_ranges
@@ -17,10 +17,10 @@ from etl.store.reader import StoreReader
 from etl.store.sync import give_up
 from etl.store.zarr import sharding
 from etl.store.zarr.group import chunk_key
-from trainer.data.sampler import Deal
+from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, select_rows
-from trainer.data.stream import Stream
-from trainer.fit.checkpoint import State
+from trainer.data.stream import BatchStream
+from trainer.fit.checkpoint import TrainingState
 from trainer.fit.loop import fit
 
 WANTED = RowSelection((("data_20m", ("B05", "B8A")), ("data_60m", ())))
@@ -56,8 +56,8 @@ def test_the_stream_gives_the_same_batches_in_the_same_order(both, tmp_path, lay
         give_up(shard)
     for path in (both[0], place):
         rows = select_rows(path, WANTED)
-        deal = Deal(len(rows), 2, 1, seed=3)
-        batches.append(list(Stream(rows, 2, lambda step, deal=deal: deal.share(step, 0))(range(5))))
+        sampler = DistributedSampler(len(rows), 2, 1, seed=3)
+        batches.append(list(BatchStream(rows, 2, lambda step, sampler=sampler: sampler.rank_batch(step, 0))(range(5))))
     for one, other in zip(*batches, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True))
 
@@ -68,7 +68,7 @@ def test_either_store_gives_the_same_weights(both):
     for path in both:
         rows = select_rows(path, RowSelection((("data_60m", ()),)))
         model = small_network(rows)
-        fit(course_of(rows, model, 6), State(), ALONE, lambda epoch: None, lambda best: None)
+        fit(make_setup(rows, model, 6), TrainingState(), ALONE, lambda epoch: None, lambda best: None)
         weights.append(model.get_weights())
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 

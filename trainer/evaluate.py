@@ -1,24 +1,24 @@
 """`python -m trainer.evaluate`: score a run on a split of a store, on any number of workers."""
 
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from etl.exit_status import ExitStatus
 from etl.stderr import suppress_stderr
 from etl.store.reader import StoreReader
-from trainer.config import EvaluateSettings
+from trainer.config import EvaluateRunSettings
 from trainer.data.selection import SelectedRows
-from trainer.workers.command import claim, run_command
-from trainer.workers.horovod import DONE, Workers
+from trainer.fit.metrics import DEFAULT_THRESHOLD, scores_line
+from trainer.workers.command import run_command
+from trainer.workers.devices import configure_worker_devices
+from trainer.workers.horovod import Workers
 
 __all__ = ["main"]
-
-log = logging.getLogger("trainer.evaluate")
 
 _SAMPLES = 12
 _TRUE_COLOUR = ("B04", "B03", "B02")
@@ -28,48 +28,45 @@ _WHITE = 3000.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on this worker; returns the exit status."""
-    return run_command(EvaluateSettings, "trainer.evaluate", argv, evaluate)
+    return run_command(EvaluateRunSettings, "trainer.evaluate", argv, evaluate)
 
 
-def evaluate(settings: EvaluateSettings, workers: Workers) -> int:
-    """Collective: score, and write evaluate.<split>.json and samples.npz into the run's folder.
+def evaluate(settings: EvaluateRunSettings, workers: Workers) -> int:
+    """Collective: score, and write evaluate.<split>.json and, with pixels of some patches, samples.npz.
 
     Raises:
-        WorkerError: the input is bad, on every worker alike.
+        JobError: the input is bad, on every worker alike.
     """
-    claim(settings.threads, workers)
+    configure_worker_devices(settings.threads, workers)
     with suppress_stderr():
-        from trainer.fit import predictions as score
-        from trainer.report import record
-    rows, found = score.of_run(settings, workers, labelled=True)
-    scored = score.both(rows, found, _thresholds(settings.run, len(rows.classes)))
+        from trainer.fit.predictions import predict_with_run, scores_by_threshold
+        from trainer.report.record import software_versions, write_record
+    rows, probabilities = predict_with_run(settings, workers, labelled=True)
+    scores = scores_by_threshold(rows, probabilities, _thresholds(settings.run, len(rows.classes)))
 
-    def write() -> Path | None:
-        if workers.rank:
-            return None
-        said = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split, "scores": scored}
-        said |= {"store": str(settings.store), "software": record.software()}
-        path = record.write(settings.run / f"evaluate.{settings.split}.json", said)
-        _write_samples(settings.run / "samples.npz", rows, found)
+    def write() -> Path:
+        record = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split, "scores": scores}
+        record |= {"store": str(settings.store), "software": software_versions()}
+        path = write_record(settings.run / f"evaluate.{settings.split}.json", record)
+        _write_samples(settings.run / "samples.npz", rows, probabilities)  # last: scores took long to compute
         return path
 
-    path = workers.agree("writing the scores", write)
+    path = workers.on_first("writing the scores", write)
     if path is not None:
-        print(f"{settings.split}: {record.scores_line(scored['at_half'])} -> {path}", flush=True)
-    return DONE
+        print(f"{settings.split}: {scores_line(scores['at_half'])} -> {path}", flush=True)
+    return ExitStatus.DONE
 
 
-def _thresholds(run: Path, classes: int) -> Any:
-    """Tuned on val when the run ended; one half where it was not validated."""
-    half = np.full(classes, 0.5, np.float32)
+def _thresholds(run: Path, classes: int) -> npt.NDArray[np.float32]:
+    """Thresholds tuned on val when the run ended, shape (class,); the default ones where it was not validated."""
     try:
         tuned = json.loads((run / "run.json").read_text(encoding="utf-8"))["scores"]["val"]["tuned"]["classes"]
     except (OSError, KeyError, ValueError):
-        return half
-    return np.array([each["threshold"] for each in tuned], np.float32)
+        return np.full(classes, DEFAULT_THRESHOLD, np.float32)
+    return np.array([scores["threshold"] for scores in tuned], np.float32)
 
 
-def _write_samples(path: Path, rows: SelectedRows, found: Any) -> None:
+def _write_samples(path: Path, rows: SelectedRows, probabilities: npt.NDArray[np.float32]) -> None:
     """Some patches in true colour with their labels and probabilities, for the report; nothing without these bands."""
     places = np.unique(np.linspace(0, len(rows) - 1, _SAMPLES).astype(np.intp))
     with StoreReader(rows.path) as store:
@@ -83,7 +80,7 @@ def _write_samples(path: Path, rows: SelectedRows, found: Any) -> None:
     rgb = pixels[..., [bands.index(band) for band in _TRUE_COLOUR]] / _WHITE
     np.savez(
         path, rgb=(np.clip(rgb, 0, 1) * 255).astype(np.uint8), patch=names.astype("S64"), labels=rows.labels[places],
-        probabilities=found[places], classes=np.array(rows.classes),
+        probabilities=probabilities[places], classes=np.array(rows.classes),
     )  # fmt: skip
 
 

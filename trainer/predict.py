@@ -2,19 +2,21 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from etl.exit_status import ExitStatus
+from etl.files import replace_atomically
 from etl.stderr import suppress_stderr
 from etl.store.reader import StoreReader
-from trainer.config import PredictSettings
+from trainer.config import PredictRunSettings
 from trainer.data.selection import SelectedRows
-from trainer.workers.command import claim, run_command
-from trainer.workers.horovod import DONE, Workers
+from trainer.workers.command import run_command
+from trainer.workers.devices import configure_worker_devices
+from trainer.workers.horovod import Workers
 
 __all__ = ["main"]
 
@@ -23,34 +25,31 @@ _IDENTITY = ("patch", "tile", "epsg", "ulx", "uly")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on this worker; returns the exit status."""
-    return run_command(PredictSettings, "trainer.predict", argv, predict)
+    return run_command(PredictRunSettings, "trainer.predict", argv, predict)
 
 
-def predict(settings: PredictSettings, workers: Workers) -> int:
-    """Collective: predict, and write one row a patch.
+def predict(settings: PredictRunSettings, workers: Workers) -> int:
+    """Collective: predict, and write a table of one row a patch, with a column of dtype float32 a class.
 
     Raises:
-        WorkerError: the input is bad, on every worker alike.
+        JobError: the input is bad, on every worker alike.
     """
-    claim(settings.threads, workers)
+    configure_worker_devices(settings.threads, workers)
     with suppress_stderr():
-        from trainer.fit import predictions as score
-    rows, found = score.of_run(settings, workers, labelled=False)
+        from trainer.fit.predictions import predict_with_run
+    rows, probabilities = predict_with_run(settings, workers, labelled=False)
 
-    def write() -> Path | None:
-        if workers.rank:
-            return None
-        part = settings.out.with_name(settings.out.name + ".part")
-        pq.write_table(_table(rows, found), part)
-        return part.rename(settings.out)
+    def write() -> None:
+        with replace_atomically(settings.out) as part:
+            pq.write_table(_table(rows, probabilities), part)
 
-    path = workers.agree("writing the probabilities", write)
-    if path is not None:
-        print(f"{len(rows)} patches x {len(rows.classes)} classes -> {path}", flush=True)
-    return DONE
+    workers.on_first("writing the probabilities", write)
+    if workers.rank == 0:
+        print(f"{len(rows)} patches x {len(rows.classes)} classes -> {settings.out}", flush=True)
+    return ExitStatus.DONE
 
 
-def _table(rows: SelectedRows, found: Any) -> pa.Table:
+def _table(rows: SelectedRows, probabilities: npt.NDArray[np.float32]) -> pa.Table:
     """Name, tile, corner and projection of each patch as far as the store has them, and one float32 column a class.
 
     Without names there is a column `row`, the row in the store.
@@ -63,7 +62,7 @@ def _table(rows: SelectedRows, found: Any) -> pa.Table:
     if "patch" in missing:
         columns = {"row": rows.numbers, **columns}
     columns = {name: np.strings.decode(c, "utf-8") if c.dtype.kind == "S" else c for name, c in columns.items()}
-    return pa.table({**columns, **{name: found[:, k] for k, name in enumerate(rows.classes)}})
+    return pa.table({**columns, **{name: probabilities[:, k] for k, name in enumerate(rows.classes)}})
 
 
 if __name__ == "__main__":

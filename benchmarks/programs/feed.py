@@ -12,9 +12,9 @@ from typing import Any
 
 from benchmarks.programs.world import in_step, world, write_result
 from etl.mpi import patient
-from trainer.data.sampler import Deal
+from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, select_rows
-from trainer.data.stream import Stream
+from trainer.data.stream import BatchStream
 
 __all__ = ["main"]
 
@@ -26,9 +26,9 @@ def _pass(job: dict[str, Any], rate: float) -> dict[str, float]:
     """Collective: seconds of the steps of one speed, and those slept."""
     comm, batch = world(), job["batch"]
     rows = select_rows(Path(job["path"]), RowSelection(((job["name"], ()),)))
-    deal = Deal(len(rows), batch, comm.size)
+    sampler = DistributedSampler(len(rows), batch, comm.size)
     steps = _WARM_UP + max(4, int(job["seconds"] * rate / batch))
-    batches = Stream(rows, batch, lambda step: deal.share(step, comm.rank))(range(steps))
+    batches = BatchStream(rows, batch, lambda step: sampler.rank_batch(step, comm.rank))(range(steps))
     looked_at = 0
 
     def step() -> None:

@@ -21,14 +21,14 @@ import numpy as np
 from benchmarks.machine import Moment, others_share
 from etl.schema import SCHEMA_VERSION, SPLITS, WRITTEN, Schema
 from etl.store.hdf5.create import create_hdf5, overwrite_hdf5
-from trainer.config import pixel_sets
-from trainer.data.sampler import Deal
+from trainer.config import RunSettings, pixel_sets
+from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
-from trainer.data.stream import Stream
-from trainer.fit.checkpoint import State
-from trainer.fit.loop import Course, fit
-from trainer.fit.optimisation import Schedule
-from trainer.model.network import Design, build
+from trainer.data.stream import BatchStream
+from trainer.fit.checkpoint import TrainingState
+from trainer.fit.loop import TrainingSetup, fit
+from trainer.fit.optimisation import LearningRateSchedule
+from trainer.model.network import NetworkDesign, build_network
 from trainer.workers.horovod import Workers
 
 __all__ = ["main"]
@@ -111,11 +111,11 @@ def _peer(rows: SelectedRows, batch: int, turns: Turns, way: str) -> Callable[[i
     return lambda epochs: model.fit(pixels, rows.labels.astype(np.float32), epochs=epochs, **how)
 
 
-def _ours(rows: SelectedRows, deal: Deal, epochs: int, turns: Turns) -> Course:
+def _ours(rows: SelectedRows, sampler: DistributedSampler, epochs: int, turns: Turns) -> TrainingSetup:
     model, optimiser = _network(rows), _optimiser()
     optimiser.build(model.trainable_variables)
-    schedule = Schedule(_RATE * 256 / deal.batch, deal.batch, 1, 0, "none", 1)
-    stream = Stream(rows, deal.batch, lambda step: deal.share(step, 0))
+    schedule = LearningRateSchedule(_RATE * 256 / sampler.batch, sampler.batch, 1, 0, "none", 1)
+    stream = BatchStream(rows, sampler.batch, lambda step: sampler.rank_batch(step, 0))
 
     def batches(steps: range) -> Iterator[Any]:
         source = stream(steps)
@@ -129,11 +129,14 @@ def _ours(rows: SelectedRows, deal: Deal, epochs: int, turns: Turns) -> Course:
                 turns.hand_on("ours")
 
     positive = np.ones(rows.labels.shape[1], np.float32)
-    return Course(model, optimiser, schedule, deal, epochs * deal.epoch_steps, batches, rows.numbers, positive)
+    settings = RunSettings(turn=False, mixup=0.0)
+    return TrainingSetup(
+        model, optimiser, schedule, sampler, epochs * sampler.epoch_steps, batches, rows.numbers, positive, settings
+    )
 
 
 def _network(rows: SelectedRows) -> keras.Model:
-    return build(rows.pixels, Design(rows.labels.shape[1], 1e-4, 0.5, 0.9), 1)
+    return build_network(rows.pixels, NetworkDesign(rows.labels.shape[1], 1e-4, 0.5, 0.9), 1)
 
 
 def _optimiser() -> keras.optimizers.Optimizer:
@@ -144,9 +147,9 @@ def _measure(job: dict[str, Any]) -> list[dict[str, Any]]:
     """Of every repeat: seconds and CPU seconds of each way's steps, our waiting, what others took of the machine."""
     rows, steps, epochs = _rows(job), job["steps"], 1 + job["repeats"]
     turns, shares = Turns(["ours", job["peer"]]), list[float]()
-    deal = Deal(len(rows), job["batch"], 1, block=0)
-    peer = _peer(rows, deal.batch, turns, job["peer"])
-    course = _ours(rows, deal, epochs, turns)
+    sampler = DistributedSampler(len(rows), job["batch"], 1, block=0)
+    peer = _peer(rows, sampler.batch, turns, job["peer"])
+    setup = _ours(rows, sampler, epochs, turns)
     clock = [(Moment.now(), time.process_time())]
 
     def end_of_epoch(epoch: int) -> None:
@@ -158,7 +161,7 @@ def _measure(job: dict[str, Any]) -> list[dict[str, Any]]:
 
     thread = threading.Thread(target=peer, args=(epochs,), daemon=True)
     thread.start()
-    fit(course, State(), Workers(None), end_of_epoch, lambda best: None)
+    fit(setup, TrainingState(), Workers(None), end_of_epoch, lambda best: None)
     thread.join()
 
     def of(values: list[float], epoch: int) -> list[float]:

@@ -8,13 +8,13 @@ import numpy.typing as npt
 
 from benchmarks.readers.stores import NAME, make_store
 from benchmarks.readers.tensors import looked_at
-from trainer.data.sampler import Share
+from trainer.data.sampler import RankBatch
 from trainer.data.selection import RowSelection, select_rows
-from trainer.data.stream import Buffers, Stream
+from trainer.data.stream import BatchStream, BufferPool
 
 __all__ = ["batches", "write"]
 
-_KEPT: dict[tuple[int, ...], Buffers] = {}
+_KEPT: dict[tuple[int, ...], BufferPool] = {}
 
 
 def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
@@ -30,7 +30,7 @@ def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[n
         order.shape[1],
     )
     shape = (batch, *rows.pixels[0].row_shape)
-    pools = [_KEPT.setdefault(shape, Buffers(shape))]
-    stream = Stream(rows, batch, lambda step: Share(order[step], weights), pools)
+    pools = [_KEPT.setdefault(shape, BufferPool(shape))]
+    stream = BatchStream(rows, batch, lambda step: RankBatch(order[step], weights), pools)
     for pixels, *_ in stream(range(len(order))):
         yield looked_at(pixels[0])

@@ -9,7 +9,7 @@ import pytest
 from commands import begin, ranks
 from stores import TRAIN, training_store
 
-from trainer.fit import checkpoint
+from trainer.fit.checkpoint import LAST, Checkpoint
 
 
 def flags(folder, *more):
@@ -23,7 +23,7 @@ def lose(folder, kind, rank, *more):
     with (folder / "log").open("w") as log, begin(2, *flags(folder, *more), stdout=log, stderr=log) as job:
         try:
             deadline = time.monotonic() + 200
-            while not (folder / "run" / checkpoint.LAST).exists():
+            while not (folder / "run" / LAST).exists():
                 assert job.poll() is None, (folder / "log").read_text()
                 assert time.monotonic() < deadline, "no step was done"
                 time.sleep(0.1)
@@ -38,10 +38,10 @@ def lose(folder, kind, rank, *more):
 
 
 def worker(launcher, rank):
-    """Process id of a worker: what the guard that mpirun started has started."""
-    guards = psutil.Process(launcher).children()
-    (guard,) = (each for each in guards if each.environ()["OMPI_COMM_WORLD_RANK"] == str(rank))
-    return guard.children()[0].pid
+    """Process id of a worker: what the supervisor that mpirun started has started."""
+    supervisors = psutil.Process(launcher).children()
+    (supervisor,) = (each for each in supervisors if each.environ()["OMPI_COMM_WORLD_RANK"] == str(rank))
+    return supervisor.children()[0].pid
 
 
 @pytest.mark.slow
@@ -53,7 +53,7 @@ def test_a_killed_worker_ends_the_job_at_once_with_status_75_and_it_resumes(tmp_
     assert said.count("is lost") == 1
     assert "error: worker 1 of 2 is lost, ended by SIGKILL; all workers end." in said
     assert "--resume goes on from the last checkpoint" in said
-    step = checkpoint.load(tmp_path / "run" / checkpoint.LAST).state.step
+    step = Checkpoint.load(tmp_path / "run" / LAST).state.step
     done = ranks(2, *flags(tmp_path, "--steps", step + 1, "--resume"), timeout=250)
     assert done.returncode == 0, done.stderr
     assert f"resumed at step {step} of {step + 1}" in done.stderr

@@ -8,9 +8,10 @@ import pytest
 from commands import ranks
 from stores import TRAIN, VAL, small_rows, training_store
 
+from etl.exit_status import JobError
 from etl.schema import SPLITS
 from trainer.run import main
-from trainer.workers.horovod import WorkerError, connect, message_ends
+from trainer.workers.horovod import connect, message_ends
 
 TEST = SPLITS.index("test")
 
@@ -46,7 +47,7 @@ def test_workers_average_broadcast_gather_and_agree(mpi_ranks, comm):
         return comm.rank
 
     message = rf"trying failed on 1 of {mpi_ranks} workers \[1\]; worker 1: no such thing"
-    with pytest.raises(WorkerError, match=message):
+    with pytest.raises(JobError, match=message):
         workers.agree("trying", fail_on_one)
     assert workers.agree("trying again", lambda: comm.rank) == comm.rank
 
@@ -77,18 +78,18 @@ def test_two_workers_end_with_equal_weights(together):
 
 def trained(rows, network, steps, workers):
     """Weights, trainable and moving, and losses after some steps, of all workers together; 8 rows a step."""
-    from courses import RATE, course_of
+    from training_setups import RATE, make_setup
 
-    from trainer.fit.loop import settle, step_function
+    from trainer.fit.loop import average_moving_statistics, step_function
 
     model = network(rows, workers.average if workers.size > 1 else None)
-    course = course_of(rows, model, steps, workers)
-    course.optimiser.learning_rate.assign(RATE)
+    setup = make_setup(rows, model, steps, workers)
+    setup.optimiser.learning_rate.assign(RATE)
     import tensorflow as tf
 
-    step = step_function(course, workers)
-    losses = [step(*b, tf.constant(k, tf.int64)).numpy() for k, b in enumerate(course.batches(range(steps)))]
-    settle(model, workers)
+    step = step_function(setup, workers)
+    losses = [step(batch, tf.constant(k, tf.int64)).numpy() for k, batch in enumerate(setup.batches(range(steps)))]
+    average_moving_statistics(model, workers)
     return *([v.numpy() for v in some] for some in (model.trainable_variables, model.non_trainable_variables)), losses
 
 
@@ -99,7 +100,7 @@ def farthest(found, wanted):
 
 
 def small(rows, average):
-    from courses import small_network
+    from training_setups import small_network
 
     return small_network(rows, average)
 
@@ -118,7 +119,7 @@ def widened(average):
 def blocks(rows, average):
     """In float64: what rounding does to the gradients of an untrained ResNet is larger than the step."""
     import keras
-    from courses import first_blocks
+    from training_setups import first_blocks
 
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
@@ -133,7 +134,7 @@ def blocks(rows, average):
 )
 def test_steps_of_two_workers_are_those_of_one_on_the_joined_batch(mpi_ranks, comm, mpi_tmp_path, network, courses):
     """`courses`: the largest distance after so many steps."""
-    from courses import ALONE
+    from training_setups import ALONE
 
     rows = small_rows(mpi_tmp_path / f"pixels.{comm.rank}", 40, side=32)
     workers = connect()

@@ -1,7 +1,7 @@
-"""Augmentation in the graph: turns and flips of each patch, mixup of each patch with another of its batch.
+"""Augmentation in the graph: rotations and flips of each patch, mixup of each patch with another of its batch.
 
-Everything random is a pure function of (seed, epoch, row): there is no state to save, ranks share no masks, and a run
-that is taken up again draws what it would have drawn.
+Everything random is a pure function of (seed, epoch, row): there is no generator state to save, ranks share no masks,
+and a resumed run draws what it would have drawn.
 
 Source: Sedona et al. 2019, section 3 (rotations by 90, 180, 270 degrees, flips, mixup with a shuffled copy of the
 batch, weight per patch from a beta distribution); Zhang et al. 2018, arXiv 1710.09412 (mixup); Steele et al. 2014,
@@ -16,13 +16,14 @@ import numpy.typing as npt
 import scipy.stats
 import tensorflow as tf
 
-__all__ = ["mix", "turn", "uniform"]
+__all__ = ["mixup", "random_flip_rotate", "uniform_numbers"]
 
 _QUANTILES = 4096
 _GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+"""Source: Steele et al. 2014, the increment and the two factors of splitmix64."""
 
-_TURN, _MIX = 1, 2
-"""Purposes of random numbers."""
+_FLIP_ROTATE, _MIXUP = 1, 2
+"""Purposes of random numbers: the same row gets independent numbers for each."""
 
 
 def _scramble(x: tf.Tensor) -> tf.Tensor:
@@ -32,28 +33,32 @@ def _scramble(x: tf.Tensor) -> tf.Tensor:
     return x ^ tf.bitwise.right_shift(x, tf.constant(31, tf.uint64))
 
 
-def uniform(seed: int, epoch: tf.Tensor, rows: tf.Tensor, purpose: int) -> tf.Tensor:
-    """A number in [0, 1) for each row, float32, shape (row,); `epoch` and `rows` are int64."""
+def uniform_numbers(seed: int, epoch: tf.Tensor, rows: tf.Tensor, purpose: int) -> tf.Tensor:
+    """A number in [0, 1) for each row, dtype float32, shape (patch,); independent for each `purpose`.
+
+    `epoch`: int64, a scalar; `rows`: int64, shape (patch,), row of each patch in the store.
+    """
     step = tf.constant(_GOLDEN, tf.uint64)
     state = _scramble(tf.constant(seed, tf.uint64) * step + tf.constant(purpose, tf.uint64))
     state = _scramble(state + tf.cast(epoch, tf.uint64) * step)
     drawn = _scramble(state + (tf.cast(rows, tf.uint64) + tf.constant(1, tf.uint64)) * step)
-    top = tf.bitwise.right_shift(drawn, tf.constant(40, tf.uint64))  # 24 bits: what a float32 holds
+    top = tf.bitwise.right_shift(drawn, tf.constant(40, tf.uint64))  # 24 bits: what a float32 holds exactly
     return tf.cast(top, tf.float32) * (1.0 / (1 << 24))
 
 
-def turn(groups: Sequence[tf.Tensor], seed: int, epoch: tf.Tensor, rows: tf.Tensor) -> list[tf.Tensor]:
-    """Each patch turned by 0, 90, 180 or 270 degrees and mirrored or not, all eight alike; every group the same way.
+def random_flip_rotate(groups: Sequence[tf.Tensor], seed: int, epoch: tf.Tensor, rows: tf.Tensor) -> list[tf.Tensor]:
+    """Each patch in one of its eight orientations, all equally probable; every group of a patch the same way.
 
-    `groups`: shape (patch, row, col, band), square, any type.
+    `groups`: shape (patch, row, col, band), square, any dtype; the result has the same shapes and dtypes.
     """
-    way = tf.cast(uniform(seed, epoch, rows, _TURN) * 8.0, tf.int32)[:, None, None, None]
-    turned = []
+    # Bits of 0..7: transpose, mirror rows, mirror columns; together the eight symmetries of a square.
+    symmetry = tf.cast(uniform_numbers(seed, epoch, rows, _FLIP_ROTATE) * 8.0, tf.int32)[:, None, None, None]
+    oriented = []
     for x in groups:
-        x = tf.where(tf.bitwise.bitwise_and(way, 4) > 0, tf.transpose(x, (0, 2, 1, 3)), x)
-        x = tf.where(tf.bitwise.bitwise_and(way, 2) > 0, tf.reverse(x, (1,)), x)
-        turned.append(tf.where(tf.bitwise.bitwise_and(way, 1) > 0, tf.reverse(x, (2,)), x))
-    return turned
+        x = tf.where(tf.bitwise.bitwise_and(symmetry, 4) > 0, tf.transpose(x, (0, 2, 1, 3)), x)
+        x = tf.where(tf.bitwise.bitwise_and(symmetry, 2) > 0, tf.reverse(x, (1,)), x)
+        oriented.append(tf.where(tf.bitwise.bitwise_and(symmetry, 1) > 0, tf.reverse(x, (2,)), x))
+    return oriented
 
 
 @cache
@@ -63,15 +68,14 @@ def _beta_quantiles(alpha: float) -> npt.NDArray[np.float32]:
     return np.asarray(scipy.stats.beta.ppf(middles, alpha, alpha), np.float32)
 
 
-def mix(arrays: Sequence[tf.Tensor], alpha: float, seed: int, where: tuple[tf.Tensor, tf.Tensor]) -> list[tf.Tensor]:
+def mixup(arrays: Sequence[tf.Tensor], alpha: float, seed: int, epoch: tf.Tensor, rows: tf.Tensor) -> list[tf.Tensor]:
     """Each patch mixed with the next one of its batch, whose order is random already; labels alike.
 
-    `arrays`: float32, shape (patch, ...); `where` is (epoch, rows), int64. A patch keeps its weight w ~ Beta(alpha,
-    alpha), drawn for its row, and takes 1 - w of the other.
+    `arrays`: float32, shape (patch, ...), and so is the result. A patch keeps a weight w ~ Beta(alpha, alpha), drawn
+    for its row, and takes 1 - w of the next one.
     """
-    epoch, rows = where
-    place = tf.cast(uniform(seed, epoch, rows, _MIX) * float(_QUANTILES), tf.int32)
-    weight = tf.gather(tf.constant(_beta_quantiles(alpha)), place)
+    quantile = tf.cast(uniform_numbers(seed, epoch, rows, _MIXUP) * float(_QUANTILES), tf.int32)
+    weight = tf.gather(tf.constant(_beta_quantiles(alpha)), quantile)
     mixed = []
     for x in arrays:
         own = tf.cast(tf.reshape(weight, (-1, *(1,) * (len(x.shape) - 1))), x.dtype)

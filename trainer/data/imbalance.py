@@ -1,34 +1,34 @@
-"""Rare labels made to count for more: by weights in the loss, or by drawing their rows more than once an epoch."""
+"""Make rare labels count for more: by weights in the loss, or by drawing their rows more than once an epoch."""
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["positive_weights", "repeated"]
+__all__ = ["oversampled_rows", "positive_weights"]
 
 
 def positive_weights(labels: npt.NDArray[np.uint8], power: float) -> npt.NDArray[np.float32]:
-    """What a label that is there counts for in the loss, against 1 for one that is not: (without / with) ^ power.
+    """Weight in the loss of a label that is present, against 1 for an absent one: (rows without / rows with) ^ power.
 
-    `labels`: shape (row, class), 0 or 1. Returns float32, shape (class,); 1 for a class that never occurs, and for all
-    where `power` is 0. At power 1 both sides of every class have the same weight in sum.
+    `labels`: uint8, shape (row, class), 0 or 1. Returns float32, shape (class,); 1 for a class that never occurs, and
+    for all where `power` is 0. At power 1 the present and the absent labels of every class have the same total weight.
     """
-    there = labels.sum(axis=0, dtype=np.int64)
-    odds = (len(labels) - there) / np.maximum(there, 1)
-    return np.where((there > 0) & (odds > 0), odds, 1.0).astype(np.float32) ** np.float32(power)
+    present = labels.sum(axis=0, dtype=np.int64)
+    odds = (len(labels) - present) / np.maximum(present, 1)
+    return np.where((present > 0) & (odds > 0), odds, 1.0).astype(np.float32) ** np.float32(power)
 
 
-def repeated(labels: npt.NDArray[np.uint8], frequent: float, seed: int) -> npt.NDArray[np.int64]:
-    """Rows of an epoch in which rare labels come more often, int64, ascending: each at least once.
+def oversampled_rows(labels: npt.NDArray[np.uint8], frequent: float, seed: int) -> npt.NDArray[np.int64]:
+    """Rows of an epoch in which rare labels come more often, int64, shape (row,), ascending: each at least once.
 
-    A class on less than a share `frequent` of the rows is repeated by sqrt(frequent / share), a row by its rarest
-    class; fractions are rounded up or down at random, decided by `seed`.
+    A class on less than a fraction `frequent` of the rows is repeated by sqrt(frequent / fraction), a row by its rarest
+    class; fractional repeats are rounded up or down at random, decided by `seed`. `labels`: uint8, shape (row, class).
 
     Source: Gupta et al. 2019, arXiv 1908.03195, section 5 (repeat factor sampling).
     """
-    share = labels.mean(axis=0)
+    frequency = labels.mean(axis=0)
     factor = np.ones(labels.shape[1])
-    factor[share > 0] = np.maximum(1.0, np.sqrt(frequent / share[share > 0]))
-    wanted = np.maximum(1.0, (labels * factor).max(axis=1, initial=1.0))
+    factor[frequency > 0] = np.maximum(1.0, np.sqrt(frequent / frequency[frequency > 0]))
+    repeats = np.maximum(1.0, (labels * factor).max(axis=1, initial=1.0))
     chance = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, 0x5EED)))).random(len(labels))
-    times = np.floor(wanted).astype(np.int64) + (chance < wanted % 1.0)
+    times = np.floor(repeats).astype(np.int64) + (chance < repeats % 1.0)
     return np.repeat(np.arange(len(labels)), times)

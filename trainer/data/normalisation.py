@@ -1,4 +1,4 @@
-"""Mean and deviation of every band over the training split, from the exact sums that the extraction left."""
+"""Mean and standard deviation of every band over the training split, from the exact sums that extraction wrote."""
 
 import math
 
@@ -11,13 +11,15 @@ __all__ = ["moments"]
 def moments(
     count: npt.NDArray[np.object_], total: npt.NDArray[np.object_], squares: npt.NDArray[np.object_]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """(mean, standard deviation) of each band in stored counts, float32, shape (band,).
+    """(mean, standard deviation) of each band in stored counts, dtype float32, shape (band,).
 
-    All three are shape (band,), whole numbers. A band of one value, or of none, gets deviation 1.
+    `count`, `total` and `squares` are Python integers, shape (band,): number, sum and sum of squares of the pixels.
+    A band of one value, or of none, gets standard deviation 1.
     """
-    mean, deviation = np.zeros(len(count), np.float32), np.ones(len(count), np.float32)
+    mean, std = np.zeros(len(count), np.float32), np.ones(len(count), np.float32)
     for band, (n, s, q) in enumerate(zip(count.tolist(), total.tolist(), squares.tolist(), strict=True)):
         if n:
             mean[band] = s / n
-            deviation[band] = math.sqrt((n * q - s * s) / (n * n)) or 1.0
-    return mean, deviation
+            # Integers up to the division: the difference of two large products would lose all digits in floats.
+            std[band] = math.sqrt((n * q - s * s) / (n * n)) or 1.0
+    return mean, std

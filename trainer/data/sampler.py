@@ -1,8 +1,8 @@
 """Which row goes to which worker in which step: pure functions of (seed, epoch, rank, size).
 
-The rows of an epoch stand in one order, drawn from the seed and the epoch alone. Step after step takes the next
-`batch * size` of them, and each worker a contiguous part, so that the parts of all workers, step by step and rank by
-rank, are that order again, whatever the number of workers. What is left for the last step is dealt evenly.
+The rows of an epoch have one order, drawn from the seed and the epoch alone. Each step takes the next `batch * size` of
+them, and each worker a contiguous part of these. So the parts of all workers, step by step and rank by rank, are that
+order again, whatever the number of workers. The last step of an epoch shares what is left evenly.
 """
 
 from dataclasses import dataclass
@@ -11,31 +11,31 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Deal", "Share", "epoch_order"]
+__all__ = ["DistributedSampler", "RankBatch", "epoch_order"]
 
 
 @lru_cache(maxsize=2)
 def epoch_order(rows: int, seed: int, epoch: int, block: int = 1) -> npt.NDArray[np.int64]:
-    """The order of an epoch: a permutation of `range(rows)`, int64, read-only.
+    """The order of an epoch: a permutation of `range(rows)`, dtype int64, shape (row,), read-only.
 
     With `block` above 1, blocks of so many neighbours stay together, each shuffled in itself: less random, and read
     from a disk nearly in sequence.
     """
-    numbers = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, epoch))))
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, epoch))))
     if block == 1:
-        order = numbers.permutation(rows)
+        order = rng.permutation(rows)
     else:
-        first = numbers.permutation(-(-rows // block)) * block
-        order = np.concatenate([k + numbers.permutation(min(block, rows - k)) for k in first.tolist()])
-    order.setflags(write=False)
+        starts = rng.permutation(-(-rows // block)) * block
+        order = np.concatenate([start + rng.permutation(min(block, rows - start)) for start in starts.tolist()])
+    order.setflags(write=False)  # every caller gets the same cached array
     return order
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Share:
+class RankBatch:
     """What one worker takes in one step; always a whole batch, so that shapes stay fixed."""
 
-    rows: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
     """(row,): positions among the training rows. Padding repeats rows of the same step: real pixels, so that the
     statistics of batch normalisation stay what they are."""
 
@@ -45,8 +45,8 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Deal:
-    """The plan of a run: step 0, 1, ... of all epochs."""
+class DistributedSampler:
+    """Shares the rows of every step of a run, 0, 1, ... over all epochs, among workers."""
 
     rows: int
     """Training rows, at least 1."""
@@ -78,15 +78,17 @@ class Deal:
         first = step % self.epoch_steps * self.batch * self.size
         return range(first, min(first + self.batch * self.size, self.rows))
 
-    def share(self, step: int, rank: int) -> Share:
-        """The rows of worker `rank` in a step of the run, and their weights."""
-        taken = self.step_rows(step)
-        each, more = divmod(len(taken), self.size)
-        first, own = rank * each + min(rank, more), each + (rank < more)
+    def rank_batch(self, step: int, rank: int) -> RankBatch:
+        """The rows of worker `rank` in a step of the run, and their weights; both of shape (batch,)."""
+        step_rows = self.step_rows(step)
+        each, remainder = divmod(len(step_rows), self.size)
+        first, own = rank * each + min(rank, remainder), each + (rank < remainder)
         if self.block:
-            order = epoch_order(self.rows, self.seed, step // self.epoch_steps, self.block)[taken.start : taken.stop]
+            order = epoch_order(self.rows, self.seed, step // self.epoch_steps, self.block)
+            order = order[step_rows.start : step_rows.stop]
         else:
-            order = np.arange(taken.start, taken.stop)
-        places = (first + np.arange(self.batch)) % len(taken)
-        weights = np.where(np.arange(self.batch) < own, self.size / len(taken), 0)
-        return Share(order[places], weights.astype(np.float32))
+            order = np.arange(step_rows.start, step_rows.stop)
+        # The remainder of the division pads a short last step with rows of that same step.
+        places = (first + np.arange(self.batch)) % len(step_rows)
+        weights = np.where(np.arange(self.batch) < own, self.size / len(step_rows), 0)
+        return RankBatch(order[places], weights.astype(np.float32))

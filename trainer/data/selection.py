@@ -64,7 +64,7 @@ class PixelArray:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one patch."""
+        """Size of one patch in bytes."""
         return int(np.prod(self.row_shape)) * 2
 
 
@@ -101,12 +101,12 @@ class SelectedRows:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that are read of one patch."""
+        """What is read of one patch, in bytes."""
         return sum(item.row_bytes for item in self.pixels)
 
 
 def select_rows(path: Path, selection: RowSelection) -> SelectedRows:
-    """The written rows of a complete store that `selection` names; the store stays open.
+    """The written rows of a complete store that `selection` names, ready to read their pixels; the store stays open.
 
     Raises:
         ValueError: the store is not there, is none, is incomplete or cut off, or has no such row.

@@ -1,4 +1,4 @@
-"""Scores of multi-label predictions, by scikit-learn, and the thresholds that make the most of them.
+"""Scores of multi-label predictions, by scikit-learn, and the thresholds that give each class its highest F1.
 
 scikit-learn is imported where it is used: it takes a second, and not every run has something to score.
 """
@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["HALF", "scores", "tuned_thresholds"]
+__all__ = ["DEFAULT_THRESHOLD", "LabelScores", "scores", "scores_line", "tuned_thresholds"]
 
-HALF = 0.5
+DEFAULT_THRESHOLD = 0.5
 """Threshold of a class of which nothing is known."""
+
+LabelScores = dict[str, Any]
+"""What `scores` returns: plain data, ready for JSON, as it stands in the records of runs."""
 
 _KINDS = ("precision", "recall", "f1")
 
@@ -22,27 +25,28 @@ def scores(
     probabilities: npt.NDArray[np.float32],
     thresholds: npt.NDArray[np.float32] | float,
     names: Sequence[str],
-) -> dict[str, Any]:
-    """Plain data, ready for JSON: scores over all classes and of each class; a score without a denominator is 0.
+) -> LabelScores:
+    """Scores over all classes and of each class, ready for JSON; a score without a denominator is 0.
 
     Keys: "rows"; "micro", "macro", "weighted", each with "precision", "recall", "f1"; "mean_average_precision", the
     plain mean over classes that occur, 0 where none does; "classes", in order, each with "name", "precision",
     "recall", "f1", "support" (rows with the label), "average_precision" (None where no row has it) and "threshold".
     All but "rows" and "support" lie in [0, 1].
 
-    `labels` are 0 or 1, uint8, shape (row, class); `probabilities` float32, shape (row, class), in [0, 1]. One that
-    is at least its class's threshold, float32, shape (class,) or one for all, is a positive. `names` has one a class.
+    `labels` are 0 or 1, dtype uint8, shape (row, class); `probabilities` float32, shape (row, class), in [0, 1]. A
+    class is predicted where its probability is at least its threshold, float32, shape (class,) or one for all.
+    `names` has one entry a class.
 
     Source: scikit-learn, precision_recall_fscore_support and average_precision_score.
     """
     _check(labels, probabilities)
     if len(names) != labels.shape[1]:
         raise ValueError(f"names must be one a class, {labels.shape[1]}, got {len(names)}")
-    each = np.broadcast_to(np.asarray(thresholds, np.float32), labels.shape[1:])
-    predicted = (probabilities >= each).astype(np.uint8)
+    limits = np.broadcast_to(np.asarray(thresholds, np.float32), labels.shape[1:])
+    predicted = (probabilities >= limits).astype(np.uint8)
     averages = _average_precisions(labels, probabilities)
     occurring = [value for value in averages if value is not None]
-    classes = zip(names, zip(*_rates(labels, predicted, None), strict=True), averages, each, strict=True)
+    classes = zip(names, zip(*_rates(labels, predicted, None), strict=True), averages, limits, strict=True)
     return {
         "rows": len(labels),
         **{mean: _named(_rates(labels, predicted, mean)) for mean in ("micro", "macro", "weighted")},
@@ -55,21 +59,31 @@ def scores(
     }
 
 
-def tuned_thresholds(labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """For each class the threshold in (0, 1) with the highest F1 on these rows, float32, shape (class,).
+def scores_line(found: LabelScores) -> str:
+    """Averages over all classes, for the log and the terminal."""
+    micro, macro = found["micro"], found["macro"]
+    return (
+        f"{found['rows']} rows, micro precision {micro['precision']:.3f} recall {micro['recall']:.3f} "
+        f"F1 {micro['f1']:.3f}, macro F1 {macro['f1']:.3f}, mean average precision "
+        f"{found['mean_average_precision']:.3f}"
+    )
 
-    Every distinct probability is tried. The threshold stands midway between the lowest probability that is to be a
-    positive and the next one below it; of equal F1 the highest such threshold is taken. `HALF` where a class has no
-    positive, or where no threshold finds one. `labels` and `probabilities` as in `scores`.
+
+def tuned_thresholds(labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """For each class the threshold in (0, 1) with the highest F1 on these rows, dtype float32, shape (class,).
+
+    Every distinct probability is tried. The threshold lies midway between the lowest probability that counts as
+    positive and the next one below it; of equal F1 the highest such threshold is taken. `DEFAULT_THRESHOLD` where a
+    class has no positive, or where no threshold finds one. `labels` and `probabilities` as in `scores`.
     """
     _check(labels, probabilities)
-    found = [_tuned(column == 1, values) for column, values in zip(labels.T, probabilities.T, strict=True)]
-    return np.array(found, np.float32)
+    classes = zip(labels.T, probabilities.T, strict=True)
+    return np.array([_tuned(column == 1, values) for column, values in classes], np.float32)
 
 
 def _tuned(positive: npt.NDArray[np.bool_], values: npt.NDArray[np.float32]) -> np.float32:
     """The threshold of one class: `positive` and `values` have shape (row,)."""
-    # No threshold below 1 tells 1 from the number before it, and none above 0 makes a positive of 0.
+    # No threshold below 1 separates 1 from the float32 before it, and none above 0 counts a 0 as positive.
     below_one = np.minimum(values, np.nextafter(np.float32(1), np.float32(0)))
     order = np.argsort(-below_one)
     ranked, hits = below_one[order], np.cumsum(positive[order])
@@ -78,10 +92,10 @@ def _tuned(positive: npt.NDArray[np.bool_], values: npt.NDArray[np.float32]) -> 
     f1[distinct == 0] = 0
     best = int(np.argmax(f1))
     if f1[best] == 0:
-        return np.float32(HALF)
+        return np.float32(DEFAULT_THRESHOLD)
     lower = np.append(distinct[1:], np.float32(0))[best]
     middle = lower + (distinct[best] - lower) / np.float32(2)
-    return np.float32(middle if middle > lower else distinct[best])  # between neighbours there is no middle
+    return np.float32(middle if middle > lower else distinct[best])  # neighbouring floats have no middle
 
 
 def _check(labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> None:
@@ -105,9 +119,9 @@ def _rates(labels: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8], mean
     from sklearn.metrics import precision_recall_fscore_support
 
     classes = labels.shape[1]
-    counted = range(classes) if classes > 1 else [1]  # to scikit-learn one class is a choice between 0 and 1
-    found = precision_recall_fscore_support(labels, predicted, labels=counted, average=mean, zero_division=0)
-    return tuple(found)
+    counted = range(classes) if classes > 1 else [1]  # scikit-learn takes one column as a binary choice of 0 or 1
+    rates = precision_recall_fscore_support(labels, predicted, labels=counted, average=mean, zero_division=0)
+    return tuple(rates)
 
 
 def _named(rates: tuple[Any, ...]) -> dict[str, float]:

@@ -1,29 +1,30 @@
-"""How fast a network learns: learning rates as pure functions of the epoch, the layer-wise rates of LARS.
+"""Learning rates as pure functions of the epoch, and the layer-wise rates of LARS.
 
 Source: Sedona et al. 2019, section 3 (rate 0.1 k n / 256, warm-up over 5 epochs, tenths after 30, 60 and 80); Goyal et
 al. 2017, arXiv 1706.02677 (gradual warm-up); You et al. 2017, arXiv 1708.03888 (LARS, polynomial decay).
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from trainer.config import DECAYS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["DECAYS", "Schedule", "layer_rates", "rate_at"]
+    import tensorflow as tf
 
-DECAYS = ("steps", "polynomial", "none")
-"""What happens to the rate after the warm-up."""
+__all__ = ["LearningRateSchedule", "layer_wise_gradients", "rate_at"]
 
-STEP_EPOCHS = (30, 60, 80)
+_STEP_EPOCHS = (30, 60, 80)
 """Epochs after which the rate falls to a tenth. Source: the paper."""
 
-POWER = 2.0
+_POWER = 2.0
 """Of the polynomial decay. Source: You et al. 2017."""
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class LearningRateSchedule:
     """What decides the learning rate at any time of a run."""
 
     base: float
@@ -39,10 +40,10 @@ class Schedule:
     """Epochs in which the rate climbs from one worker's to that of all; 0 for none."""
 
     decay: str
-    """One of `DECAYS`."""
+    """One of `config.DECAYS`."""
 
     epochs: float
-    """Length of the run; the polynomial ends at 0 there."""
+    """Length of the run; the polynomial reaches 0 at its end."""
 
     def __post_init__(self) -> None:
         if self.decay not in DECAYS:
@@ -58,29 +59,32 @@ class Schedule:
             )
 
 
-def rate_at(schedule: Schedule, epoch: float) -> float:
+def rate_at(schedule: LearningRateSchedule, epoch: float) -> float:
     """Learning rate when `epoch` epochs, whole or in part, are done.
 
     In the warm-up it climbs linearly from base x n / 256 to base x k x n / 256.
     """
-    alone = schedule.base * schedule.worker_rows / 256
-    whole = alone * schedule.workers
+    one_worker = schedule.base * schedule.worker_rows / 256
+    all_workers = one_worker * schedule.workers
     if epoch < schedule.warmup_epochs:
-        return alone + (whole - alone) * epoch / schedule.warmup_epochs
+        return one_worker + (all_workers - one_worker) * epoch / schedule.warmup_epochs
     if schedule.decay == "steps":
-        return whole * float(0.1 ** sum(epoch >= boundary for boundary in STEP_EPOCHS))
+        return all_workers * float(0.1 ** sum(epoch >= boundary for boundary in _STEP_EPOCHS))
     if schedule.decay == "polynomial":
         length = schedule.epochs - schedule.warmup_epochs
-        left = max(0.0, schedule.epochs - epoch) / length if length > 0 else 0.0
-        return whole * float(left**POWER)
-    return whole
+        remaining = max(0.0, schedule.epochs - epoch) / length if length > 0 else 0.0
+        return all_workers * float(remaining**_POWER)
+    return all_workers
 
 
-def layer_rates(gradients: "Sequence[Any]", weights: "Sequence[Any]", trust: float) -> list[Any]:
-    """Gradients scaled layer by layer so that each step is a like share of its layer's weights (LARS).
+def layer_wise_gradients(
+    gradients: "Sequence[tf.Tensor]", weights: "Sequence[tf.Tensor]", trust: float
+) -> "list[tf.Tensor]":
+    """Gradients scaled layer by layer so that every step changes each layer by a like fraction of its weights (LARS).
 
     A gradient, whose loss holds the L2 term already, is multiplied by trust x |w| / |g|; biases and the parameters of
-    normalisation (one axis) are left as they are, and so is a layer whose weights or gradient are all 0.
+    normalisation (one axis) stay as they are, and so does a layer whose weights or gradient are all 0. Shapes and
+    dtypes stay.
     """
     import tensorflow as tf
 
@@ -89,7 +93,7 @@ def layer_rates(gradients: "Sequence[Any]", weights: "Sequence[Any]", trust: flo
         if len(weight.shape) < 2:
             scaled.append(gradient)
             continue
-        of_weight, of_gradient = tf.norm(weight), tf.norm(gradient)
-        ratio = tf.where((of_weight > 0) & (of_gradient > 0), trust * of_weight / of_gradient, 1.0)
+        weight_norm, gradient_norm = tf.norm(weight), tf.norm(gradient)
+        ratio = tf.where((weight_norm > 0) & (gradient_norm > 0), trust * weight_norm / gradient_norm, 1.0)
         scaled.append(gradient * tf.cast(ratio, gradient.dtype))
     return scaled

@@ -1,4 +1,4 @@
-"""A run's network as plain data, so that it can be built again from its checkpoint for any store."""
+"""A run's network as plain data, and the network built again from its checkpoint for any store."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +9,14 @@ import numpy as np
 
 from trainer.config import RunSettings, pixel_sets
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
-from trainer.fit import checkpoint
-from trainer.model.network import Design, build
+from trainer.fit.checkpoint import BEST, LAST, Checkpoint, restore_variables
+from trainer.model.network import NetworkDesign, build_network
 
-__all__ = ["Trained", "described", "design_of", "rebuild"]
+__all__ = ["describe_network", "load_trained_network", "network_design"]
 
 
-def described(rows: SelectedRows) -> dict[str, Any]:
-    """Inputs, their normalisation, and classes; ready for JSON."""
+def describe_network(rows: SelectedRows) -> dict[str, Any]:
+    """Bands and shape of the inputs, their normalisation, and classes; part of checkpoints and of run.json."""
     inputs = [
         {"name": p.name, "shape": list(p.row_shape), "bands": list(p.bands), "mean": p.mean.tolist()}
         | {"deviation": p.std.tolist()}
@@ -25,39 +25,33 @@ def described(rows: SelectedRows) -> dict[str, Any]:
     return {"inputs": inputs, "classes": list(rows.classes), "upsample": rows.upsample}
 
 
-def design_of(settings: RunSettings, classes: int) -> Design:
-    """What decides the network beside its input."""
-    return Design(classes, settings.l2, settings.dropout, settings.norm_momentum, settings.weights)
+def network_design(settings: RunSettings, classes: int) -> NetworkDesign:
+    """The network's design by the settings of a run, with `classes` logits."""
+    return NetworkDesign(classes, settings.l2, settings.dropout, settings.norm_momentum, settings.weights)
 
 
-class Trained:
-    """A run's network, with the rows of a store that it is to see."""
-
-    def __init__(self, model: keras.Model, rows: SelectedRows, begun_with: dict[str, Any]) -> None:
-        self.model, self.rows, self.begun_with = model, rows, begun_with
-
-
-def rebuild(run: Path, store: Path, split: str, labelled: bool) -> Trained:
-    """The best network of a run, else its last, and the rows of a split of `store`.
+def load_trained_network(run: Path, store: Path, split: str, labelled: bool) -> tuple[keras.Model, SelectedRows]:
+    """The best network of a run, else its last, and the rows of a split of `store` with pixels of the same shape.
 
     Raises:
         ValueError: there is no checkpoint, or the store does not fit it.
     """
-    path = run / (checkpoint.BEST if (run / checkpoint.BEST).exists() else checkpoint.LAST)
-    found = checkpoint.load(path)
-    network, said = found.begun_with["network"], found.begun_with["settings"]
+    path = run / (BEST if (run / BEST).exists() else LAST)
+    checkpoint = Checkpoint.load(path)
+    network, settings = checkpoint.fingerprint["network"], checkpoint.fingerprint["settings"]
     classes = len(network["classes"])
-    rows = select_rows(store, RowSelection(pixel_sets(said["bands"]), split, 19 if classes == 19 else 0, labelled))
+    rows = select_rows(store, RowSelection(pixel_sets(settings["bands"]), split, 19 if classes == 19 else 0, labelled))
     if list(rows.classes) != network["classes"]:
         raise ValueError(f"{store} has {len(rows.classes)} classes, {path} was trained on {classes} others")
     pixels = []
     for item, wanted in zip(rows.pixels, network["inputs"], strict=True):
         if (item.name, list(item.row_shape), list(item.bands)) != (wanted["name"], wanted["shape"], wanted["bands"]):
             raise ValueError(f"{store}: {item.name} is {item.row_shape}, {path} was trained on {wanted['shape']}")
+        # The training store's statistics, not this store's: the weights were learnt with them.
         pixels.append(replace(item, mean=np.array(wanted["mean"], "f4"), std=np.array(wanted["deviation"], "f4")))
     rows = replace(rows, pixels=tuple(pixels))
-    imagenet = None if said["weights"] == "None" else Path(said["weights"])
-    design = Design(classes, float(said["l2"]), float(said["dropout"]), float(said["norm_momentum"]))
-    model = build(rows.pixels, replace(design, as_imagenet=imagenet is not None), 0)
-    checkpoint.restore(path, found.arrays[: len(model.variables)], model.variables)
-    return Trained(model, rows, found.begun_with)
+    l2, dropout, norm_momentum = (float(settings[name]) for name in ("l2", "dropout", "norm_momentum"))
+    design = NetworkDesign(classes, l2, dropout, norm_momentum, as_imagenet=settings["weights"] != "None")
+    model = build_network(rows.pixels, design, 0)
+    restore_variables(path, checkpoint.arrays[: len(model.variables)], model.variables)
+    return model, rows

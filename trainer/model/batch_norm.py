@@ -1,37 +1,40 @@
 """Batch normalisation as one operation, or over the batches of all workers.
 
-Keras 3 spells it out in some thirty operations forwards and back, each a pass over the activations; TensorFlow's own
+Keras 3 composes it of some thirty operations forwards and back, each a pass over the activations; TensorFlow's own
 single operation needs a fifth less time a step of ResNet-50 on a CPU, and a third less until the first one.
 """
 
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-__all__ = ["FusedNormalisation", "SharedNormalisation"]
+__all__ = ["Averager", "FusedNormalisation", "SharedNormalisation"]
 
-_FUSED = (tf.float16, tf.bfloat16, tf.float32)
-"""What the operation takes; in the first two it sums in float32."""
+Averager = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
+"""Collective mean of each tensor over workers; shapes and dtypes stay."""
+
+_FUSED_DTYPES = (tf.float16, tf.bfloat16, tf.float32)
+"""What the operation takes; the first two are summed in float32."""
 
 
 @keras.saving.register_keras_serializable("trainer")
 class FusedNormalisation(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """Keras's layer, of the same values, on channels last in at most 32 bits; all else is left to Keras."""
+    """Keras's layer with the same values, fused for channels last in at most 32 bits; the rest is left to Keras."""
 
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """`inputs`: shape (batch, row, col, channel). Returns the same shape."""
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """Normalised `inputs`, shape (batch, row, col, channel), in the same shape and dtype."""
         x = tf.convert_to_tensor(inputs)
         plain = self.scale and self.center and not self.renorm and mask is None and self.axis in (-1, 3)
-        if not plain or x.dtype not in _FUSED or x.shape.rank != 4:
+        if not plain or x.dtype not in _FUSED_DTYPES or x.shape.rank != 4:
             return super().call(inputs, training=training, mask=mask)
-        what = {"x": x, "scale": self.gamma.value, "offset": self.beta.value, "epsilon": self.epsilon}
+        operands = {"x": x, "scale": self.gamma.value, "offset": self.beta.value, "epsilon": self.epsilon}
         if not (training and self.trainable):
-            kept = {"mean": self.moving_mean.value, "variance": self.moving_variance.value}
-            return tf.raw_ops.FusedBatchNormV3(**what, **kept, is_training=False)[0]
+            moments = {"mean": self.moving_mean.value, "variance": self.moving_variance.value}
+            return tf.raw_ops.FusedBatchNormV3(**operands, **moments, is_training=False)[0]
         none = tf.zeros([0])
-        out, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(**what, mean=none, variance=none)
-        # the operation gives the sample's variance, with n - 1, where Keras keeps the batch's
+        out, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(**operands, mean=none, variance=none)
+        # The operation returns the sample's variance, divided by n - 1; Keras keeps the batch's, divided by n.
         count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
         variance *= tf.maximum(count - 1, 1) / count
         for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
@@ -42,10 +45,11 @@ class FusedNormalisation(keras.layers.BatchNormalization):  # type: ignore[misc]
 class SharedNormalisation(keras.layers.BatchNormalization):  # type: ignore[misc]
     """Batch normalisation over the batches of all workers together."""
 
-    average: Any = staticmethod(list)
-    """Collective mean over workers."""
+    average: Averager
+    """Set by the subclass that `network.regularise` makes for a run."""
 
-    def _moments(self, inputs: Any, mask: Any) -> tuple[Any, Any]:
+    def _moments(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         mean, variance = keras.ops.moments(inputs, axes=self._reduction_axes)
+        # Means of squares can be averaged over workers, variances about different means cannot.
         mean, square = type(self).average([mean, variance + keras.ops.square(mean)])
         return mean, square - keras.ops.square(mean)

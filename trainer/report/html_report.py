@@ -6,8 +6,8 @@ from typing import Any
 
 from etl.templates import png_data_uri, render_page
 from trainer.report import paper
-from trainer.report.runs import PastRun
-from trainer.report.scaling import Series
+from trainer.report.runs import FinishedRun
+from trainer.report.scaling import ScalingSeries
 
 __all__ = ["ReportSection", "ReportTable", "class_table", "render_report", "scaling_table"]
 
@@ -52,7 +52,7 @@ class ReportSection:
     """Name of the picture's file, without ".png"; empty for a section of tables alone."""
 
 
-def render_report(runs: Sequence[PastRun], figures: Sequence[ReportSection]) -> str:
+def render_report(runs: Sequence[FinishedRun], figures: Sequence[ReportSection]) -> str:
     """Return the page as HTML; pictures stand in it as base64, so that it can be sent as one file."""
     sections = [
         ReportSection("Runs", table=_summary(runs)),
@@ -72,32 +72,32 @@ def render_report(runs: Sequence[PastRun], figures: Sequence[ReportSection]) -> 
 
 
 def class_table(columns: Sequence[tuple[str, Mapping[str, Any]]]) -> ReportTable:
-    """F1 and support of every class, in order, folded away; `columns` are (label, what `metrics.scores` gave)."""
-    names = [one["name"] for one in columns[0][1]["classes"]]
-    found = [{one["name"]: one for one in scores["classes"]} for _, scores in columns]
+    """F1 and support of every class, in order, folded away; `columns` are (label, its `metrics.scores`)."""
+    names = [scores["name"] for scores in columns[0][1]["classes"]]
+    by_class = [{scores["name"]: scores for scores in all_scores["classes"]} for _, all_scores in columns]
     head = ["class", *(f"{kind}, {label}" for label, _ in columns for kind in ("F1", "support"))]
     head += ["F1, paper, rgb", "F1, paper, all", "support, paper"]
     rows = []
     for name in names:
-        row = [name, *(classes.get(name, {}).get(kind) for classes in found for kind in ("f1", "support"))]
-        theirs = paper.CLASS_SCORES.get(name)
-        rows.append([*row, *((theirs.f1_rgb, theirs.f1_all, theirs.support) if theirs else (None, None, None))])
+        row = [name, *(classes.get(name, {}).get(kind) for classes in by_class for kind in ("f1", "support"))]
+        score = paper.CLASS_SCORES.get(name)
+        rows.append([*row, *((score.f1_rgb, score.f1_all, score.support) if score else (None, None, None))])
     return ReportTable(head, rows, folded_under="Every class as a table")
 
 
-def scaling_table(series: Sequence[Series]) -> ReportTable:
-    """Mean, deviation, speed-up and efficiency of every number of workers."""
+def scaling_table(series: Sequence[ScalingSeries]) -> ReportTable:
+    """Mean and standard deviation in seconds, speed-up and efficiency of every number of workers."""
     rows = []
     for one in series:
         first = one.points[0]
         for point in one.points:
-            faster = first.mean / point.mean
-            efficiency = f"{100 * faster * first.workers / point.workers:.0f} %"
-            rows.append([one.label, point.workers, len(point.values), point.mean, point.deviation, faster, efficiency])
+            speedup = first.mean / point.mean
+            efficiency = f"{100 * speedup * first.workers / point.workers:.0f} %"
+            rows.append([one.label, point.workers, len(point.values), point.mean, point.std, speedup, efficiency])
     return ReportTable(["series", "workers", "runs", "mean s", "deviation s", "speed-up", "efficiency"], rows)
 
 
-def _summary(runs: Sequence[PastRun]) -> ReportTable:
+def _summary(runs: Sequence[FinishedRun]) -> ReportTable:
     head = ["run", "bands", "upsampling", "workers", "rows", "epochs", "steps", "first loss", "last loss", "s an epoch",
             "s in all"]  # fmt: skip
     rows = []
@@ -109,21 +109,21 @@ def _summary(runs: Sequence[PastRun]) -> ReportTable:
     return ReportTable(head, rows)
 
 
-def _scores(runs: Sequence[PastRun]) -> ReportSection:
+def _scores(runs: Sequence[FinishedRun]) -> ReportSection:
     title, note = "Scores", "Micro averages and others, with a threshold of 0.5 and tuned on validation."
     head = ["run", "split", "threshold", "precision", "recall", "F1", "macro F1", "weighted F1", "mean av. precision",
             "rows"]  # fmt: skip
     rows: list[list[Any]] = []
     for run in runs:
         for split, kind in ((split, kind) for split in ("test", "val") for kind in ("at_half", "tuned")):
-            found = run.scores(split, kind)
-            if found:
-                means = [found.get(mean, {}) for mean in ("micro", "macro", "weighted")]
+            scores = run.scores(split, kind)
+            if scores:
+                means = [scores.get(mean, {}) for mean in ("micro", "macro", "weighted")]
                 micro = [means[0].get(name) for name in ("precision", "recall", "f1")]
                 others = [mean.get("f1") for mean in means[1:]]
-                average = found.get("mean_average_precision")
-                shown = {"at_half": "0.5", "tuned": "tuned"}[kind]
-                rows.append([run.label, split, shown, *micro, *others, average, found.get("rows")])
+                threshold = {"at_half": "0.5", "tuned": "tuned"}[kind]
+                average, count = scores.get("mean_average_precision"), scores.get("rows")
+                rows.append([run.label, split, threshold, *micro, *others, average, count])
     if not rows:
         return ReportSection(title, note, absent="no run holds scores.")
     for name, score in paper.SCORES.items():
@@ -131,13 +131,15 @@ def _scores(runs: Sequence[PastRun]) -> ReportSection:
     return ReportSection(title, note, table=ReportTable(head, rows))
 
 
-def _versions(run: PastRun) -> dict[str, str]:
+def _versions(run: FinishedRun) -> dict[str, str]:
     software = run.record.get("software")
-    found = {name: str(run.record[name]) for name in ("host", "commit", "threads") if name in run.record}
-    return found | {key: str(value) for key, value in (software.items() if isinstance(software, dict) else ())}
+    versions = {name: str(run.record[name]) for name in ("host", "commit", "threads") if name in run.record}
+    return versions | {key: str(value) for key, value in (software.items() if isinstance(software, dict) else ())}
 
 
-def _compared(title: str, each: Sequence[Mapping[str, str]], runs: Sequence[PastRun], note: str = "") -> ReportSection:
+def _compared(
+    title: str, each: Sequence[Mapping[str, str]], runs: Sequence[FinishedRun], note: str = ""
+) -> ReportSection:
     """One row a key, one column a run."""
     keys = dict.fromkeys(key for values in each for key in values)
     if not keys:

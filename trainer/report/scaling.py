@@ -1,93 +1,91 @@
-"""What runs with different numbers of workers tell together: means and deviations over repeats, perfect scaling."""
+"""Runs grouped into series over the number of workers: mean and standard deviation of repeats, perfect scaling."""
 
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.report.runs import PastRun
+from trainer.report.runs import FinishedRun
 
-__all__ = ["ANY_LENGTH", "ANY_STORE", "REPEATS", "Point", "Series", "perfect", "series_of"]
+__all__ = ["ANY_LENGTH", "ANY_STORE", "REPEATS", "ScalingPoint", "ScalingSeries", "perfect_scaling", "scaling_series"]
 
 REPEATS = frozenset({"out", "seed", "dry_run", "threads", "resume", "checkpoint_steps"})
-"""Settings in which repeats, and runs of one series, may differ; `threads` follows from how workers share a node."""
+"""Settings that may differ among the runs of one series; `threads` follows from how workers share a node."""
 
 ANY_LENGTH = REPEATS | {"epochs", "steps", "validate_every", "patience"}
-"""The same where the time of one epoch is compared."""
+"""The same, for series that compare the time of one epoch."""
 
 ANY_STORE = REPEATS | {"store"}
-"""The same where upsampling alone tells stores apart."""
+"""The same, for series in which stores differ by upsampling alone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class ScalingPoint:
     """Runs of one series with the same number of workers."""
 
     workers: int
-    """How many workers."""
+    """Number of workers."""
 
     values: tuple[float, ...]
-    """Of each repeat."""
+    """Of each repeat: seconds or a score."""
 
     @property
     def mean(self) -> float:
-        """Mean over repeats."""
+        """Mean over repeats, in the unit of the values."""
         return statistics.fmean(self.values)
 
     @property
-    def deviation(self) -> float:
-        """Standard deviation of the sample over repeats, 0 of a single run."""
+    def std(self) -> float:
+        """Sample standard deviation over repeats, in the unit of the values; 0 for a single run."""
         return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
-    """Runs that are alike but for the number of workers."""
+class ScalingSeries:
+    """Runs with the same settings but for the number of workers."""
 
     label: str
-    """What tells it from the other series, and its upsampling."""
+    """What distinguishes it from the other series, and its upsampling."""
 
     upsample: str
     """How the stores' bands were brought to 10 m."""
 
-    points: tuple[Point, ...]
-    """By number of workers, least first."""
+    points: tuple[ScalingPoint, ...]
+    """By number of workers, smallest first."""
 
 
-def series_of(
-    runs: Sequence[PastRun], value: Callable[[PastRun], float | None], may_differ: frozenset[str] = REPEATS
-) -> list[Series]:
-    """Runs that have `value` and a number of workers, sorted into series; settings in `may_differ` part no series.
+def scaling_series(
+    runs: Sequence[FinishedRun], value: Callable[[FinishedRun], float | None], may_differ: frozenset[str] = REPEATS
+) -> list[ScalingSeries]:
+    """Series of the runs that have `value` and a number of workers; runs of one series differ in `may_differ` alone.
 
-    Training rows part series too, as does the store's upsampling.
+    `value` is what runs are compared by, such as the seconds of an epoch. Runs with another number of training rows, or
+    another upsampling of the store, are series of their own.
     """
-    found: dict[tuple[tuple[str, str], ...], dict[int, list[float]]] = {}
+    values: dict[tuple[tuple[str, str], ...], dict[int, list[float]]] = {}
     for run in runs:
         number = value(run)
         if number is not None and run.workers is not None:
             traits = tuple(sorted(_traits(run, may_differ).items()))
-            found.setdefault(traits, {}).setdefault(run.workers, []).append(number)
-    shared = set.intersection(*map(set, found)) if found else set()
-    out = []
-    for traits, by_workers in found.items():
+            values.setdefault(traits, {}).setdefault(run.workers, []).append(number)
+    shared = set.intersection(*map(set, values)) if values else set()
+    series = []
+    for traits, by_workers in values.items():
         label = _label([trait for trait in traits if trait not in shared or trait[0] == "upsample"])
-        out.append(Series(label, dict(traits)["upsample"], _points(by_workers)))
-    return out
+        points = tuple(ScalingPoint(workers, tuple(repeats)) for workers, repeats in sorted(by_workers.items()))
+        series.append(ScalingSeries(label, dict(traits)["upsample"], points))
+    return series
 
 
-def perfect(series: Series) -> list[tuple[int, float]]:
-    """(workers, seconds) if time fell as workers are added, from the mean at the least number of workers."""
+def perfect_scaling(series: ScalingSeries) -> list[tuple[int, float]]:
+    """(workers, seconds) if k times the workers took 1/k of the time, from the mean at the least number of workers."""
     first = series.points[0]
     return [(point.workers, first.mean * first.workers / point.workers) for point in series.points]
 
 
-def _traits(run: PastRun, may_differ: frozenset[str]) -> dict[str, str]:
-    kept = {key: value for key, value in run.settings.items() if key not in may_differ}
-    return {**kept, "upsample": run.upsample, "rows": str(run.record.get("rows"))}
-
-
-def _points(by_workers: dict[int, list[float]]) -> tuple[Point, ...]:
-    return tuple(Point(workers, tuple(values)) for workers, values in sorted(by_workers.items()))
+def _traits(run: FinishedRun, may_differ: frozenset[str]) -> dict[str, str]:
+    fixed = {key: value for key, value in run.settings.items() if key not in may_differ}
+    return {**fixed, "upsample": run.upsample, "rows": str(run.record.get("rows"))}
 
 
 def _label(traits: list[tuple[str, str]]) -> str:

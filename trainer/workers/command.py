@@ -8,13 +8,16 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from etl.exit_status import ExitStatus, JobError
 from etl.settings import load
 from etl.stderr import suppress_stderr
-from trainer.workers.horovod import RESUMABLE, WorkerError, Workers, abandon, connect, launched
+from trainer.workers.horovod import Workers, connect
+from trainer.workers.launcher import launcher_rank
+from trainer.workers.watchdog import abort
 
-__all__ = ["claim", "run_command"]
+__all__ = ["run_command"]
 
 log = logging.getLogger("trainer")
 
@@ -22,47 +25,44 @@ S = TypeVar("S")
 
 
 def run_command(cls: type[S], name: str, argv: Sequence[str] | None, work: Callable[[S, Workers], int]) -> int:
-    """Run `work` on this worker with its settings; returns the exit status."""
-    rank, size = launched()
-    speaker = rank == 0
-    with contextlib.nullcontext() if speaker else contextlib.redirect_stderr(io.StringIO()):
+    """Run `work` on this worker with settings of type `cls`; returns the exit status.
+
+    `name` is the command's module, such as trainer.run; `argv` its flags, None for those of the process.
+    """
+    rank, size = launcher_rank()
+    first = rank == 0
+    # Every worker parses the same flags: one usage error on the screen is enough.
+    with contextlib.nullcontext() if first else contextlib.redirect_stderr(io.StringIO()):
         settings = load(cls, name, argv)
     logging.basicConfig(
-        level=logging.INFO if speaker else logging.WARNING,
-        format="%(message)s" if speaker else f"r{rank:03d}/{size} %(message)s",
+        level=logging.INFO if first else logging.WARNING,
+        format="%(message)s" if first else f"r{rank:03d}/{size} %(message)s",
         stream=sys.stderr,
     )
-    previous = signal.signal(signal.SIGTERM, _stop)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with suppress_stderr():
             workers = connect()
         try:
             return work(settings, workers)
-        except (WorkerError, KeyboardInterrupt):
+        except (JobError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            abandon(workers, error)
+            abort(workers, error)
     except KeyboardInterrupt:
-        if speaker:
+        if first:
             log.error("error: stopped by a signal; --resume goes on from the last checkpoint")
         if size > 1:
-            os._exit(RESUMABLE)  # the others may be waiting for this one
-        return RESUMABLE
-    except WorkerError as error:
-        if speaker:
+            os._exit(ExitStatus.RESUMABLE)  # the others may be waiting for this one
+        return ExitStatus.RESUMABLE
+    except JobError as error:
+        if first:
             log.error("error: %s", error)
         return error.status
     finally:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _stop(kind: int, frame: FrameType | None) -> None:
-    signal.signal(kind, signal.SIG_IGN)  # a second one would end what the first one began
+def _interrupt(kind: int, frame: FrameType | None) -> None:
+    signal.signal(kind, signal.SIG_IGN)  # a second signal would interrupt the clean end that the first one began
     raise KeyboardInterrupt
-
-
-def claim(threads: int, workers: Workers) -> Any:
-    """Give TensorFlow this worker's share of the node; comes before its first operation."""
-    with suppress_stderr():
-        from trainer.workers import devices
-    devices.claim(threads, workers.local_rank, workers.local_size)

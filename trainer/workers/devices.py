@@ -1,30 +1,34 @@
-"""The share of a node that one worker takes: its threads, its GPU."""
+"""The threads and the GPU of a node that one worker takes."""
 
 import os
 
-import tensorflow as tf
+from etl.stderr import suppress_stderr
+from trainer.workers.horovod import Workers
 
-__all__ = ["claim", "threads_of"]
+__all__ = ["configure_worker_devices", "threads_per_worker"]
 
 
-def threads_of(asked: int, cores: int, local_size: int) -> int:
-    """Threads of one operation: `asked`, or an even share of the cores; 0, TensorFlow's choice, for a worker alone."""
-    if asked or local_size == 1:
-        return asked
+def threads_per_worker(requested: int, cores: int, local_size: int) -> int:
+    """Threads of one operation: `requested`, or an even part of the cores; 0, TensorFlow's choice, for one worker."""
+    if requested or local_size == 1:
+        return requested
     return max(1, cores // local_size)
 
 
-def claim(asked: int, local_rank: int, local_size: int) -> None:
+def configure_worker_devices(requested_threads: int, workers: Workers) -> None:
     """Give TensorFlow this worker's threads and, where there are GPUs, one of them.
 
-    Comes before the first operation: TensorFlow refuses later changes.
+    Call it before TensorFlow's first operation, after which these settings are refused.
     """
-    threads = threads_of(asked, len(os.sched_getaffinity(0)), local_size)
+    with suppress_stderr():
+        import tensorflow as tf
+    threads = threads_per_worker(requested_threads, len(os.sched_getaffinity(0)), workers.local_size)
     if threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
-        mine = gpus[local_rank % len(gpus)]
-        tf.config.set_visible_devices(mine, "GPU")
-        tf.config.experimental.set_memory_growth(mine, enable=True)
+        gpu = gpus[workers.local_rank % len(gpus)]
+        tf.config.set_visible_devices(gpu, "GPU")
+        # Otherwise the first process takes all memory of the GPU.
+        tf.config.experimental.set_memory_growth(gpu, enable=True)

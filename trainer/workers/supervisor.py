@@ -1,7 +1,7 @@
-"""A process beside each worker that outlives it, so that a worker that is killed ends the job as one that may resume.
+"""A process beside each worker that outlives it, so that the job ends as resumable when a worker is killed.
 
-A launcher knows of a lost process only its signal, and ends with that (mpirun: 137). What it starts is therefore a
-guard, which waits for the worker that it forked, says how that ended, and ends with a status that scripts can act on.
+A launcher knows only the signal that ended a process, and ends with that (mpirun: 137). So the process it starts
+is a supervisor: it forks the worker, waits for it, says how it ended, and exits with a status that scripts can act on.
 """
 
 import contextlib
@@ -11,33 +11,34 @@ import signal
 import sys
 from types import FrameType
 
-from trainer.workers.horovod import FAILED, RESUMABLE, launched
+from etl.exit_status import ExitStatus
+from trainer.workers.launcher import launcher_rank
 
-__all__ = ["guard"]
+__all__ = ["supervise"]
 
-_OWN_FAULT = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-"""Ends of a program that is broken: resuming would meet them again."""
+_CRASH_SIGNALS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+"""Signals of a program that is broken: a resumed run would meet them again."""
 
-_HANDED_ON = (signal.SIGTERM, signal.SIGINT)
-"""What the worker is told when its guard is."""
+_FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""Signals that the supervisor passes on to its worker."""
 
 _PR_SET_PDEATHSIG = 1
 """Source: linux/prctl.h."""
 
 
-def guard() -> None:
-    """Return in the worker; where several were launched that is a forked process, whose parent waits and never returns.
+def supervise() -> None:
+    """Fork and return in the child, the worker, while the parent waits for it and exits; alone, just return.
 
-    To be called before anything starts threads or MPI, which importing h5py does.
+    Call it before anything starts threads or MPI, which importing h5py does.
     """
-    rank, size = launched()
+    rank, size = launcher_rank()
     if size == 1:
         return
-    # A signal that comes while there is a worker and no handler yet has to wait: it would end the guard alone.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)
+    # A signal that comes between the fork and the handlers must wait: it would end the supervisor alone.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED_SIGNALS)
     parent, worker = os.getpid(), os.fork()
     if worker == 0:
-        _follow(parent)
+        _end_with_parent(parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return
 
@@ -45,30 +46,30 @@ def guard() -> None:
         with contextlib.suppress(ProcessLookupError):  # it has just ended
             os.kill(worker, kind)
 
-    for kind in _HANDED_ON:
+    for kind in _FORWARDED_SIGNALS:
         signal.signal(kind, forward)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    _, ended = os.waitpid(worker, 0)
-    signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)  # nobody is left to hand it on to
-    os._exit(_status(os.waitstatus_to_exitcode(ended), f"worker {rank} of {size}"))
+    _, wait_status = os.waitpid(worker, 0)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED_SIGNALS)  # no worker is left to forward them to
+    os._exit(_exit_status(os.waitstatus_to_exitcode(wait_status), f"worker {rank} of {size}"))
 
 
-def _follow(parent: int) -> None:
-    """Have this process end with its parent, where the system can do that."""
+def _end_with_parent(parent: int) -> None:
+    """Have the kernel end this process when its parent ends; only Linux can."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before
-        os._exit(RESUMABLE)
+    if os.getppid() != parent:  # it ended before prctl was called
+        os._exit(ExitStatus.RESUMABLE)
 
 
-def _status(code: int, who: str) -> int:
-    """The status to end with, for a worker's exit status, or its signal below 0; says so if that was a signal."""
+def _exit_status(code: int, worker: str) -> int:
+    """The status to exit with, for a worker's exit code or, below 0, its signal, which is printed."""
     if code >= 0:
         return code
     kind = signal.Signals(-code)
-    resumable = kind not in _OWN_FAULT
+    resumable = kind not in _CRASH_SIGNALS
     advice = "out of memory? " if kind is signal.SIGKILL else ""
     advice += "--resume goes on from the last checkpoint" if resumable else "this is a fault of the program"
-    sys.stderr.write(f"error: {who} is lost, ended by {kind.name}; all workers end. {advice}\n")
+    sys.stderr.write(f"error: {worker} is lost, ended by {kind.name}; all workers end. {advice}\n")
     sys.stderr.flush()
-    return RESUMABLE if resumable else FAILED
+    return ExitStatus.RESUMABLE if resumable else ExitStatus.FAILED

@@ -5,18 +5,19 @@ from typing import Any
 import keras
 import numpy as np
 
-from trainer.data.sampler import Deal
+from trainer.config import RunSettings
+from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import SelectedRows
-from trainer.data.stream import Stream
-from trainer.fit.loop import Course
-from trainer.fit.optimisation import Schedule
-from trainer.model.network import Design, _regulated
+from trainer.data.stream import BatchStream
+from trainer.fit.loop import TrainingSetup
+from trainer.fit.optimisation import LearningRateSchedule
+from trainer.model.network import NetworkDesign, regularise
 from trainer.workers.horovod import Workers
 
 ALONE = Workers(None)
 
 RATE = 0.01
-"""What `course_of` sets for every step."""
+"""What `make_setup` sets for every step."""
 
 
 def small_network(rows: SelectedRows, average: Any = None) -> keras.Model:
@@ -29,7 +30,7 @@ def small_network(rows: SelectedRows, average: Any = None) -> keras.Model:
         x = keras.layers.Conv2D(filters, 3, strides=2)(x)
         x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
     logits = keras.layers.Dense(rows.labels.shape[1])(keras.layers.GlobalAveragePooling2D()(x))
-    return _regulated(keras.Model(inputs, logits), Design(0, l2=1e-3, norm_momentum=0.9), average)
+    return regularise(keras.Model(inputs, logits), NetworkDesign(0, l2=1e-3, norm_momentum=0.9), average)
 
 
 def first_blocks(rows: SelectedRows, average: Any = None) -> keras.Model:
@@ -38,18 +39,21 @@ def first_blocks(rows: SelectedRows, average: Any = None) -> keras.Model:
     inputs = keras.Input(rows.pixels[0].row_shape, dtype="uint16")
     whole = keras.applications.ResNet50(weights=None, include_top=False, input_shape=rows.pixels[0].row_shape)
     begin = keras.Model(whole.input, whole.get_layer("conv3_block1_out").output)
-    features = _regulated(begin, Design(0, l2=1e-4), average)(keras.layers.Rescaling(1 / 5000, -1.0)(inputs))
+    features = regularise(begin, NetworkDesign(0, l2=1e-4), average)(keras.layers.Rescaling(1 / 5000, -1.0)(inputs))
     logits = keras.layers.Dense(rows.labels.shape[1], dtype="float32")(keras.layers.GlobalAveragePooling2D()(features))
     return keras.Model(inputs, logits)
 
 
-def course_of(rows: SelectedRows, model: keras.Model, steps: int, workers: Workers = ALONE, **others: Any) -> Course:
-    """A course at a constant rate; 8 rows a step, over all workers."""
+def make_setup(
+    rows: SelectedRows, model: keras.Model, steps: int, workers: Workers = ALONE, **others: Any
+) -> TrainingSetup:
+    """A training at a constant rate; 8 rows a step, over all workers."""
     batch = 8 // workers.size
-    deal = Deal(len(rows), batch, workers.size, seed=1)
+    sampler = DistributedSampler(len(rows), batch, workers.size, seed=1)
     optimiser = keras.optimizers.SGD(1.0, momentum=0.9, nesterov=True)
     optimiser.build(model.trainable_variables)
-    stream = Stream(rows, batch, lambda step: deal.share(step, workers.rank))
-    schedule = Schedule(RATE * 256 / 8, batch, workers.size, 0, "none", 1)
+    stream = BatchStream(rows, batch, lambda step: sampler.rank_batch(step, workers.rank))
+    schedule = LearningRateSchedule(RATE * 256 / 8, batch, workers.size, 0, "none", 1)
     positive = np.ones(rows.labels.shape[1], np.float32)
-    return Course(model, optimiser, schedule, deal, steps, stream, rows.numbers, positive, **others)
+    settings = RunSettings(turn=False, mixup=0.0, **others)
+    return TrainingSetup(model, optimiser, schedule, sampler, steps, stream, rows.numbers, positive, settings)

@@ -1,0 +1,147 @@
+"""A whole training: make the network and its batches, resume, run the loop, score the best weights."""
+
+import logging
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from trainer.config import RunSettings, pixel_sets
+from trainer.data.imbalance import positive_weights
+from trainer.data.sampler import DistributedSampler
+from trainer.data.selection import RowSelection, SelectedRows, select_rows
+from trainer.data.stream import BatchStream
+from trainer.fit.checkpoint import BEST, LAST, Checkpoint, TrainingState, restore_checkpoint, run_fingerprint
+from trainer.fit.loop import TrainingSetup, fit, weights_checksum
+from trainer.fit.metrics import LabelScores
+from trainer.fit.optimisation import LearningRateSchedule
+from trainer.fit.predictions import predictor
+from trainer.fit.trained_network import describe_network, network_design
+from trainer.fit.validation import Validation
+from trainer.model.network import build_network
+from trainer.workers.horovod import Workers
+
+__all__ = ["TrainingOutcome", "train_network"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingOutcome:
+    """A finished training."""
+
+    sampler: DistributedSampler
+    """Which rows each worker took."""
+
+    state: TrainingState
+    """What worker 0 saw."""
+
+    seconds: float
+    """Seconds of this process's training, validation included."""
+
+    checksums: list[str]
+    """Of each worker's weights, by rank."""
+
+    scores: dict[str, dict[str, LabelScores]]
+    """By split, see `predictions.scores_by_threshold`."""
+
+    network: dict[str, Any]
+    """Inputs and classes, see `trained_network.describe_network`."""
+
+    @property
+    def weights_equal(self) -> bool:
+        """Whether every worker ended with the same weights."""
+        return len(set(self.checksums)) == 1
+
+
+def train_network(
+    settings: RunSettings,
+    rows: SelectedRows,
+    positions: npt.NDArray[np.int64],
+    sampler: DistributedSampler,
+    workers: Workers,
+) -> TrainingOutcome:
+    """Collective: train on `rows` and leave checkpoints in the run's folder.
+
+    `positions`: int64, shape (row,): the rows of one epoch among `rows`, which `sampler` shares among workers.
+
+    Raises:
+        JobError: the input is bad or the training diverges, on every worker alike.
+    """
+    # ---- network, optimiser and batches; then what an interrupted run had reached
+    epoch_rows = replace(rows, numbers=rows.numbers[positions], labels=rows.labels[positions])
+    setup = _training_setup(settings, rows, epoch_rows, sampler, workers)
+    network = describe_network(rows)
+    fingerprint = run_fingerprint(asdict(settings), sampler, network)
+    variables = [*setup.model.variables, *setup.optimiser.variables]
+    state = workers.agree("resuming", lambda: restore_checkpoint(settings.out / LAST, variables, fingerprint))
+    state = state or TrainingState()
+    if state.step:
+        log.info("resumed at step %d of %d", state.step, setup.steps)
+    validation = _validation(settings, setup, state, workers)
+
+    def save(best: bool) -> None:
+        if workers.rank == 0:
+            checkpoint = Checkpoint(fingerprint, state, [v.numpy() for v in variables])
+            for name in (LAST, BEST) if best else (LAST,):
+                checkpoint.save(settings.out / name)
+
+    # ---- the loop
+    start = time.perf_counter()
+    fit(setup, state, workers, validation.after_epoch if validation else lambda epoch: None, save)
+    seconds = time.perf_counter() - start
+
+    # ---- scores of the network that trainer.evaluate uses, and so its thresholds
+    checksums, scores = workers.gather(weights_checksum(setup.model)), {}
+    if validation is not None:
+        model, path = setup.model, settings.out / BEST
+        best = workers.agree("reading the best network", lambda: restore_checkpoint(path, model.variables)) or state
+        scores["val"] = validation.of_best(best.step)
+    return TrainingOutcome(sampler, state, seconds, checksums, scores, network)
+
+
+def _training_setup(
+    settings: RunSettings, rows: SelectedRows, epoch_rows: SelectedRows, sampler: DistributedSampler, workers: Workers
+) -> TrainingSetup:
+    """Collective: everything that decides the run's steps; `epoch_rows` are `rows` with the rare ones repeated."""
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if settings.precision == "bfloat16" else "float32")
+    average = workers.average if settings.sync_norm and workers.size > 1 else None
+    design = network_design(settings, len(rows.classes))
+    model = workers.agree("building the network", lambda: build_network(rows.pixels, design, settings.seed, average))
+    optimiser = keras.optimizers.SGD(settings.rate, momentum=settings.momentum, nesterov=settings.momentum > 0)
+    optimiser.build(model.trainable_variables)  # its variables must exist to be restored
+
+    steps = settings.total_steps(sampler.epoch_steps)
+    epochs = steps / sampler.epoch_steps
+    return TrainingSetup(
+        model, optimiser,
+        LearningRateSchedule(settings.rate, sampler.batch, sampler.size, settings.warmup, settings.decay, epochs),
+        sampler, steps,
+        batches=BatchStream(epoch_rows, settings.batch, lambda step: sampler.rank_batch(step, workers.rank)),
+        rows=epoch_rows.numbers,
+        positive_weights=positive_weights(rows.labels, settings.rare_weight),
+        settings=settings,
+    )  # fmt: skip
+
+
+def _validation(
+    settings: RunSettings, setup: TrainingSetup, state: TrainingState, workers: Workers
+) -> Validation | None:
+    """Collective: the scoring of split val; None where it has no rows or is not asked for."""
+    if not settings.validate_every:
+        return None
+    rows = None
+    try:
+        rows = select_rows(settings.store, RowSelection(pixel_sets(settings.bands), "val", settings.classes))
+    except ValueError as error:
+        if workers.rank == 0:
+            log.warning("no validation: %s", error)
+    if not all(workers.gather(rows is not None)) or rows is None:
+        return None
+    return Validation(rows, predictor(setup.model), state, workers, settings.batch, settings.validate_every)
