@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.plan.layers import Layer, blocks_of
-from etl.plan.work import Block, Plan, Run, Share, Tile
+from etl.plan.work import Block, PatchRange, Plan, RankWork, Tile
 
 __all__ = ["Measured", "Replay", "Seconds", "draw", "pack_tiles", "replay"]
 
@@ -107,24 +107,24 @@ class Replay:
 
 def replay(plan: Plan, tiles: Sequence[Tile], seconds: Seconds, patch_s: float) -> Replay:
     """Go through every rank's share: first the blocks that others wait for, then its patches in store order."""
-    ranks = len(plan.shares)
+    ranks = len(plan.work)
     decode_s, busy_s, finish_s = np.zeros(ranks), np.zeros(ranks), np.zeros(ranks)
     arrival: dict[tuple[Block, int], float] = {}
-    for rank, share in enumerate(plan.shares):
-        for sent, _ in share.sends:
+    for rank, work in enumerate(plan.work):
+        for sent, _ in work.sends:
             decode_s[rank] += seconds[sent.tile, sent.layer][sent.index]
             arrival[sent, rank] = float(decode_s[rank])
-    for rank, share in enumerate(plan.shares):
-        have = {block for block, _ in share.sends}
+    for rank, work in enumerate(plan.work):
+        have = {block for block, _ in work.sends}
         now = float(decode_s[rank])
-        for patches, block in _needs(share, tiles):
+        for patches, block in _needs(work, tiles):
             now += patches * patch_s
             busy_s[rank] += patches * patch_s
             if block is None or block in have:
                 continue
             have.add(block)
-            if block in share.receives:
-                now = max(now, arrival[block, share.receives[block]])
+            if block in work.receives:
+                now = max(now, arrival[block, work.receives[block]])
             else:
                 taken_s = seconds[block.tile, block.layer][block.index]
                 decode_s[rank] += taken_s
@@ -135,25 +135,25 @@ def replay(plan: Plan, tiles: Sequence[Tile], seconds: Seconds, patch_s: float) 
     return Replay(decode_s, busy_s + decode_s, finish_s, once_s, once_s + patches * patch_s)
 
 
-def _needs(share: Share, tiles: Sequence[Tile]) -> Iterator[tuple[int, Block | None]]:
-    """(patches finished before, block needed next), in order; None at the end of a run."""
-    for run in share.runs:
+def _needs(work: RankWork, tiles: Sequence[Tile]) -> Iterator[tuple[int, Block | None]]:
+    """(patches finished before, block needed next), in order; None at the end of a part."""
+    for part in work.patches:
         done = 0
-        for place, block in _first_needs(run, tiles[run.tile]):
+        for place, block in _first_needs(part, tiles[part.tile]):
             yield place - done, block
             done = place
-        yield run.stop - run.first - done, None
+        yield len(part) - done, None
 
 
-def _first_needs(run: Run, tile: Tile) -> list[tuple[int, Block]]:
-    """(place in the run, block) where each block is needed for the first time."""
+def _first_needs(part: PatchRange, tile: Tile) -> list[tuple[int, Block]]:
+    """(place in the part, block) where each block is needed for the first time."""
     found = []
-    j, i = tile.j[run.first : run.stop], tile.i[run.first : run.stop]
+    j, i = tile.j[part.first : part.stop], tile.i[part.first : part.stop]
     for k, layer in enumerate(tile.layers):
         needed = blocks_of(layer, j, i)
         index, first = np.unique(needed.ravel(), return_index=True)
         places = (first // needed.shape[1]).tolist()
-        found += [(p, Block(run.tile, k, b)) for p, b in zip(places, index.tolist(), strict=True)]
+        found += [(p, Block(part.tile, k, b)) for p, b in zip(places, index.tolist(), strict=True)]
     return sorted(found)
 
 

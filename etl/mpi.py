@@ -10,8 +10,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar, cast
 
 os.environ.setdefault("OMPI_MCA_io", "romio321")  # Open MPI's own collective writes have deadlocked (fcoll/vulcan)
 os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")  # a rank in a collective write leaves its core to decoders
@@ -25,23 +25,32 @@ except ModuleNotFoundError as error:
 
 from etl.exit_status import ExitStatus, JobError, exit_status_of, joint_message
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 __all__ = [
     "Comm",
     "Request",
+    "RootOnly",
     "agree",
-    "alone",
+    "allreduce_max",
+    "comm_self",
     "file_hints",
     "launch",
     "local_rank",
-    "max_of",
+    "on_every_rank",
     "on_root",
-    "patient",
+    "wait_polling",
 ]
 
 Comm = MPI.Intracomm
 Request = MPI.Request
 
 S = TypeVar("S")
+T = TypeVar("T")
+
+_FIRST_PAUSE_S = 0.00005
 
 _LONGEST_PAUSE_S = 0.002
 
@@ -58,7 +67,7 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int]) -> NoReturn:
         stream=sys.stderr,
     )
     try:
-        settings, status = _shared(parse, comm)
+        settings, status = _parse_on_root(parse, comm)
         if settings is not None:
             status = main(settings, comm)
     except JobError as error:
@@ -72,15 +81,15 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int]) -> NoReturn:
     sys.exit(status)
 
 
-def _shared(parse: Callable[[], S], comm: Comm) -> tuple[S | None, int]:
+def _parse_on_root(parse: Callable[[], S], comm: Comm) -> tuple[S | None, int]:
     """Rank 0's settings on every rank, or None and the exit status where it could not make any."""
-    found: tuple[S | None, int] = (None, ExitStatus.BAD_INPUT)
+    parsed: tuple[S | None, int] = (None, ExitStatus.BAD_INPUT)
     if comm.rank == 0:
         try:
-            found = (parse(), ExitStatus.DONE)
-        except SystemExit as stop:
-            found = (None, stop.code if isinstance(stop.code, int) else ExitStatus.BAD_INPUT)
-    shared: tuple[S | None, int] = comm.bcast(found)
+            parsed = (parse(), ExitStatus.DONE)
+        except SystemExit as stop:  # argparse, after --help or bad arguments
+            parsed = (None, stop.code if isinstance(stop.code, int) else ExitStatus.BAD_INPUT)
+    shared: tuple[S | None, int] = comm.bcast(parsed)
     return shared
 
 
@@ -110,6 +119,22 @@ def agree(comm: Comm, what: str, error: str | None, status: ExitStatus = ExitSta
         raise JobError(joint_message(what, errors, comm.size), min(reports[rank][1] for rank in errors))
 
 
+def on_every_rank(comm: Comm, what: str, action: Callable[[], S]) -> S:
+    """Collective: what `action` returns on this rank, where it raises no ValueError and no OSError on any.
+
+    Raises:
+        JobError: on every rank alike; the message says that `what` failed, on which ranks, and the first error.
+    """
+    results: list[S] = []
+    problem, status = None, ExitStatus.FAILED
+    try:
+        results.append(action())
+    except (ValueError, OSError) as error:
+        problem, status = str(error), exit_status_of(error)
+    agree(comm, what, problem, status)
+    return results[0]
+
+
 def on_root(comm: Comm, action: Callable[[], S]) -> S | None:
     """Collective: what `action` returns, on rank 0; None elsewhere.
 
@@ -124,20 +149,60 @@ def on_root(comm: Comm, action: Callable[[], S]) -> S | None:
             problem = (str(error), error.status)
         except (ValueError, OSError) as error:
             problem = (str(error), exit_status_of(error))
-    problem = comm.bcast(problem)
+    problem = comm.bcast(problem)  # the others must know before their next collective call
     if problem is not None:
         raise JobError(*problem)
     return result
 
 
-def alone() -> Comm:
-    """This process by itself."""
+class RootOnly(Generic[T]):
+    """A value that rank 0 alone has. Every method is collective; the function it takes runs on rank 0 alone."""
+
+    def __init__(self, comm: Comm, make: Callable[[], T]) -> None:
+        """Collective: hold what `make` returns on rank 0.
+
+        Raises:
+            JobError: on every rank, as `on_root` does.
+        """
+        self._comm = comm
+        self._value = on_root(comm, make)
+
+    @property
+    def local(self) -> T | None:
+        """The value on rank 0, None elsewhere; not collective."""
+        return self._value
+
+    def then(self, action: Callable[[T], S]) -> "RootOnly[S]":
+        """Collective: what `action` makes of the value, again on rank 0 alone.
+
+        Raises:
+            JobError: on every rank, as `on_root` does.
+        """
+        return RootOnly(self._comm, lambda: action(cast("T", self._value)))
+
+    def bcast(self, read: Callable[[T], S]) -> S:
+        """Collective: what `read` finds in the value, on every rank."""
+        result: S = self._comm.bcast(read(cast("T", self._value)) if self._comm.rank == 0 else None)
+        return result
+
+    def scatter(self, read: Callable[[T], Sequence[S]]) -> S:
+        """Collective: this rank's item of the sequence, one a rank, that `read` finds in the value."""
+        part: S = self._comm.scatter(read(cast("T", self._value)) if self._comm.rank == 0 else None)
+        return part
+
+
+def comm_self() -> Comm:
+    """Communicator of this process alone."""
     return MPI.COMM_SELF
 
 
-def patient(request: Request, meanwhile: Callable[[], None] | None = None) -> None:
-    """Wait for `request` with short sleeps, calling `meanwhile` between them."""
-    pause_s = 0.00005
+def wait_polling(request: Request, meanwhile: Callable[[], None] | None = None) -> None:
+    """Wait until `request` is complete, calling `meanwhile` between short sleeps.
+
+    MPI's own wait keeps a core busy, which the decoding threads need; a sleep grows from 0.05 to 2 thousandths of a
+    second.
+    """
+    pause_s = _FIRST_PAUSE_S
     while not request.Test():
         if meanwhile is not None:
             meanwhile()
@@ -153,10 +218,12 @@ def local_rank(comm: Comm) -> int:
     return int(number)
 
 
-def max_of(comm: Comm, values: Any, meanwhile: Callable[[], None] | None = None) -> Any:
-    """Collective: elementwise maximum over ranks of an integer array; waits patiently."""
+def allreduce_max(
+    comm: Comm, values: "npt.NDArray[np.int32]", meanwhile: Callable[[], None] | None = None
+) -> "npt.NDArray[np.int32]":
+    """Collective: elementwise maximum over ranks of `values`, int32 of any shape; waits by polling."""
     out = values.copy()
-    patient(comm.Iallreduce(values, out, op=MPI.MAX), meanwhile)
+    wait_polling(comm.Iallreduce(values, out, op=MPI.MAX), meanwhile)
     return out
 
 

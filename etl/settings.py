@@ -14,26 +14,25 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["FILE", "load", "setting"]
+__all__ = ["SETTINGS_FILE", "load_settings", "setting"]
 
-FILE = Path("pipeline.toml")
-"""Where settings are looked for, in the current folder."""
+SETTINGS_FILE = Path("pipeline.toml")
+"""File that holds settings of all commands, in the current folder; it may be absent."""
 
 T = TypeVar("T")
 
 
 def setting(default: Any, text: str, unit: str = "", choices: Sequence[str] = ()) -> Any:
-    """A dataclass field of type bool, int, float, str or Path (or one of them or None) with help text and unit."""
+    """A dataclass field with help text and unit, of type bool, int, float, str or Path, or one of them or None."""
     return dataclasses.field(default=default, metadata={"help": text, "unit": unit, "choices": tuple(choices)})
 
 
-def load(cls: type[T], command: str, argv: Sequence[str] | None = None, positional: str | None = None) -> T:
-    """Settings of a command such as etl.extract: a flag beats the file, which beats the default.
+def load_settings(cls: type[T], command: str, argv: Sequence[str] | None = None, positional: str | None = None) -> T:
+    """Settings of a command such as `etl.extract`: a flag beats `pipeline.toml`, which beats the default.
 
-    The file is `pipeline.toml`; the command's table in it is named like its last part, here `[extract]`. `positional`
-    names the field that is also taken as a bare argument. The help text is the class docstring. Ends the program with
-    status 2 and a line on stderr on bad arguments or a bad file, as argparse does; a `ValueError` of the class's own
-    `__post_init__` becomes such a line too.
+    The command's table in the file is named like its last part, here `[extract]`. `positional` names the field that
+    may also be given without its flag. The help text is the docstring of `cls`. Bad arguments, a bad file and a
+    `ValueError` of `__post_init__` end the program with status 2 and a line on stderr, as argparse does.
     """
     table = _table(command)
     parser = _parser(cls, command, positional)
@@ -41,6 +40,7 @@ def load(cls: type[T], command: str, argv: Sequence[str] | None = None, position
     if unknown:
         hint = _nearest(unknown[0].split("=")[0], parser._option_string_actions)
         parser.error(f"unknown argument {unknown[0]!r}{hint}")
+    # no flag has a default of its own: None tells that it was not given, and the file decides
     flags = {key: value for key, value in vars(given).items() if value is not None}
     try:
         values = {**_from_file(cls, table), **flags}
@@ -58,8 +58,8 @@ def _parser(cls: type[Any], command: str, positional: str | None) -> argparse.Ar
     parser = argparse.ArgumentParser(
         prog=f"python -m {command}",
         description=cls.__doc__,
-        epilog=f"Every setting can also stand in [{_table(command)}] of {FILE} in the current folder.",
-        allow_abbrev=False,
+        epilog=f"Every setting can also stand in [{_table(command)}] of {SETTINGS_FILE} in the current folder.",
+        allow_abbrev=False,  # an abbreviation would break once a new flag begins alike
     )
     hints = typing.get_type_hints(cls)
     for item in dataclasses.fields(cls):
@@ -88,7 +88,7 @@ def _metavar(item: "dataclasses.Field[Any]", kind: type[Any]) -> str | None:
 
 
 def _kind(hint: Any) -> type[Any]:
-    """The plain type of an annotation such as `int` or `int | None`."""
+    """The plain type in an annotation such as `int` or `int | None`."""
     if isinstance(hint, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not type(None))
     return typing.cast("type[Any]", hint)
@@ -96,12 +96,12 @@ def _kind(hint: Any) -> type[Any]:
 
 def _tables() -> dict[str, Any]:
     """All tables of the file; none where it is absent."""
-    if not FILE.is_file():
+    if not SETTINGS_FILE.is_file():
         return {}
     try:
-        return tomllib.loads(FILE.read_text(encoding="utf-8"))
+        return tomllib.loads(SETTINGS_FILE.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{FILE} must be valid TOML, in UTF-8: {error}") from None
+        raise ValueError(f"{SETTINGS_FILE} must be valid TOML, in UTF-8: {error}") from None
 
 
 def _from_file(cls: type[Any], table: str) -> dict[str, Any]:
@@ -109,17 +109,18 @@ def _from_file(cls: type[Any], table: str) -> dict[str, Any]:
     tables = _tables()
     near = difflib.get_close_matches(table, tables, n=1, cutoff=0.8)
     if near and table not in tables:
-        raise ValueError(f"{FILE}: no command has a table [{near[0]}]; did you mean [{table}]?")
-    found = tables.get(table, {})
-    if not isinstance(found, dict):
-        raise ValueError(f"{FILE}: {table} must be a table, [{table}], got {found!r}")
+        raise ValueError(f"{SETTINGS_FILE}: no command has a table [{near[0]}]; did you mean [{table}]?")
+    entries = tables.get(table, {})
+    if not isinstance(entries, dict):
+        raise ValueError(f"{SETTINGS_FILE}: {table} must be a table, [{table}], got {entries!r}")
     hints = typing.get_type_hints(cls)
     known = {item.name: item for item in dataclasses.fields(cls)}
     values = {}
-    for key, value in found.items():
+    for key, value in entries.items():
         if key not in known:
-            raise ValueError(f"{FILE}: table [{table}] has no setting {key!r}{_nearest(key, known)}")
-        values[key] = _converted(f"{FILE}: [{table}] {key}", value, _kind(hints[key]), known[key].metadata["choices"])
+            raise ValueError(f"{SETTINGS_FILE}: table [{table}] has no setting {key!r}{_nearest(key, known)}")
+        where, choices = f"{SETTINGS_FILE}: [{table}] {key}", known[key].metadata["choices"]
+        values[key] = _converted(where, value, _kind(hints[key]), choices)
     return values
 
 
@@ -129,7 +130,7 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _converted(name: str, value: object, kind: type[Any], choices: Sequence[str]) -> object:
-    good = (
+    good = (  # bool is a subclass of int: true must not pass for 1
         isinstance(value, str)
         if kind in (str, Path)
         else isinstance(value, (int, float)) and not (isinstance(value, bool) ^ (kind is bool))

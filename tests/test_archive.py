@@ -11,6 +11,7 @@ from etl.catalogue.finder import patch_locator
 from etl.raster import Georeference, write_geotiff
 from etl.source.archive import ArchivePatches
 from etl.source.patch import PatchError, cloud_snow_fraction
+from etl.stage_timer import StageTimer
 
 V1 = "S2A_MSIL2A_20170613T101031_87_48"
 V2 = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57"
@@ -56,14 +57,15 @@ def test_the_layout_of_version_1_and_of_version_2_is_seen_on_one_patch(tmp_path)
 def test_patches_come_in_the_order_asked_for_with_their_rows_and_exact_pixels_and_no_classification(tmp_path):
     wanted = [write_patch(tmp_path / f"{V1}_{k}", k) for k in range(3)]
     folders = [tmp_path / f"{V1}_{k}" for k in (2, 0, 1)]
-    source = ArchivePatches([5, 7, 11], folders, (0, 0, 0))
+    timer = StageTimer()
+    source = ArchivePatches([5, 7, 11], folders, (0, 0, 0), timer)
     assert list(source.outgoing()) == []
     for (row, patch), want_row, k in zip(source.patches(), (5, 7, 11), (2, 0, 1), strict=True):
         assert row == want_row
         assert all(np.array_equal(interleaved(got), want) for got, want in zip(patch.native, wanted[k], strict=True))
         assert patch.scl is None
     assert all(np.isnan(cloud_snow_fraction(None)))
-    assert source.timer.blocks == 3
+    assert timer.entries["decode_s"] == 3
 
 
 def test_beyond_its_border_a_lone_patch_is_mirrored(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.page_cache import disk_of, resident_share
-from etl.mpi import alone, file_hints
+from etl.mpi import comm_self, file_hints
 from etl.schema import Schema
 from etl.store.hdf5.create import create_hdf5
 from etl.store.hdf5.writer import Hdf5Writer
@@ -50,7 +50,7 @@ def test_rows_that_were_written_are_there_but_do_not_stay_in_memory(tmp_path):
         pytest.skip("a file system in memory gives nothing up")
     path, schema, rows_a_write = tmp_path / "store.h5", Schema(96), 4
     create_hdf5(path, schema, {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}, {}, 4096)
-    with Hdf5Writer(path, alone(), file_hints(), collective=True) as writer:
+    with Hdf5Writer(path, comm_self(), file_hints(), collective=True) as writer:
         for first in range(0, schema.rows, rows_a_write):
             for item in schema.pixels:
                 values = np.arange(first + 1, first + 1 + rows_a_write, dtype=np.uint16)[:, None, None, None]

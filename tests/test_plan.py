@@ -9,28 +9,28 @@ from hypothesis import strategies as st
 from strategies import full_tiles, tiles
 
 from etl.plan.layers import Layer, blocks_of, patch_window
-from etl.plan.work import Block, Cost, deal_tiles, make_plan
+from etl.plan.work import Block, Cost, assign_tiles, make_plan
 
 BALANCES = pytest.mark.parametrize("balance", ["cost", "paper"])
 
 
-def needed_by(share, given_tiles):
-    """Blocks that a share's patches need."""
+def needed_by(work, given_tiles):
+    """Blocks that a work's patches need."""
     out = set()
-    for run in share.runs:
-        tile = given_tiles[run.tile]
+    for part in work.patches:
+        tile = given_tiles[part.tile]
         for number, layer in enumerate(tile.layers):
-            found = blocks_of(layer, tile.j[run.first : run.stop], tile.i[run.first : run.stop])
-            out |= {Block(run.tile, number, int(index)) for index in found.ravel()}
+            found = blocks_of(layer, tile.j[part.first : part.stop], tile.i[part.first : part.stop])
+            out |= {Block(part.tile, number, int(index)) for index in found.ravel()}
     return out
 
 
 @BALANCES
 @given(tiles=tiles(), ranks=st.integers(1, 9), shard_rows=st.integers(1, 9))
 @settings(max_examples=60)
-def test_shares_cover_every_pending_row_once_and_in_store_order(balance, tiles, ranks, shard_rows):
+def test_ranks_cover_every_pending_row_once_and_in_store_order(balance, tiles, ranks, shard_rows):
     plan = make_plan(tiles, ranks, balance, shard_rows=shard_rows)
-    rows = [[int(tiles[r.tile].rows[k]) for r in s.runs for k in range(r.first, r.stop)] for s in plan.shares]
+    rows = [[int(tiles[r.tile].rows[k]) for r in s.patches for k in range(r.first, r.stop)] for s in plan.work]
     assert all(mine == sorted(mine) for mine in rows)
     assert sorted(row for mine in rows for row in mine) == sorted(int(r) for t in tiles for r in t.rows)
 
@@ -40,9 +40,9 @@ def test_shares_cover_every_pending_row_once_and_in_store_order(balance, tiles, 
 @settings(max_examples=60)
 def test_a_shard_belongs_to_one_rank(balance, tiles, ranks, shard_rows):
     owners = {}
-    for rank, share in enumerate(make_plan(tiles, ranks, balance, shard_rows=shard_rows).shares):
-        for run in share.runs:
-            for row in tiles[run.tile].rows[run.first : run.stop].tolist():
+    for rank, work in enumerate(make_plan(tiles, ranks, balance, shard_rows=shard_rows).work):
+        for part in work.patches:
+            for row in tiles[part.tile].rows[part.first : part.stop].tolist():
                 owners.setdefault(row // shard_rows, set()).add(rank)
     assert all(len(ranks) == 1 for ranks in owners.values())
 
@@ -55,36 +55,36 @@ def test_every_needed_block_is_decoded_by_exactly_one_rank_and_reaches_all_that_
 ):
     plan = make_plan(tiles, ranks, balance, shard_rows=shard_rows)
     decoded, got = Counter(), Counter()
-    for rank, share in enumerate(plan.shares):
-        needed = needed_by(share, tiles)
-        sent = {block for block, _ in share.sends}
-        decoded.update(sent | (needed - share.receives.keys()))
-        assert not sent & share.receives.keys()
-        assert share.receives.keys() <= needed
-        for block, others in share.sends:
+    for rank, work in enumerate(plan.work):
+        needed = needed_by(work, tiles)
+        sent = {block for block, _ in work.sends}
+        decoded.update(sent | (needed - work.receives.keys()))
+        assert not sent & work.receives.keys()
+        assert work.receives.keys() <= needed
+        for block, others in work.sends:
             assert rank not in others
             got.update((block, other) for other in others)
-            assert all(plan.shares[other].receives[block] == rank for other in others)
+            assert all(plan.work[other].receives[block] == rank for other in others)
     assert set(decoded.values()) <= {1}
-    assert set(got) == {(block, rank) for rank, share in enumerate(plan.shares) for block in share.receives}
+    assert set(got) == {(block, rank) for rank, work in enumerate(plan.work) for block in work.receives}
     assert plan.blocks == len(decoded)
 
 
 @given(tiles=tiles(), ranks=st.integers(1, 9))
 @settings(max_examples=40)
 def test_blocks_flow_from_higher_to_lower_ranks_only_so_that_no_two_ranks_wait_for_each_other(tiles, ranks):
-    for rank, share in enumerate(make_plan(tiles, ranks).shares):
-        assert all(source > rank for source in share.receives.values())
+    for rank, work in enumerate(make_plan(tiles, ranks).work):
+        assert all(source > rank for source in work.receives.values())
 
 
 @given(tiles=tiles(), ranks=st.integers(2, 9), shard_rows=st.integers(1, 9))
 @settings(max_examples=60)
 def test_each_pair_of_ranks_sends_and_receives_in_the_same_order(tiles, ranks, shard_rows):
-    shares = make_plan(tiles, ranks, shard_rows=shard_rows).shares
-    for source, share in enumerate(shares):
+    works = make_plan(tiles, ranks, shard_rows=shard_rows).work
+    for source, work in enumerate(works):
         for target in range(ranks):
-            sent = [block for block, others in share.sends if target in others]
-            assert sent == [block for block, rank in shares[target].receives.items() if rank == source]
+            sent = [block for block, others in work.sends if target in others]
+            assert sent == [block for block, rank in works[target].receives.items() if rank == source]
 
 
 def test_work_is_even_to_half_a_block_a_rank():
@@ -104,16 +104,16 @@ def test_no_block_reaches_further_than_its_patches():
 
 
 def test_algorithm_1_gives_the_rank_with_the_largest_tile_the_smallest_of_every_later_row_or_none():
-    assert deal_tiles([70, 90, 10, 50, 30, 80, 20, 60], 3) == [(1, 4), (2, 3, 5), (0, 6, 7)]
-    assert deal_tiles([5], 3) == [(0,), (), ()]
-    assert deal_tiles([], 2) == [(), ()]
+    assert assign_tiles([70, 90, 10, 50, 30, 80, 20, 60], 3) == [(1, 4), (2, 3, 5), (0, 6, 7)]
+    assert assign_tiles([5], 3) == [(0,), (), ()]
+    assert assign_tiles([], 2) == [(), ()]
 
 
 @given(patches=st.lists(st.integers(0, 8281), max_size=40), ranks=st.integers(1, 12))
-def test_algorithm_1_deals_every_tile_once(patches, ranks):
-    dealt = deal_tiles(patches, ranks)
-    assert sorted(tile for mine in dealt for tile in mine) == list(range(len(patches)))
-    assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
+def test_algorithm_1_assigns_every_tile_once(patches, ranks):
+    assigned = assign_tiles(patches, ranks)
+    assert sorted(tile for mine in assigned for tile in mine) == list(range(len(patches)))
+    assert max(map(len, assigned)) - min(map(len, assigned)) <= 1
 
 
 def test_a_plan_for_no_rank_or_of_unknown_kind_is_refused():

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from etl.extract.prefetch import Prefetcher
+from etl.extract.prefetch import prefetch
 from etl.source.patch import Patch, PatchError
 
 
@@ -33,7 +33,7 @@ def test_patches_come_in_order_in_buffers_of_their_own(workers):
         time.sleep(next(pause_s))
         return patch
 
-    got = list(Prefetcher(patches(9), slowly, workers, depth=3))
+    got = list(prefetch(patches(9), slowly, workers, depth=3))
     assert [row for row, _ in got] == list(range(9))
     for row, patch in got:
         if row == 3:
@@ -49,12 +49,12 @@ def test_as_many_patches_are_prepared_at_once_as_there_are_workers():
         together.wait()
         return patch
 
-    assert len(list(Prefetcher(patches(9), meet, workers=3, depth=1))) == 9
+    assert len(list(prefetch(patches(9), meet, workers=3, depth=1))) == 9
 
 
 def test_no_more_than_so_many_patches_are_decoded_ahead():
     pace = threading.Semaphore(100)
-    prefetcher = Prefetcher(patches(50, pace=pace), unchanged, workers=2, depth=4)
+    prefetcher = prefetch(patches(50, pace=pace), unchanged, workers=2, depth=4)
     time.sleep(0.3)
     assert 100 - pace._value <= 2 + 4 + 2  # being prepared, waiting, in hand, and the one that the source has begun
     next(prefetcher)
@@ -67,7 +67,7 @@ def test_what_preparing_raises_is_raised_where_its_patch_is_asked_for():
             raise ValueError("not this one")
         return patch
 
-    prefetcher = Prefetcher(patches(9), refuse, workers=2, depth=2)
+    prefetcher = prefetch(patches(9), refuse, workers=2, depth=2)
     assert [next(prefetcher)[0] for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="not this one"):
         next(prefetcher)
@@ -79,7 +79,7 @@ def test_what_the_source_raises_is_raised_where_the_patch_is_asked_for():
         yield from patches(2)
         raise RuntimeError("no more")
 
-    prefetcher = Prefetcher(breaking(), unchanged, workers=1, depth=2)
+    prefetcher = prefetch(breaking(), unchanged, workers=1, depth=2)
     assert [next(prefetcher)[0], next(prefetcher)[0]] == [0, 1]
     with pytest.raises(RuntimeError, match="no more"):
         next(prefetcher)
@@ -90,7 +90,7 @@ def test_what_the_source_raises_is_raised_where_the_patch_is_asked_for():
 @pytest.mark.parametrize("taken", [0, 1, 5])
 def test_closing_ends_the_threads_whether_they_wait_or_work(taken):
     before = set(threading.enumerate())
-    prefetcher = Prefetcher(patches(1000), unchanged, workers=2, depth=2)
+    prefetcher = prefetch(patches(1000), unchanged, workers=2, depth=2)
     for _ in range(taken):
         next(prefetcher)
     prefetcher.close()

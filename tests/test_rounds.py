@@ -5,15 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import full_tiles, tiles
 
-from etl.plan.rounds import ready_s, rounds_of
+from etl.plan.rounds import plan_rounds, predict_ready_s
 from etl.plan.work import Cost, make_plan
 
 
 def given_to(tiles, ranks, shard_rows=1):
     """Rows of each rank, ascending, and when each is ready."""
-    shares = make_plan(tiles, ranks, shard_rows=shard_rows).shares
-    rows = [[int(tiles[r.tile].rows[k]) for r in s.runs for k in range(r.first, r.stop)] for s in shares]
-    return [np.array(mine, np.intp) for mine in rows], [ready_s(s, dict(enumerate(tiles)), Cost()) for s in shares]
+    works = make_plan(tiles, ranks, shard_rows=shard_rows).work
+    rows = [[int(tiles[r.tile].rows[k]) for r in s.patches for k in range(r.first, r.stop)] for s in works]
+    return [np.array(mine, np.intp) for mine in rows], [
+        predict_ready_s(s, dict(enumerate(tiles)), Cost()) for s in works
+    ]
 
 
 @given(tiles=tiles(), ranks=st.integers(1, 5), shard_rows=st.integers(1, 9), capacity=st.integers(1, 40))
@@ -21,7 +23,7 @@ def given_to(tiles, ranks, shard_rows=1):
 def test_every_rank_writes_its_rows_once_in_as_many_rounds_in_whole_shards(tiles, ranks, shard_rows, capacity):
     store_rows = max((int(tile.rows[-1]) + 1 for tile in tiles if len(tile.rows)), default=1)
     rows, ready = given_to(tiles, ranks, shard_rows)
-    found = rounds_of(rows, ready, capacity, shard_rows, store_rows)
+    found = plan_rounds(rows, ready, capacity, shard_rows, store_rows)
     assert len(found) == ranks
     assert len({len(mine) for mine in found}) == 1
     for mine, wanted, times in zip(found, rows, ready, strict=True):
@@ -39,7 +41,7 @@ def test_every_rank_writes_its_rows_once_in_as_many_rounds_in_whole_shards(tiles
 @settings(max_examples=60)
 def test_a_round_holds_what_is_ready_when_the_first_rank_can_take_no_more(tiles, ranks, capacity):
     rows, ready = given_to(tiles, ranks)
-    found = rounds_of(rows, ready, capacity, 1, 10_000)
+    found = plan_rounds(rows, ready, capacity, 1, 10_000)
     for ranges in zip(*found, strict=True):
         done = [int(np.searchsorted(mine, stop)) for mine, (_, stop) in zip(rows, ranges, strict=True)]
         took = [stop > first for first, stop in ranges]
@@ -71,7 +73,7 @@ def seconds(rows, ready, found, buffers, write_s):
 def test_ranks_that_write_a_full_tile_together_take_hardly_longer_than_the_slowest_alone():
     for ranks in (2, 3, 4):
         rows, ready = given_to(full_tiles(1), ranks)
-        found = rounds_of(rows, ready, 132, 1, 91 * 91)
+        found = plan_rounds(rows, ready, 132, 1, 91 * 91)
         assert len(found[0]) <= 2 * max(-(-len(mine) // 132) for mine in rows)
         assert seconds(rows, ready, found, 2, 0.0) <= 1.02 * max(times[-1] for times in ready)
         together = [[(k, min(k + 132, len(mine))) for k in range(0, len(mine), 132)] for mine in rows]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etl.settings import load, setting
+from etl.settings import load_settings, setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
 def bake(*argv, file=None):
     if file is not None:
         Path("pipeline.toml").write_text(file)
-    return load(Bake, "etl.bake", argv)
+    return load_settings(Bake, "etl.bake", argv)
 
 
 def refused(capsys, *argv, file=None):
@@ -76,8 +76,8 @@ def test_flags_and_file_say_the_same(wanted):
 
 
 def test_a_positional_setting_is_taken_bare_and_may_be_left_out():
-    assert load(Bake, "etl.bake", ["x"], positional="source").source == Path("x")
-    assert load(Bake, "etl.bake", [], positional="source").source == Path("data/dough")
+    assert load_settings(Bake, "etl.bake", ["x"], positional="source").source == Path("x")
+    assert load_settings(Bake, "etl.bake", [], positional="source").source == Path("data/dough")
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,6 @@ def test_a_misspelt_table_is_refused_with_the_one_meant(tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pipeline.toml").write_text("[bakerry]\nminutes = 3\n")
     with pytest.raises(SystemExit) as stop:
-        load(Bake, "kitchen.bakery", [])
+        load_settings(Bake, "kitchen.bakery", [])
     assert stop.value.code == 2
     assert "no command has a table [bakerry]; did you mean [bakery]?" in capsys.readouterr().err

@@ -18,7 +18,7 @@ def recipe(tmp_path, monkeypatch):
     """The settings as trainer.run loads them."""
     (tmp_path / "pipeline.toml").write_bytes(RECIPE.read_bytes())
     monkeypatch.chdir(tmp_path)
-    return settings.load(RunSettings, "trainer.run", [])
+    return settings.load_settings(RunSettings, "trainer.run", [])
 
 
 @pytest.mark.parametrize(

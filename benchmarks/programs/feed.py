@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.programs.world import in_step, world, write_result
-from etl.mpi import patient
+from etl.mpi import wait_polling
 from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, select_rows
 from trainer.data.stream import BatchStream
@@ -36,7 +36,7 @@ def _pass(job: dict[str, Any], rate: float) -> dict[str, float]:
         pixels, *_ = next(batches)
         looked_at += int(pixels[0][-1, -1, -1, -1])
         time.sleep(batch / rate)
-        patient(comm.Ibarrier())
+        wait_polling(comm.Ibarrier())
 
     def measured() -> None:
         for _ in range(steps - _WARM_UP):

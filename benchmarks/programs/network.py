@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.programs.world import in_step, world, write_result
 from etl.mpi import local_rank
-from etl.plan.work import Run, Share, Tile
+from etl.plan.work import PatchRange, RankWork, Tile
 from etl.raster import configure
 from etl.source.patch import PatchError
 from etl.source.safe import read_product
@@ -55,9 +55,9 @@ def _windows(path: Path, cells: "np.ndarray[Any, np.dtype[np.intp]]", way: DSen2
     configure()
     product = read_product(path)
     tile = Tile(np.arange(len(cells)), cells[:, 0], cells[:, 1], layers_of(product, way.halo_px))
-    share = Share(runs=[Run(0, 0, len(cells))])
+    work = RankWork(patches=[PatchRange(0, 0, len(cells))])
     out = []
-    for row, patch in TilePatches(share, {0: tile}, {0: product}, _no_other).patches():
+    for row, patch in TilePatches(work, {0: tile}, {0: product}, _no_other).patches():
         if isinstance(patch, PatchError):
             raise SystemExit(f"patch {row} of {path}: {patch}")
         out.append(network_inputs([window.transpose(1, 2, 0) for window in patch.native], way.geometry))

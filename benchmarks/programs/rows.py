@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.findings import QUIET, least_disturbed
 from benchmarks.machine import Moment, others_share
 from benchmarks.programs.world import SharedFile, in_step, total, world, write_result
-from etl.extract.batches import Batch
+from etl.extract.batch import Batch
 from etl.mpi import Comm, file_hints
 from etl.schema import Schema
 from etl.store.backend import backend_of

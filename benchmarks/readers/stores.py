@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from etl.mpi import alone, file_hints
+from etl.mpi import comm_self, file_hints
 from etl.schema import SCHEMA_VERSION, SPLITS, WRITTEN, Schema
 from etl.store.backend import backend_of
 from etl.store.layout import Layout
@@ -26,7 +26,7 @@ def make_store(place: Path, rows: npt.NDArray[np.uint16], compress: str = "none"
     shard_rows = min(_SHARD_ROWS, len(rows))
     store = backend_of(place, Layout(1 << 20, collective=False, shard_rows=shard_rows, compress=compress))
     store.create(schema, identity, {"schema_version": SCHEMA_VERSION})
-    with store.writer(alone(), file_hints()) as writer:
+    with store.writer(comm_self(), file_hints()) as writer:
         for first in range(0, len(rows), shard_rows):
             writer.write(NAME, first, np.ascontiguousarray(rows[first : first + shard_rows]))
             writer.drain()

@@ -5,7 +5,7 @@ from etl.catalogue.build import CatalogueSettings, read_source, write_joined
 from etl.catalogue.source_kind import detect_source
 from etl.exit_status import ExitStatus
 from etl.mpi import Comm, launch, on_root
-from etl.settings import load
+from etl.settings import load_settings
 
 
 def catalogue(settings: CatalogueSettings, comm: Comm) -> int:
@@ -23,4 +23,4 @@ def catalogue(settings: CatalogueSettings, comm: Comm) -> int:
 
 
 if __name__ == "__main__":
-    launch(lambda: load(CatalogueSettings, "etl.catalogue"), catalogue)
+    launch(lambda: load_settings(CatalogueSettings, "etl.catalogue"), catalogue)

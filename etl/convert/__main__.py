@@ -3,7 +3,7 @@
 from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
 from etl.mpi import launch
-from etl.settings import load
+from etl.settings import load_settings
 
 if __name__ == "__main__":
-    launch(lambda: load(ConvertSettings, "etl.convert", positional="store"), convert)
+    launch(lambda: load_settings(ConvertSettings, "etl.convert", positional="store"), convert)

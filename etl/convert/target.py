@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.convert.settings import ConvertSettings
-from etl.mpi import alone, file_hints
+from etl.mpi import comm_self, file_hints
 from etl.schema import Schema
 from etl.store.backend import Backend, backend_of
 from etl.store.hdf5.chunked import ChunkedWriter, compressed_chunks
@@ -65,7 +65,7 @@ class _Plain:
     """As extraction writes it: HDF5 with contiguous rows, or Zarr."""
 
     def __init__(self, store: Backend) -> None:
-        self._store, self._writer = store, store.writer(alone(), file_hints())
+        self._store, self._writer = store, store.writer(comm_self(), file_hints())
 
     def write(self, name: str, first: int, rows: npt.NDArray[np.uint16]) -> None:
         self._writer.write(name, first, rows)

@@ -2,13 +2,13 @@
 
 import signal
 
-from etl.extract.rounds import STOPS
 from etl.extract.run import extract
 from etl.extract.settings import ExtractSettings
+from etl.extract.write_loop import STOP_SIGNALS
 from etl.mpi import launch
-from etl.settings import load
+from etl.settings import load_settings
 
 if __name__ == "__main__":
-    for kind in STOPS:  # while rows are written, `Rounds` sees to them
+    for kind in STOP_SIGNALS:  # while rows are written, `WriteLoop` handles them
         signal.signal(kind, signal.default_int_handler)
-    launch(lambda: load(ExtractSettings, "etl.extract"), extract)
+    launch(lambda: load_settings(ExtractSettings, "etl.extract"), extract)

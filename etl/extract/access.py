@@ -1,10 +1,10 @@
-"""How ranks come at a store: one run at a time, then all of them open it for writing."""
+"""Lock a store and open it for writing, on all ranks."""
 
 from pathlib import Path
 
-from etl.exit_status import ExitStatus, JobError, exit_status_of
+from etl.exit_status import ExitStatus
 from etl.extract.settings import ExtractSettings
-from etl.mpi import Comm, agree, file_hints, on_root
+from etl.mpi import Comm, agree, file_hints, on_every_rank, on_root
 from etl.store.backend import Backend, Writer
 from etl.store.hdf5.offset_writer import serial_h5py_problem
 from etl.store.location import is_remote, shown
@@ -31,33 +31,31 @@ def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> StoreLo
     """
     out = settings.out
 
-    def refuse() -> None:
+    def refuse_existing() -> None:
         if store.exists() and not settings.resume:
-            raise JobError(
-                f"{shown(out)} exists; name another --out, or complete it with --resume", ExitStatus.BAD_INPUT
-            )
+            raise ValueError(f"{shown(out)} exists; name another --out, or complete it with --resume")
 
-    def take() -> StoreLock:
+    def acquire() -> StoreLock:
         if not is_remote(out):
             out.parent.mkdir(parents=True, exist_ok=True)
         store.check()
-        refuse()
+        refuse_existing()
         lock = open_lock(out)
         lock.acquire()
-        refuse()  # whoever held the lock may have made it meanwhile
-        store.discard_unfinished()
+        refuse_existing()  # whoever held the lock may have made it meanwhile
+        store.discard_unfinished()  # under the lock: nobody else is writing it
         return lock
 
-    lock, problem = on_root(comm, take), None
-    try:
-        if lock is None:
+    def acquire_shared() -> StoreLock:
+        try:
             lock = open_lock(out)
             lock.acquire_shared()
-    except OSError as error:
-        problem = f"{error}; every rank must see the folder of --out"
-    agree(comm, f"opening {shown(out)}", problem)
-    assert lock is not None
-    return lock
+        except OSError as error:
+            raise OSError(f"{error}; every rank must see the folder of --out") from None
+        return lock
+
+    lock = on_root(comm, acquire)
+    return on_every_rank(comm, f"opening {shown(out)}", lambda: acquire_shared() if lock is None else lock)
 
 
 def open_writer(out: Path, store: Backend, comm: Comm) -> Writer:
@@ -66,11 +64,4 @@ def open_writer(out: Path, store: Backend, comm: Comm) -> Writer:
     Raises:
         JobError: a rank cannot open it.
     """
-    writer, problem, status = None, None, ExitStatus.FAILED
-    try:
-        writer = store.writer(comm, file_hints())
-    except OSError as error:
-        problem, status = str(error), exit_status_of(error)
-    agree(comm, f"opening {shown(out)} for writing", problem, status)
-    assert writer is not None
-    return writer
+    return on_every_rank(comm, f"opening {shown(out)} for writing", lambda: store.writer(comm, file_hints()))

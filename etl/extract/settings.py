@@ -1,6 +1,6 @@
 """Settings of `etl.extract`."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from etl.settings import setting
@@ -34,7 +34,7 @@ class ExtractSettings:
     )
     balance: str = setting(
         "cost",
-        "how work is dealt to ranks: by cost, or whole tiles by the paper's Algorithm 1",
+        "how work is assigned to ranks: by cost, or whole tiles by the paper's Algorithm 1",
         choices=("cost", "paper"),
     )
     write: str = setting("collective", "how ranks write to the one file", choices=("collective", "independent"))
@@ -77,8 +77,22 @@ class ExtractSettings:
                 f"--shard-rows must be a multiple of --chunk-rows, got {self.shard_rows} and {self.chunk_rows}"
             )
 
+    def over_limit(self, cloud: float, snow: float) -> str:
+        """Why a patch with these fractions of its pixels, 0 to 1, is rejected; empty where it is kept.
+
+        NaN, of a source without scene classification, is kept.
+        """
+        for what, fraction, limit in (("cloud", cloud, self.max_cloud_share), ("snow", snow, self.max_snow_share)):
+            if fraction > limit:
+                return f"{what} share {fraction:.3f} is above the limit {limit:g}"
+        return ""
+
+    def as_text(self) -> dict[str, str]:
+        """Value of every setting, by name, for the record and the store's attributes."""
+        return {key: str(value) for key, value in asdict(self).items()}
+
     @property
     def layout(self) -> Layout:
-        """How a new store is laid out and written."""
+        """How a new store is laid out and written; alignment in bytes, shards and chunks in rows."""
         collective = self.write == "collective"
         return Layout(self.align_mib << 20, collective, self.shard_rows, self.chunk_rows, self.compress)

@@ -1,43 +1,44 @@
-"""The way of upsampling that was asked for: weights read once, on rank 0; each rank's device; what is said of it."""
+"""The upsampling method asked for: weights read once, on rank 0; a device for each rank; warnings and the record."""
 
 import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from etl.extract.settings import ExtractSettings
-from etl.mpi import Comm, agree, local_rank, on_root
+from etl.mpi import Comm, RootOnly, local_rank, on_every_rank
 from etl.processor import describe_processor
 from etl.stderr import suppress_stderr
 from etl.upsample.method import PROCESSING_LEVEL, UpsampleMethod, Upsampler
 from etl.upsample.weights import read_networks
 
-__all__ = ["Opened", "choose", "mixed_devices", "open_method"]
+if TYPE_CHECKING:
+    from etl.upsample.dsen2 import Device
+
+__all__ = ["ReadyUpsampling", "choose_method", "mixed_devices", "open_upsampling"]
 
 log = logging.getLogger("etl.extract")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Opened:
+class ReadyUpsampling:
     """A method that is ready to run on this rank."""
 
     upsampler: Upsampler | None
     """None where nothing is upsampled."""
 
-    windows: int
-    """Patches that networks run on at once; 0 without networks."""
+    workers: int
+    """Patches that this rank's networks upsample at once; 0 without networks."""
 
-    said: dict[str, Any]
-    """What the run's record keeps of it: weights, precision, devices, warnings; on rank 0, empty elsewhere."""
+    on_gpu: bool
+    """Whether the networks of any rank run on a GPU."""
 
-    @property
-    def on_gpu(self) -> bool:
-        """Whether networks run on a GPU; on rank 0."""
-        return any(device.startswith("GPU") for device in self.said.get("devices", ()))
+    record: dict[str, Any]
+    """What the run's record keeps of it: weights, precision, devices, warnings; the same on every rank."""
 
 
-def choose(settings: ExtractSettings, comm: Comm) -> UpsampleMethod:
+def choose_method(settings: ExtractSettings, comm: Comm) -> UpsampleMethod:
     """Collective: the method, with its weights on every rank.
 
     Raises:
@@ -45,39 +46,53 @@ def choose(settings: ExtractSettings, comm: Comm) -> UpsampleMethod:
     """
     if settings.upsample != "dsen2":
         return UpsampleMethod(settings.upsample)
-    networks = comm.bcast(on_root(comm, lambda: read_networks(settings.weights, PROCESSING_LEVEL)))
+    networks = RootOnly(comm, lambda: read_networks(settings.weights, PROCESSING_LEVEL)).bcast(lambda read: read)
     return UpsampleMethod("dsen2", networks, settings.precision)
 
 
-def open_method(method: UpsampleMethod, settings: ExtractSettings, comm: Comm) -> Opened:
-    """Collective: the method ready to run; with DSen2 each rank sets up its CPU threads or its GPU."""
+def open_upsampling(method: UpsampleMethod, settings: ExtractSettings, comm: Comm) -> ReadyUpsampling:
+    """Collective: the method ready to run; with DSen2 each rank sets up its CPU threads or its GPU.
+
+    Raises:
+        JobError: on every rank, where TensorFlow cannot be started on one.
+    """
     if not method.networks:
-        return Opened(method.open(), 0, {})
-    number, upsampler, device, problem = local_rank(comm), None, None, None
+        return ReadyUpsampling(method.open(), 0, False, {})
+    number = local_rank(comm)
+    upsampler, device = on_every_rank(
+        comm, "starting TensorFlow for --upsample dsen2", lambda: _open_networks(method, settings, number)
+    )
+    devices, processors = zip(*comm.allgather((device.name, describe_processor())), strict=True)
+    warnings = method.warnings() + mixed_devices(devices, processors)
+    for text in warnings if comm.rank == 0 else ():
+        log.warning("%s", text)
+    record = {
+        "weights": [network.to_record() for network in method.networks],
+        "precision": method.precision,
+        "devices": Counter(devices),
+        "warnings": warnings,
+    }
+    on_gpu = any(name.startswith("GPU") for name in devices)
+    return ReadyUpsampling(upsampler, device.windows, on_gpu, record)
+
+
+def _open_networks(method: UpsampleMethod, settings: ExtractSettings, number: int) -> "tuple[Upsampler | None, Device]":
+    """The networks on the device of this rank, the `number`-th on its node."""
     try:
         with suppress_stderr():
             from etl.upsample.dsen2 import configure_tensorflow  # TensorFlow takes 600 MiB and three seconds
 
             device = configure_tensorflow(settings.network_threads, number)
-            upsampler = method.open()
+            return method.open(), device
     except (ImportError, RuntimeError) as error:
-        problem = f"{error!r}; python -m etl.doctor says what is missing"
-    agree(comm, "starting TensorFlow for --upsample dsen2", problem)
-    windows = device.windows if device else 0
-    gathered = comm.gather((device.name if device else "", describe_processor()))
-    if gathered is None:
-        return Opened(upsampler, windows, {})
-    devices, processors = zip(*gathered, strict=True)
-    warnings = method.warnings() + mixed_devices(devices, processors)
-    for text in warnings:
-        log.warning("%s", text)
-    weights = [network.to_record() for network in method.networks]
-    said = {"weights": weights, "precision": method.precision, "devices": Counter(devices), "warnings": warnings}
-    return Opened(upsampler, windows, said)
+        raise OSError(f"{error!r}; python -m etl.doctor says what is missing") from None
 
 
 def mixed_devices(devices: Sequence[str], processors: Sequence[str]) -> list[str]:
-    """A word where ranks compute on unlike devices: networks' sums are rounded differently there."""
+    """A warning where ranks compute on unlike devices, which round the networks' sums differently; else empty.
+
+    `devices`, `processors`: one name a rank.
+    """
     kinds = {device.split(" ")[0].rstrip(",") for device in devices}
     if len(kinds) > 1:
         return ["some ranks have a GPU and some have none: pixels may differ by a count between them"]

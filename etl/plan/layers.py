@@ -1,6 +1,7 @@
-"""What must be decoded of a tile: its layers, the blocks of each, and which blocks a patch needs.
+"""Layers of a tile, the JPEG 2000 blocks of each, and which blocks a patch needs.
 
-Pure integers: rows j, columns i of patch cells, blocks by, bx of a layer's own pixels.
+Integer arithmetic only. Patches are counted by their row j and column i in the tile's patch grid, blocks by their row
+by and column bx in a layer; sizes are in the layer's own pixels.
 """
 
 from dataclasses import dataclass
@@ -34,8 +35,8 @@ class Layer:
     block_px: tuple[int, int]
     """(rows, columns) of one block in the layer's own pixels."""
 
-    context_px: int = 0
-    """Own pixels around a patch that its upsampling looks at."""
+    halo_px: int = 0
+    """Own pixels around a patch that its upsampling reads."""
 
     @property
     def patch_px(self) -> int:
@@ -48,7 +49,7 @@ class Layer:
         return (-(-self.size_px[0] // self.block_px[0]), -(-self.size_px[1] // self.block_px[1]))
 
     def block_window(self, by: int, bx: int) -> tuple[int, int, int, int]:
-        """(row, column, rows, columns) of a block in own pixels; the last ones are cut by the border."""
+        """(row, column, rows, columns) of a block in own pixels; blocks at the border are smaller."""
         row, column = by * self.block_px[0], bx * self.block_px[1]
         return (
             row,
@@ -58,29 +59,32 @@ class Layer:
         )
 
     def block_pixels(self, index: int) -> int:
-        """Pixels of a block, of all bands, by its flat index."""
+        """Number of pixels of a block, all bands counted, by its flat index."""
         _, _, rows, columns = self.block_window(*divmod(index, self.blocks[1]))
         return self.bands * rows * columns
 
 
 def patch_window(layer: Layer, j: int, i: int) -> tuple[int, int, int, int]:
-    """(row, column, rows, columns) of the patch with its context, in own pixels, not clipped to the tile."""
-    side = layer.patch_px + 2 * layer.context_px
-    return j * layer.patch_px - layer.context_px, i * layer.patch_px - layer.context_px, side, side
+    """(row, column, rows, columns) of the patch with its halo, in the layer's pixels, not clipped to the tile."""
+    side = layer.patch_px + 2 * layer.halo_px
+    return j * layer.patch_px - layer.halo_px, i * layer.patch_px - layer.halo_px, side, side
 
 
 def blocks_of(layer: Layer, j: Index, i: Index) -> Index:
-    """Blocks that each patch needs, as flat block indices, shape (patch, k); short lists repeat their last entry."""
-    rows = _along(j, layer.patch_px, layer.context_px, layer.size_px[0], layer.block_px[0])
-    columns = _along(i, layer.patch_px, layer.context_px, layer.size_px[1], layer.block_px[1])
+    """Flat indices of the blocks that each patch needs, shape (patch, k).
+
+    `j`, `i`: shape (patch,). A patch that needs fewer than k blocks repeats its last one.
+    """
+    rows = _along(j, layer.patch_px, layer.halo_px, layer.size_px[0], layer.block_px[0])
+    columns = _along(i, layer.patch_px, layer.halo_px, layer.size_px[1], layer.block_px[1])
     flat = rows[:, :, None] * layer.blocks[1] + columns[:, None, :]
     return flat.reshape(len(j), flat.shape[1] * flat.shape[2])
 
 
-def _along(k: Index, patch: int, context: int, size: int, block: int) -> Index:
+def _along(k: Index, patch: int, halo: int, size: int, block: int) -> Index:
     """Block indices along one axis, shape (patch, most blocks that any patch meets)."""
-    first = np.maximum(k * patch - context, 0) // block
-    last = np.minimum((k + 1) * patch - 1 + context, size - 1) // block
+    first = np.maximum(k * patch - halo, 0) // block
+    last = np.minimum((k + 1) * patch - 1 + halo, size - 1) // block
     most = int((last - first).max(initial=0)) + 1
     blocks: Index = np.minimum(first[:, None] + np.arange(most), last[:, None])
     return blocks

@@ -1,8 +1,8 @@
 """Which rows each rank writes in which collective round.
 
-A round takes as long as its slowest rank, and a rank whose buffers are full waits for it. Work does not come evenly: a
-rank decodes for seconds before its first patch is ready, and its last patches need nothing more. So each round is held
-when, by the plan's own seconds, the first rank has filled a buffer, and every rank brings what it has by then.
+A round takes as long as its slowest rank, and a rank whose buffers are full waits for it. Work is uneven: a rank
+decodes for seconds before its first patch is ready, and its last patches need no new blocks. So a round is held when,
+by the plan's own prediction, the first rank has filled a buffer; every rank brings the rows that it has by then.
 
 Pure: numbers in, row numbers out. Which rows are written together changes no value in the store.
 """
@@ -13,85 +13,88 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from etl.plan.decode_schedule import schedule_decoding
 from etl.plan.layers import Index
-from etl.plan.pace import pace_of
-from etl.plan.work import Block, Cost, Share, Tile
+from etl.plan.work import Block, Cost, RankWork, Tile
 
-__all__ = ["ready_s", "rounds_of"]
+__all__ = ["plan_rounds", "predict_ready_s"]
 
 Seconds = npt.NDArray[np.float64]
 
 
-def ready_s(share: Share, tiles: Mapping[int, Tile], cost: Cost) -> Seconds:
-    """Seconds after which each patch of a share is ready, ascending, if nobody is waited for."""
-    patches = sum(run.stop - run.first for run in share.runs)
-    due = pace_of(share, tiles).due
+def predict_ready_s(work: RankWork, tiles: Mapping[int, Tile], cost: Cost) -> Seconds:
+    """Seconds after which each patch of a rank is ready, shape (patch,), ascending, if it never waits for others."""
+    patches = work.patch_count
+    due = schedule_decoding(work, tiles).due
     decoded = np.zeros(patches)
     np.add.at(decoded, [patch for patch, _ in due], [_block_s(tiles, block, cost) for _, block in due])
-    sent = sum(_block_s(tiles, block, cost) for block, _ in share.sends)
-    found: Seconds = sent + np.cumsum(decoded) + np.arange(1, patches + 1) * cost.patch_s
-    return found
+    sent = sum(_block_s(tiles, block, cost) for block, _ in work.sends)
+    ready: Seconds = sent + np.cumsum(decoded) + np.arange(1, patches + 1) * cost.patch_s
+    return ready
 
 
 def _block_s(tiles: Mapping[int, Tile], block: Block, cost: Cost) -> float:
-    layer = tiles[block.tile].layers[block.layer]
-    return cost.block_s(layer, block.index)
+    return cost.block_s(tiles[block.tile].layers[block.layer], block.index)
 
 
-def rounds_of(
+def plan_rounds(
     rows: Sequence[Index], ready: Sequence[Seconds], capacity: int, shard_rows: int, store_rows: int
 ) -> list[list[tuple[int, int]]]:
-    """Store rows [first, stop) that each rank writes in each round, first = stop where it has none.
+    """Store rows [first, stop) that each rank writes in each round, by rank; first = stop where it has none.
 
-    `rows`: each rank's, ascending; `ready`: when each of them is, ascending. What a rank writes is whole shards of
-    `shard_rows` rows, neighbours, at most `capacity` rows but at least one shard; the last shard ends at `store_rows`.
+    `rows`, `ready`: one array a rank, shape (patch,), ascending: store rows, and seconds when each is ready. A rank
+    writes whole shards of `shard_rows` neighbouring rows, at most `capacity` rows but at least one shard; the last
+    shard ends at `store_rows`. Every rank has the same number of rounds, as each is collective.
     """
-    ranks = [_Rank.of(*each, max(1, capacity // shard_rows), shard_rows) for each in zip(rows, ready, strict=True)]
-    found: list[list[tuple[int, int]]] = [[] for _ in ranks]
-    while any(rank.at < len(rank.shards) for rank in ranks):
-        time_s = min(rank.full_s for rank in ranks)
-        for rank, mine in zip(ranks, found, strict=True):
-            first, stop = rank.take(time_s)
-            mine.append((first * shard_rows, min(stop * shard_rows, store_rows)))
-    return found
+    queues = [
+        _ShardQueue.of(*rank, max(1, capacity // shard_rows), shard_rows) for rank in zip(rows, ready, strict=True)
+    ]
+    rounds: list[list[tuple[int, int]]] = [[] for _ in queues]
+    while any(queue.next < len(queue.shards) for queue in queues):
+        time_s = min(queue.full_s for queue in queues)  # the first full buffer makes all ranks write
+        for queue, ranges in zip(queues, rounds, strict=True):
+            first, stop = queue.take(time_s)
+            ranges.append((first * shard_rows, min(stop * shard_rows, store_rows)))
+    return rounds
 
 
 @dataclass(slots=True, eq=False)
-class _Rank:
-    """What one rank still has to write."""
+class _ShardQueue:
+    """The shards that one rank still has to write."""
 
     shards: Index
-    """Numbers of its shards, ascending."""
+    """Shard numbers, ascending."""
 
     ready: Seconds
-    """When each is ready."""
+    """Seconds when each is ready."""
 
     limit: Index
-    """Place behind the last shard of the largest batch that begins at each."""
+    """For a batch that begins at each position: the position behind its last possible shard."""
 
-    at: int = 0
-    """Place of the first shard that is not yet in a round."""
+    next: int = 0
+    """Position of the first shard that is in no round yet."""
 
     @classmethod
-    def of(cls, rows: Index, ready: Seconds, most: int, shard_rows: int) -> "_Rank":
+    def of(cls, rows: Index, ready: Seconds, most: int, shard_rows: int) -> "_ShardQueue":
+        """Shards of `rows`, each ready when its last row is, in seconds; a batch takes at most `most` neighbours."""
         numbers = rows // shard_rows
         shards, first = np.unique(numbers, return_index=True)
         last = np.append(first, len(rows))[1:] - 1
-        places = np.arange(len(shards))
+        positions = np.arange(len(shards))
         ends = np.append(np.flatnonzero(np.diff(shards) > 1) + 1, len(shards))
-        limit = np.minimum(places + most, ends[np.searchsorted(ends, places, side="right")])
+        limit = np.minimum(positions + most, ends[np.searchsorted(ends, positions, side="right")])
         return cls(shards, ready[last], limit)
 
     @property
     def full_s(self) -> float:
-        """When its next batch can take no more; never, where that is its last one."""
-        limit = self.limit[self.at] if self.at < len(self.shards) else len(self.shards)
+        """Time in seconds when the next batch is full; infinite where it is the last one, which needs no haste."""
+        limit = self.limit[self.next] if self.next < len(self.shards) else len(self.shards)
         return float(self.ready[limit - 1]) if limit < len(self.shards) else np.inf
 
     def take(self, time_s: float) -> tuple[int, int]:
-        """Shards [first, stop) of the next batch, of what is ready by then; first = stop where nothing is."""
-        if self.at == len(self.shards):
+        """Shards [first, stop) of the next batch that are ready after `time_s` seconds; first = stop where none is."""
+        if self.next == len(self.shards):
             return 0, 0
-        first, stop = self.at, self.limit[self.at]
-        self.at += int(np.searchsorted(self.ready[first:stop], time_s, side="right"))
-        return int(self.shards[first]), int(self.shards[first]) + self.at - first
+        first, stop = self.next, self.limit[self.next]
+        self.next += int(np.searchsorted(self.ready[first:stop], time_s, side="right"))
+        return int(self.shards[first]), int(self.shards[first]) + self.next - first

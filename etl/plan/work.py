@@ -1,22 +1,23 @@
-"""Who does what: the rows that each rank assembles, the blocks that it decodes, and what it hands to others.
+"""Work of each rank: the patches that it assembles, the blocks that it decodes, and those it sends to others.
 
-Two plans. `paper` deals whole tiles by Algorithm 1 of Sedona et al. 2019. `cost` lays all work along one line, in
-store order, each block at the last patch that needs it, and cuts the line into parts of equal seconds: every block is
-decoded once, by one rank, which sends it to the others that need it. Blocks flow from higher to lower ranks only: a
-rank begins with what it sends, because it needs that first itself, and is sent what it needs last.
+Two kinds of plan. `paper` assigns whole tiles by Algorithm 1 of Sedona et al. 2019. `cost` puts all work in store
+order, each block at the last patch that needs it, and cuts this sequence into parts of equal seconds. Every block is
+decoded once, by one rank, which sends it to the others that need it. Blocks go from higher to lower ranks only: the
+blocks that a rank shares with the one below are those it needs first itself, so it decodes and sends them first.
 
 Pure: integers in, dataclasses out. Which rank does what changes no value in the store.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from etl.plan.layers import Index, Layer, blocks_of
 
-__all__ = ["Block", "Cost", "Plan", "Run", "Share", "Tile", "deal_tiles", "make_plan"]
+__all__ = ["Block", "Cost", "PatchRange", "Plan", "RankWork", "Tile", "assign_tiles", "make_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +31,30 @@ class Cost:
     """Upsampling, summing, hashing and writing one patch."""
 
     def block_s(self, layer: Layer, index: int) -> float:
-        """Seconds to decode one block of all bands of a layer."""
+        """Time in seconds to decode one block of all bands of a layer."""
         return self.decode_s_per_mpx * layer.block_pixels(index) * 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tile:
-    """The pending patches of one tile, in store order."""
+    """The pending patches of one tile, in store order. `rows`, `j`, `i`: shape (patch,)."""
 
     rows: Index
     """Store rows, ascending."""
 
     j: Index
-    """Patch row of each."""
+    """Row of each in the tile's patch grid."""
 
     i: Index
-    """Patch column of each."""
+    """Column of each in the tile's patch grid."""
 
     layers: tuple[Layer, ...] = ()
-    """What is decoded; empty where each patch has files of its own."""
+    """What is decoded; empty for a patch archive, where each patch has files of its own."""
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Patches [first, stop) of the pending patches of one tile, all made by one rank."""
+class PatchRange:
+    """Patches [first, stop) of the pending patches of one tile, all assembled by one rank."""
 
     tile: int
     """Index of the tile."""
@@ -63,6 +64,9 @@ class Run:
 
     stop: int
     """Position behind the last one."""
+
+    def __len__(self) -> int:
+        return self.stop - self.first
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -80,24 +84,33 @@ class Block:
 
 
 @dataclass(slots=True)
-class Share:
-    """The part of the work of one rank."""
+class RankWork:
+    """The part of the work that one rank does."""
 
-    runs: list[Run] = field(default_factory=list)
+    patches: list[PatchRange] = field(default_factory=list)
     """Patches that it assembles and writes, in store order."""
 
     sends: list[tuple[Block, tuple[int, ...]]] = field(default_factory=list)
-    """Blocks that it decodes first and sends to these ranks; it may need them itself."""
+    """(block, ranks): blocks that it decodes first and sends to these ranks; it may need them itself."""
 
     receives: dict[Block, int] = field(default_factory=dict)
-    """Blocks that it gets from the rank that decodes them. Any other block that it needs it decodes itself."""
+    """Blocks that it gets, each with the rank that decodes it. Any other block that it needs it decodes itself."""
+
+    @property
+    def patch_count(self) -> int:
+        """Number of patches."""
+        return sum(map(len, self.patches))
+
+    def store_rows(self, tiles: Sequence[Tile]) -> Index:
+        """Store rows of its patches, shape (patch,), ascending."""
+        return np.concatenate([np.empty(0, np.intp), *(tiles[p.tile].rows[p.first : p.stop] for p in self.patches)])
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One share a rank, and what it predicts."""
+    """The work of every rank, and how long it is predicted to take."""
 
-    shares: tuple[Share, ...]
+    work: tuple[RankWork, ...]
     """By rank."""
 
     decode_s: tuple[float, ...]
@@ -114,14 +127,17 @@ class Plan:
 
     @property
     def inefficiency(self) -> float:
-        """Ranks x the slowest rank's predicted decoding / decoding every needed block once; 1 where nothing is."""
-        return len(self.shares) * max(self.decode_s) / self.once_s if self.once_s else 1.0
+        """Ranks x predicted seconds of the slowest rank's decoding / `once_s`; 1 where nothing is decoded."""
+        return len(self.work) * max(self.decode_s) / self.once_s if self.once_s else 1.0
 
 
 def make_plan(
     tiles: Sequence[Tile], ranks: int, balance: str = "cost", cost: Cost | None = None, shard_rows: int = 1
 ) -> Plan:
-    """Plan for `ranks` ranks; `balance` is cost or paper; `shard_rows` neighbouring store rows go to one rank.
+    """Plan for `ranks` ranks.
+
+    `balance`: cost or paper, see above. `cost`: seconds that work is predicted to take. `shard_rows`: neighbouring
+    store rows that must go to one rank, because they are written as one piece.
 
     Raises:
         ValueError: unknown `balance`, or no rank.
@@ -131,39 +147,45 @@ def make_plan(
     if balance not in ("cost", "paper"):
         raise ValueError(f"balance must be cost or paper, got {balance!r}")
     cost = cost or Cost()
-    line = _Line.of(tiles, cost)
+    sequence = _WorkSequence.of(tiles, cost)
     if balance == "paper":
-        dealt = deal_tiles([len(tile.rows) for tile in tiles], ranks)
         owner_of_tile = np.zeros(len(tiles), np.intp)
-        for rank, mine in enumerate(dealt):
-            owner_of_tile[list(mine)] = rank
-        patch_owner, block_owner = owner_of_tile[line.patch_tile], owner_of_tile[line.block_tile]
+        for rank, numbers in enumerate(assign_tiles([len(tile.rows) for tile in tiles], ranks)):
+            owner_of_tile[list(numbers)] = rank
+        patch_owner, block_owner = owner_of_tile[sequence.patch_tile], owner_of_tile[sequence.block_tile]
     else:
-        patch_owner, block_owner = line.cut(ranks, cost)
-    patch_owner = _by_shard(tiles, patch_owner, shard_rows)
-    return _assemble(tiles, line, (patch_owner, block_owner), ranks, cost)
+        patch_owner, block_owner = sequence.cut(ranks, cost)
+    patch_owner = _keep_shards_whole(tiles, patch_owner, shard_rows)
+    work = tuple(RankWork() for _ in range(ranks))
+    _add_transfers(work, tiles, sequence, patch_owner, block_owner)
+    _add_patches(work, tiles, patch_owner)
+    decode_s = np.bincount(block_owner, weights=sequence.block_s, minlength=ranks)
+    # messages are left out: beside decoding they take no time that counts
+    busy_s = decode_s + np.bincount(patch_owner, minlength=ranks) * cost.patch_s
+    once_s = float(sequence.block_s.sum())
+    return Plan(work, tuple(decode_s.tolist()), tuple(busy_s.tolist()), once_s, len(sequence.block_s))
 
 
-def deal_tiles(patches: Sequence[int], ranks: int) -> list[tuple[int, ...]]:
-    """Algorithm 1: tile indices by rank, from the number of patches of each tile.
+def assign_tiles(patches: Sequence[int], ranks: int) -> list[tuple[int, ...]]:
+    """Algorithm 1: indices of the tiles of each rank, from the number of patches of each tile.
 
-    Tiles are sorted by number of patches, most first; the first `ranks` go to ranks 0, 1, ...; each further row of
-    `ranks` tiles is dealt in reverse order, the last row padded, so that the rank with the largest tile gets the
-    smallest of every later row, or none.
+    Tiles are sorted by number of patches, most first, and cut into groups of `ranks` tiles. The first group goes to
+    ranks 0, 1, ... in order; every later group, the last one padded, goes in reverse order, so that the rank with the
+    largest tile gets the smallest of every later group, or none.
 
     Source: Sedona et al., Remote Sensing 2019, 11, 3056, Algorithm 1.
     """
     order = sorted(range(len(patches)), key=lambda tile: -patches[tile])
-    dealt: list[list[int]] = [[] for _ in range(ranks)]
-    for place, tile in enumerate(order):
-        row, column = divmod(place, ranks)
-        dealt[column if row == 0 else ranks - 1 - column].append(tile)
-    return [tuple(sorted(mine)) for mine in dealt]
+    assigned: list[list[int]] = [[] for _ in range(ranks)]
+    for position, tile in enumerate(order):
+        group, place = divmod(position, ranks)
+        assigned[place if group == 0 else ranks - 1 - place].append(tile)
+    return [tuple(sorted(numbers)) for numbers in assigned]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Line:
-    """All work in store order: patches, and each block behind the last patch that needs it."""
+class _WorkSequence:
+    """All work in store order: patches, and each block behind the last patch that needs it. Arrays of one dimension."""
 
     patch_tile: Index
     """Tile of each pending patch."""
@@ -184,28 +206,31 @@ class _Line:
     """Seconds to decode each needed block."""
 
     @classmethod
-    def of(cls, tiles: Sequence[Tile], cost: Cost) -> "_Line":
-        columns: list[list[npt.NDArray[np.generic]]] = [[] for _ in range(5)]
-        start = 0
+    def of(cls, tiles: Sequence[Tile], cost: Cost) -> "_WorkSequence":
+        """Sequence of the work of all tiles, with the seconds that each block takes."""
+        keys, seconds, start = [np.empty((4, 0), np.intp)], [np.empty(0)], 0
         for number, tile in enumerate(tiles):
             for layer_number, layer in enumerate(tile.layers):
                 needed = blocks_of(layer, tile.j, tile.i)
+                # np.unique tells where a value comes first: reversed, that is the last patch that needs the block
                 index, from_end = np.unique(needed.ravel()[::-1], return_index=True)
                 last = len(tile.rows) - 1 - from_end // needed.shape[1]
-                seconds = np.array([cost.block_s(layer, block) for block in index.tolist()])
-                same = np.full(len(index), 1, np.intp)
-                parts = (number * same, layer_number * same, index, start + last, seconds)
-                for column, part in zip(columns, parts, strict=True):
-                    column.append(part)
+                keys.append(
+                    np.stack([np.full_like(index, number), np.full_like(index, layer_number), index, start + last])
+                )
+                seconds.append(np.array([cost.block_s(layer, block) for block in index.tolist()]))
             start += len(tile.rows)
-        merged = [np.concatenate(c) if c else np.empty(0, np.intp) for c in columns]
-        order = np.lexsort((merged[2], merged[1], merged[3]))
+        tile_, layer_, index_, last_ = np.concatenate(keys, axis=1)
+        order = np.lexsort((index_, layer_, last_))
         patch_tile = np.repeat(np.arange(len(tiles)), [len(tile.rows) for tile in tiles])
-        tile_, layer_, index_, last_, seconds_ = (column[order] for column in merged)
-        return cls(patch_tile, tile_, layer_, index_, last_, seconds_.astype(np.float64))
+        seconds_ = np.concatenate(seconds)
+        return cls(patch_tile, tile_[order], layer_[order], index_[order], last_[order], seconds_[order])
 
     def cut(self, ranks: int, cost: Cost) -> tuple[Index, Index]:
-        """Owner of each patch and of each block: the line cut into parts of equal seconds, by each item's middle."""
+        """Owner of each patch and of each block: the sequence cut into parts of equal seconds.
+
+        An item belongs to the part in which its middle lies.
+        """
         patches = len(self.patch_tile)
         before_block = np.cumsum(self.block_s) - self.block_s
         block_middle = before_block + self.block_s / 2 + (self.block_last + 1) * cost.patch_s
@@ -217,52 +242,55 @@ class _Line:
         return owners[0], owners[1]
 
 
-def _by_shard(tiles: Sequence[Tile], patch_owner: Index, shard_rows: int) -> Index:
-    """Owner of each patch where a shard's patches all go to the owner of the middle one; blocks stay where they are."""
+def _keep_shards_whole(tiles: Sequence[Tile], patch_owner: Index, shard_rows: int) -> Index:
+    """Owner of each patch, where all patches of a shard go to the owner of the middle one."""
     if shard_rows == 1 or not len(patch_owner):
         return patch_owner
     shards = np.concatenate([tile.rows for tile in tiles]) // shard_rows
     _, shard, patches = np.unique(shards, return_inverse=True, return_counts=True)
+    # the middle patch moves the fewest patches to another rank; blocks stay with their owner
     middle = np.cumsum(patches) - patches + patches // 2
     owner: Index = patch_owner[middle][shard]
     return owner
 
 
-def _assemble(tiles: Sequence[Tile], line: _Line, owners: tuple[Index, Index], ranks: int, cost: Cost) -> Plan:
-    """Shares from the owner of each patch and of each block."""
-    patch_owner, block_owner = owners
-    shares = tuple(Share() for _ in range(ranks))
-    needers = _needers(tiles, patch_owner, ranks)
-    decode_s = np.bincount(block_owner, weights=line.block_s, minlength=ranks)
-    blocks = zip(line.block_tile.tolist(), line.block_layer.tolist(), line.block_index.tolist(), strict=True)
-    for block, owner in zip((Block(*b) for b in blocks), block_owner.tolist(), strict=True):
+def _add_transfers(
+    work: Sequence[RankWork], tiles: Sequence[Tile], sequence: _WorkSequence, patch_owner: Index, block_owner: Index
+) -> None:
+    """Add to every rank's work the blocks that it sends and receives."""
+    needers = _ranks_needing(tiles, patch_owner, len(work))
+    columns = (sequence.block_tile, sequence.block_layer, sequence.block_index)
+    blocks = map(Block, *(column.tolist() for column in columns))
+    for block, owner in zip(blocks, block_owner.tolist(), strict=True):
         others = tuple(rank for rank in needers[block] if rank != owner)
         if others:
-            shares[owner].sends.append((block, others))
+            work[owner].sends.append((block, others))
             for rank in others:
-                shares[rank].receives[block] = owner
+                work[rank].receives[block] = owner
+
+
+def _add_patches(work: Sequence[RankWork], tiles: Sequence[Tile], patch_owner: Index) -> None:
+    """Add to every rank's work its patches, as ranges of neighbours within a tile."""
     start = 0
     for number, tile in enumerate(tiles):
-        mine = patch_owner[start : start + len(tile.rows)]
-        edges = np.flatnonzero(np.diff(mine)) + 1
-        for first, stop in zip([0, *edges.tolist()], [*edges.tolist(), len(mine)], strict=True):
+        owners = patch_owner[start : start + len(tile.rows)]
+        edges = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(owners)]
+        for first, stop in pairwise(edges):
             if stop > first:
-                shares[int(mine[first])].runs.append(Run(number, first, stop))
+                work[int(owners[first])].patches.append(PatchRange(number, first, stop))
         start += len(tile.rows)
-    busy_s = decode_s + np.bincount(patch_owner, minlength=ranks) * cost.patch_s
-    return Plan(shares, tuple(decode_s.tolist()), tuple(busy_s.tolist()), float(line.block_s.sum()), len(line.block_s))
 
 
-def _needers(tiles: Sequence[Tile], patch_owner: Index, ranks: int) -> dict[Block, list[int]]:
+def _ranks_needing(tiles: Sequence[Tile], patch_owner: Index, ranks: int) -> dict[Block, list[int]]:
     """Ranks that need each block, ascending."""
-    found: dict[Block, list[int]] = {}
+    needers: dict[Block, list[int]] = {}
     start = 0
     for number, tile in enumerate(tiles):
-        mine = patch_owner[start : start + len(tile.rows)]
+        owners = patch_owner[start : start + len(tile.rows)]
         for layer_number, layer in enumerate(tile.layers):
             needed = blocks_of(layer, tile.j, tile.i)
-            pairs = np.unique((needed * ranks + mine[:, None]).ravel())
+            pairs = np.unique((needed * ranks + owners[:, None]).ravel())
             for pair in pairs.tolist():
-                found.setdefault(Block(number, layer_number, pair // ranks), []).append(pair % ranks)
+                needers.setdefault(Block(number, layer_number, pair // ranks), []).append(pair % ranks)
         start += len(tile.rows)
-    return found
+    return needers

@@ -3,7 +3,7 @@
 from etl.mpi import launch
 from etl.preview.run import preview
 from etl.preview.settings import PreviewSettings
-from etl.settings import load
+from etl.settings import load_settings
 
 if __name__ == "__main__":
-    launch(lambda: load(PreviewSettings, "etl.preview", positional="store"), preview)
+    launch(lambda: load_settings(PreviewSettings, "etl.preview", positional="store"), preview)

@@ -18,7 +18,7 @@ from etl.sample.archive import V1, V2, write_labels, write_lists, write_v1_archi
 from etl.sample.drawing import SampleRecipe, draw_tile
 from etl.sample.patches import SamplePatch, patches_of_tile
 from etl.sample.safe import write_product, zip_product
-from etl.settings import load, setting
+from etl.settings import load_settings, setting
 
 __all__ = ["SampleSettings", "main", "write_sample"]
 
@@ -82,7 +82,7 @@ def write_sample(settings: SampleSettings) -> list[SamplePatch]:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    settings = load(SampleSettings, "etl.sample", argv)
+    settings = load_settings(SampleSettings, "etl.sample", argv)
     start = time.perf_counter()
     try:
         if _is_complete(settings):

@@ -3,7 +3,6 @@
 The files hold nothing beyond a patch's border, so the halo that upsampling needs is the patch's mirror image.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import numpy.typing as npt
 from etl.bands import GROUPS
 from etl.raster import RasterError, RasterFile
 from etl.source.patch import Patch, PatchError, mirror_border
-from etl.source.tiles import Timer
+from etl.source.tiles import BlockData
+from etl.stage_timer import StageTimer
 
 __all__ = ["ArchivePatches"]
 
@@ -21,27 +21,34 @@ __all__ = ["ArchivePatches"]
 class ArchivePatches:
     """Patches of one rank, in store order."""
 
-    def __init__(self, rows: Sequence[int], folders: Sequence[Path], halo_px: tuple[int, int, int]) -> None:
-        """Args: `folders`, named like the patch, one for each store row of `rows`; halo in pixels of each group."""
+    def __init__(
+        self,
+        rows: Sequence[int],
+        folders: Sequence[Path],
+        halo_px: tuple[int, int, int],
+        timer: StageTimer | None = None,
+    ) -> None:
+        """`folders`: one for each store row of `rows`; its name is the patch's.
+
+        `timer` takes the seconds of `decode_s`, entered once a patch.
+        """
         self._rows, self._folders = rows, folders
         self._windows = [
             np.empty((len(g.bands), g.patch_px + 2 * c, g.patch_px + 2 * c), np.uint16)
             for g, c in zip(GROUPS, halo_px, strict=True)
         ]
         self._halo_px = halo_px
-        self.timer = Timer()
+        self._timer = timer or StageTimer()
 
-    def outgoing(self) -> Iterator[tuple[npt.NDArray[np.uint16], tuple[int, ...]]]:
-        """No blocks of pixels go to other ranks: each rank reads its own patches."""
+    def outgoing(self) -> Iterator[tuple[BlockData, tuple[int, ...]]]:
+        """Nothing: each rank reads its own patches."""
         return iter(())
 
     def patches(self) -> Iterator[tuple[int, Patch | PatchError]]:
-        """(store row, patch or why there is none) of every patch of this rank, in store order; pixels are uint16."""
+        """(store row, patch or why there is none) of every patch of the rank, in store order."""
         for row, folder in zip(self._rows, self._folders, strict=True):
-            start = time.perf_counter()
-            patch = self._read_patch(folder)
-            self.timer.decode_s += time.perf_counter() - start
-            self.timer.blocks += 1
+            with self._timer.stage("decode_s"):
+                patch = self._read_patch(folder)
             yield row, patch
 
     def _read_patch(self, folder: Path) -> Patch | PatchError:

@@ -6,25 +6,24 @@ ahead of use, evenly over its patches: decoding a whole row of blocks when its f
 in the next collective write. A block that cannot be decoded rejects the patches that need it, on whichever rank.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
 from etl.catalogue.product_files import ProductError
+from etl.plan.decode_schedule import schedule_decoding
 from etl.plan.layers import Layer, patch_window
-from etl.plan.pace import pace_of
-from etl.plan.work import Block, Share, Tile
+from etl.plan.work import Block, RankWork, Tile
 from etl.raster import RasterError, RasterFile
 from etl.source.patch import Patch, PatchError, mirror_border
 from etl.source.radiometry import lookup_table
 from etl.source.safe import Product
+from etl.stage_timer import StageTimer
 
-__all__ = ["BlockData", "TilePatches", "Timer", "layers_of"]
+__all__ = ["BlockData", "TilePatches", "layers_of"]
 
 _HEADER_WORDS = 1024
 """uint16 words before a block's pixels: the reason why it could not be decoded, as text; all 0 where it could."""
@@ -55,25 +54,8 @@ class BlockData:
         self.message[:_HEADER_WORDS] = np.frombuffer(text.ljust(2 * _HEADER_WORDS, b"\0"), np.uint16)
 
 
-@dataclass(slots=True)
-class Timer:
-    """Seconds and counts of one rank's decoding."""
-
-    decode_s: float = 0.0
-    """Seconds inside GDAL and the radiometry table."""
-
-    wait_s: float = 0.0
-    """Seconds spent waiting for blocks of other ranks."""
-
-    blocks: int = 0
-    """Blocks decoded, of all layers, all bands of a layer counted as one."""
-
-    seconds_of: dict[Block, float] = field(default_factory=dict)
-    """Seconds of each block."""
-
-
 def layers_of(product: Product, halo_px: Sequence[int]) -> tuple[Layer, ...]:
-    """Layers of a product: the three groups and, where there is one, the scene classification; sizes in pixels.
+    """Layers of a product: the three groups and, where there is one, the scene classification.
 
     Block sizes, pixel types and sizes are read from every band's file. `halo_px`: halo of each group in pixels.
 
@@ -112,40 +94,44 @@ class TilePatches:
 
     def __init__(
         self,
-        share: Share,
+        work: RankWork,
         tiles: Mapping[int, Tile],
         products: Mapping[int, Product],
         inbox: Callable[[Block, bool], BlockData | None],
+        timer: StageTimer | None = None,
     ) -> None:
-        """Args: `inbox(block, wait)` returns a block of another rank; None if it is not there and `wait` is false."""
-        self._share, self._tiles, self._products, self._inbox = share, tiles, products, inbox
+        """`inbox` gives a block that another rank decodes; None where it is not there and need not be waited for.
+
+        `timer` takes the seconds of `decode_s`, entered once a block, and of `wait_for_blocks_s`.
+        """
+        self._work, self._tiles, self._products, self._inbox = work, tiles, products, inbox
+        self._timer = timer or StageTimer()
         self._cache: dict[Block, BlockData] = {}
-        pace = pace_of(share, tiles)
-        self._uses, self._due, self._early = pace.uses, deque(pace.due), pace.lifetime // 2
+        schedule = schedule_decoding(work, tiles)
+        self._uses, self._due, self._early = schedule.uses, deque(schedule.due), schedule.lifetime // 2
         self._position = 0
         self._files: dict[tuple[int, int], list[tuple[RasterFile, npt.NDArray[np.uint16] | None]]] = {}
         self._windows: dict[Layer, npt.NDArray[np.uint16]] = {}
-        self.timer = Timer()
 
     def outgoing(self) -> Iterator[tuple[BlockData, tuple[int, ...]]]:
-        """Blocks of pixels that other ranks wait for, each with those ranks; to be exhausted before `patches`."""
-        for block, ranks in self._share.sends:
+        """Blocks that other ranks wait for, each with those ranks; to be exhausted before `patches`."""
+        for block, ranks in self._work.sends:
             data = self._decode(block)
             if self._uses[block]:
                 self._cache[block] = data
             yield data, ranks
 
     def patches(self) -> Iterator[tuple[int, Patch | PatchError]]:
-        """(store row, patch or why there is none) of every patch of this rank, in store order; pixels are uint16."""
-        for run in self._share.runs:
-            tile = self._tiles[run.tile]
-            for k in range(run.first, run.stop):
+        """(store row, patch or why there is none) of every patch of the rank, in store order."""
+        for part in self._work.patches:
+            tile = self._tiles[part.tile]
+            for k in range(part.first, part.stop):
                 while self._due and self._due[0][0] <= self._position:
                     self._decode_next()
-                yield int(tile.rows[k]), self._patch(run.tile, int(tile.j[k]), int(tile.i[k]))
+                yield int(tile.rows[k]), self._patch(part.tile, int(tile.j[k]), int(tile.i[k]))
                 self._position += 1
             # a rank that opens the files of hundreds of tiles would run out of file handles
-            for key in [key for key in self._files if key[0] == run.tile]:
+            for key in [key for key in self._files if key[0] == part.tile]:
                 del self._files[key]
 
     def _patch(self, number: int, j: int, i: int) -> Patch | PatchError:
@@ -155,7 +141,7 @@ class TilePatches:
         for layer_number, layer in enumerate(tile.layers):
             out = self._windows.get(layer)  # reused: a fresh buffer for each patch costs page faults
             if out is None:
-                side = layer.patch_px + 2 * layer.context_px
+                side = layer.patch_px + 2 * layer.halo_px
                 out = self._windows[layer] = np.empty((layer.bands, side, side), np.uint16)
             try:
                 self._fill(out, (number, layer_number), patch_window(layer, j, i))
@@ -205,9 +191,8 @@ class TilePatches:
             self._decode_next()
             data = self._inbox(block, False)
         if data is None:
-            start = time.perf_counter()
-            data = self._inbox(block, True)
-            self.timer.wait_s += time.perf_counter() - start
+            with self._timer.stage("wait_for_blocks_s"):
+                data = self._inbox(block, True)
         assert data is not None
         return data
 
@@ -219,21 +204,17 @@ class TilePatches:
     def _decode(self, block: Block) -> BlockData:
         """Decode one block of all bands of a layer, on the store's scale: reflectance x 10,000, uint16."""
         layer = self._tiles[block.tile].layers[block.layer]
-        start = time.perf_counter()
-        data = BlockData(layer, block.index)
-        window = layer.block_window(*divmod(block.index, layer.blocks[1]))
-        try:
-            for plane, (file, lut) in zip(data.pixels, self._open(block, layer), strict=True):
-                file.read(window, plane)
-                if lut is not None:
-                    # clip only skips the bounds check, which would copy `out`: a uint16 cannot leave the table
-                    np.take(lut, plane, out=plane, mode="clip")
-        except RasterError as error:
-            data.fail(str(error))
-        seconds = time.perf_counter() - start
-        self.timer.decode_s += seconds
-        self.timer.blocks += 1
-        self.timer.seconds_of[block] = seconds
+        with self._timer.stage("decode_s"):
+            data = BlockData(layer, block.index)
+            window = layer.block_window(*divmod(block.index, layer.blocks[1]))
+            try:
+                for plane, (file, lut) in zip(data.pixels, self._open(block, layer), strict=True):
+                    file.read(window, plane)
+                    if lut is not None:
+                        # clip only skips the bounds check, which would copy `out`: a uint16 cannot leave the table
+                        np.take(lut, plane, out=plane, mode="clip")
+            except RasterError as error:
+                data.fail(str(error))
         return data
 
     def _open(self, block: Block, layer: Layer) -> list[tuple[RasterFile, npt.NDArray[np.uint16] | None]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from etl.mpi import Comm, launch
-from etl.settings import load
+from etl.settings import load_settings
 from etl.superres.convert import convert_weights
 from etl.superres.fetch import fetch_weights
 from etl.superres.run import evaluate_networks
@@ -39,7 +39,7 @@ def _parse(argv: list[str]) -> tuple[Any, str]:
         sys.stderr.write(f"{_USAGE}\nerror: the first argument must be one of {', '.join(_COMMANDS)}, got {name!r}\n")
         raise SystemExit(2)
     command = _COMMANDS[name]
-    return load(command.settings, f"etl.superres {name}", argv[1:], command.positional), name
+    return load_settings(command.settings, f"etl.superres {name}", argv[1:], command.positional), name
 
 
 if __name__ == "__main__":

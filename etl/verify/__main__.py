@@ -1,9 +1,9 @@
 """`python -m etl.verify STORE`, alone or under mpirun: whether a store is what it should be."""
 
 from etl.mpi import launch
-from etl.settings import load
+from etl.settings import load_settings
 from etl.verify.run import verify
 from etl.verify.settings import VerifySettings
 
 if __name__ == "__main__":
-    launch(lambda: load(VerifySettings, "etl.verify", positional="store"), verify)
+    launch(lambda: load_settings(VerifySettings, "etl.verify", positional="store"), verify)

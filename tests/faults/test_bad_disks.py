@@ -32,8 +32,8 @@ def test_a_disk_that_fills_up_under_the_run_ends_it_with_a_message_and_loses_not
         cut_in_block(image(tmp_path / "broken" / "tiles" / tile.spec.name, band, 10), 1)
     shutil.copy(tile.root / "patches.parquet", tmp_path / "broken")
     patches = """
-        import etl.store.hdf5 as m
-        good = m.create
+        import etl.store.backend as m
+        good = m.create_hdf5
         def create(path, *given):
             good(path, *given)
             with open(path.parent / "filler", "wb", buffering=0) as file:
@@ -44,7 +44,7 @@ def test_a_disk_that_fills_up_under_the_run_ends_it_with_a_message_and_loses_not
                     pass
             journal = path.with_name(path.name + ".journal")
             journal.write_text(journal.read_text().rstrip() + " " * (4050 - journal.stat().st_size) + "\\n")
-        m.create = create
+        m.create_hdf5 = create
     """
     with disk(tmp_path / "small", "12m") as small:
         broken = SimpleNamespace(root=tmp_path / "broken")
@@ -68,7 +68,7 @@ def test_a_disk_that_fills_up_under_the_run_ends_it_with_a_message_and_loses_not
 )
 def test_a_disk_that_is_full_at_the_end_is_one_error_that_says_what_is_missing(tile, tmp_path, name, wanted, complete):
     patches = f"""
-        import etl.extract.summary as m
+        import etl.extract.report as m
         good = m.write_file
         def write_file(path, data):
             if path.name == {name!r}:

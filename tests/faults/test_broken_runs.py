@@ -8,9 +8,9 @@ from commands import content, same
 UNEXPECTED = {
     "decoding, while others wait for its blocks": "import etl.source.tiles as m; m.TilePatches._decode = fail",
     "cutting a patch": "import etl.source.tiles as m; m.TilePatches._patch = fail",
-    "upsampling": "import etl.extract.batches as m; m.Producer._pixels = fail",
-    "writing": "import etl.store.hdf5 as m; m.Writer.write = fail",
-    "opening the store": "import etl.store.hdf5 as m; m.Writer.__init__ = fail",
+    "upsampling": "import etl.extract.pipeline as m; m.PatchPipeline._place_pixels = fail",
+    "writing": "import etl.store.hdf5.writer as m; m.Hdf5Writer.write = fail",
+    "opening the store": "import etl.store.hdf5.writer as m; m.Hdf5Writer.__init__ = fail",
 }
 
 
@@ -31,10 +31,10 @@ def test_an_unexpected_error_on_one_rank_ends_all_at_once_and_names_the_rank(til
 
 
 FAILING = {
-    "syncing": ("1", "m.Writer.sync", "import etl.store.hdf5 as m", "1 of 3 ranks [1]; rank 1: syncing"),
-    "writing": ("1", "m.Writer.write", "import etl.store.hdf5 as m", "1 of 3 ranks [1]; rank 1: writing"),
+    "syncing": ("1", "m.Hdf5Writer.sync", "import etl.store.hdf5.writer as m", "1 of 3 ranks [1]; rank 1: syncing"),
+    "writing": ("1", "m.Hdf5Writer.write", "import etl.store.hdf5.writer as m", "1 of 3 ranks [1]; rank 1: writing"),
     "journalling": (
-        "0", "m.Journal.add", "import etl.extract.rounds as m",
+        "0", "m.Journal.add", "import etl.extract.write_loop as m",
         "1 of 3 ranks [0]; rank 0: journalling finished rows failed",
     ),
 }  # fmt: skip
@@ -66,12 +66,12 @@ def test_a_disk_that_fails_under_one_rank_is_one_error_of_all_and_the_store_can_
 @pytest.mark.parametrize("kind", ["SIGTERM", "SIGUSR1"])
 def test_a_signal_before_the_first_row_ends_all_with_status_75(tile, tmp_path, kind, size):
     patches = f"""
-        import etl.extract.prepare as m
-        good = m.want
-        def want(settings):
+        import etl.extract.inputs as m
+        good = m.select_patches
+        def select_patches(settings):
             os.kill(os.getpid(), signal.{kind})
             return good(settings)
-        m.want = want
+        m.select_patches = select_patches
     """
     done = broken_job(size, tile, tmp_path, patches)
     assert done.returncode == 75, done.stderr
@@ -84,13 +84,13 @@ def test_a_signal_before_the_first_row_ends_all_with_status_75(tile, tmp_path, k
 @pytest.mark.parametrize("kind", ["SIGTERM", "SIGINT"])
 def test_a_signal_to_one_rank_stops_all_with_status_75_and_the_store_can_be_resumed(tile, tmp_path, kind):
     patches = f"""
-        import etl.extract.rounds as m
-        good = m.Rounds._write
+        import etl.extract.write_loop as m
+        good = m.WriteLoop._write
         def write(self, batch):
             good(self, batch)
             os.kill(os.getpid(), signal.{kind})
         if rank == 1:
-            m.Rounds._write = write
+            m.WriteLoop._write = write
     """
     done = broken_job(3, tile, tmp_path, patches)
     assert done.returncode == 75, done.stderr

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import TypeVar
 
 from etl.exit_status import ExitStatus, JobError
-from etl.settings import load
+from etl.settings import load_settings
 from etl.stderr import suppress_stderr
 from trainer.workers.horovod import Workers, connect
 from trainer.workers.launcher import launcher_rank
@@ -33,7 +33,7 @@ def run_command(cls: type[S], name: str, argv: Sequence[str] | None, work: Calla
     first = rank == 0
     # Every worker parses the same flags: one usage error on the screen is enough.
     with contextlib.nullcontext() if first else contextlib.redirect_stderr(io.StringIO()):
-        settings = load(cls, name, argv)
+        settings = load_settings(cls, name, argv)
     logging.basicConfig(
         level=logging.INFO if first else logging.WARNING,
         format="%(message)s" if first else f"r{rank:03d}/{size} %(message)s",

@@ -1,0 +1,299 @@
+"""Inputs of an extraction: patches of the catalogue, the products that serve them, and which cannot be made.
+
+Rank 0 reads the catalogue and finds the products; all ranks open the products, each its part of them.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.catalogue.finder import find_products, index_products, matching_product, patch_locator
+from etl.catalogue.product_files import ProductError
+from etl.extract.settings import ExtractSettings
+from etl.extract.upsampling import choose_method
+from etl.grid import nominal_origin, patch_cell
+from etl.mpi import Comm, RootOnly
+from etl.plan.layers import Layer
+from etl.schema import UNWRITTEN, Schema
+from etl.source.safe import Product, read_product
+from etl.source.tiles import layers_of
+from etl.store.backend import Backend, backend_of
+from etl.upsample.method import UpsampleMethod
+
+if TYPE_CHECKING:
+    from etl.catalogue.table import Catalogue
+
+__all__ = [
+    "CatalogueSelection",
+    "ExtractionInputs",
+    "PatchPlacement",
+    "PendingRows",
+    "ProductInspection",
+    "fingerprint_of",
+    "initial_columns",
+    "inspect_inputs",
+    "place_patches",
+    "select_patches",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CatalogueSelection:
+    """Patches of the catalogue that are to be extracted, and where their pixels are; rank 0 alone has it."""
+
+    catalogue: "Catalogue"
+    """Selected patches in store order: row k of the store is entry k."""
+
+    product_of: npt.NDArray[np.intp]
+    """Index into `listed` of each patch, shape (patch,)."""
+
+    listed: tuple[str, ...]
+    """Product names under which the patches are listed, in store order."""
+
+    product_paths: tuple[Path | None, ...]
+    """Product on disk that serves each of `listed`; None where there is none, and for a patch archive."""
+
+    patch_folder: Callable[[str], Path] | None
+    """Folder of a patch in a patch archive, by its name; None where the source holds products."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProductInspection:
+    """One product and what is decoded of it, or why it cannot be used."""
+
+    product: Product | None
+    """None where there is a problem, and for a patch archive."""
+
+    layers: tuple[Layer, ...]
+    """Empty where there is no product."""
+
+    problem: str
+    """Why no patch of it can be made; empty where they can."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExtractionInputs:
+    """What is known before anything is written; the same on every rank."""
+
+    settings: ExtractSettings
+    method: UpsampleMethod
+    inspections: list[ProductInspection]
+    """By product, in the order of `CatalogueSelection.listed`."""
+    schema: Schema
+    is_archive: bool
+    """Whether the source is a patch archive, with twelve files a patch, instead of products."""
+
+    @property
+    def store(self) -> Backend:
+        """The store at --out."""
+        return backend_of(self.settings.out, self.settings.layout)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PatchPlacement:
+    """Where each patch lies on its tile, and why some cannot be made."""
+
+    cells: npt.NDArray[np.intp]
+    """(row j, column i) in the tile's patch grid, shape (patch, 2)."""
+
+    problems: dict[int, str]
+    """Reason by store row of what cannot be made."""
+
+    @property
+    def rejected(self) -> npt.NDArray[np.intp]:
+        """Store rows that cannot be made, ascending, shape (row,)."""
+        return np.array(sorted(self.problems), np.intp)
+
+    @property
+    def makeable(self) -> npt.NDArray[np.bool_]:
+        """Whether each row can be made, shape (patch,)."""
+        makeable = np.ones(len(self.cells), bool)
+        makeable[self.rejected] = False
+        return makeable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PendingRows:
+    """Rows that are still to be made; rank 0 alone has them."""
+
+    selection: CatalogueSelection
+    cells: npt.NDArray[np.intp]
+    """(row j, column i) of each patch in its tile's patch grid, shape (patch, 2)."""
+    pending: npt.NDArray[np.bool_]
+    """Whether each row is still to be made, shape (patch,)."""
+    shard_rows: int
+    """Rows that are written together by one rank; 1 for HDF5."""
+
+
+def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInputs, RootOnly[CatalogueSelection]]:
+    """Collective: read the catalogue on rank 0, find its products, and inspect them on all ranks.
+
+    Raises:
+        JobError: on every rank, with status 2, where catalogue, source or weights cannot be used.
+    """
+    method = choose_method(settings, comm)
+    selection = RootOnly(comm, lambda: select_patches(settings))
+    listed, paths, is_archive = selection.bcast(
+        lambda chosen: (chosen.listed, chosen.product_paths, chosen.patch_folder is not None)
+    )
+    if is_archive:  # nothing to open: each patch has files of its own
+        inspections = [ProductInspection(None, (), "") for _ in listed]
+    else:
+        inspections = _inspect_products(paths, listed, method.halo_px, comm)
+    schema = selection.bcast(lambda chosen: _schema_for(chosen, inspections, method.name != "none"))
+    return ExtractionInputs(settings, method, inspections, schema, is_archive), selection
+
+
+def select_patches(settings: ExtractSettings) -> CatalogueSelection:
+    """Read the catalogue and find what serves it in the source.
+
+    Raises:
+        ValueError: catalogue or source is absent, empty or not what it should be.
+    """
+    catalogue, source = _read_catalogue(settings), settings.source
+    listed, first, product_of = np.unique(catalogue.product, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # np.unique sorts by name; the store's order is that of first appearance
+    names = tuple(listed[k].decode() for k in order)
+    product_of = np.argsort(order)[product_of].astype(np.intp)
+    if not source.exists():
+        raise ValueError(f"--source must be a folder of products or patches, got {source}, which does not exist")
+    products = find_products(source)
+    if products:
+        scenes = index_products(products)
+        return CatalogueSelection(
+            catalogue, product_of, names, tuple(matching_product(name, scenes) for name in names), None
+        )
+    folder = patch_locator(source)
+    if folder is None or not any(folder(name.decode()).is_dir() for name in catalogue.patch):
+        raise ValueError(f"--source must hold products (.SAFE, .zip) or the catalogue's patch folders, got {source}")
+    return CatalogueSelection(catalogue, product_of, names, (None,) * len(names), folder)
+
+
+def _read_catalogue(settings: ExtractSettings) -> "Catalogue":
+    """Patches of the catalogue without those under snow and cloud, unless these are to be kept."""
+    from etl.catalogue.table import read_catalogue  # pyarrow takes 40 MiB, on rank 0 alone
+
+    try:
+        catalogue = read_catalogue(settings.catalogue)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{error}; make it with python -m etl.catalogue") from None
+    keep = np.ones(len(catalogue), bool)
+    if not settings.keep_snow:
+        keep &= ~catalogue.snow
+    if not settings.keep_cloud:
+        keep &= ~catalogue.cloud
+    if not keep.any():
+        raise ValueError(
+            f"{settings.catalogue} must hold at least one patch without snow and cloud, got none of {len(keep)}"
+        )
+    return catalogue.take(keep)
+
+
+def _inspect_products(
+    paths: Sequence[Path | None], listed: Sequence[str], halo_px: Sequence[int], comm: Comm
+) -> list[ProductInspection]:
+    """Collective: what each product says of itself, on every rank; each rank opens every `comm.size`-th product."""
+    own = {k: _inspect(paths[k], listed[k], halo_px) for k in range(comm.rank, len(paths), comm.size)}
+    merged = {k: inspection for part in comm.allgather(own) for k, inspection in part.items()}
+    return [merged[k] for k in range(len(paths))]
+
+
+def _inspect(path: Path | None, listed: str, halo_px: Sequence[int]) -> ProductInspection:
+    if path is None:
+        return ProductInspection(None, (), f"no Level-2A product on disk serves {listed}")
+    try:
+        product = read_product(path)
+        return ProductInspection(product, layers_of(product, halo_px), "")
+    except ProductError as error:
+        return ProductInspection(None, (), str(error))
+
+
+def place_patches(selection: CatalogueSelection, inspections: Sequence[ProductInspection]) -> PatchPlacement:
+    """Where every patch lies on its tile's grid, or why it cannot be made.
+
+    A patch must be in its tile's projection, with its corner in metres on the grid's patch cells.
+    """
+    catalogue = selection.catalogue
+    problems = {int(k): str(catalogue.problem[k]) for k in np.flatnonzero(catalogue.problem != "")}
+    cells = np.zeros((len(catalogue), 2), np.intp)
+    grids = {}
+    corners = zip(selection.product_of.tolist(), catalogue.ulx, catalogue.uly, strict=True)
+    for k, (number, ulx, uly) in enumerate(corners):
+        inspection = inspections[number]
+        if k in problems:
+            continue
+        if inspection.problem:
+            problems[k] = inspection.problem
+            continue
+        if number not in grids:  # once a product, as a store has 500,000 patches
+            product = inspection.product
+            grids[number] = product.grid if product else nominal_origin(catalogue.tile[k].decode())
+        grid = grids[number]
+        if catalogue.epsg[k] != grid.epsg:
+            problems[k] = f"patch must lie in its tile's projection EPSG:{grid.epsg}, got EPSG:{catalogue.epsg[k]}"
+            continue
+        try:
+            cells[k] = patch_cell(grid, ulx, uly)
+        except ValueError as error:
+            problems[k] = str(error)
+    return PatchPlacement(cells, problems)
+
+
+def _product_names(selection: CatalogueSelection, inspections: Sequence[ProductInspection]) -> list[bytes]:
+    """Name of the product that is read for each of `selection.listed`; the listed one where there is none."""
+    products = [inspection.product for inspection in inspections]
+    return [(p.name if p else listed).encode() for p, listed in zip(products, selection.listed, strict=True)]
+
+
+def _schema_for(selection: CatalogueSelection, inspections: Sequence[ProductInspection], upsampled: bool) -> Schema:
+    """Schema of the store."""
+    catalogue = selection.catalogue
+    return Schema(
+        len(catalogue),
+        catalogue.nomenclature,
+        upsampled,
+        max(1, catalogue.patch.dtype.itemsize),
+        max(80, *map(len, _product_names(selection, inspections))),
+    )
+
+
+def initial_columns(
+    selection: CatalogueSelection, inspections: Sequence[ProductInspection]
+) -> dict[str, npt.NDArray[Any]]:
+    """Columns that are known before any pixel is read, by data set, shape (patch, ...)."""
+    catalogue, product_of = selection.catalogue, selection.product_of
+    baselines = [item.product.baseline if item.product else "" for item in inspections]
+    rows = len(catalogue)
+    return {
+        **{name: getattr(catalogue, name) for name in ("patch", "tile", "epsg", "ulx", "uly", "split", "classes")},
+        "product": np.array(_product_names(selection, inspections))[product_of],
+        "baseline": np.array([text.encode() for text in baselines], "S5")[product_of],
+        "acquired": catalogue.acquired.astype("datetime64[s]").astype(np.int64),
+        "state": np.full(rows, UNWRITTEN, np.uint8),
+        "checksum": np.zeros(rows, np.uint64),
+        "cloud_share": np.full(rows, np.nan, np.float32),
+        "snow_share": np.full(rows, np.nan, np.float32),
+    }
+
+
+def fingerprint_of(settings: ExtractSettings, selection: CatalogueSelection, method: UpsampleMethod) -> dict[str, Any]:
+    """What decides the store's content, as the journal keeps it; a resumed run must have the same."""
+    networks = {"weights": [network.sha256 for network in method.networks], "precision": method.precision}
+    catalogue = selection.catalogue
+    digest = hashlib.sha256()
+    for name in ("patch", "product", "ulx", "uly", "split", "classes"):
+        digest.update(np.ascontiguousarray(getattr(catalogue, name)).tobytes())
+    return {
+        "rows": len(catalogue),
+        "catalogue_sha256": digest.hexdigest(),
+        "source": "patches" if selection.patch_folder else "tiles",
+        "upsample": method.name,
+        **(networks if method.networks else {}),
+        "max_cloud_share": settings.max_cloud_share,
+        "max_snow_share": settings.max_snow_share,
+    }

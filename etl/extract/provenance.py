@@ -1,0 +1,46 @@
+"""How a store was made, as its attributes and the run's record tell: software versions, settings, networks."""
+
+import json
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+from etl.extract.settings import ExtractSettings
+from etl.schema import SCHEMA_VERSION
+from etl.upsample.method import UpsampleMethod
+
+__all__ = ["software_versions", "store_attributes"]
+
+
+def store_attributes(settings: ExtractSettings, nomenclature: int, method: UpsampleMethod) -> dict[str, Any]:
+    """Root attributes of a store; `upsample_weights` is JSON, one entry a network, or none."""
+    networks = [network.to_record() for network in method.networks]
+    precision = {"upsample_precision": method.precision} if networks else {}
+    return {
+        "Conventions": "CF-1.11",
+        "title": "Sentinel-2 Level-2A patches",
+        "schema_version": SCHEMA_VERSION,
+        "upsample": method.name,
+        "upsample_weights": json.dumps(networks) if networks else "none",
+        **precision,
+        "nomenclature": nomenclature,
+        "software": json.dumps(software_versions()),
+        "settings": json.dumps(settings.as_text()),
+    }
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of the packages that decide content and speed, by name; TensorFlow's only where it is in use."""
+    names = ["sentinel-etl", "numpy", "h5py", "mpi4py", "gdal"]
+    if "tensorflow" in sys.modules:
+        names.append("keras")
+    versions = {"python": platform.python_version()}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed as a package"
+    if "tensorflow" in sys.modules:  # its package may be called tensorflow-cpu
+        versions["tensorflow"] = sys.modules["tensorflow"].__version__
+    return versions

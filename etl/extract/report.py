@@ -1,0 +1,214 @@
+"""What an extraction tells: the plan, progress, `rejected.csv`, the JSON record and the closing lines."""
+
+import csv
+import io
+import json
+import logging
+import platform
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from etl.extract.assignment import RankAssignment, plan_extraction
+from etl.extract.inputs import CatalogueSelection, ExtractionInputs, PendingRows, place_patches
+from etl.extract.provenance import software_versions
+from etl.extract.resume import ResumeState
+from etl.processor import describe_processor
+from etl.stage_timer import StageTimer
+from etl.store.journal import Journal
+from etl.store.location import shown
+from etl.store.sidecar import write_file
+
+__all__ = ["RANK_STAGES", "ExtractionProgress", "RankReport", "print_dry_run", "run_record", "write_record"]
+
+log = logging.getLogger("etl.extract")
+
+_EVERY_S = 10.0
+
+RANK_STAGES = (
+    "decode_s",  # in GDAL and the radiometry table, or reading a patch's files
+    "wait_for_blocks_s",  # for blocks of other ranks
+    "upsample_s",  # summed over networks that run at once: may exceed the time that passed
+    "sum_s",  # statistics
+    "interleave_s",  # bands from planes to the store's last axis
+    "hash_s",  # checksums
+    "blocked_s",  # the pipeline waits for the writer to give a batch back
+    "wait_s",  # the main thread waits for this rank's own batch
+    "agree_s",  # for the slowest rank
+    "write_s",  # in HDF5 or Zarr
+    "sync_s",  # rows to the disk, and the journal
+    "cpu_s",  # CPU seconds of all threads of the process meanwhile
+)
+"""Stages of one rank whose seconds stand in the record, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankReport:
+    """What one rank did, and on which processor."""
+
+    patches: int
+    """Rows that it made."""
+
+    blocks: int
+    """Blocks that it decoded, all bands of a layer counted as one; patches of a patch archive."""
+
+    seconds: dict[str, float]
+    """Seconds by stage, as in `RANK_STAGES`."""
+
+    processor: str
+
+    @classmethod
+    def of(cls, patches: int, timer: StageTimer) -> "RankReport":
+        """Report of this rank, with its seconds by stage."""
+        return cls(patches, timer.entries["decode_s"], timer.seconds, describe_processor())
+
+
+class ExtractionProgress:
+    """How far the job is, told by rank 0: a live line on a terminal, one plain line every 10 s elsewhere."""
+
+    def __init__(self, rank: int, rounds: int) -> None:
+        """`rounds`: collective rounds of the whole run."""
+        self._silent = rank != 0 or not rounds
+        self._live = sys.stderr.isatty()
+        self._rounds = rounds
+        self._start = self._last = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        """Note that `done` rounds are done."""
+        now = time.monotonic()
+        last = self._live and done == self._rounds  # ends the live line
+        if self._silent or (now - self._last < (0.5 if self._live else _EVERY_S) and not last):
+            return
+        self._last = now
+        left = (now - self._start) / done * (self._rounds - done)
+        text = f"extract: {100 * done / self._rounds:3.0f} %, round {done} of {self._rounds}, about {left:.0f} s left"
+        if self._live:
+            print(f"\r{text:<78}", end="" if done < self._rounds else "\n", file=sys.stderr, flush=True)
+        else:
+            log.info(text)
+
+
+def print_dry_run(inputs: ExtractionInputs, selection: CatalogueSelection, ranks: int) -> None:
+    """Answer of `--dry-run`, on stdout: rows, bytes, seconds and load per rank; on rank 0."""
+    settings, schema, placement = inputs.settings, inputs.schema, place_patches(selection, inputs.inspections)
+    rows = PendingRows(selection, placement.cells, placement.makeable, inputs.store.shard_rows)
+    plan = plan_extraction(inputs, rows, ranks).plan
+    mean_s, slowest_s = sum(plan.busy_s) / len(plan.busy_s), max(plan.busy_s)
+    print(
+        f"{schema.rows - len(placement.problems)} patches on {ranks} ranks -> {shown(settings.out)}, "
+        f"{schema.rows * schema.row_bytes / 2**30:.2f} GiB\n"
+        f"predicted: {slowest_s:.0f} s for the slowest rank, {mean_s:.0f} s on average, "
+        f"balance {mean_s / slowest_s if mean_s else 1:.3f}"
+    )
+    for rank, (work, busy_s) in enumerate(zip(plan.work, plan.busy_s, strict=True)):
+        tiles = len({part.tile for part in work.patches})
+        print(f"rank {rank}: {work.patch_count} patches of {tiles} tiles, {busy_s:.1f} s")
+    _log_rejections(placement.problems)
+
+
+def _log_rejections(reasons: Mapping[int, str]) -> None:
+    if reasons:
+        common = Counter(reasons.values()).most_common(3)
+        log.warning(
+            "%d patches are rejected, for example: %s", len(reasons), "; ".join(f"{text} ({n})" for text, n in common)
+        )
+
+
+def write_rejected(out: Path, state: ResumeState) -> None:
+    """Write `rejected.csv` beside the store: patch, tile, row and reason of every rejected row.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = out.with_name(out.stem + ".rejected.csv")
+    catalogue = state.rows.selection.catalogue
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(("patch", "tile", "row", "reason"))
+    for row, reason in sorted(state.journal.rejected.items()):
+        writer.writerow((catalogue.patch[row].decode(), catalogue.tile[row].decode(), row, reason))
+    try:
+        write_file(path, text.getvalue().encode())
+    except ConnectionError:
+        raise
+    except OSError as error:
+        raise OSError(f"{shown(path)} cannot be written: {error}") from None
+
+
+def run_record(reports: Sequence[RankReport], assignment: RankAssignment, steps: StageTimer) -> dict[str, Any]:
+    """Counts and seconds of the whole run, from every rank's report; `steps`: seconds of prepare, write and finish."""
+    seconds_by_stage = {}
+    for name in reports[0].seconds:
+        values = [report.seconds[name] for report in reports]
+        seconds_by_stage[name] = {"min": min(values), "median": float(np.median(values)), "max": max(values)}
+    decode = [report.seconds["decode_s"] for report in reports]
+    mean, blocks = sum(decode) / len(decode), sum(report.blocks for report in reports)
+    needed = assignment.needed_blocks  # 0 for a patch archive
+    return {
+        "ranks": len(reports),
+        "patches": sum(report.patches for report in reports),
+        "blocks_decoded": blocks,
+        "seconds_prepare": steps.seconds["prepare"],
+        "seconds_write": steps.seconds["write"],
+        "seconds_total": sum(steps.seconds.values()),
+        "seconds_by_stage": seconds_by_stage,
+        "cpu_seconds_of_ranks": [report.seconds["cpu_s"] for report in reports],
+        "processors": Counter(report.processor for report in reports),
+        "decode_balance": mean / max(decode) if mean else 1.0,
+        "decoded_twice_share": blocks / needed - 1.0 if needed else 0.0,
+        "predicted_inefficiency": assignment.predicted_inefficiency,
+    }
+
+
+def write_record(inputs: ExtractionInputs, journal: Journal, run: dict[str, Any]) -> None:
+    """Write the JSON record beside the complete store, and print the closing lines.
+
+    `run`: the record so far; this adds bytes, rates a second, software and settings.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    settings, schema = inputs.settings, inputs.schema
+    written_mib = run["patches"] * schema.row_bytes / 2**20
+    record = run | {
+        "command": "etl.extract",
+        "rows": schema.rows,
+        "rejected": len(journal.rejected),
+        "mib": written_mib,
+        "mib_per_second": written_mib / run["seconds_total"],
+        "patches_per_second": run["patches"] / run["seconds_total"],
+        "host": platform.node(),
+        "software": software_versions(),
+        "settings": settings.as_text(),
+    }
+    path = settings.out.with_name(settings.out.stem + ".json")
+    try:
+        write_file(path, (json.dumps(record, indent=1) + "\n").encode())
+    except OSError as error:
+        text = f"{shown(settings.out)} is complete, but its record {shown(path)} cannot be written: {error}"
+        raise OSError(text) from None
+    _print_closing_lines(settings.out, record, journal.rejected)
+
+
+def _print_closing_lines(out: Path, record: Mapping[str, Any], rejected: Mapping[int, str]) -> None:
+    stage = record["seconds_by_stage"]
+    spent = ", ".join(
+        f"{name.removesuffix('_s')} {stage[name]['median']:.1f}"
+        for name in ("decode_s", "upsample_s", "sum_s", "interleave_s", "hash_s", "write_s", "sync_s")
+    )
+    print(
+        f"seconds a rank (median): {spent}; balance {record['decode_balance']:.3f}, "
+        f"decoded twice {100 * record['decoded_twice_share']:.1f} %"
+    )
+    _log_rejections(rejected)
+    print(
+        f"{record['patches']} patches by {record['ranks']} ranks in {record['seconds_total']:.1f} s "
+        f"({record['patches_per_second']:.0f} patches/s, {record['mib_per_second']:.0f} MiB/s), "
+        f"{len(rejected)} rejected -> {shown(out)}"
+    )

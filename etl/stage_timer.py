@@ -1,0 +1,40 @@
+"""Seconds spent in each stage of a run, added up under the stage's name."""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+__all__ = ["StageTimer"]
+
+
+class StageTimer:
+    """Seconds by stage. Each stage is timed by one thread at a time; different stages may be by different threads."""
+
+    def __init__(self, *stages: str) -> None:
+        """`stages` are there from the start, with 0 seconds, in this order; others are added when first timed."""
+        self.seconds: dict[str, float] = dict.fromkeys(stages, 0.0)
+        """Wall seconds by stage."""
+        self.entries: Counter[str] = Counter()
+        """How often each stage was timed."""
+        self._lap_start = time.perf_counter()
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Add seconds that were measured elsewhere."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        self.entries[stage] += 1
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the seconds of the `with` block, also where it raises."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(name, time.perf_counter() - start)
+
+    def lap(self, stage: str) -> None:
+        """Add the seconds since the last lap, or since this timer was made: consecutive stages leave no gap."""
+        now = time.perf_counter()
+        self.add(stage, now - self._lap_start)
+        self._lap_start = now
