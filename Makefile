@@ -11,7 +11,7 @@ export OMPI_MCA_rmaps_base_oversubscribe := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo learn package test test-fast test-parallel lint types format bench clean
+.PHONY: help install demo learn package test test-fast test-parallel docs lint types format bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,7 +49,7 @@ test: install ## every check: lint, types, all tests, those on many ranks includ
 	$(MAKE) --jobs=3 --keep-going --output-sync=target lint types $(PARTS)
 
 # Parts of about the same time, side by side: much of each is waiting. Output comes whole, at each one's end.
-PARTS = test-parallel test-faults test-others
+PARTS = test-parallel test-faults test-others test-docs
 .PHONY: $(PARTS)
 # Unbound: each part's mpirun would bind its first rank to the first core.
 $(PARTS): export OMPI_MCA_hwloc_base_binding_policy := none
@@ -62,6 +62,12 @@ test-faults: install ## kills, full disks, lost workers, servers that go away; a
 	$(PYTHON_VENV) -m pytest --durations=15 $(addprefix --ignore=,$(BAD_INPUT)) tests/faults tests/test_benchmarks.py
 test-others: install ## all other tests
 	$(PYTHON_VENV) -m pytest --durations=15 --ignore=tests/parallel --ignore=tests/faults --ignore=tests/test_benchmarks.py
+
+test-docs: install ## build the documentation; warnings and dead internal links are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs: install ## serve the documentation, built anew as you write, and open it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --open
 
 test-fast: install ## the tests that start no process and take seconds: under a minute
 	$(PYTHON_VENV) -m pytest -m "not mpi and not slow and not process" --ignore=tests/parallel --ignore=tests/faults --ignore=tests/real
