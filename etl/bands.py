@@ -88,6 +88,7 @@ SUPER_BANDS = tuple(band.name for band in BANDS)
 
 
 def _group(gsd_m: int) -> Group:
+    # in the order of wavelength, as in BANDS: B8A comes after B07
     bands = tuple(band.name for band in BANDS if band.gsd_m == gsd_m)
     return Group(f"{gsd_m}m", gsd_m, bands, tuple(SUPER_BANDS.index(name) for name in bands))
 

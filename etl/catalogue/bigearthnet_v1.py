@@ -83,6 +83,7 @@ def _corner(coordinates: object) -> tuple[float, float]:
     if len(numbers) != len(_CORNERS):
         raise ValueError(f"coordinates must hold {', '.join(_CORNERS)} in m, got {coordinates!r}")
     ulx, uly, lrx, lry = numbers
+    # exact comparison: the published corners are whole metres
     if lrx - ulx != PATCH_M or uly - lry != PATCH_M:
         raise ValueError(f"coordinates must span {PATCH_M} m x {PATCH_M} m, got {lrx - ulx:g} x {uly - lry:g}")
     return ulx, uly
@@ -96,7 +97,7 @@ def _parse_tile_product(name: str) -> ProductName:
     return product
 
 
-@functools.lru_cache
+@functools.lru_cache  # half a million patches have a few projections
 def _epsg(projection: str) -> int:
     code = _EPSG.search(projection)
     if code is None:

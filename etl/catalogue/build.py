@@ -88,9 +88,11 @@ def write_joined(
     """
     rows = pa.concat_tables([table for table, _ in parts])
     rejected = [rejection for _, part in parts for rejection in part]
+    # a catalogue can have either: its file states which, or its labels tell
     nomenclature = {"v2": 19, "v2 folder": 19, "catalogue": 0}.get(source.kind, 43) or detect_nomenclature(rows)
     rows, unjoined = _join(settings, source, rows)
     rejected += unjoined
+    # before the check for no rows: the file of rejections explains why there are none
     if not settings.dry_run:
         _write_rejected(settings.out, rejected)
     if not len(rows):

@@ -48,6 +48,7 @@ def _cells(path: Path) -> pa.Table:
     if not name.tile:
         raise ValueError("a product of several tiles (its name gives none) must be split into one product a tile")
     grid, nominal = read_tile_grid(ProductFiles(path)), nominal_origin(name.tile)
+    # patches from another corner would not lie on the cells that all other products of the tile share
     if (grid.epsg, grid.ulx, grid.uly) != (nominal.epsg, nominal.ulx, nominal.uly):
         raise ValueError(
             f"tile {name.tile} must begin at {nominal.ulx:.0f}, {nominal.uly:.0f} (EPSG:{nominal.epsg}), "

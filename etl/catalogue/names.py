@@ -26,14 +26,17 @@ __all__ = [
 _TIME = r"\d{8}T\d{1,6}"
 _A_TIME = re.compile(_TIME)
 _START = rf"(?P<mission>S2[A-D])_MSIL(?P<level>1C|2A)_(?P<acquired>{_TIME})"
+# since December 2016: one product a tile
 _COMPACT = re.compile(
     rf"{_START}_N(?P<baseline>\d{{4}})_R(?P<orbit>\d{{3}})_T(?P<tile>\d{{2}}[A-Z]{{3}})(?:_(?P<processed>{_TIME}))?"
 )
+# before: one product of several tiles, so the name has none
 _OLD = re.compile(
     r"(?P<mission>S2[A-D])_(?:OPER|USER)_PRD_MSIL(?P<level>1C|2A)_\w{4}_"
     rf"(?P<processed>{_TIME})_R(?P<orbit>\d{{3}})_V(?P<acquired>{_TIME})_{_TIME}"
 )
 _V1_STEM = re.compile(_START)
+# one pattern without groups for both versions: it is matched half a million times
 _PATCH = re.compile(rf"S2[A-D]_MSIL(?:1C|2A)_{_TIME}(?:_N\d{{4}}_R\d{{3}}_T\d{{2}}[A-Z]{{3}})?_\d{{1,3}}_\d{{1,3}}")
 _CELL = re.compile(r"(?P<stem>.+)_(?P<col>\d{1,3})_(?P<row>\d{1,3})")
 

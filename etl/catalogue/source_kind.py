@@ -122,6 +122,7 @@ def _likeliest(path: Path, found: dict[str, tuple[Path | str, ...]], unnamed: li
 
 def _are_v1(path: Path, patches: list[str]) -> bool:
     """Whether these are patches of v1: by the form of the names or, of other names, by the first one's JSON file."""
+    # only names of version 2 hold a tile
     if not patches or parse_patch(patches[0]).product.tile == "":
         return True
     return (path / patches[0] / f"{patches[0]}{V1_METADATA_SUFFIX}").is_file()
@@ -141,6 +142,7 @@ def _table_kind(path: Path, required: bool = False) -> str:
         if required:
             raise ValueError(f"{path} must be Parquet or a zipped product: {str(error).splitlines()[0]}") from None
         return ""
+    # the column with the patches' names tells the published tables from a catalogue
     kind = "v2" if "patch_id" in names else "catalogue" if "patch" in names else ""
     if required and not kind:
         raise ValueError(f"{path}: column patch (or patch_id, in version 2) must be there; it has {', '.join(names)}")

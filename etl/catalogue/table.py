@@ -195,6 +195,7 @@ def detect_nomenclature(table: pa.Table) -> int:
     stated = _stated_nomenclature(table)
     if stated is not None:
         return stated
+    # many classes have the same name in both nomenclatures, so labels are counted, not looked up
     labels = pc.list_flatten(table["labels"])
     hits = {len(c): pc.sum(pc.is_in(labels, value_set=pa.array(c))).as_py() or 0 for c in (CLASSES_43, CLASSES_19)}
     return 19 if hits[19] > hits[43] else 43

@@ -94,6 +94,7 @@ def _image_files(metadata: ElementTree.Element, files: ProductFiles) -> dict[str
         for tag in ("IMAGE_FILE", "IMAGE_FILE_2A")
         for element in metadata.iterfind(".//{*}" + tag)
     ]
+    # products also hold bands at coarser resolutions than their own, and list those first
     wanted = {band: f"_{band}_{group.gsd_m}m" for group in GROUPS for band in group.bands} | {"SCL": "_SCL_20m"}
     # The XML lists images without their suffix; .tif is what some users convert them to.
     present = {name.rsplit(".", 1)[0]: name for name in sorted(files.names) if name.endswith((".jp2", ".tif"))}
