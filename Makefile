@@ -69,8 +69,17 @@ test-docs: install ## build the documentation; warnings and dead internal links 
 docs: install ## serve the documentation, built anew as you write, and open it
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --open
 
-test-fast: install ## the tests that start no process and take seconds: under a minute
-	$(PYTHON_VENV) -m pytest -m "not mpi and not slow and not process" --ignore=tests/parallel --ignore=tests/faults --ignore=tests/real
+test-fast: install ## the tests that start no process and take seconds: under a minute on two cores
+	$(MAKE) --jobs=2 --keep-going --output-sync=target $(FAST_PARTS)
+
+FAST_PARTS = test-fast-trainer test-fast-others
+.PHONY: $(FAST_PARTS)
+FAST = $(PYTHON_VENV) -m pytest -m "not mpi and not slow and not process"
+FAST_TRAINER = $(wildcard tests/test_trainer_*.py) tests/test_every_store.py
+test-fast-trainer:
+	$(FAST) $(FAST_TRAINER)
+test-fast-others:
+	$(FAST) $(filter-out $(FAST_TRAINER),$(wildcard tests/test_*.py))
 
 lint: install ## ruff, import-linter, codespell
 	$(BIN)/ruff check .

@@ -25,6 +25,9 @@ from etl.labels import CLASSES_43
 from etl.store.journal import row_ranges
 from etl.store.reader import StoreReader
 
+# Most of these read whole stores, and again in each layout.
+pytestmark = pytest.mark.slow
+
 PIXELS = ("data_10m", "data_20m", "data_60m", "data_super")
 LAYOUTS = [
     ("x.h5", {}),

@@ -17,23 +17,11 @@ SAME_NAME = {
 }
 """Names that several modules make public, with the reason; at most ten."""
 
-TO_RENAME = """
-    Answer ConvertSettings Course EvaluateSettings Ground INK KINDS Layer Measured Outcome Patch Pixels Product QUIET
-    Rows Run Seconds Share Task WAYS Wanted Writer begun_with build check_rows checksum choose claim convert create
-    describe draw extract fill finish fit load look open_rows overwrite read say table
-"""
-"""Names that still mean different things in several modules: each is to end in one, and then to leave this list."""
-
-TO_UNTANGLE = {("etl.store.backend", "etl.store.zarr_backend"), ("etl.store.location", "etl.store.object_store")}
-"""Imports, (importing, imported), that still close a cycle."""
-
 
 def test_no_module_imports_itself_by_way_of_others_even_inside_functions():
     graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
     assert len(graph.modules) > 100
     imported = {module: set(graph.find_modules_directly_imported_by(module)) for module in graph.modules}
-    for module, other in TO_UNTANGLE:
-        imported.get(module, set()).discard(other)
     try:
         TopologicalSorter(imported).prepare()
     except CycleError as error:
@@ -63,8 +51,7 @@ def test_a_public_name_is_made_by_one_module():
                 makers[name].append(str(path.relative_to(root)))
     assert len(makers) > 300
     double = {name: paths for name, paths in sorted(makers.items()) if len(paths) > 1 and name != "main"}
-    known = SAME_NAME.keys() | set(TO_RENAME.split())
-    lines = [f"{name}: {', '.join(paths)}" for name, paths in double.items() if name not in known]
+    lines = [f"{name}: {', '.join(paths)}" for name, paths in double.items() if name not in SAME_NAME]
     assert not lines, "in __all__ of several modules:\n" + "\n".join(lines)
     assert not SAME_NAME.keys() - double.keys(), "no longer in two modules, take them out of SAME_NAME"
     assert len(SAME_NAME) <= 10

@@ -27,6 +27,9 @@ from etl.stats.settings import StatsSettings
 from etl.store.hdf5.create import overwrite_hdf5
 from etl.store.reader import StoreReader
 
+# Most of these read whole stores, and again in each layout.
+pytestmark = pytest.mark.slow
+
 PIXELS = arrays(np.uint16, st.tuples(st.integers(1, 6), st.just(2), st.just(3), st.just(2)))
 
 

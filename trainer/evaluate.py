@@ -40,13 +40,13 @@ def evaluate(settings: EvaluateRunSettings, workers: Workers) -> int:
     configure_worker_devices(settings.threads, workers)
     with suppress_stderr():
         from trainer.fit.predictions import predict_with_run, scores_by_threshold
-        from trainer.report.record import software_versions, write_record
+        from trainer.report.record import training_software, write_record
     rows, probabilities = predict_with_run(settings, workers, labelled=True)
     scores = scores_by_threshold(rows, probabilities, _thresholds(settings.run, len(rows.classes)))
 
     def write() -> Path:
         record = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split, "scores": scores}
-        record |= {"store": str(settings.store), "software": software_versions()}
+        record |= {"store": str(settings.store), "software": training_software()}
         path = write_record(settings.run / f"evaluate.{settings.split}.json", record)
         _write_samples(settings.run / "samples.npz", rows, probabilities)  # last: scores took long to compute
         return path

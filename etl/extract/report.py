@@ -25,7 +25,7 @@ from etl.store.journal import Journal
 from etl.store.location import shown
 from etl.store.sidecar import write_file
 
-__all__ = ["RANK_STAGES", "ExtractionProgress", "RankReport", "print_dry_run", "run_record", "write_record"]
+__all__ = ["RANK_STAGES", "ExtractionProgress", "RankReport", "print_dry_run", "run_record", "write_run_record"]
 
 log = logging.getLogger("etl.extract")
 
@@ -166,7 +166,7 @@ def run_record(reports: Sequence[RankReport], assignment: RankAssignment, steps:
     }
 
 
-def write_record(inputs: ExtractionInputs, journal: Journal, run: dict[str, Any]) -> None:
+def write_run_record(inputs: ExtractionInputs, journal: Journal, run: dict[str, Any]) -> None:
     """Write the JSON record beside the complete store, and print the closing lines.
 
     `run`: the record so far; this adds bytes, rates a second, software and settings.

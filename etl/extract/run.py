@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from etl.exit_status import ExitStatus, JobError
 from etl.extract import report
-from etl.extract.access import check_h5py, lock_store, open_writer
+from etl.extract.access import check_collective_writes, lock_store, open_writer
 from etl.extract.assignment import RankAssignment, scatter_assignments
 from etl.extract.exchange import Exchange
 from etl.extract.inputs import ExtractionInputs, inspect_inputs
@@ -35,7 +35,7 @@ __all__ = ["extract"]
 def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
     """Collective: run one extraction and return its exit status."""
     steps = StageTimer()
-    check_h5py(settings, comm)
+    check_collective_writes(settings, comm)
     configure(settings.decode_threads)
 
     # What is asked for, and what the source has of it.
@@ -68,7 +68,7 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
     # The record of the run, beside a store that is complete whether or not this succeeds.
     reports = comm.gather(report.RankReport.of(len(assignment.rows), timer))
     state.then(
-        lambda root: report.write_record(
+        lambda root: report.write_run_record(
             inputs, root.journal, report.run_record(reports or [], assignment, steps) | upsampling.record
         )
     )

@@ -18,7 +18,7 @@ from trainer.fit.checkpoint import TrainingState
 from trainer.fit.metrics import scores_line
 from trainer.fit.training import TrainingOutcome
 
-__all__ = ["closing_lines", "log_epochs", "software_versions", "training_record", "write_record"]
+__all__ = ["closing_lines", "log_epochs", "training_record", "training_software", "write_record"]
 
 
 def training_record(settings: RunSettings, outcome: TrainingOutcome) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def training_record(settings: RunSettings, outcome: TrainingOutcome) -> dict[str
         "weights_checksums": outcome.checksums,
         "host": platform.node(),
         "processor": describe_processor(),
-        "software": software_versions(),
+        "software": training_software(),
         "settings": {key: str(value) for key, value in asdict(settings).items()},
     }
 
@@ -62,7 +62,7 @@ def training_record(settings: RunSettings, outcome: TrainingOutcome) -> dict[str
 _SOFTWARE = ("sentinel-etl", "tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy", "h5py", "scikit-learn")
 
 
-def software_versions() -> dict[str, str | None]:
+def training_software() -> dict[str, str | None]:
     """Versions of the packages that decide weights and speed; None for those that are not installed."""
     return {"python": platform.python_version()} | {name: _version(name) for name in _SOFTWARE}
 
