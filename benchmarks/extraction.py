@@ -17,11 +17,11 @@ __all__ = [
     "Loop",
     "SideBySide",
     "Task",
-    "extract",
     "extract_together",
     "network_loop",
     "plain_write",
     "read_loop",
+    "run_extraction",
 ]
 
 
@@ -133,7 +133,7 @@ def _job(task: Task, ranks: int, out: Path) -> Job:
     return Job("etl.extract", (*paths, *task.flags), ranks, task.environment)
 
 
-def extract(setup: Setup, task: Task, ranks: int) -> Extraction:
+def run_extraction(setup: Setup, task: Task, ranks: int) -> Extraction:
     """Run one extraction into the scratch folder and remove the store."""
     return extract_together(setup, task, [ranks]).runs[0]
 

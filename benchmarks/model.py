@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-__all__ = ["Model", "fit"]
+__all__ = ["Model", "fit_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Model:
         return self.work_s / workers + self.together_s * steps * (workers - 1) / workers + self.rest_s
 
 
-def fit(workers: Sequence[int], steps: Sequence[float], seconds: Sequence[float]) -> Model:
+def fit_model(workers: Sequence[int], steps: Sequence[float], seconds: Sequence[float]) -> Model:
     """The model with the smallest relative errors, squared."""
     n, k, wanted = np.array(workers, float), np.array(steps, float), np.array(seconds, float)
     parts = np.stack([1 / n, k * (n - 1) / n, np.ones_like(n)], axis=1) / wanted[:, None]

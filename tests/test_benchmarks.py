@@ -13,7 +13,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.findings import Bar, interleave, put_ratio
 from benchmarks.launch import Job, run
-from benchmarks.model import Model, fit
+from benchmarks.model import Model, fit_model
 from benchmarks.page_cache import resident_share, warm
 from benchmarks.replay import Measured, draw, pack_tiles, replay
 from benchmarks.runner import SCENARIOS, run_scenario
@@ -250,8 +250,8 @@ def test_a_model_of_epochs_finds_the_parts_that_made_them():
     made = Model(1000.0, 0.02, 3.0)
     workers = [1, 2, 4, 8]
     steps = [800 / n for n in workers]
-    found = fit(workers, steps, [made.epoch_s(n, k) for n, k in zip(workers, steps, strict=True)])
+    found = fit_model(workers, steps, [made.epoch_s(n, k) for n, k in zip(workers, steps, strict=True)])
     assert found.work_s == pytest.approx(1000)
     assert found.together_s == pytest.approx(0.02)
     assert found.rest_s == pytest.approx(3)
-    assert fit([1, 2], [2, 1], [10.0, 4.9]).rest_s == 0
+    assert fit_model([1, 2], [2, 1], [10.0, 4.9]).rest_s == 0

@@ -16,7 +16,7 @@ from benchmarks.machine import Moment, others_share
 from benchmarks.readers.stores import NAME
 from etl.store.sync import give_up
 
-__all__ = ["WAYS", "main"]
+__all__ = ["main"]
 
 Read = Callable[[int], Any]
 
@@ -40,14 +40,14 @@ def _mapped(path: Path, out: npt.NDArray[np.uint16]) -> Read:
     return lambda row: np.copyto(out, rows[row])
 
 
-WAYS: dict[str, Callable[[Path, npt.NDArray[np.uint16]], Read]] = {"preadv": _preadv, "h5py": _h5py, "mapped": _mapped}
+_WAYS: dict[str, Callable[[Path, npt.NDArray[np.uint16]], Read]] = {"preadv": _preadv, "h5py": _h5py, "mapped": _mapped}
 
 
 def _pass(job: dict[str, Any], way: str, order: npt.NDArray[np.int64], cold: bool) -> dict[str, float]:
     path, out = Path(job["path"]), np.ones(job["row_shape"], np.uint16)
     if cold:
         give_up(path)
-    read = WAYS[way](path, out)
+    read = _WAYS[way](path, out)
     before, cpu_s, start = Moment.now(), time.process_time(), time.perf_counter()
     for row in order.tolist():
         read(row)
@@ -73,7 +73,7 @@ def main() -> None:
     orders = {"sequential": sequence, "random": np.random.default_rng(0).permutation(sequence)}
     found = []
     for repeat in range(job["repeats"]):
-        ways = [(way, kind, cold) for way in WAYS for kind in orders for cold in (False, True)]
+        ways = [(way, kind, cold) for way in _WAYS for kind in orders for cold in (False, True)]
         for way, kind, cold in ways[::-1] if repeat % 2 else ways:
             took = _pass(job, way, orders[kind], cold)
             found.append({"run": f"{way}_{kind}_{'cold' if cold else 'warm'}", "repeat": repeat, **took})

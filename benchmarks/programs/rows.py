@@ -31,7 +31,7 @@ from etl.store.hdf5.writer import Hdf5Writer
 from etl.store.layout import Layout
 from etl.store.sync import WriteBehind
 
-__all__ = ["WAYS", "main"]
+__all__ = ["main"]
 
 
 @dataclass(slots=True)
@@ -99,7 +99,7 @@ def _zarr(work: Rows) -> None:
         writer.sync()
 
 
-WAYS: dict[str, Callable[[Rows], None]] = {
+_WAYS: dict[str, Callable[[Rows], None]] = {
     "hdf5_collective": lambda work: _hdf5(work, True),
     "mpi_collective": lambda work: _mpi(work, True),
     "hdf5_independent": lambda work: _hdf5(work, False),
@@ -160,7 +160,7 @@ def _repeat(comm: Comm, job: dict[str, Any], schema: Schema, batch: Batch, rever
     before, cpu_s, ways = Moment.now(), time.process_time(), list(job.get("ways", FIRST_WAYS))
     for way in ways[::-1] if reverse else ways:
         work = _prepare(comm, job, schema, batch, way)
-        found["seconds"][way] = in_step(comm, lambda way=way, work=work: WAYS[way](work))  # type: ignore[misc]
+        found["seconds"][way] = in_step(comm, lambda way=way, work=work: _WAYS[way](work))  # type: ignore[misc]
         found["unsynced_s"][way] = work.unsynced_s
         if way.startswith("zarr"):
             found.setdefault("mib", {})[way] = sum(f.stat().st_size for f in work.path.glob("data_*/c.*")) / 2**20

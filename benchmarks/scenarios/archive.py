@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.extraction import Extraction, Loop, Task, extract, read_loop
+from benchmarks.extraction import Extraction, Loop, Task, read_loop, run_extraction
 from benchmarks.findings import Bar, Findings, Run, interleave, median_of, put_ratio
 from benchmarks.inputs import patch_folder, tile
 from benchmarks.page_cache import disk_of, resident_share, warm
@@ -39,7 +39,7 @@ def measure(setup: Setup) -> Findings:
     for ranks in found.ranks:
         ways: dict[str, Callable[[], Run]] = {"read": partial(read_loop, setup, job, ranks)}
         tasks = {way: Task(patches.catalogue, patches.source, ("--upsample", way)) for way in ("bilinear", "none")}
-        ways |= {way: partial(extract, setup, task, ranks) for way, task in tasks.items()}
+        ways |= {way: partial(run_extraction, setup, task, ranks) for way, task in tasks.items()}
         python = python_of(setup.cache, "rasterio_")
         if ranks == 1 and python.exists():
             ways["rasterio"] = partial(_rasterio, setup, python, job)

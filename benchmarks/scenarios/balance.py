@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.extraction import Extraction, Loop, Task, extract, read_loop
+from benchmarks.extraction import Extraction, Loop, Task, read_loop, run_extraction
 from benchmarks.findings import Bar, Findings, Skipped
 from benchmarks.inputs import REAL_DATA, TileInput, block_job, tile
 from benchmarks.launch import prepare
@@ -39,7 +39,7 @@ def measure(setup: Setup) -> Findings:
     warm(source.files)
     loop = read_loop(setup, block_job(source), 1)
     found = Findings(ranks=[*_REAL[setup.size], *_REPLAYED[setup.size]], repeats=[loop.short("decode")])
-    runs = [extract(setup, Task(source.catalogue, source.source), ranks) for ranks in _REAL[setup.size]]
+    runs = [run_extraction(setup, Task(source.catalogue, source.source), ranks) for ranks in _REAL[setup.size]]
     found.repeats += [run.short("extract") for run in runs]
     patch_s = max(0.0, (runs[0].outcome.cpu_s - loop.cpu_s) / source.cells**2)
     found.figures["patch_cpu_seconds"] = patch_s

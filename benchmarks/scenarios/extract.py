@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from benchmarks.extraction import Extraction, Loop, Task, extract, plain_write, read_loop
+from benchmarks.extraction import Extraction, Loop, Task, plain_write, read_loop, run_extraction
 from benchmarks.findings import Bar, Findings, Repeats, Run, interleave, median_of, put_ratio
 from benchmarks.inputs import TileInput, block_job, tile
 from benchmarks.page_cache import disk_of, resident_share, warm
@@ -29,7 +29,7 @@ def measure(setup: Setup) -> Findings:
     repeats = setup.times(1, 5)
     for ranks in found.ranks:
         ways: dict[str, Callable[[], Run]] = {
-            "extract": partial(extract, setup, task, ranks),
+            "extract": partial(run_extraction, setup, task, ranks),
             "decode": partial(read_loop, setup, job, ranks),
             "write": partial(plain_write, setup, store_bytes, ranks),
         }

@@ -1,6 +1,6 @@
 """Peak resident memory of every extraction rank: on a full tile, and of ranks that have nothing to do."""
 
-from benchmarks.extraction import Task, extract
+from benchmarks.extraction import Task, run_extraction
 from benchmarks.findings import Bar, Findings
 from benchmarks.inputs import TileInput, patch_folder, tile
 from benchmarks.page_cache import memory_bytes
@@ -22,7 +22,7 @@ def measure(setup: Setup) -> Findings:
     found.data = {"tile_px": source.product.grid.size_px, "patches": source.cells**2, "memory_bytes": memory_bytes()}
     task = Task(source.catalogue, source.source)
     for ranks in _BUSY[setup.size]:
-        run = extract(setup, task, ranks)
+        run = run_extraction(setup, task, ranks)
         found.repeats.append(run.short("busy"))
         name = f"peak_resident_largest_{ranks}_ranks_mib"
         found.figures[name] = max(run.outcome.of("peak_resident_mib"))
@@ -37,7 +37,7 @@ def _idle(setup: Setup, source: TileInput, found: Findings) -> None:
     ranks, patches = _IDLE[setup.size], patch_folder(setup, source)
     catalogue = setup.scratch / "one.parquet"
     write_catalogue(catalogue, read_catalogue_table(patches.catalogue).slice(0, 1))
-    run = extract(setup, Task(catalogue, patches.source), ranks)
+    run = run_extraction(setup, Task(catalogue, patches.source), ranks)
     found.repeats.append(run.short("idle"))
     others = [rank for rank in run.outcome.ranks if rank["rank"] != 0]  # rank 0 reads the catalogue and makes the plan
     idle = sorted(others, key=lambda rank: float(rank["threads_cpu_s"].get("producer", 0.0)))[:-1]

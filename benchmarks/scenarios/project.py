@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.findings import Bar, Findings, Skipped
-from benchmarks.model import Model, fit
+from benchmarks.model import Model, fit_model
 from benchmarks.setup import Setup
 
 __all__ = ["QUESTION", "measure"]
@@ -50,7 +50,7 @@ def measure(setup: Setup) -> Findings:
 
 def _put_paper(found: Findings) -> None:
     steps = {nodes: _TRAIN_ROWS / (_BATCH * _GPUS_A_NODE * nodes) for nodes in PAPER_S}
-    model = fit(_FITTED_NODES, [steps[n] for n in _FITTED_NODES], [PAPER_S[n] for n in _FITTED_NODES])
+    model = fit_model(_FITTED_NODES, [steps[n] for n in _FITTED_NODES], [PAPER_S[n] for n in _FITTED_NODES])
     largest = 0.0
     for nodes, seconds in PAPER_S.items():
         said = model.epoch_s(nodes, steps[nodes])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.extraction import Extraction, Loop, Task, extract, network_loop
+from benchmarks.extraction import Extraction, Loop, Task, network_loop, run_extraction
 from benchmarks.findings import Bar, Findings, Run, Skipped, interleave, median_of, put_ratio
 from benchmarks.inputs import REAL_DATA, TileInput, network_weights, tile
 from benchmarks.launch import prepare
@@ -66,10 +66,10 @@ def _at(setup: Setup, task: Task, given: tuple[TileInput, Path, list[list[int]]]
     """Figures of one number of ranks."""
     source, weights, cells = given
     job = {"product": source.product.path, "cells": cells, "weights": str(weights), "threads": 1}
-    ways: dict[str, Callable[[], Run]] = {"bilinear": partial(extract, setup, task, ranks)}
+    ways: dict[str, Callable[[], Run]] = {"bilinear": partial(run_extraction, setup, task, ranks)}
     for precision in ("float32", "bfloat16"):
         flags = ("--upsample", "dsen2", "--weights", str(weights), "--precision", precision)
-        ways[f"dsen2_{precision}"] = partial(extract, setup, Task(task.catalogue, task.source, flags), ranks)
+        ways[f"dsen2_{precision}"] = partial(run_extraction, setup, Task(task.catalogue, task.source, flags), ranks)
         ways[f"network_{precision}"] = partial(network_loop, setup, {**job, "precision": precision}, ranks)
     repeats = setup.times(1, 3)
     done = interleave(ways, repeats, setup.spares(repeats))
@@ -98,7 +98,7 @@ def _put(figures: dict[str, float], name: str, runs: Sequence[Extraction], patch
 def _tile(setup: Setup, source: TileInput, patches: int, found: Findings) -> None:
     """Core seconds and bytes of the whole tile: bilinear by one run, DSen2 by what it adds to each of some patches."""
     ranks, figures, whole = found.ranks[-1], found.figures, source.cells**2
-    run = extract(setup, Task(source.catalogue, source.source), ranks)
+    run = run_extraction(setup, Task(source.catalogue, source.source), ranks)
     found.repeats.append(run.short("bilinear_whole_tile"))
     core_s = figures["bilinear_tile_core_seconds"] = sum(run.record["cpu_seconds_of_ranks"])
     bilinear_s = figures[f"bilinear_{ranks}_ranks_cpu_seconds_median"]

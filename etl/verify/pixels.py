@@ -24,7 +24,7 @@ from etl.store.reader import StoreReader
 from etl.verify.check import Check, Faults, judge
 from etl.verify.columns import Columns, row_name
 
-__all__ = ["Sources", "Task", "check_pixels", "find_sources", "pick_rows", "tasks_of"]
+__all__ = ["SourceRow", "Sources", "check_pixels", "find_sources", "pick_rows", "tasks_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Sources:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class SourceRow:
     """One row to read again."""
 
     row: int
@@ -92,7 +92,7 @@ def pick_rows(columns: Columns, sample: int, seed: int) -> npt.NDArray[np.intp]:
     return np.sort(np.random.default_rng(seed).choice(rows, sample, replace=False))
 
 
-def tasks_of(columns: Columns, rows: npt.NDArray[np.intp], sources: Sources) -> list[Task]:
+def tasks_of(columns: Columns, rows: npt.NDArray[np.intp], sources: Sources) -> list[SourceRow]:
     """What is to be read for each row; a product that is not there gives a path that is not."""
     of, tasks = columns.of, []
     for row in rows.tolist():
@@ -103,11 +103,11 @@ def tasks_of(columns: Columns, rows: npt.NDArray[np.intp], sources: Sources) -> 
             product = of["product"][row].decode()
             path = sources.products.get(product, Path(product))
         corner = (int(of["epsg"][row]), float(of["ulx"][row]), float(of["uly"][row]))
-        tasks.append(Task(row, patch, path, sources.folder is None, corner))
+        tasks.append(SourceRow(row, patch, path, sources.folder is None, corner))
     return tasks
 
 
-def check_pixels(store: Path, tasks: Sequence[Task], on_row: Callable[[int], None]) -> Faults:
+def check_pixels(store: Path, tasks: Sequence[SourceRow], on_row: Callable[[int], None]) -> Faults:
     """What differs between the store's native groups and the source, over the rows of `tasks`."""
     os.environ.setdefault("GDAL_CACHEMAX", "400")  # MiB: neighbouring patches share blocks
     configure()
@@ -125,7 +125,7 @@ def check_pixels(store: Path, tasks: Sequence[Task], on_row: Callable[[int], Non
     return faults
 
 
-def _read(task: Task, group: Group, last: _Product) -> npt.NDArray[np.uint16]:
+def _read(task: SourceRow, group: Group, last: _Product) -> npt.NDArray[np.uint16]:
     """The patch's pixels of one group, shape (row, col, band), on the store's scale."""
     out = np.empty((group.patch_px, group.patch_px, len(group.bands)), np.uint16)
     for k, band in enumerate(group.bands):

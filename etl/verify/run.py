@@ -32,7 +32,7 @@ class Found:
     columns: Columns
     settled: npt.NDArray[np.bool_]
     """Rows that must be as they are stored, shape (patch,): all of a complete store, else those journalled."""
-    tasks: list[pixels.Task]
+    tasks: list[pixels.SourceRow]
     """Rows to read again from the source."""
 
 
@@ -106,7 +106,7 @@ def _look_inside(settings: VerifySettings, report: Report, store: StoreReader, o
     return Found(columns, settled, tasks)
 
 
-def _tasks(settings: VerifySettings, columns: Columns) -> list[pixels.Task]:
+def _tasks(settings: VerifySettings, columns: Columns) -> list[pixels.SourceRow]:
     if settings.source is None:
         return []
     sources = pixels.find_sources(settings.source, columns)
