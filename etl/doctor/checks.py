@@ -12,8 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-__all__ = ["check_gdal", "check_h5py", "check_horovod", "check_keras", "check_mpi", "check_mpirun", "check_packages",
-           "check_processor", "check_python", "check_tensorflow"]  # fmt: skip
+__all__ = ["check_gdal", "check_horovod", "check_keras", "check_mpi", "check_mpirun", "check_packages",
+           "check_parallel_h5py", "check_processor", "check_python", "check_tensorflow"]  # fmt: skip
 
 _PACKAGES = ("numpy", "pyarrow", "xarray", "h5netcdf", "zarr", "tensorstore", "xxhash", "matplotlib")
 
@@ -60,8 +60,8 @@ def check_mpirun() -> str:
     return "two ranks exchanged a number" if MPI.COMM_WORLD.rank == 0 else ""
 
 
-def check_h5py() -> str:
-    """Write a file through MPI-IO; return the versions of h5py and HDF5."""
+def check_parallel_h5py() -> str:
+    """Write a file through MPI-IO where h5py can; return the versions of h5py and HDF5."""
     import h5py
 
     if not h5py.get_config().mpi:

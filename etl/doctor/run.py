@@ -73,7 +73,7 @@ PROBES = (
         needed=False,
         ranks=2,
     ),
-    Probe("h5py", checks.check_h5py, f"sudo apt-get install libhdf5-openmpi-dev && {_INSTALL}"),
+    Probe("h5py", checks.check_parallel_h5py, f"sudo apt-get install libhdf5-openmpi-dev && {_INSTALL}"),
     Probe("GDAL", checks.check_gdal, f"sudo apt-get install gdal-bin libgdal-dev && {_INSTALL}"),
     Probe("TensorFlow", checks.check_tensorflow, _INSTALL, needed=False),
     Probe("Keras", checks.check_keras, f"unset KERAS_BACKEND; {_INSTALL}", needed=False),

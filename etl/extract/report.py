@@ -1,12 +1,10 @@
-"""What an extraction tells: the plan, progress, `rejected.csv`, the JSON record and the closing lines."""
+"""What an extraction tells: the plan, `rejected.csv`, the JSON record and the closing lines."""
 
 import csv
 import io
 import json
 import logging
 import platform
-import sys
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,11 +23,9 @@ from etl.store.journal import Journal
 from etl.store.location import shown
 from etl.store.sidecar import write_file
 
-__all__ = ["RANK_STAGES", "ExtractionProgress", "RankReport", "print_dry_run", "run_record", "write_run_record"]
+__all__ = ["RANK_STAGES", "RankReport", "print_dry_run", "run_record", "write_run_record"]
 
 log = logging.getLogger("etl.extract")
-
-_EVERY_S = 10.0
 
 RANK_STAGES = (
     "decode_s",  # in GDAL and the radiometry table, or reading a patch's files
@@ -67,31 +63,6 @@ class RankReport:
     def of(cls, patches: int, timer: StageTimer) -> "RankReport":
         """Report of this rank, with its seconds by stage."""
         return cls(patches, timer.entries["decode_s"], timer.seconds, describe_processor())
-
-
-class ExtractionProgress:
-    """How far the job is, told by rank 0: a live line on a terminal, one plain line every 10 s elsewhere."""
-
-    def __init__(self, rank: int, rounds: int) -> None:
-        """`rounds`: collective rounds of the whole run."""
-        self._silent = rank != 0 or not rounds
-        self._live = sys.stderr.isatty()
-        self._rounds = rounds
-        self._start = self._last = time.monotonic()
-
-    def __call__(self, done: int) -> None:
-        """Note that `done` rounds are done."""
-        now = time.monotonic()
-        last = self._live and done == self._rounds  # ends the live line
-        if self._silent or (now - self._last < (0.5 if self._live else _EVERY_S) and not last):
-            return
-        self._last = now
-        left = (now - self._start) / done * (self._rounds - done)
-        text = f"extract: {100 * done / self._rounds:3.0f} %, round {done} of {self._rounds}, about {left:.0f} s left"
-        if self._live:
-            print(f"\r{text:<78}", end="" if done < self._rounds else "\n", file=sys.stderr, flush=True)
-        else:
-            log.info(text)
 
 
 def print_dry_run(inputs: ExtractionInputs, selection: CatalogueSelection, ranks: int) -> None:

@@ -22,6 +22,7 @@ from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import ReadyUpsampling, open_upsampling
 from etl.extract.write_loop import WriteLoop
 from etl.mpi import Comm, RootOnly
+from etl.progress import report_progress
 from etl.raster import configure
 from etl.source.archive import ArchivePatches
 from etl.source.tiles import TilePatches
@@ -102,11 +103,11 @@ def _write_rows(
         timer,
         upsampling.workers,
     )
-    progress = report.ExtractionProgress(comm.rank, len(assignment.rounds))
     journal = state.then(lambda root: root.journal).local
-    with open_writer(settings.out, inputs.store, comm) as writer:
+    progress = report_progress("extract", len(assignment.rounds), "round", comm.rank == 0)
+    with open_writer(settings.out, inputs.store, comm) as writer, progress as on_round:
         pipeline.start()
-        loop = WriteLoop(comm, writer, pipeline, exchange, journal, settings.sync_s, progress, timer)
+        loop = WriteLoop(comm, writer, pipeline, exchange, journal, settings.sync_s, on_round, timer)
         try:
             loop.run(assignment.rounds)
         except JobError:
