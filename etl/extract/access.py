@@ -10,10 +10,10 @@ from etl.store.hdf5.offset_writer import serial_h5py_problem
 from etl.store.location import is_remote, shown
 from etl.store.lock import StoreLock, open_lock
 
-__all__ = ["check_collective_writes", "lock_store", "open_writer"]
+__all__ = ["lock_store", "open_writer", "require_parallel_h5py"]
 
 
-def check_collective_writes(settings: ExtractSettings, comm: Comm) -> None:
+def require_parallel_h5py(settings: ExtractSettings, comm: Comm) -> None:
     """Collective: make sure, before any work, that h5py can write the store from this many ranks.
 
     Raises:

@@ -165,9 +165,8 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
     products = find_products(source)
     if products:
         scenes = index_products(products)
-        return CatalogueSelection(
-            catalogue, product_of, names, tuple(matching_product(name, scenes) for name in names), None
-        )
+        paths = tuple(matching_product(name, scenes) for name in names)
+        return CatalogueSelection(catalogue, product_of, names, paths, None)
     folder = patch_locator(source)
     if folder is None or not any(folder(name.decode()).is_dir() for name in catalogue.patch):
         raise ValueError(f"--source must hold products (.SAFE, .zip) or the catalogue's patch folders, got {source}")

@@ -10,7 +10,7 @@ from etl.extract.settings import ExtractSettings
 from etl.schema import SCHEMA_VERSION
 from etl.upsample.method import UpsampleMethod
 
-__all__ = ["software_versions", "store_attributes"]
+__all__ = ["extraction_software", "store_attributes"]
 
 
 def store_attributes(settings: ExtractSettings, nomenclature: int, method: UpsampleMethod) -> dict[str, Any]:
@@ -25,12 +25,12 @@ def store_attributes(settings: ExtractSettings, nomenclature: int, method: Upsam
         "upsample_weights": json.dumps(networks) if networks else "none",
         **precision,
         "nomenclature": nomenclature,
-        "software": json.dumps(software_versions()),
+        "software": json.dumps(extraction_software()),
         "settings": json.dumps(settings.as_text()),
     }
 
 
-def software_versions() -> dict[str, str]:
+def extraction_software() -> dict[str, str]:
     """Versions of the packages that decide content and speed, by name; TensorFlow's only where it is in use."""
     names = ["sentinel-etl", "numpy", "h5py", "mpi4py", "gdal"]
     if "tensorflow" in sys.modules:

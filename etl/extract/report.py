@@ -15,7 +15,7 @@ import numpy as np
 
 from etl.extract.assignment import RankAssignment, plan_extraction
 from etl.extract.inputs import CatalogueSelection, ExtractionInputs, PendingRows, place_patches
-from etl.extract.provenance import software_versions
+from etl.extract.provenance import extraction_software
 from etl.extract.resume import ResumeState
 from etl.processor import describe_processor
 from etl.stage_timer import StageTimer
@@ -23,7 +23,7 @@ from etl.store.journal import Journal
 from etl.store.location import shown
 from etl.store.sidecar import write_file
 
-__all__ = ["RANK_STAGES", "RankReport", "print_dry_run", "run_record", "write_run_record"]
+__all__ = ["RANK_STAGES", "RankReport", "extraction_record", "print_dry_run", "write_extraction_record"]
 
 log = logging.getLogger("etl.extract")
 
@@ -112,7 +112,7 @@ def write_rejected(out: Path, state: ResumeState) -> None:
         raise OSError(f"{shown(path)} cannot be written: {error}") from None
 
 
-def run_record(reports: Sequence[RankReport], assignment: RankAssignment, steps: StageTimer) -> dict[str, Any]:
+def extraction_record(reports: Sequence[RankReport], assignment: RankAssignment, steps: StageTimer) -> dict[str, Any]:
     """Counts and seconds of the whole run, from every rank's report; `steps`: seconds of prepare, write and finish."""
     seconds_by_stage = {}
     for name in reports[0].seconds:
@@ -137,7 +137,7 @@ def run_record(reports: Sequence[RankReport], assignment: RankAssignment, steps:
     }
 
 
-def write_run_record(inputs: ExtractionInputs, journal: Journal, run: dict[str, Any]) -> None:
+def write_extraction_record(inputs: ExtractionInputs, journal: Journal, run: dict[str, Any]) -> None:
     """Write the JSON record beside the complete store, and print the closing lines.
 
     `run`: the record so far; this adds bytes, rates a second, software and settings.
@@ -155,7 +155,7 @@ def write_run_record(inputs: ExtractionInputs, journal: Journal, run: dict[str, 
         "mib_per_second": written_mib / run["seconds_total"],
         "patches_per_second": run["patches"] / run["seconds_total"],
         "host": platform.node(),
-        "software": software_versions(),
+        "software": extraction_software(),
         "settings": settings.as_text(),
     }
     path = settings.out.with_name(settings.out.stem + ".json")

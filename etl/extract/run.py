@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from etl.exit_status import ExitStatus, JobError
 from etl.extract import report
-from etl.extract.access import check_collective_writes, lock_store, open_writer
+from etl.extract.access import lock_store, open_writer, require_parallel_h5py
 from etl.extract.assignment import RankAssignment, scatter_assignments
 from etl.extract.exchange import Exchange
 from etl.extract.inputs import ExtractionInputs, inspect_inputs
@@ -36,8 +36,8 @@ __all__ = ["extract"]
 def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
     """Collective: run one extraction and return its exit status."""
     steps = StageTimer()
-    check_collective_writes(settings, comm)
     configure(settings.decode_threads)
+    require_parallel_h5py(settings, comm)
 
     # What is asked for, and what the source has of it.
     inputs, selection = inspect_inputs(settings, comm)
@@ -69,8 +69,8 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
     # The record of the run, beside a store that is complete whether or not this succeeds.
     reports = comm.gather(report.RankReport.of(len(assignment.rows), timer))
     state.then(
-        lambda root: report.write_run_record(
-            inputs, root.journal, report.run_record(reports or [], assignment, steps) | upsampling.record
+        lambda root: report.write_extraction_record(
+            inputs, root.journal, report.extraction_record(reports or [], assignment, steps) | upsampling.record
         )
     )
     return _done(settings, state)
@@ -103,9 +103,9 @@ def _write_rows(
         timer,
         upsampling.workers,
     )
+    shown_progress = report_progress("extract", len(assignment.rounds), "round", enabled=comm.rank == 0)
     journal = state.then(lambda root: root.journal).local
-    progress = report_progress("extract", len(assignment.rounds), "round", comm.rank == 0)
-    with open_writer(settings.out, inputs.store, comm) as writer, progress as on_round:
+    with shown_progress as on_round, open_writer(settings.out, inputs.store, comm) as writer:
         pipeline.start()
         loop = WriteLoop(comm, writer, pipeline, exchange, journal, settings.sync_s, on_round, timer)
         try:

@@ -28,7 +28,7 @@ class ArchivePatches:
         halo_px: tuple[int, int, int],
         timer: StageTimer | None = None,
     ) -> None:
-        """`folders`: one for each store row of `rows`; its name is the patch's.
+        """Args: `folders`, named like the patch, one for each store row of `rows`; halo in pixels of each group.
 
         `timer` takes the seconds of `decode_s`, entered once a patch.
         """
@@ -41,7 +41,7 @@ class ArchivePatches:
         self._timer = timer or StageTimer()
 
     def outgoing(self) -> Iterator[tuple[BlockData, tuple[int, ...]]]:
-        """Nothing: each rank reads its own patches."""
+        """No blocks of pixels go to other ranks: each rank reads its own patches."""
         return iter(())
 
     def patches(self) -> Iterator[tuple[int, Patch | PatchError]]:

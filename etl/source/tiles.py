@@ -100,7 +100,7 @@ class TilePatches:
         inbox: Callable[[Block, bool], BlockData | None],
         timer: StageTimer | None = None,
     ) -> None:
-        """`inbox` gives a block that another rank decodes; None where it is not there and need not be waited for.
+        """Args: `inbox(block, wait)` returns a block of another rank; None if it is not there and `wait` is false.
 
         `timer` takes the seconds of `decode_s`, entered once a block, and of `wait_for_blocks_s`.
         """
@@ -114,7 +114,7 @@ class TilePatches:
         self._windows: dict[Layer, npt.NDArray[np.uint16]] = {}
 
     def outgoing(self) -> Iterator[tuple[BlockData, tuple[int, ...]]]:
-        """Blocks that other ranks wait for, each with those ranks; to be exhausted before `patches`."""
+        """Blocks of pixels that other ranks wait for, each with those ranks; to be exhausted before `patches`."""
         for block, ranks in self._work.sends:
             data = self._decode(block)
             if self._uses[block]:
@@ -122,7 +122,7 @@ class TilePatches:
             yield data, ranks
 
     def patches(self) -> Iterator[tuple[int, Patch | PatchError]]:
-        """(store row, patch or why there is none) of every patch of the rank, in store order."""
+        """(store row, patch or why there is none) of every patch of this rank, in store order; pixels are uint16."""
         for part in self._work.patches:
             tile = self._tiles[part.tile]
             for k in range(part.first, part.stop):
