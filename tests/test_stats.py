@@ -172,7 +172,7 @@ def test_every_kind_of_store_gives_a_page(tmp_path, states, options, suffix):
 def test_sums_that_are_not_those_of_the_pixels_end_with_status_1_and_the_page_is_there(tmp_path):
     store = make_store(tmp_path, GOOD)
     with StoreReader(store) as opened:
-        words = opened.stats["stats/data_20m/sum"].copy()
+        words = opened.column("stats/data_20m/sum").copy()
     words[SPLITS.index("val"), 2, 1] += 1
     overwrite_hdf5(store, {"stats/data_20m/sum": words})
     with pytest.raises(JobError, match=r"data_20m B07 sum of split val: stored \d+, pixels give") as caught:
