@@ -13,7 +13,6 @@ import pytest
 import tensorflow as tf
 from buckets import BUCKET, serve
 from commands import ranks
-from etl.preview.sheet import read_sheet
 from mpi4py import MPI
 from stores import GOOD, make_store
 
@@ -22,6 +21,7 @@ from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
 from etl.exit_status import JobError
 from etl.labels import CLASSES_19
+from etl.preview.contact_sheet import read_contact_sheet
 from etl.preview.settings import PreviewSettings
 from etl.stats.run import stats
 from etl.stats.settings import StatsSettings
@@ -99,7 +99,7 @@ def test_every_store_is_verified_and_holds_equal_arrays(stores, name, capsys):
 def test_every_store_is_drawn_and_counted_alike(stores, name, tmp_path):
     found = []
     for path in (stores["contiguous.h5"], stores[name]):
-        sheet = read_sheet(PreviewSettings(path, tmp_path / "p.png"))
+        sheet = read_contact_sheet(PreviewSettings(path, tmp_path / "p.png"))
         assert stats(StatsSettings(path, tmp_path / "s.png"), MPI.COMM_SELF) == 0
         counted = json.loads((tmp_path / "s.json").read_text())
         told = {key: value for key, value in counted.items() if key not in ("store", "seconds")}
@@ -219,7 +219,7 @@ def test_a_manifest_is_refused_by_one_message_and_opened_by_open_store(tmp_path)
     words = r"store must be the store itself \(.h5, .hdf5 or .zarr\), got the manifest .*store\.json"
     for refused in (
         lambda: verify(VerifySettings(manifest), MPI.COMM_SELF),
-        lambda: read_sheet(PreviewSettings(manifest, tmp_path / "p.png")),
+        lambda: read_contact_sheet(PreviewSettings(manifest, tmp_path / "p.png")),
         lambda: stats(StatsSettings(manifest, tmp_path / "s.png"), MPI.COMM_SELF),
         lambda: convert(ConvertSettings(manifest, tmp_path / "x.h5"), MPI.COMM_SELF),
         lambda: select_rows(manifest, RowSelection((("data_10m", ()),))),
