@@ -67,7 +67,7 @@ test-docs: install ## build the documentation; warnings and dead internal links 
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 docs: install ## serve the documentation, built anew as you write, and open it
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --open
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --no-strict --open
 
 test-fast: install ## the tests that start no process and take seconds: under a minute on two cores
 	$(MAKE) --jobs=2 --keep-going --output-sync=target $(FAST_PARTS)

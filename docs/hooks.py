@@ -29,7 +29,9 @@ TITLES = {"reading": "Read a store from Python", "extraction": "Extraction", "tr
 
 log = logging.getLogger("mkdocs.hooks")  # a warning below mkdocs fails the build
 
-_LOADED = re.compile(r'<(?:script|link|img|iframe)\b[^>]*?(?:src|href)="(https?://[^"]+)')
+_LOADED = re.compile(
+    r'<(?:script|img|iframe|link rel="(?:stylesheet|preload|icon)") [^>]*?(?:src|href)="(https?://[^"]+)'
+)
 
 _LINK = re.compile(r"(?<=\]\()([^)#:\s]+)(?=[)#])")
 
