@@ -122,9 +122,16 @@ class StoreReader:
         """A coordinate variable of names, e.g. `band_10m` or `class`."""
         return tuple(name.decode() for name in self.column(name).tolist())
 
-    def statistics(self, name: str) -> dict[str, npt.NDArray[np.object_]]:
-        """The exact statistics of a pixel array, by name as in `STATS`: Python integers of shape (split, band)."""
-        paths = {statistic: f"stats/{name}/{statistic}" for statistic in STATS}
+    def statistics(self, name: str, which: Iterable[str] = STATS) -> dict[str, npt.NDArray[np.object_]]:
+        """Exact statistics of a pixel array, those of `STATS` in `which`: Python integers of shape (split, band).
+
+        Raises:
+            ValueError: the store has not all of them.
+        """
+        paths = {statistic: f"stats/{name}/{statistic}" for statistic in which}
+        missing = [path for path in paths.values() if path not in self]
+        if missing:
+            raise ValueError(f"{shown(self.path)} must have the statistics of {name}; it has no {', '.join(missing)}")
         words = self.read_columns(paths.values())
         return {statistic: from_words(words[path]) for statistic, path in paths.items()}
 

@@ -181,6 +181,6 @@ def _pixel_array(where: str, store: StoreReader, name: str, bands: tuple[str, ..
 
 def _moments(store: StoreReader, name: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Mean and standard deviation of each band over the training split; over all rows where that one is empty."""
-    sums, train = store.statistics(name), SPLITS.index("train")
+    sums, train = store.statistics(name, STATS[:3]), SPLITS.index("train")
     trained = bool(sums["count"][train].any())
-    return moments(*(sums[key][train] if trained else sums[key].sum(axis=0) for key in STATS[:3]))
+    return moments(*(values[train] if trained else values.sum(axis=0) for values in sums.values()))
