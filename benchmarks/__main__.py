@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, and write the tables; `--help` names every setting."""
+"""`python -m benchmarks`: measure, and write the table of bars; `--help` names every setting."""
 
 import argparse
 import logging
@@ -23,8 +23,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Answer questions of speed and memory: one scenario a question, one JSON record an answer. "
-        "`table` writes the result tables of benchmarks/README.md from the records, `peers` makes the environments of "
-        "other readers, which loader measures; `compare A.json B.json` prints what got slower.",
+        "`table` writes the table of bars in benchmarks/README.md from the records, `peers` makes the environments of "
+        "other readers, which archive and loader measure; `compare A.json B.json` prints what got slower.",
         allow_abbrev=False,
     )
     parser.add_argument("scenario", nargs="*", help=f"{', '.join(SCENARIOS)}, table or peers (default: all scenarios)")
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             count = write_tables(asked.out, README)
         except ValueError as error:
             parser.error(str(error))
-        logging.getLogger("benchmarks").info("%s: tables of %d records", README, count)
+        logging.getLogger("benchmarks").info("%s: bars of %d records", README, count)
     return 1 if failed else 0
 
 

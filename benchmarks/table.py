@@ -1,87 +1,116 @@
-"""The result tables of `benchmarks/README.md`, written from the JSON records between two markers."""
+"""What is made from the JSON records: the table of bars in `benchmarks/README.md`, and a page of figures for each."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.plot import draw_bars, draw_readers
+from benchmarks.bars import bar_cells, bar_table
 from benchmarks.runner import SCENARIOS
 
-__all__ = ["BEGIN", "END", "README", "tables", "write_tables"]
+__all__ = ["BEGIN", "END", "README", "figure_pages", "read_records", "write_tables"]
 
 README = Path(__file__).resolve().parent / "README.md"
-BEGIN = "<!-- results: written by python -m benchmarks table; do not edit below -->"
-END = "<!-- results: end -->"
+BEGIN = "<!-- bars: written by python -m benchmarks table; do not edit -->"
+END = "<!-- bars: end -->"
 
 _MEASURED_SIZES = ("laptop", "cluster")
 """Of `tiny` the speeds mean nothing."""
 
 
+def read_records(results: Path) -> dict[str, dict[str, Any]]:
+    """All records in `results` whose speeds count, by `<scenario>.<size>`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    paths = [results / f"{name}.{size}.json" for size in _MEASURED_SIZES for name in SCENARIOS]
+    found = [path for path in paths if path.exists()]
+    if not found:
+        raise ValueError(
+            f"{results} must hold records of size {' or '.join(_MEASURED_SIZES)}; run python -m benchmarks"
+        )
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in found}
+
+
 def write_tables(results: Path, readme: Path) -> int:
-    """Replace what stands between the markers of `readme`; gives back the number of records.
+    """Replace the table of bars in `readme` and the pictures beside it; gives back the number of records.
 
     Raises:
         ValueError: the file has no markers, or there is no record.
     """
-    found = [results / f"{name}.{size}.json" for size in _MEASURED_SIZES for name in SCENARIOS]
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in found if path.exists()]
-    if not records:
-        raise ValueError(
-            f"{results} must hold records of size {' or '.join(_MEASURED_SIZES)}; run python -m benchmarks"
-        )
+    records = list(read_records(results).values())
     text = readme.read_text(encoding="utf-8")
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{readme} must hold the markers {BEGIN!r} and {END!r}")
-    pictures = _draw(records, readme.parent / "results")
-    readme.write_text(f"{head}{BEGIN}\n\n{pictures}\n{tables(records)}\n{END}{tail}", encoding="utf-8")
+    _draw(records, readme.parent / "results")
+    readme.write_text(f"{head}{BEGIN}\n\n{bar_table(records)}\n\n{END}{tail}", encoding="utf-8")
     return len(records)
 
 
-def _draw(records: Sequence[Mapping[str, Any]], folder: Path) -> str:
-    """Draw what can be drawn into `folder`; Markdown that shows it."""
+def _draw(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Draw the bars of all records, and the readers of each loader record, into `folder`."""
+    # the site needs no pictures drawn, so it does not wait for matplotlib
+    from benchmarks.plot import draw_bars, draw_readers
+
     folder.mkdir(exist_ok=True)
     draw_bars(records, folder / "bars.png")
-    lines = ["![how far every figure is from its bar](results/bars.png)", ""]
     for record in records:
         if record["benchmark"] == "loader" and not record["skipped"]:
-            name = f"loader.{record['size']}.png"
-            draw_readers(record, folder / name)
-            lines += [f"![patches a second of every reader, {record['size']}](results/{name})", ""]
-    return "\n".join(lines)
+            draw_readers(record, folder / f"loader.{record['size']}.png")
 
 
-def tables(records: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown of all records."""
-    return "\n".join(_of(record) for record in records)
+def figure_pages(records: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Markdown pages by name: one with all figures of each record, and `figures`, which lists these."""
+    return {name: _page(record) for name, record in records.items()} | {"figures": _index(records)}
 
 
-def _of(record: Mapping[str, Any]) -> str:
-    host, bars = record["host"], {bar["figure"]: bar for bar in record["bars"]}
+def _index(records: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
-        f"### {record['benchmark']} ({record['size']})",
+        "# Raw figures",
+        "",
+        "Every figure of every record, as `python -m benchmarks` wrote it. In the names `ours` is this project, "
+        "`median`, `min` and `max` are over the repeats, and `1_ranks` is the number of MPI processes.",
+        "",
+        "| record | question | measured | commit |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| [{name}]({name}.md) | {record['question']} | {record['started'][:10]} | `{record['commit']}` |"
+        for name, record in records.items()
+    ]
+    lines += ["", "How far each figure is from its bar:", ""]
+    return "\n".join([*lines, "![how far each figure is from its bar](../../benchmarks/results/bars.png)", ""])
+
+
+def _page(record: Mapping[str, Any]) -> str:
+    host, bars = record["host"], record["bars"]
+    lines = [
+        "---",
+        "search: {exclude: true}",
+        "---",
+        "",
+        f"# Figures of {record['benchmark']} ({record['size']})",
         "",
         record["question"],
         "",
-        f"{record['started'][:10]}, commit {record['commit']}, {host['cores']} cores of {host['cpu']}, "
-        f"{host['memory_bytes'] / 2**30:.0f} GiB; load {record['load_before'][0]:.1f} before, "
-        f"{record['load_after'][0]:.1f} after.",
-        *record["notes"],
+        f"Measured on {record['started'][:10]} at commit `{record['commit']}`, on {host['cores']} cores of "
+        f"{host['cpu']} with {host['memory_bytes'] / 2**30:.0f} GiB of memory. Load average "
+        f"{record['load_before'][0]:.1f} before, {record['load_after'][0]:.1f} after.",
+        "",
+        *(f"- {note}" for note in record["notes"]),
         "",
     ]
     if record["skipped"]:
         return "\n".join([*lines, f"Skipped: {record['skipped']}", ""])
-    lines += ["| figure | value | bar | |", "|---|---:|---|---|"]
-    figures = sorted(record["figures"].items(), key=lambda item: item[0] not in bars)
-    lines += [f"| {name} | {value:.4g} | {_bar(bars.get(name))} |" for name, value in figures]
-    return "\n".join([*lines, ""])
-
-
-def _bar(bar: Mapping[str, Any] | None) -> str:
-    """Cells for what the contract asks and whether it is so."""
-    if bar is None:
-        return " | "
-    aim = f" (aim {bar['aim']:g})" if bar["aim"] is not None else ""
-    return f"{'>=' if bar['at_least'] else '<='} {bar['limit']:g}{aim} | {'met' if bar['met'] else '**not met**'}"
+    if bars:
+        lines += ["## Figures with a bar", "", "| figure | value | bar | held |", "|---|---:|---|---|"]
+        lines += [f"| {bar['figure']} | {bar['value']:.4g} | {' | '.join(bar_cells(bar))} |" for bar in bars]
+        lines.append("")
+    with_bar = {bar["figure"] for bar in bars}
+    lines += ["## Other figures", "", "| figure | value |", "|---|---:|"]
+    lines += [f"| {name} | {value:.4g} |" for name, value in record["figures"].items() if name not in with_bar]
+    about = {key: record[key] for key in ("data", "layout", "ranks", "versions") if record[key]}
+    return "\n".join([*lines, "", "## Data, layout, versions", "", "```json", json.dumps(about, indent=1), "```", ""])

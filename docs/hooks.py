@@ -1,4 +1,4 @@
-"""Parts of the site that are made from other files: README and its like, `--help`, docstrings, decisions."""
+"""Parts of the site made from other files: README and its like, `--help`, docstrings, decisions, benchmark records."""
 
 import logging
 import os
@@ -33,6 +33,8 @@ _LOADED = re.compile(
     r'<(?:script|img|iframe|link rel="(?:stylesheet|preload|icon)") [^>]*?(?:src|href)="(https?://[^"]+)'
 )
 
+_RECORD = re.compile(r"benchmarks/results/(.+)\.json")
+
 _LINK = re.compile(r"(?<=\]\()([^)#:\s]+)(?=[)#])")
 
 
@@ -41,6 +43,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     made = {page: (ROOT / source).read_text(encoding="utf-8") for source, page in COPIED.items()}
     made["reference/commands.md"] = _commands(tuple(config.extra["commands"]))
     made["adr/index.md"] = _decisions()
+    made |= {f"benchmarks/{name}.md": text for name, text in _figures().items()}
     for name, modules in config.extra["python"].items():
         made[f"reference/python-{name}.md"] = _modules(TITLES[name], modules)
     for page, text in made.items():
@@ -74,6 +77,10 @@ def _site_path(in_repository: str) -> str:
     """Where the site has a file of the repository, below its root."""
     if in_repository == "docs/adr":
         return "adr/index.md"
+    if in_repository == "benchmarks/results":
+        return "benchmarks/figures.md"
+    if record := _RECORD.fullmatch(in_repository):
+        return f"benchmarks/{record[1]}.md"
     return COPIED.get(in_repository, in_repository.removeprefix("docs/"))
 
 
@@ -112,3 +119,13 @@ def _decisions() -> str:
         lines.append(f"{int(number)}. [{title}]({path.name})")
     lines += ["", "[What was tried](history.md) lists attempts that did not become the design."]
     return "\n".join(lines) + "\n"
+
+
+def _figures() -> dict[str, str]:
+    """The pages of raw figures by name, from the records of the benchmarks."""
+    sys.path.insert(0, str(ROOT))  # benchmarks is not installed with the package
+    try:
+        from benchmarks.table import figure_pages, read_records
+    finally:
+        sys.path.remove(str(ROOT))
+    return figure_pages(read_records(ROOT / "benchmarks" / "results"))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.bars import BAR_ROWS, bar_table
 from benchmarks.findings import Bar, interleave, put_ratio
 from benchmarks.launch import Job, run
 from benchmarks.model import Model, fit_model
@@ -18,7 +19,7 @@ from benchmarks.page_cache import resident_share, warm
 from benchmarks.replay import Measured, draw, pack_tiles, replay
 from benchmarks.runner import SCENARIOS, run_scenario
 from benchmarks.setup import Setup
-from benchmarks.table import BEGIN, END, write_tables
+from benchmarks.table import BEGIN, END, README, figure_pages, read_records, write_tables
 from etl.plan.layers import Layer
 from etl.plan.work import Cost, Tile, make_plan
 
@@ -74,9 +75,37 @@ def test_the_table_is_written_between_the_markers_from_records_that_count(record
     assert text.startswith(f"before\n{BEGIN}\n")
     assert text.endswith(f"{END}\nafter\n")
     assert "yesterday's" not in text
-    for record in records.values():
-        assert record["question"] in text
-        assert all(f"| {name} |" in text for name in record["figures"])
+    pages = figure_pages(read_records(tmp_path))
+    for name, record in records.items():
+        assert (f"(#{name})" in text) == bool(record["bars"])
+        page = pages[f"{name}.laptop"]
+        assert record["question"] in page
+        assert all(f"| {figure} |" in page for figure in record["figures"])
+
+
+def test_the_table_in_the_readme_is_made_from_the_records_that_lie_beside_it():
+    records = read_records(README.parent / "results")
+    table = README.read_text().partition(BEGIN)[2].partition(END)[0]
+    assert table.strip() == bar_table(list(records.values())), "run python -m benchmarks table"
+    assert all(f"](results/{name}.json)" in README.read_text() for name in records)
+
+
+def test_each_bar_of_a_record_is_in_one_line_of_the_table():
+    for record in read_records(README.parent / "results").values():
+        rows = [row for row in BAR_ROWS if row.scenario == record["benchmark"]]
+        for bar in record["bars"]:
+            assert sum(row.case_of(bar["figure"]) is not None for row in rows) == 1, bar["figure"]
+
+
+def test_the_table_shows_the_worst_of_figures_with_one_bar_and_what_no_line_names():
+    def bar(figure: str, value: float) -> dict[str, Any]:
+        return {"figure": figure, "value": value, "limit": 0.8, "at_least": True, "aim": None, "met": value >= 0.8}
+
+    bars = [bar(f"archive_over_read_bilinear_{n}_ranks_ratio_median", v) for n, v in ((1, 0.9), (2, 0.7))]
+    record = {"benchmark": "archive", "size": "laptop", "figures": {}, "bars": [*bars, bar("new_ratio", 1234.5)]}
+    _, _, worst, new = bar_table([record]).splitlines()
+    assert "(worst of 2: 2 ranks) | not measured | not measured | 0.7 | >= 0.8 | **no** (1 of 2) |" in worst
+    assert new == "| [`new_ratio`](#archive) | - | - | 1,234 | >= 0.8 | yes |"
 
 
 def test_a_program_that_fails_is_named_with_what_it_said(tmp_path):

@@ -10,7 +10,7 @@ import etl
 import trainer
 
 ROOT = Path(str(etl.__file__)).parents[1]
-PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md")]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
 COLUMNS, PARAGRAPH, ITEM = 100, 4, 2
 MAP = "catalogue -> plan -> source -> upsample -> store == stream -> model -> fit -> report"
