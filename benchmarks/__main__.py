@@ -28,19 +28,23 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("scenario", nargs="*", help=f"{', '.join(SCENARIOS)}, table or peers (default: all scenarios)")
-    parser.add_argument("--size", choices=SIZES, default="tiny", help="tiny: seconds, speeds mean nothing (default)")
     parser.add_argument(
-        "--out", type=Path, default=RESULTS, metavar="DIR", help=f"folder of records (default: {RESULTS})"
+        "--size", choices=SIZES, default="tiny", help="amount of data; tiny (default) is quick, but no measure"
     )
-    parser.add_argument("--repeats", type=int, metavar="N", help="interleaved repeats (default: the scenario's own)")
-    text = "most further repeats where other programs disturb (default: as many as repeats; tiny: none)"
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, metavar="DIR", help=f"folder for the records (default: {RESULTS})"
+    )
+    parser.add_argument(
+        "--repeats", type=int, metavar="N", help="repeats of each measurement (default: the scenario's)"
+    )
+    text = "most extra repeats, to replace those that other programs disturbed (default: as --repeats; tiny: none)"
     parser.add_argument("--spare", type=int, metavar="N", help=text)
     scratch = Path(tempfile.gettempdir())
-    text = f"folder on the disk that stores are written to, and removed from (default: {scratch})"
+    text = f"folder in which stores are written and then removed; its disk is measured (default: {scratch})"
     parser.add_argument("--scratch", type=Path, default=scratch, metavar="DIR", help=text)
-    text = f"folder where inputs are kept between runs (default: {default_cache()})"
+    text = f"folder that keeps the input data between runs (default: {default_cache()})"
     parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help=text)
-    text = "how programs are started (default: %(default)s)"
+    text = "command that starts a program on several ranks (default: %(default)s)"
     parser.add_argument("--launcher", default="mpirun -n {ranks}", metavar="LINE", help=text)
     return parser
 

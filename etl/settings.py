@@ -58,7 +58,7 @@ def _parser(cls: type[Any], command: str, positional: str | None) -> argparse.Ar
     parser = argparse.ArgumentParser(
         prog=f"python -m {command}",
         description=cls.__doc__,
-        epilog=f"Every setting can also stand in [{_table(command)}] of {SETTINGS_FILE} in the current folder.",
+        epilog=f"Settings can also be given in the table [{_table(command)}] of {SETTINGS_FILE} in the current folder.",
         allow_abbrev=False,  # an abbreviation would break once a new flag begins alike
     )
     hints = typing.get_type_hints(cls)

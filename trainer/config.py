@@ -36,44 +36,42 @@ def pixel_sets(bands: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """Train ResNet-50 on a store's training patches: one worker alone, or one worker a rank under mpirun."""
+    """Train ResNet-50 on the training patches of a store, on one worker, or under mpirun with one worker per rank."""
 
-    store: Path = setting(Path("data/store.h5"), "store to train on, as made by etl.extract")
-    out: Path = setting(Path("runs/latest"), "folder of the run: record, checkpoint, logs")
-    bands: str = setting("all", "bands that the network sees: rgb, all (twelve at 10 m), native, or a list: B02,B8A")
-    classes: int = setting(0, "19 to convert 43 classes on reading; 0 = those of the store")
-    batch: int = setting(64, "rows that each worker takes in one step", "patches")
-    epochs: int = setting(100, "epochs to train where --steps is 0", "epochs")
-    steps: int = setting(0, "steps to train; 0 = whole epochs, see --epochs", "steps")
-    rate: float = setting(0.1, "learning rate for 256 patches a step over all workers; scaled by their number")
-    momentum: float = setting(0.9, "Nesterov momentum (not in the paper)")
-    warmup: float = setting(5.0, "length of the warm-up, from the rate of one worker to that of all", "epochs")
-    decay: str = setting("steps", "rate after the warm-up: a tenth after 30, 60, 80 epochs, or to 0 at the end as "
-                         "a polynomial", choices=DECAYS)  # fmt: skip
-    lars: float = setting(0.0, "trust of layer-wise rates (LARS), for batches above 8,192; 0.001 is usual, 0 = off")
-    l2: float = setting(1e-4, "L2 penalty on the weights of all convolutions (not in the paper)")
-    dropout: float = setting(0.5, "fraction of features dropped before the last layer")
-    mixup: float = setting(0.2, "alpha of mixup's beta distribution (not in the paper); 0 = off")
-    turn: bool = setting(True, "rotate and mirror each patch at random")
-    norm_momentum: float = setting(0.9, "momentum of batch normalisation's moving statistics (not in the paper)")
-    sync_norm: bool = setting(False, "normalise over the batches of all workers together")
+    store: Path = setting(Path("data/store.h5"), "store to train on, made by etl.extract")
+    out: Path = setting(Path("runs/latest"), "folder of the run, for its record, checkpoints and logs")
+    bands: str = setting("all", "input bands: rgb, all (twelve at 10 m), native (own resolutions) or a list: B02,B8A")
+    classes: int = setting(0, "19 = convert the labels of a store of 43 classes to 19; 0 = the classes of the store")
+    batch: int = setting(64, "batch size of each worker", "patches")
+    epochs: int = setting(100, "epochs to train, unless --steps is given", "epochs")
+    steps: int = setting(0, "steps to train; 0 = train for --epochs", "steps")
+    rate: float = setting(0.1, "learning rate for 256 patches per step; grows in proportion to patches per step")
+    momentum: float = setting(0.9, "Nesterov momentum (the paper gives no value)")
+    warmup: float = setting(5.0, "time to raise the learning rate from one worker's to that of all workers", "epochs")
+    decay: str = setting("steps", "learning rate after the warm-up: steps divides it by 10 after 30, 60 and 80 epochs, "
+                         "polynomial lets it fall to 0 at the end, none keeps it", choices=DECAYS)  # fmt: skip
+    lars: float = setting(0.0, "trust coefficient of LARS, for over 8,192 patches per step; often 0.001, 0 = off")
+    l2: float = setting(1e-4, "L2 penalty on the weights of all convolutions (the paper gives no value)")
+    dropout: float = setting(0.5, "fraction of features that dropout removes before the last layer")
+    mixup: float = setting(0.2, "alpha of mixup's beta distribution (the paper gives no value); 0 = off")
+    turn: bool = setting(True, "augmentation: rotate each patch by a multiple of 90 degrees and flip it, at random")
+    norm_momentum: float = setting(0.9, "momentum of batch normalisation's moving averages (the paper gives no value)")
+    sync_norm: bool = setting(False, "batch normalisation over the batches of all workers together")
     rare_weight: float = setting(0.0, "exponent of the negative/positive ratio used as class weight; 0 = unweighted")
-    oversample: float = setting(0.0, "fraction of rows below which a class is drawn more often; 0 = off")
-    weights: Path | None = setting(None, "file of ImageNet weights of Keras's ResNet50 without top, for --bands rgb")
-    precision: str = setting("float32", "arithmetic of the layers", choices=("float32", "bfloat16"))
-    compress: bool = setting(False, "send gradients between workers as float16")
-    shuffle_block: int = setting(
-        1, "neighbouring rows that stay together in the shuffled order; larger for slow disks", "rows"
-    )
-    validate_every: int = setting(1, "from one validation on the split val to the next; 0 = never", "epochs")
-    patience: int = setting(0, "validations without a higher micro-F1 on val after which training stops; 0 = never")
-    checkpoint_steps: int = setting(0, "from one checkpoint to the next within an epoch; 0 = at its end alone", "steps")
-    stall: int = setting(600, "time without progress after which workers end with status 75; 0 = never", "seconds")
+    oversample: float = setting(0.0, "a class on less than this fraction of rows is drawn more often; 0 = off")
+    weights: Path | None = setting(None, "Keras's ImageNet weights of ResNet50 (a no-top file); needs --bands rgb")
+    precision: str = setting("float32", "number type of the layers' arithmetic", choices=("float32", "bfloat16"))
+    compress: bool = setting(False, "average gradients as float16: half the traffic, but other weights")
+    shuffle_block: int = setting(1, "neighbouring rows that shuffling keeps together; more for slow disks", "rows")
+    validate_every: int = setting(1, "interval between validations on the split val; 0 = never", "epochs")
+    patience: int = setting(0, "stop after this many validations without a higher micro-F1 on val; 0 = never")
+    checkpoint_steps: int = setting(0, "interval between checkpoints within an epoch; 0 = only at its end", "steps")
+    stall: int = setting(600, "end with status 75 after this time without progress; 0 = never", "seconds")
     resume: bool = setting(False, "continue from the checkpoint in --out; starts a new run where there is none")
-    deterministic: bool = setting(False, "make runs on the same machine reproducible to the bit; slower")
-    seed: int = setting(0, "seed of first weights, order of rows, augmentation, dropout")
-    threads: int = setting(0, "threads of one operation; 0 divides the cores of this node among its workers")
-    dry_run: bool = setting(False, "print the plan and write nothing")
+    deterministic: bool = setting(False, "give the same weights, bit for bit, in every run on the same machine; slower")
+    seed: int = setting(0, "seed of the initial weights, the order of rows, augmentation and dropout")
+    threads: int = setting(0, "threads per TensorFlow operation; 0 = the cores of the node divided by its workers")
+    dry_run: bool = setting(False, "print the plan, but write nothing")
 
     def __post_init__(self) -> None:
         pixel_sets(self.bands)
@@ -107,13 +105,13 @@ def _flag(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateRunSettings:
-    """Score a finished run on one split of a store, on any number of workers."""
+    """Score the network of a finished run on one split of a store, on one worker or under mpirun."""
 
-    run: Path = setting(Path("runs/latest"), "folder of the run, as made by trainer.run")
-    store: Path = setting(Path("data/store.h5"), "store to score it on")
-    split: str = setting("test", "rows to score", choices=("train", "val", "test", "none", "all"))
-    batch: int = setting(64, "rows that each worker takes in one step", "patches")
-    threads: int = setting(0, "threads of one operation; 0 divides the cores of this node among its workers")
+    run: Path = setting(Path("runs/latest"), "folder of the run, made by trainer.run")
+    store: Path = setting(Path("data/store.h5"), "store to read the patches from")
+    split: str = setting("test", "split to score", choices=("train", "val", "test", "none", "all"))
+    batch: int = setting(64, "batch size of each worker", "patches")
+    threads: int = setting(0, "threads per TensorFlow operation; 0 = the cores of the node divided by its workers")
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -122,7 +120,7 @@ class EvaluateRunSettings:
 
 @dataclass(frozen=True, slots=True)
 class PredictRunSettings(EvaluateRunSettings):
-    """Write a run's probabilities for every patch of a store, labelled or not, with their corners, to Parquet."""
+    """Write a Parquet table with the probability of each class for each patch of a store, labelled or not."""
 
-    split: str = setting("all", "rows to predict", choices=("train", "val", "test", "none", "all"))
-    out: Path = setting(Path("predictions.parquet"), "table to write")
+    split: str = setting("all", "split to predict", choices=("train", "val", "test", "none", "all"))
+    out: Path = setting(Path("predictions.parquet"), "Parquet table to write")

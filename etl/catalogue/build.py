@@ -31,24 +31,24 @@ _LISTS = Path("data/lists")
 
 @dataclass(frozen=True, slots=True)
 class CatalogueSettings:
-    """Make one table of patches, patches.parquet, out of patch lists in any of their published forms.
+    """Make the catalogue, a Parquet table with one row per patch, from any published form of patch list.
 
-    The source can be a folder of BigEarthNet v1 patches (all MPI ranks read their JSON), metadata.parquet of
-    BigEarthNet v2 or the folder with it, a folder with patch_to_l1c_product.csv, a catalogue, or Sentinel-2 products
-    (.SAFE folders or .zip files) without a list: of those every 1200 m cell is listed, unlabelled. What cannot be
-    listed is written with the reason to a .rejected.csv beside the output.
+    --source can be: a folder of BigEarthNet v1 patches (their JSON files are read by all MPI ranks); metadata.parquet
+    of BigEarthNet v2, or its folder; a folder with patch_to_l1c_product.csv; another catalogue; or Sentinel-2 products
+    (.SAFE folders or .zip files), whose 1200 m cells are all listed, without labels. Patches that cannot be listed are
+    written to a .rejected.csv file beside the output, with the reason.
     """
 
-    source: Path = setting(Path("data/labels"), "what to list: a folder, a Parquet file or a product")
+    source: Path = setting(Path("data/labels"), "patches to list: a folder, a Parquet file or a product")
     lists: Path | None = setting(
         None,
-        "folder of lists to join: patches_with_seasonal_snow.csv, patches_with_cloud_and_shadow.csv, train.csv, "
-        "val.csv, test.csv, patch_to_l1c_product.csv; if no folder is given, those in the source or, without such, "
-        f"in {_LISTS}",
+        "folder with the published lists of splits, snow and cloud: train.csv, val.csv, test.csv, "
+        "patches_with_seasonal_snow.csv, patches_with_cloud_and_shadow.csv, patch_to_l1c_product.csv, or some of them; "
+        f"if not given, the lists in --source are used, or else those in {_LISTS}",
     )
     out: Path = setting(Path("data/patches.parquet"), "catalogue to write")
-    strict: bool = setting(False, "end with status 4 if anything was rejected")
-    dry_run: bool = setting(False, "count, but write nothing")
+    strict: bool = setting(False, "end with status 4 if a patch was rejected")
+    dry_run: bool = setting(False, "print the counts, but write nothing")
 
     def __post_init__(self) -> None:
         if self.out.is_dir():

@@ -14,29 +14,29 @@ _CODECS = {"HDF5": ("none", "gzip", "zstd", "blosc"), "Zarr": ("zstd", "none"), 
 
 @dataclass(frozen=True, slots=True)
 class ConvertSettings:
-    """Write a store anew, in the format that the suffix of --out names, whole or a part of its rows.
+    """Copy a store, or some of its rows, into the format that the suffix of --out names.
 
-    With --out STORE.json nothing is copied: the file describes an HDF5 store as Zarr, and refers to it for every chunk.
+    With --out STORE.json no pixels are copied: the file is a manifest that lets Zarr readers read an HDF5 store.
     """
 
-    store: Path = setting(Path("data/store.h5"), "store to read (.h5, .zarr, or s3://BUCKET/KEY.zarr)")
+    store: Path = setting(Path("data/store.h5"), "store to read (.h5, .hdf5, .zarr, or s3://BUCKET/NAME.zarr)")
     out: Path = setting(
-        Path("data/store.zarr"), "store to make (.h5, .zarr or s3://BUCKET/KEY.zarr, .json); must not be there yet"
+        Path("data/store.zarr"), "store to write: NAME.h5, NAME.zarr, s3://BUCKET/NAME.zarr or NAME.json; must be new"
     )
-    split: str = setting("", "take these splits alone (train, val, test, none), separated by commas; empty for all")
-    tile: str = setting("", "take these MGRS tiles alone, separated by commas; empty for all")
-    label: str = setting("", "take patches with one of these labels alone, separated by semicolons; empty for all")
-    keep_rejected: bool = setting(False, "keep rejected rows, which hold zeros, instead of dropping them")
+    split: str = setting("", "copy only these splits (train, val, test, none), separated by commas; empty = all")
+    tile: str = setting("", "copy only these MGRS tiles, separated by commas; empty = all")
+    label: str = setting("", "copy only patches with one of these labels, separated by semicolons; empty = all")
+    keep_rejected: bool = setting(False, "also copy rejected rows, whose pixels are 0")
     compress: str = setting(
         "",
-        "zstd (bits shuffled) or none for Zarr; none (contiguous), gzip, zstd or blosc (bits shuffled, then zstd) for "
-        "HDF5; empty for the first of each",
+        "Zarr: zstd (after a bit shuffle) or none; HDF5: none, gzip, zstd or blosc (bit shuffle, then zstd); empty = "
+        "zstd for Zarr, none for HDF5",
         choices=("", "none", "gzip", "zstd", "blosc"),
     )
-    level: int = setting(1, "of the compression: higher is smaller and slower")
-    chunk_rows: int = setting(1, "patches of one chunk, the smallest piece that is read and compressed", "patches")
-    shard_rows: int = setting(128, "patches of one shard, one file of each pixel array; Zarr alone", "patches")
-    dry_run: bool = setting(False, "say what would be written, and write nothing")
+    level: int = setting(1, "compression level, 1 to 9; higher is smaller and slower")
+    chunk_rows: int = setting(1, "patches per chunk, the smallest piece that is compressed and read", "patches")
+    shard_rows: int = setting(128, "Zarr: patches per shard, one file or object per pixel array", "patches")
+    dry_run: bool = setting(False, "print what would be written, but write nothing")
 
     def __post_init__(self) -> None:
         source, known = format_of(self.store), _CODECS[self._format]

@@ -1,4 +1,4 @@
-"""`python -m etl.doctor`: check each part of the stack on this machine, and say how to close each gap."""
+"""`python -m etl.doctor`: test each part of the installation, and print how to repair what does not work."""
 
 import sys
 

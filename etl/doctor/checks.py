@@ -1,4 +1,4 @@
-"""One small piece of real work for each part of the stack.
+"""One small piece of real work for each part of the installation.
 
 A check returns a line about its part, or raises. Each runs in a process of its own, so that a crash or an import that
 fails ends only that check: `python -m etl.doctor.checks etl.doctor.checks:check_gdal`. Packages are therefore imported

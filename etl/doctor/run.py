@@ -1,8 +1,8 @@
-"""Check each part of the stack on this machine, and print for each gap the command that closes it.
+"""Test each part of the installation on this machine, and print a repair command for each part that does not work.
 
-Each part does a piece of real work in a process of its own, so that one that crashes or hangs does not stop the others.
-Exit status 0 if extraction can run, 1 if something it needs is missing; gaps that matter only for training are shown
-but do not count.
+Each test does a small piece of real work in its own process, so that a crash or a hang does not stop the other tests.
+The exit status is 0 if extraction can run, and 1 if a part that it needs is missing. Parts that only training needs are
+listed, but do not change the exit status.
 """
 
 import argparse
@@ -24,7 +24,7 @@ _TIMEOUT_S = 120
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One part of the stack and the work that shows it to be in order."""
+    """One part of the installation, and the test of it."""
 
     part: str
     """Its name, as shown."""
@@ -33,7 +33,7 @@ class Probe:
     """Function of a module that returns one line about the part, or raises."""
 
     closes: str
-    """Command line that closes the gap when it fails."""
+    """Command line that repairs the part when its test fails."""
 
     needed: bool = True
     """Whether extraction needs it."""

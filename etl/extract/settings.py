@@ -13,50 +13,46 @@ __all__ = ["ExtractSettings"]
 
 @dataclass(frozen=True, slots=True)
 class ExtractSettings:
-    """Turn tiles or a patch archive into one analysis-ready store, on any number of MPI ranks."""
+    """Extract labelled patches from Sentinel-2 tiles or patch folders into one store, on any number of MPI ranks."""
 
-    catalogue: Path = setting(Path("data/patches.parquet"), "patches to extract, as made by etl.catalogue")
-    source: Path = setting(
-        Path("data/tiles"), "folder of Level-2A products (.SAFE or .zip), or a BigEarthNet patch folder"
-    )
-    out: Path = setting(
-        Path("data/store.h5"), "store to write: a file .h5, or .zarr, a folder or s3://BUCKET/NAME.zarr"
-    )
-    upsample: str = setting("bilinear", "how 20 m and 60 m bands are brought to 10 m", choices=METHODS)
+    catalogue: Path = setting(Path("data/patches.parquet"), "table of the patches to extract, made by etl.catalogue")
+    source: Path = setting(Path("data/tiles"), "folder of Level-2A products (.SAFE or .zip) or of BigEarthNet patches")
+    out: Path = setting(Path("data/store.h5"), "store to write: FILE.h5, FOLDER.zarr or s3://BUCKET/NAME.zarr")
+    upsample: str = setting("bilinear", "how to resample 20 m and 60 m bands to 10 m, if at all", choices=METHODS)
     weights: Path = setting(
         Path("data/weights/l2a"),
-        "with --upsample dsen2: folder of its 20 m and 60 m network (python -m etl.superres fetch gets some)",
+        "with --upsample dsen2: folder of its weights for 20 m and 60 m bands (etl.superres fetch downloads them)",
     )
-    precision: str = setting("float32", "with --upsample dsen2: what the networks compute in", choices=PRECISIONS)
+    precision: str = setting("float32", "with --upsample dsen2: number type of its arithmetic", choices=PRECISIONS)
     network_threads: int = setting(
         1,
         "with --upsample dsen2 on a CPU: patches that a rank upsamples at once, one thread each; pixels stay the same",
     )
     balance: str = setting(
         "cost",
-        "how work is assigned to ranks: by cost, or whole tiles by the paper's Algorithm 1",
+        "how work is shared among ranks: cost = equal predicted time, paper = whole tiles by its Algorithm 1",
         choices=("cost", "paper"),
     )
-    write: str = setting("collective", "how ranks write to the one file", choices=("collective", "independent"))
-    resume: bool = setting(False, "complete a store that an interrupted run left; begins one where there is none")
-    retry_rejected: bool = setting(False, "with --resume: try rejected patches again")
-    strict: bool = setting(False, "end with status 4 where a patch was rejected")
-    dry_run: bool = setting(False, "print the plan and write nothing")
-    keep_snow: bool = setting(False, "keep patches on the published list of seasonal snow")
-    keep_cloud: bool = setting(False, "keep patches on the published list of cloud and shadow")
+    write: str = setting("collective", "how ranks write HDF5 by MPI-IO", choices=("collective", "independent"))
+    resume: bool = setting(False, "continue an interrupted run; starts a new store if there is none")
+    retry_rejected: bool = setting(False, "with --resume: also try to extract the rejected patches again")
+    strict: bool = setting(False, "end with status 4 if a patch was rejected")
+    dry_run: bool = setting(False, "print the plan, but write nothing")
+    keep_snow: bool = setting(False, "also extract patches that the catalogue marks as covered by seasonal snow")
+    keep_cloud: bool = setting(False, "also extract patches that the catalogue marks as covered by cloud or shadow")
     max_cloud_share: float = setting(
-        1.0, "reject patches with a larger share of cloud or shadow pixels by scene classification", "0 to 1"
+        1.0, "reject patches with more cloud or shadow than this in the scene classification; 1 = no limit", "0 to 1"
     )
     max_snow_share: float = setting(
-        1.0, "reject patches with a larger share of snow pixels by scene classification", "0 to 1"
+        1.0, "reject patches with more snow than this in the scene classification; 1 = no limit", "0 to 1"
     )
-    round_mib: int = setting(64, "most bytes that a rank writes in one collective round", "MiB")
-    sync_s: float = setting(30.0, "how often finished rows are brought to the disk and journalled", "s")
-    align_mib: int = setting(1, "data sets begin at multiples of this; the file system's stripe size is best", "MiB")
-    shard_rows: int = setting(128, "Zarr: patches of one shard, which one rank holds in memory and writes", "patches")
-    chunk_rows: int = setting(1, "Zarr: patches of one chunk, the smallest piece that is read", "patches")
-    compress: str = setting("zstd", "Zarr: how chunks are compressed", choices=COMPRESSIONS)
-    decode_threads: int = setting(1, "threads that decode one JPEG 2000 block together")
+    round_mib: int = setting(64, "largest amount of data that a rank writes in one round", "MiB")
+    sync_s: float = setting(30.0, "time between syncs to disk; a killed run loses only rows since the last one", "s")
+    align_mib: int = setting(1, "HDF5: alignment of data sets; best is the file system's stripe size", "MiB")
+    shard_rows: int = setting(128, "Zarr: patches per shard (one file or object), written by one rank", "patches")
+    chunk_rows: int = setting(1, "Zarr: patches per chunk, the smallest piece that can be read", "patches")
+    compress: str = setting("zstd", "Zarr: compression of the chunks", choices=COMPRESSIONS)
+    decode_threads: int = setting(1, "threads that decode each JPEG 2000 block")
 
     def __post_init__(self) -> None:
         format_of(self.out, "--out")

@@ -15,15 +15,15 @@ CARD_COLUMNS = 3
 class PreviewSettings:
     """Draw a contact sheet of a store: patches in true and false colour with their labels, and a map of each tile."""
 
-    store: Path = setting(Path("data/store.h5"), "store to draw (.h5 or .zarr)")
-    out: Path = setting(Path("data/preview.png"), "picture to write (PNG); an older one is replaced")
+    store: Path = setting(Path("data/store.h5"), "store to draw (.h5, .hdf5, .zarr, or s3://BUCKET/NAME.zarr)")
+    out: Path = setting(Path("data/preview.png"), "PNG file to write; an existing one is replaced")
     catalogue: Path | None = setting(
-        None, "the store's catalogue, to show patches left out; by default the one that the store was made from"
+        None, "catalogue that lists patches left out; if not given, the one that the store was made from"
     )
-    patches: int = setting(12, "patches to show, chosen at random from equal parts of the store", "patches")
-    tile: str = setting("", "show only this MGRS tile, e.g. 33UUP; by default up to four tiles")
+    patches: int = setting(12, "patches to show, chosen at random, evenly over the rows of the store", "patches")
+    tile: str = setting("", "show only this MGRS tile, such as 33UUP; empty = the first tiles, at most four")
     seed: int = setting(0, "seed of the random choice of patches")
-    width: int = setting(1600, "width of the picture; the height follows from the content", "px")
+    width: int = setting(1600, "width of the picture; its height depends on the content", "px")
 
     def __post_init__(self) -> None:
         if self.out.suffix.lower() != ".png":

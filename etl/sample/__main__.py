@@ -33,13 +33,16 @@ _EDITION = 1
 
 @dataclass(frozen=True, slots=True)
 class SampleSettings(SampleRecipe):
-    """Write a small archive of Sentinel-2 tiles, patches, labels and lists in authentic formats, drawn from a seed."""
+    """Write a small synthetic archive, drawn from a seed.
+
+    It holds Sentinel-2 tiles in the format of ESA's products, and patches, labels and lists in those of BigEarthNet.
+    """
 
     out: Path = setting(Path("data"), "folder to write to")
     archives: bool = setting(True, "also write the first tile's patches as BigEarthNet v1 and v2 folders")
     zipped: bool = setting(False, "keep the products as .SAFE.zip files instead of folders")
-    overwrite: bool = setting(False, "replace a sample made with other settings")
-    workers: int = setting(min(8, len(os.sched_getaffinity(0))), "threads; the pixels do not depend on them")
+    overwrite: bool = setting(False, "replace a sample that was made with other settings")
+    workers: int = setting(min(8, len(os.sched_getaffinity(0))), "threads; any number gives the same pixels")
 
     def __post_init__(self) -> None:
         SampleRecipe.__post_init__(self)

@@ -43,9 +43,9 @@ LISTED_SHARE = 0.01
 class SampleRecipe:
     """The settings that determine all of the sample's pixels and labels."""
 
-    tile_px: int = setting(2400, "side of a tile on the 10 m grid, a multiple of 6; a real one has 10980", "px")
+    tile_px: int = setting(2400, "side of a tile on the 10 m grid, a multiple of 6; real tiles have 10980", "px")
     tiles: int = setting(4, "number of tiles, 1 to 8")
-    seed: int = setting(0, "of all random numbers: the same seed gives the same pixels")
+    seed: int = setting(0, "seed of all random numbers; the same seed gives the same pixels")
 
     def __post_init__(self) -> None:
         if not PATCH_PX <= self.tile_px <= 10_980 or self.tile_px % 6:

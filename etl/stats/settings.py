@@ -10,20 +10,20 @@ __all__ = ["StatsSettings"]
 
 @dataclass(frozen=True, slots=True)
 class StatsSettings:
-    """Count the values of a store by band, split and class, in one pass over its native pixels; draw one page."""
+    """Compute percentiles and histograms of a store by band, split and class, and draw them on one page."""
 
-    store: Path = setting(Path("data/store.h5"), "store to read (.h5, .zarr, or s3://BUCKET/KEY.zarr)")
+    store: Path = setting(Path("data/store.h5"), "store to read (.h5, .hdf5, .zarr, or s3://BUCKET/NAME.zarr)")
     out: Path = setting(
         Path("data/stats.png"),
-        "page to write (.png or .html), numbers beside it (.json); older ones are replaced",
+        "page to write (.png or .html), with the numbers in a .json file beside it; existing files are replaced",
     )
     scheduler: str = setting(
         "threads",
-        "threads or processes of this machine, or the address of a Dask scheduler, e.g. tcp://node1:8786; ignored "
-        "under mpirun, where every rank is a worker",
+        "threads, processes, or the address of a Dask scheduler such as tcp://node1:8786; ignored under mpirun, where "
+        "every rank is a Dask worker",
     )
-    workers: int = setting(0, "threads or processes; 0 for one on each core")
-    batch_rows: int = setting(128, "rows that a worker reads at once", "patches")
+    workers: int = setting(0, "number of threads or processes; 0 = one per core")
+    batch_rows: int = setting(128, "patches that a worker reads at a time", "patches")
 
     def __post_init__(self) -> None:
         if self.out.suffix.lower() not in (".png", ".html"):

@@ -11,18 +11,18 @@ __all__ = ["ConvertWeightsSettings", "FetchWeightsSettings", "SuperresSettings"]
 
 @dataclass(frozen=True, slots=True)
 class FetchWeightsSettings:
-    """Fetch published weights of DSen2, checked by their hashes, into l1c/ and l2a/ below a folder."""
+    """Download the published DSen2 weights, check their hashes, and put them into l1c/ and l2a/ below --out."""
 
-    out: Path = setting(Path("data/weights"), "folder to write to")
+    out: Path = setting(Path("data/weights"), "folder for the weights")
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertWeightsSettings:
-    """Write a network's weights in a plain format: arrays and parameters, no code."""
+    """Rewrite a weights file as plain HDF5: arrays and parameters, without the pickled code of old Keras files."""
 
-    file: Path = setting(Path("data/weights/l2a/l2a_dsen2_20m_s2_038_lr_1e-04.hdf5"), "weights file of either format")
-    level: str = setting("", "level it was trained on, where its name does not say", choices=("", "L1C", "L2A"))
-    out: Path = setting(Path("data/weights/dsen2_20m.h5"), "file to write")
+    file: Path = setting(Path("data/weights/l2a/l2a_dsen2_20m_s2_038_lr_1e-04.hdf5"), "weights file to convert")
+    level: str = setting("", "processing level it was trained on, if not in its name", choices=("", "L1C", "L2A"))
+    out: Path = setting(Path("data/weights/dsen2_20m.h5"), "weights file to write")
 
     def __post_init__(self) -> None:
         if self.out.suffix != ".h5":
@@ -31,22 +31,22 @@ class ConvertWeightsSettings:
 
 @dataclass(frozen=True, slots=True)
 class SuperresSettings:
-    """Measure super-resolution by Wald's protocol, beside bilinear and bicubic, and its consistency with the pixels."""
+    """Measure DSen2, bilinear and bicubic upsampling: error by Wald's protocol, consistency with the native pixels."""
 
     source: Path = setting(
-        Path("data/tiles"), "one Level-2A product (.SAFE or .zip), a folder with one, or a BigEarthNet patch folder"
+        Path("data/tiles"), "a Level-2A product (.SAFE or .zip), a folder with one, or a folder of BigEarthNet patches"
     )
-    weights: Path = setting(Path("data/weights/l2a"), "folder of the 20 m and 60 m network")
-    out: Path = setting(Path("data/superres"), "folder for scores.json, scores.md and picture.png")
-    row_px: int | None = setting(None, "upper border of the region; centred where not given", "px of 10 m")
-    column_px: int | None = setting(None, "left border of the region; centred where not given", "px of 10 m")
-    side_px: int = setting(600, "side of the region, cut at the product's side", "px of 10 m")
+    weights: Path = setting(Path("data/weights/l2a"), "folder of the weights for 20 m and 60 m bands")
+    out: Path = setting(Path("data/superres"), "folder to write scores.json, scores.md and picture.png to")
+    row_px: int | None = setting(None, "first row of the region; centred if not given", "px of 10 m")
+    column_px: int | None = setting(None, "first column of the region; centred if not given", "px of 10 m")
+    side_px: int = setting(600, "side of the region to measure; at most the whole product", "px of 10 m")
     border_px: int = setting(
-        4, "margin left out of the scores along a region's borders, where no method has pixels beyond", "px of the band"
+        4, "width of the region's margin that is not scored, as pixels beyond it are missing", "px of the band"
     )
-    patches: int = setting(20, "largest number of patches to measure, of a patch folder", "patches")
-    precision: str = setting("float32", "number type in which the networks compute", choices=PRECISIONS)
-    network_threads: int = setting(0, "on a CPU: windows computed at once, one thread each; 0 for one on each core")
+    patches: int = setting(20, "with a folder of patches: number of patches to measure, at most", "patches")
+    precision: str = setting("float32", "number type of the networks' arithmetic", choices=PRECISIONS)
+    network_threads: int = setting(0, "on a CPU: windows computed at once, one thread each; 0 = one per core")
 
     def __post_init__(self) -> None:
         for name, least in (("side_px", 72), ("border_px", 0), ("patches", 1), ("network_threads", 0)):

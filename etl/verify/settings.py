@@ -10,16 +10,16 @@ __all__ = ["VerifySettings"]
 
 @dataclass(frozen=True, slots=True)
 class VerifySettings:
-    """Hold a store against itself, its catalogue and, with --source, its source pixels, on any number of MPI ranks.
+    """Check a store on any number of ranks: checksums, statistics, its catalogue and, with --source, its source pixels.
 
-    One line a check; exit status 0 where all are good, 1 where one failed, 2 where there is no store to verify.
+    Prints one line per check. The exit status is 0 if all passed, 1 if one failed, 2 if there is no store to verify.
     """
 
     store: Path = setting(Path("data/store.h5"), "store to verify")
-    catalogue: Path | None = setting(None, "its catalogue (without this, the one it says it was made from)")
-    source: Path | None = setting(None, "folder of products or patches to read native pixels from again")
-    sample: int = setting(200, "patches to read again, spread at random over the store; 0 for all", "patches")
-    seed: int = setting(0, "of the choice of these patches")
+    catalogue: Path | None = setting(None, "catalogue to compare with, if not the one that the store was made from")
+    source: Path | None = setting(None, "folder of products or patches, to compare native pixels with")
+    sample: int = setting(200, "with --source: number of patches to compare, chosen at random; 0 = all", "patches")
+    seed: int = setting(0, "seed of the random choice of patches")
 
     def __post_init__(self) -> None:
         for name in ("sample", "seed"):

@@ -27,12 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m trainer.report",
-        description="Draw finished runs of the trainer: one HTML page and its pictures.",
+        description="Write an HTML page, and its pictures, about one or more finished training runs.",
         allow_abbrev=False,
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, --out of trainer.run")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run, the --out of trainer.run"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/report"), metavar="DIR",
-                        help="folder of the page and its pictures (default: %(default)s)")  # fmt: skip
+                        help="folder to write report.html and the pictures to (default: %(default)s)")  # fmt: skip
     arguments = parser.parse_args(argv)
     out: Path = arguments.out
     try:
