@@ -52,6 +52,10 @@ def test_files_and_modules_that_a_page_names_are_there(page):
     text = page.read_text(encoding="utf-8")
     files = re.findall(r"`((?:etl|trainer|benchmarks|tests|deploy|docs)/[\w./-]*)`", text)
     names = re.findall(r"`((?:etl|trainer|benchmarks)(?:\.\w+)+)`", text)
+    for module, imported in re.findall(
+        r"^from ((?:etl|trainer|benchmarks)[\w.]*) import ([\w, ]+)", text, re.MULTILINE
+    ):
+        names += [f"{module}.{name.strip()}" for name in imported.split(",")]
     missing = [name for name in files if not (ROOT / name).exists()] + [name for name in names if not found(name)]
     assert not missing, f"{page_id(page)} names what is not there: {', '.join(missing)}"
 
