@@ -19,11 +19,11 @@ help: ## show this list
 install: ## make or complete .venv (instant when nothing has changed)
 	@bash deploy/install.sh
 
-# In demo/, a folder of its own: every command finds data/ below the current folder.
+# In its own folder demo/, because commands use data/ in the current folder.
 DEMO = cd demo && ../$(PYTHON_VENV) -m
 DEMO_MPI = cd demo && mpirun -n $(RANKS) ../$(PYTHON_VENV) -m
 
-demo: install ## a small archive -> store -> sheet of patches -> short training -> scores and report, in demo/
+demo: install ## in demo/: a small archive -> store -> picture of patches -> short training -> scores and report
 	@mkdir -p demo && rm -rf demo/data/store.* demo/run demo/report
 	$(DEMO) etl.doctor
 	$(DEMO) etl.sample
@@ -36,11 +36,11 @@ demo: install ## a small archive -> store -> sheet of patches -> short training 
 	$(DEMO) trainer.report run --out report
 	@echo "demo: look at demo/preview.png and demo/report/"
 
-learn: install ## half an hour: ResNet-50 on a larger sample, all bands and RGB, against a logistic regression on band means
+learn: install ## half an hour: train on a larger sample, all bands and RGB, and compare with a logistic regression
 	$(PYTHON_VENV) -m benchmarks learn table --size laptop
 	@echo "learn: look at benchmarks/results/learn.laptop.report.html"
 
-package: install ## source archive and wheel in dist/, checked against what PyPI asks; tests/test_package.py installs them
+package: install ## source archive and wheel in dist/, checked for PyPI
 	rm -rf dist
 	$(PYTHON_VENV) -m build --no-isolation
 	$(BIN)/twine check --strict dist/*
@@ -48,17 +48,17 @@ package: install ## source archive and wheel in dist/, checked against what PyPI
 test: install ## every check: lint, types, all tests, those on many ranks included
 	$(MAKE) --jobs=3 --keep-going --output-sync=target lint types $(PARTS)
 
-# Parts of about the same time, side by side: much of each is waiting. Output comes whole, at each one's end.
+# Parts that take about the same time, run at once because each waits much. Each part's output is printed at its end.
 PARTS = test-parallel test-faults test-others test-docs
 .PHONY: $(PARTS)
-# Unbound: each part's mpirun would bind its first rank to the first core.
+# No binding to cores: otherwise the mpirun of each part would bind its first rank to the first core.
 $(PARTS): export OMPI_MCA_hwloc_base_binding_policy := none
 $(PARTS): export OMPI_MCA_mpi_yield_when_idle := 1
 BAD_INPUT = $(addprefix tests/faults/test_,$(addsuffix .py,bad_products bad_patches bad_settings bad_resume bad_disks \
 	broken_runs odd_input))
-test-parallel: install ## the tests on 1, 2, 3, 7 and 72 ranks, those of bad input among them
+test-parallel: install ## tests on 1, 2, 3, 7 and 72 ranks, and of bad input
 	$(PYTHON_VENV) -m pytest --durations=15 tests/parallel $(BAD_INPUT)
-test-faults: install ## kills, full disks, lost workers, servers that go away; and the benchmarks, tiny
+test-faults: install ## tests of kills, full disks, lost workers and servers; benchmarks at tiny size
 	$(PYTHON_VENV) -m pytest --durations=15 $(addprefix --ignore=,$(BAD_INPUT)) tests/faults tests/test_benchmarks.py
 test-others: install ## all other tests
 	$(PYTHON_VENV) -m pytest --durations=15 --ignore=tests/parallel --ignore=tests/faults --ignore=tests/test_benchmarks.py
@@ -66,7 +66,7 @@ test-others: install ## all other tests
 test-docs: install ## build the documentation; warnings and dead internal links are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-docs: install ## serve the documentation, built anew as you write, and open it
+docs: install ## show the documentation in a browser; it is built again at each change
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --no-strict --open
 
 test-fast: install ## the tests that start no process and take seconds: under a minute on two cores
@@ -90,13 +90,13 @@ lint: install ## ruff, import-linter, codespell
 types: install ## mypy, strict
 	$(BIN)/mypy
 
-format: install ## let ruff rewrite what it can
+format: install ## format the code, and let ruff correct what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 bench: install ## every benchmark at its tiny size
 	$(PYTHON_VENV) -m benchmarks --size tiny
 
-clean: ## remove what was written here, except .venv
+clean: ## remove all generated files, except .venv
 	rm -rf demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find etl trainer benchmarks tests -name __pycache__ -prune -exec rm -rf {} +

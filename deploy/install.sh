@@ -6,11 +6,11 @@
 # Settings, all by environment:
 #     PYTHON      interpreter to start from, 3.11 or newer (python3)
 #     VENV        folder of the environment (.venv beside this project's setup.cfg)
-#     HDF5_DIR    a parallel HDF5, where neither h5pcc nor Debian's package shows it
-#     GPU         1 for TensorFlow with CUDA where there is no GPU to see, as on a login node; 0 for TensorFlow without
+#     HDF5_DIR    folder of a parallel HDF5, if it is neither found by h5pcc nor Debian's package
+#     GPU         1 for TensorFlow with CUDA on a machine without GPU, such as a login node; 0 for one without CUDA
 #     HOROVOD_*   passed on to Horovod's build, e.g. HOROVOD_GPU_OPERATIONS=NCCL on a cluster with nvcc and NCCL
-# MPI, HDF5 and GDAL are used as found on PATH (a cluster's modules); only what is missing is asked of apt, and
-# without root the script says what is missing and stops before it has built anything.
+# MPI, HDF5 and GDAL on PATH (a cluster's modules) are used. Missing ones are installed by apt; without root the script
+# prints what is missing and stops before it builds anything.
 set -euo pipefail
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -38,7 +38,7 @@ hash_of() { printf '%s\n' "$@" | sha256sum | cut -c1-16; }
 
 pinned() { sed -n "s/^$1==//p" "$requirements"; }
 
-# run "what it is" function arguments... : one line with the seconds; the function's output only if it fails
+# run "what it is" function arguments... : prints one line with the seconds, and the function's output only if it fails
 run() {
     local what=$1 log=$logs/${1//[^A-Za-z0-9._-]/_}.log status start=$SECONDS
     shift
@@ -54,20 +54,20 @@ run() {
     say "$what: $((SECONDS - start)) s"
 }
 
-# run_once "inputs" "what it is" function arguments... : skipped while the environment has it from the same inputs
+# run_once "inputs" "what it is" function arguments... : does nothing if it has already succeeded with the same inputs
 run_once() {
     local inputs stamp=$venv/.steps/$3
     inputs=$(hash_of "$1" "$(declare -f "$3")")
     shift
     if [ -f "$stamp" ] && [ "$(<"$stamp")" = "$inputs" ]; then return; fi
-    # Where pip is killed half way it may take for installed what is not: the mark makes the next run start afresh.
+    # If pip is killed, it may later take a half-installed package for installed; the mark makes the next run start anew.
     mkdir -p "$venv/.steps"
     touch "$venv/.interrupted"
     run "$@"
     printf '%s\n' "$inputs" >"$stamp"
 }
 
-# ---- what the machine must bring -------------------------------------------------------------------------------
+# ---- what the machine must have --------------------------------------------------------------------------------
 
 python_is() { "$python" -c "$1" >/dev/null 2>&1; }
 has_python() {
@@ -96,7 +96,7 @@ hdf5_dir() {
     done
 }
 
-# A line each: test | what it is for | Debian packages
+# One line for each need: test | what is needed | Debian packages
 needs() {
     local python_debs=python3
     case $python in python3.*) python_debs=$python ;; esac
@@ -108,14 +108,14 @@ has_mpi|MPI: mpicc and mpirun (a cluster: module load openmpi)|openmpi-bin libop
 has_hdf5|parallel HDF5 (a cluster: module load hdf5, or HDF5_DIR=...)|libhdf5-openmpi-dev
 has_gdal|GDAL with headers: gdal-config and gdalinfo (a cluster: module load gdal)|gdal-bin libgdal-dev
 TABLE
-    # Good to have, and not worth stopping for without root.
+    # Useful, but without root no reason to stop.
     if [ -n "$root" ]; then
         echo 'has_certificates|certificates for downloads|ca-certificates'
         echo 'has_viewers|h5dump and ncdump, to look into stores by hand|hdf5-tools netcdf-bin'
     fi
 }
 
-# How to become root for apt: "env" as root, "sudo -n env" where it asks no password, nothing where there is no way.
+# Command that runs apt as root: "env" as root, "sudo -n env" if sudo asks for no password, empty if neither.
 way_to_root() {
     has apt-get dpkg-query || return 0
     if [ "$(id -u)" = 0 ]; then
@@ -150,7 +150,7 @@ check_system() {
     if [ -z "$gaps" ]; then return; fi
     # shellcheck disable=SC2086  # package names are words
     if [ -z "$root" ]; then
-        fail "missing here, and no root rights to install it:"$'\n'"$gaps"$'[install] this line closes the gap:\n'"  sudo apt-get install --no-install-recommends$wanted"
+        fail "missing here, and no root rights to install it:"$'\n'"$gaps"$'[install] install it by:\n'"  sudo apt-get install --no-install-recommends$wanted"
     fi
     # shellcheck disable=SC2086
     wanted=$(missing_debs $wanted)
@@ -175,7 +175,7 @@ python_tag() { "$python" -c 'import sys; print(sys.implementation.cache_tag)'; }
 
 kept_wheel() { compgen -G "$wheels/$1/*.whl" | head -n 1; }
 
-# keep_wheel key builder: the builder writes a wheel into the folder it is given; an interrupted build leaves no trace
+# keep_wheel key builder: calls the builder to write a wheel into a folder; an interrupted build leaves no files
 keep_wheel() {
     local key=$1 building
     building=$(mktemp -d "$wheels/.building.XXXXXX")
@@ -186,12 +186,12 @@ keep_wheel() {
     mv -T "$building/wheel" "$wheels/$key"
 }
 
-# No build isolation: it would compile mpi4py and numpy anew. No pip cache: it knows nothing of MPI and HDF5 versions.
+# No build isolation, which would compile mpi4py and numpy again. No pip cache, which ignores MPI and HDF5 versions.
 pip_wheel() {
     "$venv/bin/python" -m pip wheel --no-build-isolation --no-deps --no-cache-dir --no-binary :all: --wheel-dir "$@"
 }
 
-# Debian's own numpy 1 lies beside Python.h and would be found first; what is compiled against it cannot be imported.
+# Debian's numpy 1 is beside Python.h and would be found first; packages compiled against it cannot be imported.
 numpy_first() {
     local include
     include=-I$("$venv/bin/python" -c 'import numpy; print(numpy.get_include())')
@@ -211,13 +211,13 @@ build_horovod() {
     tar -xzf "$source"/horovod-*.tar.gz --strip-components 1 -C "$source"
     rm "$source"/horovod-*.tar.gz
     sed -i '/xla_mpi_ops\.cc/d' "$source/horovod/tensorflow/CMakeLists.txt"
-    # Its own choice is eight compilers at once, whatever the machine.
+    # By default it starts eight compilers on any machine.
     MAKEFLAGS=${MAKEFLAGS:--j$(nproc)} PATH=$venv/bin:$PATH CMAKE_POLICY_VERSION_MINIMUM=3.5 HOROVOD_WITH_MPI=1 HOROVOD_WITH_GLOO=1 \
         HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 HOROVOD_WITHOUT_NVTX=1 \
         pip_wheel "$1" "$source"
 }
 
-# compiled name version key: builds the wheel if none is kept under the key and this recipe, then installs it
+# compiled name version key: builds the wheel if none is kept for this key and build function, then installs it
 compiled() {
     local name=$1 version=$2 key wheel
     key=$3-$(hash_of "$(declare -f "build_$name" pip_wheel numpy_first)")
@@ -242,7 +242,7 @@ make_venv() {
     "$python" -m venv --clear "$venv"
 }
 
-# Whole, and of the Python that was asked for.
+# Whether the environment is complete and has the right Python.
 venv_fits() {
     local print_tag='import pip, sys; print(sys.implementation.cache_tag)'
     [ ! -e "$venv/.interrupted" ] && [ "$("$venv/bin/python" -c "$print_tag" 2>/dev/null)" = "$tag" ]
@@ -257,7 +257,7 @@ tensorflow_here() {
     if [ "$gpu" = 1 ]; then echo 'tensorflow[and-cuda]'; else echo tensorflow-cpu; fi
 }
 
-# h5py's wheel with MPI is in place by now, so that pip leaves it; Horovod is compiled against what is installed here.
+# h5py with MPI is installed before, so pip keeps it; Horovod is compiled later, against the packages installed here.
 pinned_packages() {
     sed -e "s/^tensorflow-cpu==/$(tensorflow_here)==/" -e '/^horovod==/d' "$requirements" >"$venv/requirements.txt"
     pip_install -r "$venv/requirements.txt" -r "$requirements_dev"
