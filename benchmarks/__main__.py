@@ -22,9 +22,9 @@ _OTHERS = ("table", "peers")
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Answer questions of speed and memory: one scenario a question, one JSON record an answer. "
-        "`table` writes the table of bars in benchmarks/README.md from the records, `peers` makes the environments of "
-        "other readers, which archive and loader measure; `compare A.json B.json` prints what got slower.",
+        description="Measure speed and memory. Each scenario answers one question and writes one JSON record. `table` "
+        "writes the table of bars in benchmarks/README.md from the records. `peers` installs the other readers that "
+        "archive and loader compare with. `compare A.json B.json` prints which figures got worse.",
         allow_abbrev=False,
     )
     parser.add_argument("scenario", nargs="*", help=f"{', '.join(SCENARIOS)}, table or peers (default: all scenarios)")
