@@ -1,4 +1,4 @@
-"""Patches put back in place: one acquisition of a tile as a georeferenced picture."""
+"""Mosaic of a tile: the patches of one acquisition as one georeferenced image."""
 
 from typing import Any
 
@@ -20,15 +20,15 @@ __all__ = ["to_tile_mosaic"]
 
 
 def to_tile_mosaic(ds: xr.Dataset, tile: str, data: str = "data_10m", acquisition: str = "") -> xr.DataArray:
-    """The patches of a tile in place, shape (band, y, x), uint16, from one of the pixel arrays of `etl.open_store`.
+    """The patches of a tile as one image, shape (band, y, x), uint16, from a pixel array of `etl.open_store`.
 
-    Its extent is the smallest rectangle that holds them all; where there is no patch it is 0, nodata. Coordinates are
-    pixel centres in m in the tile's projection, which `.rio.crs` names; pixels are read as they are asked for, a row of
-    patches at a time. `.rio.to_raster("tile.tif")` writes it as GeoTIFF. Of a tile with several acquisitions
-    `acquisition` names one: the beginning of its date and time ("2017-06-13") or its product.
+    The image is the smallest rectangle that holds all patches; pixels without a patch are 0 (nodata). Coordinates are
+    pixel centres in metres, in the tile's projection `.rio.crs`. Pixels are read when they are used, one row of patches
+    at a time. `.rio.to_raster("tile.tif")` writes a GeoTIFF. If the tile has several acquisitions, `acquisition` names
+    one: by the beginning of its date and time ("2017-06-13"), or by its product.
 
     Raises:
-        ValueError: no patch is of that tile or acquisition, or those of several are.
+        ValueError: no patch belongs to the tile or acquisition, or patches of several acquisitions do.
     """
     if data not in ds:
         raise ValueError(f"data must be one of {', '.join(map(str, ds.data_vars))}, got {data}")

@@ -1,4 +1,4 @@
-"""A store as an `xarray.Dataset`, from HDF5 or Zarr: lazily, with names, dates and splits in words."""
+"""A store, HDF5 or Zarr, as an `xarray.Dataset` of lazy arrays, with codes decoded to names and dates."""
 
 import logging
 from collections.abc import Iterable
@@ -24,20 +24,19 @@ _READ_BYTES = 16 << 20
 
 
 def open_store(path: str | Path, *, all_rows: bool = False) -> xr.Dataset:
-    """The store at `path` (`.h5`, `.hdf5`, `.zarr`, or `.json` of etl.convert) as a dataset of lazy Dask arrays.
+    """The store at `path` (`.h5`, `.hdf5`, `.zarr`, or a manifest `.json`) as a dataset of lazy Dask arrays.
 
-    A Zarr store may lie in a bucket: `s3://BUCKET/KEY.zarr`, with the credentials that etl.extract takes.
+    A Zarr store may be in a bucket, `s3://BUCKET/NAME.zarr`, with the same credentials as for etl.extract.
 
-    Pixels keep the type and the numbers of the store, uint16 reflectance x 10,000, whatever their attribute
-    `scale_factor` says: `to_reflectance` makes them float32. `classes` is read at once, and so is everything with one
-    value a patch, which is a coordinate: `patch` (the index), `tile`, `product`, `baseline`, `acquired` (datetime64),
-    `epsg`, `ulx`, `uly`, `split` and `state` (words of the schema), the shares, `checksum` and `row`, the row in the
-    store. Bands are indexed by name, with their centre wavelengths in nm beside them. Rows that are not written (state
-    1) are left out unless `all_rows`.
+    Pixels stay uint16, reflectance x 10,000, as in the store; `to_reflectance` converts them to float32. `classes` and
+    all arrays with one value per patch are read at once. The latter are coordinates: `patch` (the index), `tile`,
+    `product`, `baseline`, `acquired` (datetime64), `epsg`, `ulx`, `uly` (metres), `split` and `state` (names),
+    `cloud_share`, `snow_share`, `checksum`, and `row`, the row in the store. Bands are selected by name; their centre
+    wavelengths in nm are coordinates, too. Only written rows (state 1) are in the dataset, unless `all_rows` is true.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: it is no store.
+        FileNotFoundError: there is no such file, folder or object.
+        ValueError: it is not a store.
     """
     return _dataset(Path(path), all_rows, chunked=True)
 
@@ -60,7 +59,7 @@ def _dataset(path: Path, all_rows: bool, chunked: bool) -> xr.Dataset:
 
 
 def to_reflectance(pixels: xr.DataArray) -> xr.DataArray:
-    """Surface reflectance, float32, of pixels of a store, uint16; NaN where there is no data and where saturated."""
+    """Surface reflectance, float32, from pixels of a store, uint16; NaN for nodata and saturated pixels."""
     valid = (pixels != NODATA) & (pixels != SATURATED)
     out = (pixels.astype(np.float32) * np.float32(pixels.attrs["scale_factor"])).where(valid)
     kept = {key: value for key, value in pixels.attrs.items() if key in ("long_name", "units", "gsd_m")}
@@ -172,7 +171,7 @@ class StoreEngine(BackendEntrypoint):
     def open_dataset(
         self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, all_rows: bool = False
     ) -> xr.Dataset:
-        """The store; rows that are not written are left out unless `all_rows`. Errors are those of `open_store`."""
+        """The store as `open_store` gives it, with the same errors; all rows only if `all_rows` is true."""
         dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or ()
         return _dataset(Path(filename_or_obj), all_rows, chunked=False).drop_vars(dropped, errors="ignore")
 
