@@ -111,7 +111,7 @@ TABLE
     # Useful, but without root no reason to stop.
     if [ -n "$root" ]; then
         echo 'has_certificates|certificates for downloads|ca-certificates'
-        echo 'has_viewers|h5dump and ncdump, to look into stores by hand|hdf5-tools netcdf-bin'
+        echo 'has_viewers|h5dump and ncdump, to look into stores|hdf5-tools netcdf-bin'
     fi
 }
 
