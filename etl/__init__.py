@@ -16,15 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["open_store", "to_reflectance", "to_tile_mosaic"]
 
-_WHERE = {
-    "open_store": "etl.store.xarray_backend",
-    "to_reflectance": "etl.store.xarray_backend",
-    "to_tile_mosaic": "etl.store.mosaic",
-}
-
 
 def __getattr__(name: str) -> Any:
     """What is asked for by name, imported only then: a command or a trainer's rank must not load xarray."""
-    if name not in _WHERE:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_WHERE[name]), name)
+    module = "etl.store.mosaic" if name == "to_tile_mosaic" else "etl.store.xarray_backend"
+    return getattr(importlib.import_module(module), name)

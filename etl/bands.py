@@ -3,10 +3,13 @@
 Centre wavelengths are those of Sentinel-2A's MSI; band numbers are the `bandId` of the product metadata.
 B10 (cirrus) carries no surface signal and is absent from Level-2A products.
 
-Source: ESA, Sentinel-2 Products Specification Document, S2-PDGS-TAS-DI-PSD, table "Spectral_Information".
+Source: ESA, Sentinel-2 Products Specification Document, S2-PDGS-TAS-DI-PSD, table "Spectral_Information",
+copied to `bands.csv`.
 """
 
+import csv
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = ["BANDS", "BAND_BY_NAME", "GROUPS", "SUPER_BANDS", "Band", "Group"]
 
@@ -37,20 +40,9 @@ class Band:
     """Ground sample distance in m: 10, 20 or 60."""
 
 
-BANDS = (
-    Band("B01", 0, 442.7, 60),
-    Band("B02", 1, 492.4, 10),
-    Band("B03", 2, 559.8, 10),
-    Band("B04", 3, 664.6, 10),
-    Band("B05", 4, 704.1, 20),
-    Band("B06", 5, 740.5, 20),
-    Band("B07", 6, 782.8, 20),
-    Band("B08", 7, 832.8, 10),
-    Band("B8A", 8, 864.7, 20),
-    Band("B09", 9, 945.1, 60),
-    Band("B11", 11, 1613.7, 20),
-    Band("B12", 12, 2202.4, 20),
-)
+_TABLE = csv.DictReader(Path(__file__).with_name("bands.csv").read_text(encoding="utf-8").splitlines())
+
+BANDS = tuple(Band(row["name"], int(row["band_id"]), float(row["centre_nm"]), int(row["gsd_m"])) for row in _TABLE)
 """The twelve bands of a Level-2A product, in the order of wavelength that `data_super` has."""
 
 BAND_BY_NAME = {band.name: band for band in BANDS}

@@ -38,9 +38,11 @@ class JobError(Exception):
         self.status = status
 
 
-def exit_status_of(error: ValueError | OSError) -> ExitStatus:
-    """Exit status of an error: bad input, a server that may answer later, or a failure."""
-    if isinstance(error, ConnectionError):
+def exit_status_of(error: JobError | ValueError | OSError) -> ExitStatus:
+    """Exit status of an error: its own, bad input, a server that may answer later, or a failure."""
+    if isinstance(error, JobError):
+        return error.status
+    if isinstance(error, ConnectionError):  # an OSError too, so it comes first
         return ExitStatus.RESUMABLE
     return ExitStatus.BAD_INPUT if isinstance(error, ValueError) else ExitStatus.FAILED
 

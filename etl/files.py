@@ -30,12 +30,9 @@ def replace_atomically(path: Path, *, sync: bool = True, concurrent: bool = Fals
     try:
         yield temporary
         if sync:
-            for folder, _, names in os.walk(temporary):
-                for name in names:
-                    sync_path(Path(folder, name))
-                sync_path(Path(folder))
-            if not temporary.is_dir():
-                sync_path(temporary)
+            for inner in sorted(temporary.rglob("*"), reverse=True):
+                sync_path(inner)
+            sync_path(temporary)
         temporary.replace(path)
     except BaseException:
         remove_path(temporary)

@@ -67,7 +67,7 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int]) -> NoReturn:
         stream=sys.stderr,
     )
     try:
-        settings, status = _parse_on_root(parse, comm)
+        settings, status = comm.bcast(_parsed(parse) if comm.rank == 0 else None)
         if settings is not None:
             status = main(settings, comm)
     except JobError as error:
@@ -81,27 +81,22 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int]) -> NoReturn:
     sys.exit(status)
 
 
-def _parse_on_root(parse: Callable[[], S], comm: Comm) -> tuple[S | None, int]:
-    """Rank 0's settings on every rank, or None and the exit status where it could not make any."""
-    parsed: tuple[S | None, int] = (None, ExitStatus.BAD_INPUT)
-    if comm.rank == 0:
-        try:
-            parsed = (parse(), ExitStatus.DONE)
-        except SystemExit as stop:  # argparse, after --help or bad arguments
-            parsed = (None, stop.code if isinstance(stop.code, int) else ExitStatus.BAD_INPUT)
-    shared: tuple[S | None, int] = comm.bcast(parsed)
-    return shared
+def _parsed(parse: Callable[[], S]) -> tuple[S | None, int]:
+    """The settings, or None and the exit status where there are none."""
+    try:
+        return parse(), ExitStatus.DONE
+    except SystemExit as stop:  # argparse, after --help or bad arguments
+        return None, stop.code if isinstance(stop.code, int) else ExitStatus.BAD_INPUT
 
 
 def _abort(error: BaseException, comm: Comm) -> NoReturn:
     where = f"rank {comm.rank} of {comm.size}: " if comm.size > 1 else ""
+    text, status = f"unexpected error: {error!r}\n{traceback.format_exc()}", ExitStatus.FAILED
     if isinstance(error, KeyboardInterrupt):
         text = "interrupted; the store, if one was begun, can be resumed with --resume"
-    else:
-        text = f"unexpected error: {error!r}\n{traceback.format_exc()}"
+        status = ExitStatus.RESUMABLE
     time.sleep(min(0.05 * comm.rank, 2.0))  # where all ranks meet the same, the first one's abort ends the others
     print(f"error: {where}{text}", file=sys.stderr, flush=True)
-    status = ExitStatus.RESUMABLE if isinstance(error, KeyboardInterrupt) else ExitStatus.FAILED
     if comm.size > 1:
         comm.Abort(status)
     sys.exit(status)
@@ -145,9 +140,7 @@ def on_root(comm: Comm, action: Callable[[], S]) -> S | None:
     if comm.rank == 0:
         try:
             result = action()
-        except JobError as error:
-            problem = (str(error), error.status)
-        except (ValueError, OSError) as error:
+        except (JobError, ValueError, OSError) as error:
             problem = (str(error), exit_status_of(error))
     problem = comm.bcast(problem)  # the others must know before their next collective call
     if problem is not None:

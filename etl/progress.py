@@ -23,43 +23,27 @@ def report_progress(what: str, total: int, unit: str, enabled: bool = True) -> I
     if not enabled or not total:
         yield lambda done: None
     elif sys.stderr.isatty():
-        with _live_bar(what, total, unit) as update:
-            yield update
+        # imported only where a person watches: 0.2 s and 15 MiB that no other rank needs
+        from rich import progress
+        from rich.console import Console
+
+        share = (progress.BarColumn(), progress.TaskProgressColumn())
+        columns = ("{task.description}", *share, unit, progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
+        with progress.Progress(*columns, console=Console(stderr=True), refresh_per_second=2) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda done: bar.update(task, completed=done)
     else:
-        yield _LogLines(what, total, unit)
+        yield _log_lines(what, total, unit)
 
 
-class _LogLines:
-    """Logs one line every 10 s."""
+def _log_lines(what: str, total: int, unit: str) -> Callable[[int], None]:
+    start = last = time.monotonic()
 
-    def __init__(self, what: str, total: int, unit: str) -> None:
-        self._what, self._total, self._unit = what, total, unit
-        self._start = self._last = time.monotonic()
-
-    def __call__(self, done: int) -> None:
+    def show(done: int) -> None:
+        nonlocal last
         now = time.monotonic()
-        if now - self._last < _EVERY_S or not done:
-            return
-        self._last = now
-        left_s = (now - self._start) / done * (self._total - done)
-        share = f"{100 * done / self._total:.0f} %"
-        log.info("%s: %s, %s %d of %d, about %.0f s left", self._what, share, self._unit, done, self._total, left_s)
+        if now - last >= _EVERY_S and done:  # before the first item there is no estimate
+            last, share, left_s = now, 100 * done / total, (now - start) / done * (total - done)
+            log.info("%s: %.0f %%, %s %d of %d, about %.0f s left", what, share, unit, done, total, left_s)
 
-
-@contextlib.contextmanager
-def _live_bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    # imported only where a person watches: 0.2 s and 15 MiB that no other rank needs
-    from rich import progress
-    from rich.console import Console
-
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.TaskProgressColumn(),
-        progress.TextColumn(unit),
-        progress.MofNCompleteColumn(),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns, console=Console(stderr=True), refresh_per_second=2) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
+    return show

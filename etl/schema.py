@@ -5,9 +5,10 @@ column i). Values are surface reflectance x 10,000 on the scale of processing ba
 saturated 65535.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +70,7 @@ class DataSet:
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """Shape of one row, without the patch axis."""
+        """The shape of one row, without the patch axis: for pixels (row, col, band)."""
         return self.shape[1:]
 
 
@@ -98,104 +99,91 @@ class Schema:
 
     @property
     def pixels(self) -> tuple[DataSet, ...]:
-        """The pixel data sets, in the order in which `checksum` runs over them."""
-        sets = [
-            _pixels(f"data_{g.name}", self.rows, g.patch_px, g.name, f"band_{g.name}", len(g.bands)) for g in GROUPS
-        ]
-        if self.upsampled:
-            sets.append(_pixels("data_super", self.rows, GROUPS[0].patch_px, "10m", "band_super", len(SUPER_BANDS)))
-        return tuple(sets)
+        """The pixel data sets, in the order in which `checksum` runs over them; shape (patch, row, col, band)."""
+        native = [self._pixels(group.name, group.name, group.patch_px, group.bands) for group in GROUPS]
+        upsampled = [self._pixels("super", GROUPS[0].name, GROUPS[0].patch_px, SUPER_BANDS)] if self.upsampled else []
+        return (*native, *upsampled)
+
+    def _pixels(self, name: str, grid: str, side_px: int, bands: tuple[str, ...]) -> DataSet:
+        attributes = {
+            "long_name": "surface reflectance",
+            "units": "1",
+            "scale_factor": 1e-4,
+            "nodata": np.uint16(NODATA),
+            "saturated": np.uint16(SATURATED),
+        }
+        dims = ("patch", f"y_{grid}", f"x_{grid}", f"band_{name}")
+        return DataSet(f"data_{name}", dims, (self.rows, side_px, side_px, len(bands)), "<u2", attributes)
 
     @property
     def identity(self) -> tuple[DataSet, ...]:
         """What is known of each patch before its pixels are read; written once, at creation."""
-        n, attributes = self.rows, _IDENTITY_ATTRIBUTES
-        kinds = {
-            "patch": f"S{self.name_bytes}",
-            "tile": "S5",
-            "product": f"S{self.product_bytes}",
-            "baseline": "S5",
-            "acquired": "<i8",
-            "epsg": "<i4",
-            "ulx": "<f8",
-            "uly": "<f8",
-            "split": "|u1",
-        }
-        sets = [DataSet(name, ("patch",), (n,), kind, attributes.get(name, {})) for name, kind in kinds.items()]
-        classes = DataSet(
-            "classes",
-            ("patch", "class"),
-            (n, self.nomenclature),
-            "|u1",
-            {"long_name": "1 where the patch has the class"},
+        column = partial(_column, self.rows)
+        time = {"units": "seconds since 1970-01-01 00:00:00", "calendar": "proleptic_gregorian"}
+        classes_text: dict[str, object] = {"long_name": "1 where the patch has the class"}
+        return (
+            column("patch", f"S{self.name_bytes}", long_name="name of the patch"),
+            column("tile", "S5", long_name="MGRS tile"),
+            column("product", f"S{self.product_bytes}", long_name="Level-2A product read, or the patch archive's own"),
+            column("baseline", "S5", long_name="processing baseline of the product read"),
+            column("acquired", "<i8", **time, standard_name="time"),
+            column("epsg", "<i4", long_name="EPSG code of the UTM projection"),
+            column("ulx", "<f8", units="m", long_name="easting of the upper left corner"),
+            column("uly", "<f8", units="m", long_name="northing of the upper left corner"),
+            column("split", "|u1", long_name="published split"),
+            DataSet("classes", ("patch", "class"), (self.rows, self.nomenclature), "|u1", classes_text),
         )
-        return (*sets, classes)
 
     @property
     def results(self) -> tuple[DataSet, ...]:
         """What is found out with the pixels, one value a row; `state` is written last."""
-        n = self.rows
+        column = partial(_column, self.rows)
         share = {"units": "1", "valid_min": 0.0, "valid_max": 1.0}
         return (
-            DataSet(
-                "cloud_share", ("patch",), (n,), "<f4", {"long_name": "share of cloud and cloud shadow pixels", **share}
-            ),
-            DataSet("snow_share", ("patch",), (n,), "<f4", {"long_name": "share of snow pixels", **share}),
-            DataSet("checksum", ("patch",), (n,), "<u8", {"long_name": "XXH3-64 over the row's pixel bytes"}),
-            DataSet("state", ("patch",), (n,), "|u1", {"long_name": "state of the row"}),
+            column("cloud_share", "<f4", long_name="share of cloud and cloud shadow pixels", **share),
+            column("snow_share", "<f4", long_name="share of snow pixels", **share),
+            column("checksum", "<u8", long_name="XXH3-64 over the row's pixel bytes"),
+            column("state", "|u1", long_name="state of the row"),
         )
 
     @property
     def statistics(self) -> tuple[DataSet, ...]:
         """`stats/<pixels>/<statistic>`, each (split, band, word), uint64; the five of one pixel array together."""
+        splits = len(SPLITS)
         return tuple(
-            DataSet(
-                f"stats/{item.name}/{name}", ("split", item.dims[-1], "word"), (len(SPLITS), item.shape[-1], 2), "<u8"
-            )
+            DataSet(f"stats/{item.name}/{name}", ("split", item.dims[-1], "word"), (splits, item.shape[-1], 2), "<u8")
             for item in self.pixels
             for name in STATS
         )
 
     @property
     def statistics_coordinates(self) -> tuple[tuple[DataSet, tuple[str, ...]], ...]:
-        """Coordinate variables of the statistics, in their own group, each with its values."""
-        return tuple(
-            (DataSet(f"stats/{dim}", (dim,), (len(values),), f"S{max(map(len, values))}"), values)
-            for dim, values in (("split", SPLITS), ("word", ("high", "low")))
-        )
+        """Coordinate variables of the statistics, in their own group, dtype bytes, each with its values."""
+        return _names("split", SPLITS, "stats/"), _names("word", ("high", "low"), "stats/")
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that one patch takes in all data sets over rows."""
+        """Number of bytes that one patch takes in all data sets over rows."""
         sets = (*self.pixels, *self.identity, *self.results)
         return sum(int(np.prod(item.row_shape)) * np.dtype(item.dtype).itemsize for item in sets)
 
     @property
     def coordinates(self) -> tuple[tuple[DataSet, tuple[object, ...]], ...]:
-        """Coordinate variables of the dimensions that are not `patch`, each with its values."""
+        """Coordinate variables of all dimensions but `patch`, each with its values: pixel centres in metres, names."""
         out: list[tuple[DataSet, tuple[object, ...]]] = []
         for group in GROUPS:
             centres = tuple(group.gsd_m * (k + 0.5) for k in range(group.patch_px))
-            for axis, sign, meaning in (("y", -1, "uly"), ("x", 1, "ulx")):
-                attributes: dict[str, object] = {
-                    "units": "m",
-                    "long_name": f"pixel centre, from {meaning} of the patch",
-                }
-                values = tuple(sign * centre for centre in centres)
-                name = f"{axis}_{group.name}"
-                out.append((DataSet(name, (name,), (group.patch_px,), "<f4", attributes), values))
+            for axis, sign, corner in (("y", -1, "uly"), ("x", 1, "ulx")):
+                name, text = f"{axis}_{group.name}", f"pixel centre, from {corner} of the patch"
+                item = DataSet(name, (name,), (group.patch_px,), "<f4", {"units": "m", "long_name": text})
+                out.append((item, tuple(sign * centre for centre in centres)))
             out.append(_names(f"band_{group.name}", group.bands))
         if self.upsampled:
             out.append(_names("band_super", SUPER_BANDS))
-        out.append(_names("class", classes_of(self.nomenclature)))
-        return tuple(out)
+        return (*out, _names("class", classes_of(self.nomenclature)))
 
 
-class _Arrays(Container[str], Protocol):
-    def __getitem__(self, name: str) -> Any: ...
-
-
-def schema_of(arrays: _Arrays, where: object) -> Schema:
+def schema_of(arrays: Mapping[str, Any], where: object) -> Schema:
     """Schema of the store at `where`, from its arrays by name, each with a `shape` and a `dtype`.
 
     Raises:
@@ -215,35 +203,9 @@ def encoded(values: Sequence[object], dtype: str) -> npt.NDArray[Any]:
     return np.array([value.encode() if isinstance(value, str) else value for value in values], dtype)
 
 
-_IDENTITY_ATTRIBUTES: dict[str, dict[str, object]] = {
-    "patch": {"long_name": "name of the patch"},
-    "tile": {"long_name": "MGRS tile"},
-    "product": {"long_name": "Level-2A product read, or the patch archive's own"},
-    "baseline": {"long_name": "processing baseline of the product read"},
-    "acquired": {
-        "units": "seconds since 1970-01-01 00:00:00",
-        "calendar": "proleptic_gregorian",
-        "standard_name": "time",
-    },
-    "epsg": {"long_name": "EPSG code of the UTM projection"},
-    "ulx": {"units": "m", "long_name": "easting of the upper left corner"},
-    "uly": {"units": "m", "long_name": "northing of the upper left corner"},
-    "split": {"long_name": "published split"},
-}
+def _column(rows: int, name: str, dtype: str, **attributes: object) -> DataSet:
+    return DataSet(name, ("patch",), (rows,), dtype, attributes)
 
 
-def _pixels(name: str, rows: int, side: int, gsd: str, band_dim: str, bands: int) -> DataSet:
-    attributes = {
-        "long_name": "surface reflectance",
-        "units": "1",
-        "scale_factor": 1e-4,
-        "nodata": np.uint16(NODATA),
-        "saturated": np.uint16(SATURATED),
-    }
-    dims = ("patch", f"y_{gsd}", f"x_{gsd}", band_dim)
-    return DataSet(name, dims, (rows, side, side, bands), "<u2", attributes)
-
-
-def _names(dim: str, names: tuple[str, ...]) -> tuple[DataSet, tuple[object, ...]]:
-    length = max(len(name.encode()) for name in names)
-    return DataSet(dim, (dim,), (len(names),), f"S{length}", {}), names
+def _names(dim: str, names: tuple[str, ...], group: str = "") -> tuple[DataSet, tuple[str, ...]]:
+    return DataSet(f"{group}{dim}", (dim,), (len(names),), f"S{max(len(name.encode()) for name in names)}"), names

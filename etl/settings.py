@@ -8,7 +8,6 @@ import argparse
 import dataclasses
 import difflib
 import tomllib
-import types
 import typing
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -61,9 +60,9 @@ def _parser(cls: type[Any], command: str, positional: str | None) -> argparse.Ar
         epilog=f"Settings can also be given in the table [{_table(command)}] of {SETTINGS_FILE} in the current folder.",
         allow_abbrev=False,  # an abbreviation would break once a new flag begins alike
     )
-    hints = typing.get_type_hints(cls)
+    kinds = _kinds(cls)
     for item in dataclasses.fields(cls):
-        kind, text = _kind(hints[item.name]), _help(item)
+        kind, text = kinds[item.name], _help(item)
         flag = "--" + item.name.replace("_", "-")
         if item.name == positional:
             parser.add_argument(item.name, nargs="?", type=kind, default=None, help=text)
@@ -71,7 +70,8 @@ def _parser(cls: type[Any], command: str, positional: str | None) -> argparse.Ar
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
             choices = item.metadata["choices"] or None
-            parser.add_argument(flag, type=kind, choices=choices, default=None, help=text, metavar=_metavar(item, kind))
+            metavar = None if choices else {Path: "PATH", int: "N", float: "X"}.get(kind, "TEXT")
+            parser.add_argument(flag, type=kind, choices=choices, default=None, help=text, metavar=metavar)
     return parser
 
 
@@ -81,46 +81,34 @@ def _help(item: "dataclasses.Field[Any]") -> str:
     return f"{item.metadata['help']} (default: {shown}{unit if item.default is not None else ''})".replace("%", "%%")
 
 
-def _metavar(item: "dataclasses.Field[Any]", kind: type[Any]) -> str | None:
-    if item.metadata["choices"]:
-        return None
-    return {Path: "PATH", int: "N", float: "X"}.get(kind, "TEXT")
-
-
-def _kind(hint: Any) -> type[Any]:
-    """The plain type in an annotation such as `int` or `int | None`."""
-    if isinstance(hint, types.UnionType):
-        hint = next(part for part in typing.get_args(hint) if part is not type(None))
-    return typing.cast("type[Any]", hint)
-
-
-def _tables() -> dict[str, Any]:
-    """All tables of the file; none where it is absent."""
-    if not SETTINGS_FILE.is_file():
-        return {}
-    try:
-        return tomllib.loads(SETTINGS_FILE.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{SETTINGS_FILE} must be valid TOML, in UTF-8: {error}") from None
+def _kinds(cls: type[Any]) -> dict[str, type[Any]]:
+    """The plain type of each field, in an annotation such as `int` or `int | None`."""
+    hints = typing.get_type_hints(cls).items()
+    return {name: next((k for k in typing.get_args(hint) if k is not type(None)), hint) for name, hint in hints}
 
 
 def _from_file(cls: type[Any], table: str) -> dict[str, Any]:
-    """Values of the table, checked against the class's fields and types."""
-    tables = _tables()
+    """Values of the table, checked against the class's fields and types; none where the file is absent."""
+    if not SETTINGS_FILE.is_file():
+        return {}
+    try:
+        tables = tomllib.loads(SETTINGS_FILE.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{SETTINGS_FILE} must be valid TOML, in UTF-8: {error}") from None
+    # other tables are of other commands: only one with nearly this name is a slip
     near = difflib.get_close_matches(table, tables, n=1, cutoff=0.8)
     if near and table not in tables:
         raise ValueError(f"{SETTINGS_FILE}: no command has a table [{near[0]}]; did you mean [{table}]?")
     entries = tables.get(table, {})
     if not isinstance(entries, dict):
         raise ValueError(f"{SETTINGS_FILE}: {table} must be a table, [{table}], got {entries!r}")
-    hints = typing.get_type_hints(cls)
-    known = {item.name: item for item in dataclasses.fields(cls)}
+    kinds, known = _kinds(cls), {item.name: item for item in dataclasses.fields(cls)}
     values = {}
     for key, value in entries.items():
         if key not in known:
             raise ValueError(f"{SETTINGS_FILE}: table [{table}] has no setting {key!r}{_nearest(key, known)}")
         where, choices = f"{SETTINGS_FILE}: [{table}] {key}", known[key].metadata["choices"]
-        values[key] = _converted(where, value, _kind(hints[key]), choices)
+        values[key] = _converted(where, value, kinds[key], choices)
     return values
 
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from etl.bands import PATCH_M
 from etl.catalogue.georeference import Rejections
-from etl.catalogue.names import ProductName, parse_product
-from etl.catalogue.table import make_catalogue_table
+from etl.catalogue.names import parse_product
+from etl.catalogue.table import CATALOGUE_SCHEMA
 
 __all__ = ["V1_METADATA_SUFFIX", "read_v1"]
 
@@ -25,7 +25,6 @@ V1_METADATA_SUFFIX = "_labels_metadata.json"
 _EPSG = re.compile(r'AUTHORITY\["EPSG",\s*"(\d+)"\]\s*\]\s*$')
 _KEYS = ("labels", "coordinates", "projection", "tile_source")
 _CORNERS = ("ulx", "uly", "lrx", "lry")
-_FROM_DESCRIPTION = ("tile", "product", "acquired", "epsg", "ulx", "uly", "labels")
 
 
 def read_v1(patches: Sequence[str], folder: Path) -> tuple[pa.Table, Rejections]:
@@ -38,11 +37,11 @@ def read_v1(patches: Sequence[str], folder: Path) -> tuple[pa.Table, Rejections]
     rejected: Rejections = []
     for patch in patches:
         try:
-            rows.append({"patch": patch, **_row(_read_description(folder / patch / f"{patch}{V1_METADATA_SUFFIX}"))})
+            description = _read_description(folder / patch / f"{patch}{V1_METADATA_SUFFIX}")
+            rows.append({"patch": patch, "snow": False, "cloud": False, **_row(description)})
         except ValueError as error:
             rejected.append((patch, str(error)))
-    columns = {name: [row[name] for row in rows] for name in ("patch", *_FROM_DESCRIPTION)}
-    return make_catalogue_table(**columns), rejected
+    return pa.Table.from_pylist(rows, CATALOGUE_SCHEMA), rejected
 
 
 def _read_description(path: Path) -> dict[str, Any]:
@@ -63,16 +62,18 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def _row(description: dict[str, Any]) -> dict[str, Any]:
-    """The columns of _FROM_DESCRIPTION, checked."""
+    """The columns that a description gives, checked."""
     labels, source, projection = (description[key] for key in ("labels", "tile_source", "projection"))
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ValueError(f"labels must be a list of names, got {labels!r}")
     if not isinstance(source, str) or not isinstance(projection, str):
         raise ValueError(f"tile_source and projection must be texts, got {source!r} and {projection!r}")
-    product = _parse_tile_product(source)
+    product = parse_product(source)
+    if not product.tile:
+        raise ValueError(f"tile_source must name its tile, got {source!r}")
     ulx, uly = _corner(description["coordinates"])
-    values = (product.tile, source, product.acquired, _epsg(projection), ulx, uly, labels)
-    return dict(zip(_FROM_DESCRIPTION, values, strict=True))
+    place = {"epsg": _epsg(projection), "ulx": ulx, "uly": uly}
+    return {"tile": product.tile, "product": source, "acquired": product.acquired, **place, "labels": labels}
 
 
 def _corner(coordinates: object) -> tuple[float, float]:
@@ -87,14 +88,6 @@ def _corner(coordinates: object) -> tuple[float, float]:
     if lrx - ulx != PATCH_M or uly - lry != PATCH_M:
         raise ValueError(f"coordinates must span {PATCH_M} m x {PATCH_M} m, got {lrx - ulx:g} x {uly - lry:g}")
     return ulx, uly
-
-
-@functools.lru_cache
-def _parse_tile_product(name: str) -> ProductName:
-    product = parse_product(name)
-    if not product.tile:
-        raise ValueError(f"tile_source must name its tile, got {name!r}")
-    return product
 
 
 @functools.lru_cache  # half a million patches have a few projections

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etl.catalogue.georeference import Rejections, georeference_patches, split_patch_names
+from etl.catalogue.table import replace_columns
 
 __all__ = ["V2_COLUMNS", "join_v2_metadata", "list_v2_patches", "read_v2", "read_v2_metadata"]
 
@@ -46,11 +47,9 @@ def list_v2_patches(patch: pa.ChunkedArray) -> tuple[pa.Table, Rejections]:
 def join_v2_metadata(rows: pa.Table, metadata: pa.Table) -> tuple[pa.Table, int]:
     """`rows`, in the same order, with labels, split, country, snow and cloud from `metadata`; how many it has."""
     at = pc.index_in(rows["patch"], value_set=metadata["patch"].combine_chunks())
-    for name in ("labels", "split", "country", "snow", "cloud"):
-        index = rows.schema.get_field_index(name)
-        values = pc.if_else(pc.is_valid(at), metadata[name].take(at), rows[name])
-        rows = rows.set_column(index, rows.schema.field(index), values)
-    return rows, len(rows) - at.null_count
+    known, names = pc.is_valid(at), ("labels", "split", "country", "snow", "cloud")
+    columns = {name: pc.if_else(known, metadata[name].take(at), rows[name]) for name in names}
+    return replace_columns(rows, columns), len(rows) - at.null_count
 
 
 def read_v2_metadata(files: Sequence[Path]) -> pa.Table:
@@ -59,7 +58,7 @@ def read_v2_metadata(files: Sequence[Path]) -> pa.Table:
     table = pa.concat_tables(tables).rename_columns(["patch", "labels", "split", "country", "snow", "cloud"])
     # version 2 spells out the split that version 1 calls val
     split = pc.if_else(pc.equal(table["split"], "validation"), "val", table["split"])
-    return table.set_column(table.schema.get_field_index("split"), "split", split)
+    return replace_columns(table, {"split": split})
 
 
 def _read(file: Path) -> pa.Table:

@@ -2,7 +2,7 @@
 
 import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,16 +63,14 @@ def read_source(source: CatalogueSource) -> tuple[pa.Table, Rejections]:
     Raises:
         ValueError: a table or list is not what it should be.
     """
-    match source.kind:
-        case "lists":
-            return list_patches(read_lists(source.path))
-        case "v2":
-            return read_v2(source.files)
-        case "catalogue":
-            return read_catalogue_table(source.files[0]), []
-        case "products":
-            return list_grid_cells(source.files)
-    return list_v2_patches(pa.chunked_array([list(source.patches)], pa.string()))
+    readers: dict[str, Callable[[], tuple[pa.Table, Rejections]]] = {
+        "lists": lambda: list_patches(read_lists(source.path)),
+        "v2": lambda: read_v2(source.files),
+        "catalogue": lambda: (read_catalogue_table(source.files[0]), []),
+        "products": lambda: list_grid_cells(source.files),
+        "v2 folder": lambda: list_v2_patches(pa.chunked_array([list(source.patches)], pa.string())),
+    }
+    return readers[source.kind]()
 
 
 def write_joined(
@@ -160,6 +158,4 @@ def _write_rejected(out: Path, rejected: Rejections) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with replace_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        lines = csv.writer(file)
-        lines.writerow(("patch", "reason"))
-        lines.writerows(sorted(rejected))
+        csv.writer(file).writerows([("patch", "reason"), *sorted(rejected)])

@@ -86,6 +86,7 @@ def matching_product(listed: str, index: ProductIndex) -> Path | None:
     name = parse_product(listed)
     candidates = index.get((name.mission, name.orbit, name.tile), [])
     near = [(found.version, str(path), path) for found, path in candidates if same_acquisition(found, name)]
+    # the path decides between equal versions, so that every run takes the same
     return max(near)[2] if near else None
 
 

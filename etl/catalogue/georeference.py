@@ -5,23 +5,16 @@ import pyarrow.compute as pc
 
 from etl.bands import PATCH_M
 from etl.catalogue.names import parse_product
-from etl.catalogue.table import make_catalogue_table
+from etl.catalogue.table import CATALOGUE_SCHEMA, make_catalogue_table, replace_columns
 from etl.grid import nominal_origin
 
-__all__ = ["PRODUCT_COLUMNS", "Rejections", "georeference_patches", "georeference_products", "split_patch_names"]
+__all__ = ["Rejections", "drop_rejected", "georeference_patches", "georeference_products", "split_patch_names"]
 
 Rejections = list[tuple[str, str]]
 """(patch, reason) of what could not be listed."""
 
-PRODUCT_COLUMNS = pa.schema(
-    [
-        ("tile", pa.string()),
-        ("acquired", pa.timestamp("s", tz="UTC")),
-        ("epsg", pa.int32()),
-        ("origin_x", pa.float64()),
-        ("origin_y", pa.float64()),
-        ("reason", pa.string()),
-    ]
+_PRODUCT_COLUMNS = pa.schema(
+    [*(CATALOGUE_SCHEMA.field(name) for name in ("tile", "acquired", "epsg", "ulx", "uly")), ("reason", pa.string())]
 )
 """Columns of `georeference_products`: upper left corner of the tile in m, or in `reason` why it is unknown."""
 
@@ -38,14 +31,19 @@ def georeference_patches(patch: pa.ChunkedArray, product: pa.ChunkedArray) -> tu
     table = make_catalogue_table(
         patch=patch,
         product=product,
-        ulx=pc.add(tiles["origin_x"], pc.multiply(col, float(PATCH_M))),
-        uly=pc.subtract(tiles["origin_y"], pc.multiply(row, float(PATCH_M))),
+        ulx=pc.add(tiles["ulx"], pc.multiply(col, float(PATCH_M))),
+        uly=pc.subtract(tiles["uly"], pc.multiply(row, float(PATCH_M))),
         **{name: tiles[name] for name in ("tile", "acquired", "epsg")},
     )
-    reason = pc.coalesce(nameless, tiles["reason"])
+    return drop_rejected(table, pc.coalesce(nameless, tiles["reason"]))
+
+
+def drop_rejected(rows: pa.Table, reason: pa.ChunkedArray) -> tuple[pa.Table, Rejections]:
+    """`rows` of a catalogue for which `reason`, shape (patch,), text, is null; and (patch, reason) of the others."""
     bad = pc.is_valid(reason)
-    rejected = zip(pc.fill_null(patch, "").filter(bad).to_pylist(), reason.filter(bad).to_pylist(), strict=True)
-    return table.filter(pc.invert(bad)), list(rejected)
+    patch = pc.fill_null(rows["patch"], "").filter(bad)
+    rejected = list(zip(patch.to_pylist(), reason.filter(bad).to_pylist(), strict=True))
+    return rows.filter(pc.invert(bad)), rejected
 
 
 def split_patch_names(patch: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray, pa.ChunkedArray]:
@@ -56,13 +54,13 @@ def split_patch_names(patch: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.Chunk
 
 
 def georeference_products(product: pa.ChunkedArray) -> pa.Table:
-    """A table of PRODUCT_COLUMNS, one row for each entry of `product`, corners in metres."""
+    """A table of _PRODUCT_COLUMNS, one row for each entry of `product`, corners in metres."""
     # half a million patches come from some hundred products: each name is parsed once
     encoded = product.combine_chunks().dictionary_encode()
     products = [_georeference_product(name) for name in encoded.dictionary.to_pylist()]
-    rows = pa.Table.from_pylist(products, PRODUCT_COLUMNS).take(encoded.indices)
+    rows = pa.Table.from_pylist(products, _PRODUCT_COLUMNS).take(encoded.indices)
     reason = pc.if_else(pc.is_null(encoded.indices), "no product is listed", rows["reason"])
-    return rows.set_column(PRODUCT_COLUMNS.get_field_index("reason"), "reason", reason)
+    return replace_columns(rows, {"reason": reason})
 
 
 def _georeference_product(name: str) -> dict[str, object]:
@@ -71,5 +69,5 @@ def _georeference_product(name: str) -> dict[str, object]:
         grid = nominal_origin(parsed.tile)
     except ValueError as error:
         return {"reason": str(error)}
-    corner = {"epsg": grid.epsg, "origin_x": grid.ulx, "origin_y": grid.uly}
+    corner = {"epsg": grid.epsg, "ulx": grid.ulx, "uly": grid.uly}
     return {"tile": parsed.tile, "acquired": parsed.acquired, **corner}

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pv
 
-from etl.catalogue.georeference import Rejections, georeference_patches, georeference_products
+from etl.catalogue.georeference import Rejections, drop_rejected, georeference_patches, georeference_products
+from etl.catalogue.table import replace_columns
 from etl.schema import SPLITS
 
 __all__ = ["PRODUCT_LIST", "PublishedLists", "find_lists", "join_lists", "list_patches", "read_lists"]
@@ -92,22 +93,17 @@ def join_lists(rows: pa.Table, lists: PublishedLists) -> tuple[pa.Table, Rejecti
         pc.index_in(patch, value_set=table["patch"].combine_chunks()) for table in (lists.splits, lists.products)
     )
     named = pc.or_(pc.or_(snow, cloud), pc.or_(pc.is_valid(in_splits), pc.is_valid(in_products)))
+    product = lists.products["product"].take(in_products)
+    tiles = georeference_products(product)
     columns = {
         "split": pc.coalesce(lists.splits["split"].take(in_splits), rows["split"]),
         "snow": pc.or_(rows["snow"], snow),
         "cloud": pc.or_(rows["cloud"], cloud),
+        "product": pc.coalesce(product, rows["product"]),
+        **{name: pc.if_else(pc.is_valid(in_products), tiles[name], rows[name]) for name in ("tile", "acquired")},
     }
-    product = lists.products["product"].take(in_products)
-    tiles = georeference_products(product)
-    columns["product"] = pc.coalesce(product, rows["product"])
-    for name in ("tile", "acquired"):
-        columns[name] = pc.if_else(pc.is_valid(in_products), tiles[name], rows[name])
-    for name, column in columns.items():
-        index = rows.schema.get_field_index(name)
-        rows = rows.set_column(index, rows.schema.field(index), column)
-    bad = pc.and_(pc.is_valid(in_products), pc.is_valid(tiles["reason"]))
-    rejected = zip(patch.filter(bad).to_pylist(), tiles["reason"].filter(bad).to_pylist(), strict=True)
-    return rows.filter(pc.invert(bad)), list(rejected), pc.sum(named).as_py() or 0
+    reason = pc.if_else(pc.is_valid(in_products), tiles["reason"], pa.scalar(None, pa.string()))
+    return *drop_rejected(replace_columns(rows, columns), reason), pc.sum(named).as_py() or 0
 
 
 def _join_splits(names: dict[str, pa.Array]) -> pa.Table:

@@ -7,6 +7,7 @@ tell them apart. A version 1 name thus gives the sensing time to within seconds 
 Source: ESA, Sentinel-2 Products Specification Document, "Product naming convention"; BigEarthNet v1 and v2 (reBEN).
 """
 
+import functools
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -73,7 +74,7 @@ class ProductName:
 
     @property
     def version(self) -> tuple[str, str, datetime]:
-        """Grows with level, then baseline, then processing time: the greatest of one acquisition is used."""
+        """Grows with level, then baseline, then processing time in seconds: the greatest of one acquisition is used."""
         return self.level, self.baseline, self.processed or datetime.min.replace(tzinfo=UTC)
 
     @property
@@ -127,6 +128,7 @@ def parse_time(text: str) -> datetime:
         raise ValueError(f"time must be like 20170613T101031, got {text!r}") from None
 
 
+@functools.lru_cache  # half a million patches come from some hundred products
 def parse_product(name: str) -> ProductName:
     """The parts of a product's name in the form since December 2016 or the one before, with or without .SAFE, .zip.
 

@@ -2,8 +2,10 @@
 
 import logging
 import os
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +28,8 @@ SOURCE_KINDS = {
     "v2 folder": "a folder of BigEarthNet v2 patches without their metadata",
 }
 """What a source can be, the likelier first: where several fit, the first is taken."""
+
+_ALL_KINDS = "; or ".join(SOURCE_KINDS.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +59,12 @@ def detect_source(path: Path) -> CatalogueSource:
         ValueError: it is absent, or none of what a source can be.
     """
     if not path.exists():
-        raise ValueError(f"source must exist, got {path}; it can be {_all_kinds()}")
-    if _is_product_path(path):
+        raise ValueError(f"source must exist, got {path}; it can be {_ALL_KINDS}")
+    is_zip = path.suffix == ".zip" and not path.is_dir()
+    if is_zip or path.name.endswith(".SAFE") or (path / "GRANULE").is_dir():
         source = CatalogueSource("products", path, (path,))
     elif path.is_dir():
         source = _detect_folder(path)
-    elif path.suffix == ".zip":
-        source = CatalogueSource("products", path, (path,))
     else:
         source = CatalogueSource(_table_kind(path, required=True), path, (path,))
     _log.info("%s is %s", path, SOURCE_KINDS[source.kind])
@@ -77,55 +80,42 @@ def find_v2_tables(folder: Path) -> tuple[Path, ...]:
 
 def _detect_folder(path: Path) -> CatalogueSource:
     """What a folder holds: names tell patches, products and lists apart, only tables are opened."""
-    patches, folders, tables, products = list[str](), list[Path](), list[Path](), list[Path]()
+    found, folders = defaultdict[str, list[Any]](list), list[Path]()
     with os.scandir(path) as entries:  # one pass over up to half a million entries
         for entry in entries:
             if is_patch(entry.name):
-                patches.append(entry.name)
+                found["v1"].append(entry.name)
             elif entry.name.endswith((".SAFE", ".zip")):
-                products.append(Path(entry.path))
+                found["products"].append(Path(entry.path))
             elif entry.name.endswith(".parquet"):
-                tables.append(Path(entry.path))
+                found[_table_kind(Path(entry.path))].append(Path(entry.path))
             elif entry.is_dir():
                 folders.append(Path(entry.path))
-    patches.sort()
-    kinds = {table: _table_kind(table) for table in sorted(tables)}
-    found: dict[str, tuple[Path | str, ...]] = {
-        "v1" if _are_v1(path, patches) else "v2 folder": tuple(patches),
-        "lists": tuple(file for name, file in find_lists(path).items() if name == PRODUCT_LIST),
-        "v2": tuple(table for table, kind in kinds.items() if kind == "v2"),
-        "catalogue": tuple(table for table, kind in kinds.items() if kind == "catalogue"),
-        "products": tuple(sorted(products)),
-    }
-    if not any(found.values()):
-        below = sorted(product for folder in folders for product in find_products(folder, any_name=True))
-        found = {"products": tuple(below), "v2 folder": tuple(sorted(_v2_patches(folders)))}
-    unnamed = sorted(folder.name for folder in folders) if patches else []
-    return _likeliest(path, {kind: items for kind, items in found.items() if items}, unnamed)
-
-
-def _likeliest(path: Path, found: dict[str, tuple[Path | str, ...]], unnamed: list[str]) -> CatalogueSource:
-    """The first of SOURCE_KINDS that was found; `unnamed` are folders among patches that are no patches."""
-    kinds = [kind for kind in SOURCE_KINDS if kind in found]
+    found["lists"] = [file for name, file in find_lists(path).items() if name == PRODUCT_LIST]
+    # folders among patches that are no patches
+    unnamed = sorted(folder.name for folder in folders) if found["v1"] else []
+    if found["v1"] and not _is_v1(path, min(found["v1"])):
+        found["v2 folder"] = found.pop("v1")
+    if not any(found[kind] for kind in SOURCE_KINDS):
+        found["products"] = [product for folder in folders for product in find_products(folder, any_name=True)]
+        found["v2 folder"] = _v2_patches(folders)
+    kinds = [kind for kind in SOURCE_KINDS if found[kind]]
     if not kinds:
-        raise ValueError(f"{path} holds no patches, products or lists; a source can be {_all_kinds()}")
-    items = found[kinds[0]]
-    files = tuple(item for item in items if isinstance(item, Path))
-    if kinds[0] == "catalogue" and len(files) > 1:
-        raise ValueError(f"source must be one catalogue, but {path} holds {', '.join(file.name for file in files)}")
-    patches = tuple(item for item in items if isinstance(item, str))
+        raise ValueError(f"{path} holds no patches, products or lists; a source can be {_ALL_KINDS}")
+    items = tuple(sorted(found[kinds[0]]))
+    if kinds[0] == "catalogue" and len(items) > 1:
+        raise ValueError(f"source must be one catalogue, but {path} holds {', '.join(file.name for file in items)}")
     unused = [SOURCE_KINDS[kind] for kind in kinds[1:]]
     if unnamed:
         unused.append(f"{len(unnamed)} folders that are not named like a patch, such as {unnamed[0]}")
+    files, patches = ((), items) if kinds[0] in ("v1", "v2 folder") else (items, ())
     return CatalogueSource(kinds[0], path, files, patches, tuple(unused))
 
 
-def _are_v1(path: Path, patches: list[str]) -> bool:
-    """Whether these are patches of v1: by the form of the names or, of other names, by the first one's JSON file."""
+def _is_v1(path: Path, patch: str) -> bool:
+    """Whether this is a patch of v1: by the form of its name or, of other names, by its JSON file."""
     # only names of version 2 hold a tile
-    if not patches or parse_patch(patches[0]).product.tile == "":
-        return True
-    return (path / patches[0] / f"{patches[0]}{V1_METADATA_SUFFIX}").is_file()
+    return not parse_patch(patch).product.tile or (path / patch / f"{patch}{V1_METADATA_SUFFIX}").is_file()
 
 
 def _v2_patches(folders: list[Path]) -> list[str]:
@@ -147,11 +137,3 @@ def _table_kind(path: Path, required: bool = False) -> str:
     if required and not kind:
         raise ValueError(f"{path}: column patch (or patch_id, in version 2) must be there; it has {', '.join(names)}")
     return kind
-
-
-def _is_product_path(path: Path) -> bool:
-    return path.name.endswith(".SAFE") or (path.is_dir() and (path / "GRANULE").is_dir())
-
-
-def _all_kinds() -> str:
-    return "; or ".join(SOURCE_KINDS.values())

@@ -4,6 +4,7 @@ A store holds the same columns in the same order of rows, and pixels.
 """
 
 import importlib.metadata
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ __all__ = [
     "make_catalogue_table",
     "read_catalogue",
     "read_catalogue_table",
+    "replace_columns",
     "sort_in_store_order",
     "write_catalogue",
 ]
@@ -175,6 +177,11 @@ def make_catalogue_table(**columns: Any) -> pa.Table:
     defaults = {item.name: pa.nulls(rows, item.type) for item in CATALOGUE_SCHEMA}
     defaults |= dict.fromkeys(("snow", "cloud"), pa.array(np.zeros(rows, np.bool_)))
     return pa.table({**defaults, **columns}, schema=CATALOGUE_SCHEMA)
+
+
+def replace_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
+    """`table` with these columns, each of shape (patch,) and its own type, in place of those of the same names."""
+    return pa.table({**dict(zip(table.column_names, table.columns, strict=True)), **columns}, schema=table.schema)
 
 
 def sort_in_store_order(table: pa.Table) -> pa.Table:

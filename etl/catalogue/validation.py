@@ -37,20 +37,14 @@ def find_problems(table: pa.Table, unknown: dict[int, str]) -> npt.NDArray[np.ob
     `unknown` holds the problems of labels, by row. Of a name that is listed several times the first row is good.
     """
     problem = np.full(len(table), "", object)
-    for row in np.flatnonzero(_repeated(table["patch"])).tolist():
+    names = table["patch"].combine_chunks().dictionary_encode().indices.to_numpy()
+    repeated = np.ones(len(names), np.bool_)
+    repeated[np.unique(names, return_index=True)[1]] = False  # where each name comes first
+    for row in np.flatnonzero(repeated).tolist():
         problem[row] = f"patch is listed more than once: {table['patch'][row]}; its first row counts"
     for row, why in (*_misplaced(table).items(), *unknown.items()):
         problem[row] = "; ".join(part for part in (problem[row], why) if part)
     return problem
-
-
-def _repeated(names: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    """True at each name that an earlier row has already."""
-    # A dictionary numbers values in the order in which they first appear, so a new name has a new highest code.
-    codes = names.combine_chunks().dictionary_encode().indices.to_numpy()
-    repeated = np.zeros(len(codes), np.bool_)
-    repeated[1:] = codes[1:] <= np.maximum.accumulate(codes)[:-1]
-    return repeated
 
 
 def _misplaced(table: pa.Table) -> dict[int, str]:

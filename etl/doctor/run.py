@@ -99,20 +99,14 @@ def examine(probe: Probe, timeout_s: float = _TIMEOUT_S) -> Finding:
         return Finding(probe, True, _last_line(done.stdout))
     if done.returncode < 0:
         return Finding(probe, False, f"crashed by {signal.Signals(-done.returncode).name}")
-    return Finding(probe, False, _reason(done.stderr) or f"ended with status {done.returncode}")
+    if "mpirun has detected an attempt to run as root" in done.stderr:  # above a long explanation
+        return Finding(probe, False, "mpirun refuses to start as root")
+    return Finding(probe, False, _last_line(done.stderr) or f"ended with status {done.returncode}")
 
 
 def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1].strip() if lines else ""
-
-
-def _reason(stderr: str) -> str:
-    """The line of `stderr` that says most: mpirun buries it in banners, Python puts it last."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip(" \n-")]
-    if "mpirun has detected an attempt to run as root" in stderr:
-        return "mpirun refuses to start as root"
-    return _last_line("\n".join(lines))
+    """The last line that says something: mpirun ends its messages with a line of dashes."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip(" -")), "")
 
 
 def main(argv: Sequence[str] | None = None, probes: Sequence[Probe] = PROBES) -> int:
@@ -120,17 +114,16 @@ def main(argv: Sequence[str] | None = None, probes: Sequence[Probe] = PROBES) ->
     argparse.ArgumentParser(
         prog="python -m etl.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args(argv)
-    needed_gaps: list[str] = []
-    other_gaps: list[str] = []
+    gaps: dict[bool, list[str]] = {True: [], False: []}
     with ThreadPoolExecutor(max_workers=4) as pool:
         for finding in pool.map(examine, probes):
             print(finding, flush=True)
             if not finding.works:
-                (needed_gaps if finding.probe.needed else other_gaps).append(finding.probe.part)
-    if needed_gaps:
-        print(f"extraction cannot run: {', '.join(needed_gaps)} missing")
-    elif other_gaps:
-        print(f"extraction can run; not needed for it: {', '.join(other_gaps)} missing")
+                gaps[finding.probe.needed].append(finding.probe.part)
+    if gaps[True]:
+        print(f"extraction cannot run: {', '.join(gaps[True])} missing")
+    elif gaps[False]:
+        print(f"extraction can run; not needed for it: {', '.join(gaps[False])} missing")
     else:
         print("everything works")
-    return 1 if needed_gaps else 0
+    return 1 if gaps[True] else 0

@@ -45,18 +45,13 @@ class Layer:
 
     @property
     def blocks(self) -> tuple[int, int]:
-        """Number of blocks along (rows, columns)."""
+        """Number of blocks along (rows, columns); the last ones may have fewer pixels."""
         return (-(-self.size_px[0] // self.block_px[0]), -(-self.size_px[1] // self.block_px[1]))
 
     def block_window(self, by: int, bx: int) -> tuple[int, int, int, int]:
         """(row, column, rows, columns) of a block in own pixels; blocks at the border are smaller."""
-        row, column = by * self.block_px[0], bx * self.block_px[1]
-        return (
-            row,
-            column,
-            min(self.block_px[0], self.size_px[0] - row),
-            min(self.block_px[1], self.size_px[1] - column),
-        )
+        (height, width), row, col = self.block_px, by * self.block_px[0], bx * self.block_px[1]
+        return row, col, min(height, self.size_px[0] - row), min(width, self.size_px[1] - col)
 
     def block_pixels(self, index: int) -> int:
         """Number of pixels of a block, all bands counted, by its flat index."""

@@ -156,9 +156,14 @@ def make_plan(
     else:
         patch_owner, block_owner = sequence.cut(ranks, cost)
     patch_owner = _keep_shards_whole(tiles, patch_owner, shard_rows)
+    owners = np.split(patch_owner, np.cumsum([len(tile.rows) for tile in tiles], dtype=np.intp))[: len(tiles)]
     work = tuple(RankWork() for _ in range(ranks))
-    _add_transfers(work, tiles, sequence, patch_owner, block_owner)
-    _add_patches(work, tiles, patch_owner)
+    _add_transfers(work, tiles, sequence, owners, block_owner)
+    for number, of_tile in enumerate(owners):  # each rank's patches, as ranges of neighbours within a tile
+        edges = [0, *(np.flatnonzero(np.diff(of_tile)) + 1).tolist(), len(of_tile)]
+        for first, stop in pairwise(edges):
+            if stop > first:
+                work[int(of_tile[first])].patches.append(PatchRange(number, first, stop))
     decode_s = np.bincount(block_owner, weights=sequence.block_s, minlength=ranks)
     # messages are left out: beside decoding they take no time that counts
     busy_s = decode_s + np.bincount(patch_owner, minlength=ranks) * cost.patch_s
@@ -175,6 +180,7 @@ def assign_tiles(patches: Sequence[int], ranks: int) -> list[tuple[int, ...]]:
 
     Source: Sedona et al., Remote Sensing 2019, 11, 3056, Algorithm 1.
     """
+    # stable: tiles with equally many patches stay in store order
     order = sorted(range(len(patches)), key=lambda tile: -patches[tile])
     assigned: list[list[int]] = [[] for _ in range(ranks)]
     for position, tile in enumerate(order):
@@ -255,10 +261,19 @@ def _keep_shards_whole(tiles: Sequence[Tile], patch_owner: Index, shard_rows: in
 
 
 def _add_transfers(
-    work: Sequence[RankWork], tiles: Sequence[Tile], sequence: _WorkSequence, patch_owner: Index, block_owner: Index
+    work: Sequence[RankWork],
+    tiles: Sequence[Tile],
+    sequence: _WorkSequence,
+    owners: Sequence[Index],
+    block_owner: Index,
 ) -> None:
-    """Add to every rank's work the blocks that it sends and receives."""
-    needers = _ranks_needing(tiles, patch_owner, len(work))
+    """Add to every rank's work the blocks that it sends and receives; `owners`: by tile, that of each patch."""
+    needers: dict[Block, list[int]] = {}  # ranks that need each block, ascending
+    for number, (tile, of_tile) in enumerate(zip(tiles, owners, strict=True)):
+        for layer_number, layer in enumerate(tile.layers):
+            needed = blocks_of(layer, tile.j, tile.i)
+            for pair in np.unique((needed * len(work) + of_tile[:, None]).ravel()).tolist():
+                needers.setdefault(Block(number, layer_number, pair // len(work)), []).append(pair % len(work))
     columns = (sequence.block_tile, sequence.block_layer, sequence.block_index)
     blocks = map(Block, *(column.tolist() for column in columns))
     for block, owner in zip(blocks, block_owner.tolist(), strict=True):
@@ -267,30 +282,3 @@ def _add_transfers(
             work[owner].sends.append((block, others))
             for rank in others:
                 work[rank].receives[block] = owner
-
-
-def _add_patches(work: Sequence[RankWork], tiles: Sequence[Tile], patch_owner: Index) -> None:
-    """Add to every rank's work its patches, as ranges of neighbours within a tile."""
-    start = 0
-    for number, tile in enumerate(tiles):
-        owners = patch_owner[start : start + len(tile.rows)]
-        edges = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(owners)]
-        for first, stop in pairwise(edges):
-            if stop > first:
-                work[int(owners[first])].patches.append(PatchRange(number, first, stop))
-        start += len(tile.rows)
-
-
-def _ranks_needing(tiles: Sequence[Tile], patch_owner: Index, ranks: int) -> dict[Block, list[int]]:
-    """Ranks that need each block, ascending."""
-    needers: dict[Block, list[int]] = {}
-    start = 0
-    for number, tile in enumerate(tiles):
-        owners = patch_owner[start : start + len(tile.rows)]
-        for layer_number, layer in enumerate(tile.layers):
-            needed = blocks_of(layer, tile.j, tile.i)
-            pairs = np.unique((needed * ranks + owners[:, None]).ravel())
-            for pair in pairs.tolist():
-                needers.setdefault(Block(number, layer_number, pair // ranks), []).append(pair % ranks)
-        start += len(tile.rows)
-    return needers

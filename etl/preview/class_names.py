@@ -1,42 +1,12 @@
-"""Short names of classes, for captions."""
+"""Short names of classes, for captions: `class_names.csv` lists those that differ from the published name."""
 
+import csv
 from collections.abc import Sequence
+from pathlib import Path
 
 __all__ = ["caption_lines", "short_name"]
 
-_SHORT = {
-    "Continuous urban fabric": "Dense urban",
-    "Discontinuous urban fabric": "Urban",
-    "Industrial or commercial units": "Industry",
-    "Road and rail networks and associated land": "Roads, rail",
-    "Mineral extraction sites": "Mines",
-    "Construction sites": "Construction",
-    "Green urban areas": "Urban green",
-    "Sport and leisure facilities": "Sport, leisure",
-    "Non-irrigated arable land": "Arable",
-    "Permanently irrigated land": "Irrigated",
-    "Fruit trees and berry plantations": "Orchards",
-    "Annual crops associated with permanent crops": "Mixed crops",
-    "Complex cultivation patterns": "Complex cultivation",
-    "Land principally occupied by agriculture, with significant areas of natural vegetation": "Farmland, nature",
-    "Agro-forestry areas": "Agro-forestry",
-    "Broad-leaved forest": "Broad-leaved forest",
-    "Natural grassland": "Natural grass",
-    "Moors and heathland": "Moors, heath",
-    "Sclerophyllous vegetation": "Sclerophyllous",
-    "Transitional woodland/shrub": "Woodland, shrub",
-    "Transitional woodland, shrub": "Woodland, shrub",
-    "Beaches, dunes, sands": "Beaches, dunes",
-    "Sparsely vegetated areas": "Sparse vegetation",
-    "Burnt areas": "Burnt",
-    "Inland marshes": "Inland marsh",
-    "Salt marshes": "Salt marsh",
-    "Water courses": "River",
-    "Water bodies": "Lake",
-    "Sea and ocean": "Sea",
-    "Natural grassland and sparsely vegetated areas": "Grass, sparse",
-    "Moors, heathland and sclerophyllous vegetation": "Moors, shrub",
-}
+_SHORT = dict(csv.reader(Path(__file__).with_name("class_names.csv").read_text(encoding="utf-8").splitlines()[1:]))
 
 
 def short_name(name: str) -> str:

@@ -1,6 +1,5 @@
 """Content of a contact sheet, read from a store and its catalogue."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,11 +146,7 @@ def _choose_tiles(settings: PreviewSettings, tiles: list[bytes], written: int) -
 
 def _read_excluded(settings: PreviewSettings, store: StoreReader) -> Catalogue | None:
     """Patches that the catalogue lists and the store has left out; None where there is no catalogue."""
-    try:
-        made_with = dict(json.loads(store.attributes.get("settings", "{}")))
-    except (ValueError, TypeError):  # the attribute of a store that another program wrote
-        made_with = {}
-    path = settings.catalogue or Path(made_with.get("catalogue", ""))
+    path = settings.catalogue or Path(store.settings.get("catalogue", ""))
     if not path.is_file():
         if settings.catalogue is not None:
             raise ValueError(f"--catalogue must be a file made by etl.catalogue, got {path}, which is not there")

@@ -45,7 +45,7 @@ class ArchivePatches:
         return iter(())
 
     def patches(self) -> Iterator[tuple[int, Patch | PatchError]]:
-        """(store row, patch or why there is none) of every patch of the rank, in store order."""
+        """(store row, patch or why there is none) of every patch of the rank, in store order; pixels are uint16."""
         for row, folder in zip(self._rows, self._folders, strict=True):
             with self._timer.stage("decode_s"):
                 patch = self._read_patch(folder)

@@ -5,8 +5,10 @@ never inferred from dates or names. Products of BigEarthNet's time call the same
 (`IMAGE_FILE_2A`, `L2A_BOA_QUANTIFICATION_VALUE`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from xml.etree import ElementTree
 
 from etl.bands import BANDS, GROUPS
@@ -15,6 +17,8 @@ from etl.catalogue.product_files import ProductError, ProductFiles, find_text, r
 from etl.grid import TileGrid
 
 __all__ = ["Product", "read_product"]
+
+T = TypeVar("T", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,7 @@ def read_product(path: Path) -> Product:
 
 def _quantification(metadata: ElementTree.Element, where: str) -> float:
     text = find_text(metadata, where, "BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE")
-    try:
-        value = float(text)
-    except ValueError:
-        raise ProductError(f"{where}, quantification value must be a number, got {text!r}") from None
+    value = _number(float, text, f"{where}, quantification value")
     if not 0 < value < float("inf"):
         raise ProductError(f"{where} must give a positive quantification value, got {value}")
     return value
@@ -77,14 +78,15 @@ def _offsets(metadata: ElementTree.Element, where: str) -> dict[str, int]:
     missing = [band.name for band in BANDS if str(band.band_id) not in texts]
     if missing:
         raise ProductError(f"{where} gives BOA_ADD_OFFSET for some bands but not for {', '.join(missing)}")
-    offsets = {}
-    for band in BANDS:
-        text = texts[str(band.band_id)]
-        try:
-            offsets[band.name] = int(text)
-        except ValueError:
-            raise ProductError(f"{where}, BOA_ADD_OFFSET of {band.name} must be a number, got {text!r}") from None
-    return offsets
+    named = {band.name: texts[str(band.band_id)] for band in BANDS}
+    return {name: _number(int, text, f"{where}, BOA_ADD_OFFSET of {name}") for name, text in named.items()}
+
+
+def _number(kind: Callable[[str], T], text: str, what: str) -> T:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ProductError(f"{what} must be a number, got {text!r}") from None
 
 
 def _image_files(metadata: ElementTree.Element, files: ProductFiles) -> dict[str, str]:

@@ -68,10 +68,8 @@ def layers_of(product: Product, halo_px: Sequence[int]) -> tuple[Layer, ...]:
     layers = []
     for name, gsd_m, bands, dtype, halo in wanted:
         size = product.grid.size_px * 10 // gsd_m
-        block = (0, 0)
-        for band in bands:
-            block = _checked_block(product.files[band], band, (size, size), dtype)
-        layers.append(Layer(name, gsd_m, len(bands), (size, size), block, halo))
+        blocks = [_checked_block(product.files[band], band, (size, size), dtype) for band in bands]
+        layers.append(Layer(name, gsd_m, len(bands), (size, size), blocks[-1], halo))
     return tuple(layers)
 
 
@@ -136,8 +134,7 @@ class TilePatches:
 
     def _patch(self, number: int, j: int, i: int) -> Patch | PatchError:
         tile = self._tiles[number]
-        windows = []
-        problem = None
+        windows, problem = [], None
         for layer_number, layer in enumerate(tile.layers):
             out = self._windows.get(layer)  # reused: a fresh buffer for each patch costs page faults
             if out is None:
@@ -151,6 +148,7 @@ class TilePatches:
         if problem is not None:
             return problem
         native, scene = windows[: len(GROUPS)], windows[len(GROUPS) :]  # see layers_of
+        # astype copies, while the native windows are lent until the next patch
         return Patch(tuple(native), scene[0][0].astype(np.uint8) if scene else None)
 
     def _fill(self, out: npt.NDArray[np.uint16], where: tuple[int, int], window: tuple[int, int, int, int]) -> None:
@@ -180,13 +178,8 @@ class TilePatches:
         self._cache[block] = self._decode(block)
 
     def _get(self, block: Block) -> BlockData:
-        if block not in self._cache:
-            self._cache[block] = self._received(block)
-        return self._cache[block]
-
-    def _received(self, block: Block) -> BlockData:
-        """A block of another rank; while it has not arrived, this rank decodes its own blocks that are due soon."""
-        data = self._inbox(block, False)
+        """A block; while one of another rank has not arrived, this rank decodes its own blocks that are due soon."""
+        data = self._cache.get(block) or self._inbox(block, False)
         while data is None and self._due and self._due[0][0] <= self._position + self._early:
             self._decode_next()
             data = self._inbox(block, False)
@@ -194,6 +187,7 @@ class TilePatches:
             with self._timer.stage("wait_for_blocks_s"):
                 data = self._inbox(block, True)
         assert data is not None
+        self._cache[block] = data
         return data
 
     def _release(self, block: Block) -> None:

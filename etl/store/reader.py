@@ -4,6 +4,7 @@ A store of another data set is read too, as long as it has the arrays that are a
 whether it is whole.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -139,6 +140,18 @@ class StoreReader:
     def complete(self) -> bool:
         """Whether the run that made the store has finished."""
         return int(self.column("complete")) == 1
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Settings of the run that made the store, as it says itself; empty where it does not."""
+        try:
+            return dict(json.loads(self.attributes.get("settings", "{}")))
+        except (ValueError, TypeError):  # the attribute of a store that another program wrote
+            return {}
+
+    def row_name(self, row: int) -> str:
+        """A row's number and its patch, for messages; needs the column `patch`."""
+        return f"row {row} {self.column('patch')[row].decode(errors='replace')}"
 
     @property
     def written(self) -> npt.NDArray[np.intp]:

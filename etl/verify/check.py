@@ -1,5 +1,6 @@
 """What came of a check, one line each, and the verdict over all of them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,11 @@ class Faults:
         self.count += 1
         if len(self.first) < _SHOWN:
             self.first.append(text)
+
+    def extend(self, texts: Iterable[str]) -> None:
+        """Count one more for each text."""
+        for text in texts:
+            self.add(text)
 
     def merge(self, other: "Faults") -> None:
         """Count those of another rank, whose rows follow."""
@@ -60,18 +66,14 @@ def judge(name: str, good: str, faults: Faults) -> Check:
 
 @dataclass(slots=True)
 class Report:
-    """The checks of a run; printed by rank 0 as they come."""
-
-    speaks: bool
-    """Whether this is rank 0."""
+    """The checks of a run, on rank 0 alone; printed as they come."""
 
     checks: list[Check] = field(default_factory=list)
 
     def add(self, *checks: Check) -> None:
         """Note checks and print their lines."""
         self.checks += checks
-        for check in checks if self.speaks else ():
-            print(check, flush=True)
+        print(*checks, sep="\n", flush=True)
 
     def close(self, store: Path, pace: str = "") -> int:
         """Print the verdict, the last line; the exit status."""
@@ -80,10 +82,9 @@ class Report:
         failed = [check.name for check in made if not check.passed]
         if not failed:
             verdict = f"{where} is good: {len(made)} checks passed"
-        elif failed == ["complete"]:
+        elif failed == ["complete"]:  # an interrupted run is no damage
             verdict = f"{where} is INCOMPLETE; what is there is good: {len(made) - 1} other checks passed"
         else:
             verdict = f"{where} is NOT GOOD: {len(failed)} of {len(made)} checks failed ({', '.join(failed)})"
-        if self.speaks:
-            print(verdict + (f"; {pace}" if pace else ""), flush=True)
+        print(verdict + (f"; {pace}" if pace else ""), flush=True)
         return ExitStatus.FAILED if failed else ExitStatus.DONE

@@ -1,6 +1,6 @@
 """Pixel rows held against their checksums, and their statistics counted anew; one rank's share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,13 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
-from etl.schema import REJECTED, SPLITS, STATS, WRITTEN, DataSet, Schema
+from etl.schema import REJECTED, SPLITS, Schema
 from etl.store.byte_ranges import TornError
 from etl.store.checksum import checksum, zero_row_checksum
 from etl.store.reader import StoreReader
 from etl.store.statistics import Sums, row_sums
 from etl.verify.check import Check, Faults, judge
-from etl.verify.columns import Columns, row_name
 
 __all__ = ["RowsFound", "check_rows", "check_statistics"]
 
@@ -25,8 +24,8 @@ _FOLD_ROWS = 512
 class RowsFound:
     """What one rank, or all of them, found in the rows."""
 
-    sums: dict[str, npt.NDArray[np.object_]]
-    """Statistics of the rows in state 1, as `Sums.of`."""
+    sums: Sums
+    """Statistics of the rows in state 1."""
 
     written: int = 0
     """Rows in state 1 that were held against their checksums."""
@@ -40,62 +39,62 @@ class RowsFound:
 
     def merge(self, other: "RowsFound") -> None:
         """Add what the next rank found."""
-        self.sums = {name: total + other.sums[name] for name, total in self.sums.items()}
+        self.sums.merge([other.sums.of])
         self.written += other.written
         self.rejected += other.rejected
         for name in ("checksums", "blanks", "copies"):
             getattr(self, name).merge(getattr(other, name))
 
-    def checks(self, schema: Schema) -> list[Check]:
-        """The checks that follow."""
+    def checks(self) -> list[Check]:
+        """The checks that follow: of the pixels of written and of rejected rows, and of 10 m bands stored twice."""
         out = [
             judge("checksums", f"{self.written} rows", self.checksums),
             judge("rejected rows", f"{self.rejected} rows, all pixels 0", self.blanks),
         ]
-        if schema.upsampled:
+        if "data_super" in self.sums.of:
             out.append(judge("10 m copies", f"data_super holds data_10m in {self.written} rows", self.copies))
         return out
 
 
-def check_rows(
-    path: Path, schema: Schema, first: int, settled: npt.NDArray[np.bool_], on_row: Callable[[int], None]
-) -> RowsFound:
-    """What is found in rows [first, first + len(settled)).
+def check_rows(path: Path, rows: Sequence[int], on_row: Callable[[int], None]) -> RowsFound:
+    """What is found in `rows`, ascending, which are written or rejected, of the store at `path`.
 
-    Rows that are not `settled` may still be in the writing: they are passed over. `on_row` is called with the number of
-    rows done.
+    `on_row` is called with the number of rows done; statistics are exact integers, over uint16 pixels.
 
     Raises:
         OSError: the file ends before.
     """
-    stop = first + len(settled)
-    sums = Sums(schema.pixels)
-    found = RowsFound(sums.of)
     with StoreReader(path) as reader:
-        columns = reader.read_columns(("patch", "state", "split", "checksum"))
-        own = {name: column[first:stop] for name, column in columns.items()}
-        for k in np.flatnonzero(settled & ((own["state"] == WRITTEN) | (own["state"] == REJECTED))).tolist():
-            name, stored = row_name(first + k, own["patch"][k]), int(own["checksum"][k])
+        columns, schema = reader.read_columns(("patch", "state", "split", "checksum")), reader.schema
+        found = RowsFound(Sums(schema.pixels))
+        for k, row in enumerate(rows, start=1):
+            name, stored = reader.row_name(row), int(columns["checksum"][row])
             try:
-                parts = reader.row(first + k)
+                parts = reader.row(row)
             except TornError as error:
                 found.checksums.add(f"{name}: {error}")
                 continue
-            if own["state"][k] == REJECTED:
-                _hold_blank(found, name, parts, stored == zero_row_checksum(schema))
+            if columns["state"][row] == REJECTED:
+                found.rejected += 1
+                if any(part.any() for part in parts):
+                    found.blanks.add(f"{name}: rejected, but its pixels are not all 0")
+                elif stored != zero_row_checksum(schema):
+                    found.blanks.add(f"{name}: its checksum is not that of a row of zeros")
             else:
-                _hold(found, schema, name, parts, stored)
+                _check_written(found, schema, name, parts, stored)
                 for item, part in zip(schema.pixels, parts, strict=True):
-                    sums.add(min(int(own["split"][k]), len(SPLITS) - 1), item.name, row_sums(part))
+                    # a split that is none is a fault of check_values; the row is counted all the same
+                    found.sums.add(min(int(columns["split"][row]), len(SPLITS) - 1), item.name, row_sums(part))
                 if found.written % _FOLD_ROWS == 0:
-                    sums.fold()
-            on_row(k + 1)
-    sums.fold()
-    found.sums = sums.of
+                    found.sums.fold()
+            on_row(k)
+    found.sums.fold()
     return found
 
 
-def _hold(found: RowsFound, schema: Schema, name: str, parts: list[npt.NDArray[np.uint16]], stored: int) -> None:
+def _check_written(
+    found: RowsFound, schema: Schema, name: str, parts: list[npt.NDArray[np.uint16]], stored: int
+) -> None:
     """Hold a written row against its checksum, and its 10 m bands against each other."""
     found.written += 1
     counted = checksum(parts)
@@ -103,35 +102,22 @@ def _hold(found: RowsFound, schema: Schema, name: str, parts: list[npt.NDArray[n
         found.checksums.add(f"{name}: stored {stored:016x}, its pixels give {counted:016x}")
     if schema.upsampled:
         # band by band: a fancy index would copy four strided planes
-        for k, place in enumerate(GROUPS[0].super_index):
+        for k, (band, place) in enumerate(zip(GROUPS[0].bands, GROUPS[0].super_index, strict=True)):
             if not np.array_equal(parts[0][..., k], parts[3][..., place]):
-                found.copies.add(f"{name}: data_super {GROUPS[0].bands[k]} is not data_10m {GROUPS[0].bands[k]}")
+                found.copies.add(f"{name}: data_super {band} is not data_10m {band}")
 
 
-def _hold_blank(found: RowsFound, name: str, parts: list[npt.NDArray[np.uint16]], blank: bool) -> None:
-    """Hold a rejected row against being empty."""
-    found.rejected += 1
-    if any(part.any() for part in parts):
-        found.blanks.add(f"{name}: rejected, but its pixels are not all 0")
-    elif not blank:
-        found.blanks.add(f"{name}: its checksum is not that of a row of zeros")
-
-
-def check_statistics(columns: Columns, sums: dict[str, npt.NDArray[np.object_]]) -> Check:
-    """Whether the stored statistics are those of the rows, to the last digit."""
-    if not columns.complete:
+def check_statistics(store: StoreReader, sums: dict[str, npt.NDArray[np.object_]]) -> Check:
+    """Whether the stored statistics are those of the rows, to the last digit; `sums` as `Sums.of`, in pixel values."""
+    if not store.complete:
         return Check("statistics", None, "they are written when the store is complete")
     faults, numbers = Faults(), 0
-    for item in columns.schema.pixels:
-        for k, statistic in enumerate(STATS):
-            stored, counted = columns.statistics[item.name][statistic], sums[item.name][:, k]
+    for item in store.schema.pixels:
+        bands = store.text(item.dims[-1])
+        for k, (statistic, stored) in enumerate(store.statistics(item.name).items()):
+            counted = sums[item.name][:, k]
             numbers += stored.size
             for split, band in np.argwhere(stored != counted).tolist():
-                where = f"{item.name} {_band(item, band)} {statistic} of split {SPLITS[split]}"
+                where = f"{item.name} {bands[band]} {statistic} of split {SPLITS[split]}"
                 faults.add(f"{where}: stored {stored[split, band]}, rows give {counted[split, band]}")
     return judge("statistics", f"{numbers} exact numbers", faults)
-
-
-def _band(item: DataSet, band: int) -> str:
-    by_name = {f"data_{group.name}": group.bands for group in GROUPS}
-    return by_name[item.name][band] if item.name in by_name else f"band {band}"
