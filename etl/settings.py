@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["SETTINGS_FILE", "load_settings", "setting"]
+__all__ = ["SETTINGS_FILE", "load_settings", "require_at_least", "setting"]
 
 SETTINGS_FILE = Path("pipeline.toml")
 """File that holds settings of all commands, in the current folder; it may be absent."""
@@ -24,6 +24,17 @@ T = TypeVar("T")
 def setting(default: Any, text: str, unit: str = "", choices: Sequence[str] = ()) -> Any:
     """A dataclass field with help text and unit, of type bool, int, float, str or Path, or one of them or None."""
     return dataclasses.field(default=default, metadata={"help": text, "unit": unit, "choices": tuple(choices)})
+
+
+def require_at_least(settings: object, **least: float) -> None:
+    """Check that each setting named is at least the number given for it, in the setting's own unit.
+
+    Raises:
+        ValueError: one is less; names its flag.
+    """
+    for name, value in least.items():
+        if getattr(settings, name) < value:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least {value}, got {getattr(settings, name)}")
 
 
 def load_settings(cls: type[T], command: str, argv: Sequence[str] | None = None, positional: str | None = None) -> T:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etl.bands import BAND_BY_NAME, GROUPS
-from etl.settings import setting
+from etl.settings import require_at_least, setting
 
 __all__ = ["DECAYS", "EvaluateRunSettings", "PredictRunSettings", "RunSettings", "pixel_sets"]
 
@@ -75,18 +75,14 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         pixel_sets(self.bands)
-        at_least_1 = ("batch", "shuffle_block", "epochs")
-        at_least_0 = ("steps", "seed", "threads", "warmup", "lars", "l2", "stall", "mixup", "rare_weight", "oversample",
-                      "validate_every", "patience", "checkpoint_steps")  # fmt: skip
-        for least, names in ((1, at_least_1), (0, at_least_0)):
-            for name in names:
-                if getattr(self, name) < least:
-                    raise ValueError(f"{_flag(name)} must be at least {least}, got {getattr(self, name)}")
+        require_at_least(self, batch=1, shuffle_block=1, epochs=1, steps=0, seed=0, threads=0, warmup=0, lars=0, l2=0)
+        require_at_least(self, stall=0, mixup=0, rare_weight=0, oversample=0)
+        require_at_least(self, validate_every=0, patience=0, checkpoint_steps=0)
         if not self.rate > 0:
             raise ValueError(f"--rate must be above 0, got {self.rate}")
         for name in ("momentum", "dropout", "norm_momentum"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{_flag(name)} must lie in [0, 1), got {getattr(self, name)}")
+                raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1), got {getattr(self, name)}")
         if self.classes not in (0, 19, 43):
             raise ValueError(f"--classes must be 0, 19 or 43, got {self.classes}")
         if self.weights is not None and self.bands != "rgb":
@@ -97,10 +93,6 @@ class RunSettings:
     def total_steps(self, epoch_steps: int) -> int:
         """Steps of the whole run, where an epoch takes `epoch_steps`."""
         return self.steps or self.epochs * epoch_steps
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +106,7 @@ class EvaluateRunSettings:
     threads: int = setting(0, "threads per TensorFlow operation; 0 = the cores of the node divided by its workers")
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"--batch must be at least 1, got {self.batch}")
+        require_at_least(self, batch=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,8 +74,8 @@ def _write_samples(path: Path, rows: SelectedRows, probabilities: npt.NDArray[np
         if not set(_TRUE_COLOUR) <= set(bands):
             print(f"no picture of samples: {rows.path} has no data_10m with {', '.join(_TRUE_COLOUR)}", flush=True)
             return
-        pixels = store.read("data_10m", rows.numbers[places])
         chosen = rows.numbers[places]
+        pixels = store.read("data_10m", chosen)
         names = store.column("patch")[chosen] if "patch" in store else np.array([f"row {row}" for row in chosen], "S")
     rgb = pixels[..., [bands.index(band) for band in _TRUE_COLOUR]] / _WHITE
     np.savez(

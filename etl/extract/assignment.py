@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from etl.extract.inputs import ExtractionInputs, PendingRows
+from etl.extract.inputs import ExtractionInputs, PatchRows
 from etl.extract.resume import ResumeState
 from etl.mpi import Comm, RootOnly
 from etl.plan.rounds import plan_rounds, predict_ready_s
@@ -70,7 +70,7 @@ def scatter_assignments(
     return state.scatter(lambda root: _assign(inputs, root.rows, comm.size, on_gpu))
 
 
-def _assign(inputs: ExtractionInputs, pending: PendingRows, ranks: int, on_gpu: bool) -> list[RankAssignment]:
+def _assign(inputs: ExtractionInputs, pending: PatchRows, ranks: int, on_gpu: bool) -> list[RankAssignment]:
     made = plan_extraction(inputs, pending, ranks, on_gpu)
     catalogue, folder = pending.selection.catalogue, pending.selection.patch_folder
     assignments = []
@@ -79,22 +79,13 @@ def _assign(inputs: ExtractionInputs, pending: PendingRows, ranks: int, on_gpu: 
         blocks = [*work.receives, *(block for block, _ in work.sends)]
         used = {part.tile for part in work.patches} | {block.tile for block in blocks}
         folders = [folder(name.decode()) for name in catalogue.patch[rows]] if folder else []
-        assignments.append(
-            RankAssignment(
-                work,
-                {number: made.tiles[number] for number in sorted(used)},
-                rows,
-                catalogue.split[rows],
-                folders,
-                rounds,
-                made.plan.blocks,
-                made.plan.inefficiency,
-            )
-        )
+        tiles = {number: made.tiles[number] for number in sorted(used)}
+        whole = (made.plan.blocks, made.plan.inefficiency)
+        assignments.append(RankAssignment(work, tiles, rows, catalogue.split[rows], folders, rounds, *whole))
     return assignments
 
 
-def plan_extraction(inputs: ExtractionInputs, rows: PendingRows, ranks: int, on_gpu: bool = False) -> ExtractionPlan:
+def plan_extraction(inputs: ExtractionInputs, rows: PatchRows, ranks: int, on_gpu: bool = False) -> ExtractionPlan:
     """Plan of the pending rows on `ranks` ranks, by predicted seconds; `on_gpu`: whether networks run on one."""
     tiles = []
     for number, inspection in enumerate(inputs.inspections):
@@ -104,8 +95,8 @@ def plan_extraction(inputs: ExtractionInputs, rows: PendingRows, ranks: int, on_
     # networks can take longer than all decoding, so the plan must know of them
     cost = Cost(patch_s=Cost().patch_s + inputs.method.network_s(on_gpu))
     plan = make_plan(tiles, ranks, inputs.settings.balance, cost, rows.shard_rows)
-    capacity_bytes = inputs.settings.round_mib << 20
-    capacity = max(1, min(capacity_bytes // inputs.schema.row_bytes, int(_BATCH_S / cost.patch_s)))
+    round_rows = (inputs.settings.round_mib << 20) // inputs.schema.row_bytes
+    capacity = max(1, min(round_rows, int(_BATCH_S / cost.patch_s)))
     rows_of = [work.store_rows(tiles) for work in plan.work]
     ready = [predict_ready_s(work, dict(enumerate(tiles)), cost) for work in plan.work]
     return ExtractionPlan(plan, tiles, plan_rounds(rows_of, ready, capacity, rows.shard_rows, len(rows.pending)))

@@ -28,18 +28,7 @@ from etl.upsample.method import UpsampleMethod
 if TYPE_CHECKING:
     from etl.catalogue.table import Catalogue
 
-__all__ = [
-    "CatalogueSelection",
-    "ExtractionInputs",
-    "PatchPlacement",
-    "PendingRows",
-    "ProductInspection",
-    "fingerprint_of",
-    "initial_columns",
-    "inspect_inputs",
-    "place_patches",
-    "select_patches",
-]
+__all__ = ["ExtractionInputs", "PatchRows", "fingerprint_of", "initial_columns", "inspect_inputs", "place_patches"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,37 +84,20 @@ class ExtractionInputs:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PatchPlacement:
-    """Where each patch lies on its tile, and why some cannot be made."""
-
-    cells: npt.NDArray[np.intp]
-    """(row j, column i) in the tile's patch grid, shape (patch, 2)."""
-
-    problems: dict[int, str]
-    """Reason by store row of what cannot be made."""
-
-    @property
-    def rejected(self) -> npt.NDArray[np.intp]:
-        """Store rows that cannot be made, ascending, shape (row,)."""
-        return np.array(sorted(self.problems), np.intp)
-
-    @property
-    def makeable(self) -> npt.NDArray[np.bool_]:
-        """Whether each row can be made, shape (patch,)."""
-        makeable = np.ones(len(self.cells), bool)
-        makeable[self.rejected] = False
-        return makeable
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PendingRows:
-    """Rows that are still to be made; rank 0 alone has them."""
+class PatchRows:
+    """Where each patch lies on its tile, why some cannot be made, and which are still to be made; on rank 0 alone."""
 
     selection: CatalogueSelection
+
     cells: npt.NDArray[np.intp]
     """(row j, column i) of each patch in its tile's patch grid, shape (patch, 2)."""
+
+    problems: dict[int, str]
+    """Reason by store row of what cannot be made, ascending."""
+
     pending: npt.NDArray[np.bool_]
     """Whether each row is still to be made, shape (patch,)."""
+
     shard_rows: int
     """Rows that are written together by one rank; 1 for HDF5."""
 
@@ -138,13 +110,13 @@ def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInp
     """
     method = choose_method(settings, comm)
     selection = RootOnly(comm, lambda: select_patches(settings))
-    listed, paths, is_archive = selection.bcast(
-        lambda chosen: (chosen.listed, chosen.product_paths, chosen.patch_folder is not None)
-    )
+    products = selection.bcast(lambda chosen: tuple(zip(chosen.product_paths, chosen.listed, strict=True)))
+    is_archive = selection.bcast(lambda chosen: chosen.patch_folder is not None)
     if is_archive:  # nothing to open: each patch has files of its own
-        inspections = [ProductInspection(None, (), "") for _ in listed]
-    else:
-        inspections = _inspect_products(paths, listed, method.halo_px, comm)
+        inspections = [ProductInspection(None, (), "")] * len(products)
+    else:  # each rank opens every `comm.size`-th product
+        parts = comm.allgather([_inspect(*product, method.halo_px) for product in products[comm.rank :: comm.size]])
+        inspections = [parts[k % comm.size][k // comm.size] for k in range(len(products))]
     schema = selection.bcast(lambda chosen: _schema_for(chosen, inspections, method.name != "none"))
     return ExtractionInputs(settings, method, inspections, schema, is_archive), selection
 
@@ -181,11 +153,7 @@ def _read_catalogue(settings: ExtractSettings) -> "Catalogue":
         catalogue = read_catalogue(settings.catalogue)
     except (OSError, ValueError) as error:
         raise ValueError(f"{error}; make it with python -m etl.catalogue") from None
-    keep = np.ones(len(catalogue), bool)
-    if not settings.keep_snow:
-        keep &= ~catalogue.snow
-    if not settings.keep_cloud:
-        keep &= ~catalogue.cloud
+    keep = (settings.keep_snow | ~catalogue.snow) & (settings.keep_cloud | ~catalogue.cloud)
     if not keep.any():
         raise ValueError(
             f"{settings.catalogue} must hold at least one patch without snow and cloud, got none of {len(keep)}"
@@ -193,16 +161,8 @@ def _read_catalogue(settings: ExtractSettings) -> "Catalogue":
     return catalogue.take(keep)
 
 
-def _inspect_products(
-    paths: Sequence[Path | None], listed: Sequence[str], halo_px: Sequence[int], comm: Comm
-) -> list[ProductInspection]:
-    """Collective: what each product says of itself, on every rank; each rank opens every `comm.size`-th product."""
-    own = {k: _inspect(paths[k], listed[k], halo_px) for k in range(comm.rank, len(paths), comm.size)}
-    merged = {k: inspection for part in comm.allgather(own) for k, inspection in part.items()}
-    return [merged[k] for k in range(len(paths))]
-
-
 def _inspect(path: Path | None, listed: str, halo_px: Sequence[int]) -> ProductInspection:
+    """What the product at `path` says of itself; `listed`: the name under which its patches are listed."""
     if path is None:
         return ProductInspection(None, (), f"no Level-2A product on disk serves {listed}")
     try:
@@ -212,35 +172,35 @@ def _inspect(path: Path | None, listed: str, halo_px: Sequence[int]) -> ProductI
         return ProductInspection(None, (), str(error))
 
 
-def place_patches(selection: CatalogueSelection, inspections: Sequence[ProductInspection]) -> PatchPlacement:
-    """Where every patch lies on its tile's grid, or why it cannot be made.
+def place_patches(inputs: ExtractionInputs, selection: CatalogueSelection) -> PatchRows:
+    """Where every patch lies on its tile's grid, or why it cannot be made; all that can be made are pending.
 
     A patch must be in its tile's projection, with its corner in metres on the grid's patch cells.
     """
-    catalogue = selection.catalogue
+    catalogue, inspections = selection.catalogue, inputs.inspections
     problems = {int(k): str(catalogue.problem[k]) for k in np.flatnonzero(catalogue.problem != "")}
     cells = np.zeros((len(catalogue), 2), np.intp)
     grids = {}
     corners = zip(selection.product_of.tolist(), catalogue.ulx, catalogue.uly, strict=True)
     for k, (number, ulx, uly) in enumerate(corners):
         inspection = inspections[number]
-        if k in problems:
-            continue
-        if inspection.problem:
+        if k not in problems and inspection.problem:
             problems[k] = inspection.problem
+        if k in problems:
             continue
         if number not in grids:  # once a product, as a store has 500,000 patches
             product = inspection.product
             grids[number] = product.grid if product else nominal_origin(catalogue.tile[k].decode())
-        grid = grids[number]
-        if catalogue.epsg[k] != grid.epsg:
-            problems[k] = f"patch must lie in its tile's projection EPSG:{grid.epsg}, got EPSG:{catalogue.epsg[k]}"
-            continue
+        grid, epsg = grids[number], catalogue.epsg[k]
         try:
+            if epsg != grid.epsg:
+                raise ValueError(f"patch must lie in its tile's projection EPSG:{grid.epsg}, got EPSG:{epsg}")
             cells[k] = patch_cell(grid, ulx, uly)
         except ValueError as error:
             problems[k] = str(error)
-    return PatchPlacement(cells, problems)
+    pending = np.ones(len(cells), bool)
+    pending[list(problems)] = False
+    return PatchRows(selection, cells, dict(sorted(problems.items())), pending, inputs.store.shard_rows)
 
 
 def _product_names(selection: CatalogueSelection, inspections: Sequence[ProductInspection]) -> list[bytes]:
@@ -252,25 +212,19 @@ def _product_names(selection: CatalogueSelection, inspections: Sequence[ProductI
 def _schema_for(selection: CatalogueSelection, inspections: Sequence[ProductInspection], upsampled: bool) -> Schema:
     """Schema of the store."""
     catalogue = selection.catalogue
-    return Schema(
-        len(catalogue),
-        catalogue.nomenclature,
-        upsampled,
-        max(1, catalogue.patch.dtype.itemsize),
-        max(80, *map(len, _product_names(selection, inspections))),
-    )
+    patch_bytes = max(1, catalogue.patch.dtype.itemsize)  # HDF5 has no strings of 0 bytes
+    product_bytes = max(80, *map(len, _product_names(selection, inspections)))
+    return Schema(len(catalogue), catalogue.nomenclature, upsampled, patch_bytes, product_bytes)
 
 
-def initial_columns(
-    selection: CatalogueSelection, inspections: Sequence[ProductInspection]
-) -> dict[str, npt.NDArray[Any]]:
+def initial_columns(inputs: ExtractionInputs, selection: CatalogueSelection) -> dict[str, npt.NDArray[Any]]:
     """Columns that are known before any pixel is read, by data set, shape (patch, ...)."""
     catalogue, product_of = selection.catalogue, selection.product_of
-    baselines = [item.product.baseline if item.product else "" for item in inspections]
+    baselines = [item.product.baseline if item.product else "" for item in inputs.inspections]
     rows = len(catalogue)
     return {
         **{name: getattr(catalogue, name) for name in ("patch", "tile", "epsg", "ulx", "uly", "split", "classes")},
-        "product": np.array(_product_names(selection, inspections))[product_of],
+        "product": np.array(_product_names(selection, inputs.inspections))[product_of],
         "baseline": np.array([text.encode() for text in baselines], "S5")[product_of],
         "acquired": catalogue.acquired.astype("datetime64[s]").astype(np.int64),
         "state": np.full(rows, UNWRITTEN, np.uint8),

@@ -181,10 +181,8 @@ class PatchPipeline:
             return PreparedPatch(*cloud_snow_fraction(None), str(patch))
         cloud, snow = cloud_snow_fraction(patch.scl)
         problem = self.settings.over_limit(cloud, snow)
-        if problem:
-            return PreparedPatch(cloud, snow, problem)
-        if self.upsampler is None:
-            return PreparedPatch(cloud, snow, "", patch.native)
+        if problem or self.upsampler is None:
+            return PreparedPatch(cloud, snow, problem, () if problem else patch.native)
         start = time.perf_counter()
         fine = self._new_fine() if fine is None else fine
         self.upsampler(patch.native, fine)
@@ -218,10 +216,6 @@ class PatchPipeline:
 
 def _plane_sums(planes: Mapping[str, npt.NDArray[np.uint16]]) -> dict[str, npt.NDArray[np.int64]]:
     """Statistics of each data set's planes; data_super holds the 10 m bands unchanged, so those are summed once."""
-    finest = GROUPS[0]
-    sums = {name: plane_sums(part) for name, part in planes.items() if name != f"data_{finest.name}"}
-    if "data_super" in sums:
-        sums[f"data_{finest.name}"] = sums["data_super"][:, list(finest.super_index)]
-    else:
-        sums[f"data_{finest.name}"] = plane_sums(planes[f"data_{finest.name}"])
-    return sums
+    finest, upsampled = f"data_{GROUPS[0].name}", "data_super" in planes
+    sums = {name: plane_sums(part) for name, part in planes.items() if not (upsampled and name == finest)}
+    return sums | {finest: sums["data_super"][:, list(GROUPS[0].super_index)]} if upsampled else sums

@@ -1,13 +1,12 @@
 """How a store was made, as its attributes and the run's record tell: software versions, settings, networks."""
 
 import json
-import platform
 import sys
-from importlib import metadata
 from typing import Any
 
 from etl.extract.settings import ExtractSettings
 from etl.schema import SCHEMA_VERSION
+from etl.software import software_versions
 from etl.upsample.method import UpsampleMethod
 
 __all__ = ["extraction_software", "store_attributes"]
@@ -30,17 +29,10 @@ def store_attributes(settings: ExtractSettings, nomenclature: int, method: Upsam
     }
 
 
-def extraction_software() -> dict[str, str]:
+def extraction_software() -> dict[str, str | None]:
     """Versions of the packages that decide content and speed, by name; TensorFlow's only where it is in use."""
-    names = ["sentinel-etl", "numpy", "h5py", "mpi4py", "gdal"]
-    if "tensorflow" in sys.modules:
-        names.append("keras")
-    versions = {"python": platform.python_version()}
-    for name in names:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed as a package"
-    if "tensorflow" in sys.modules:  # its package may be called tensorflow-cpu
-        versions["tensorflow"] = sys.modules["tensorflow"].__version__
-    return versions
+    names, tensorflow = ["sentinel-etl", "numpy", "h5py", "mpi4py", "gdal"], sys.modules.get("tensorflow")
+    if tensorflow is None:
+        return software_versions(names, "not installed as a package")
+    # its package may be called tensorflow-cpu
+    return software_versions([*names, "keras"], "not installed as a package") | {"tensorflow": tensorflow.__version__}

@@ -5,16 +5,15 @@ import io
 import json
 import logging
 import platform
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from etl.extract.assignment import RankAssignment, plan_extraction
-from etl.extract.inputs import CatalogueSelection, ExtractionInputs, PendingRows, place_patches
+from etl.extract.inputs import ExtractionInputs, PatchRows
 from etl.extract.provenance import extraction_software
 from etl.extract.resume import ResumeState
 from etl.processor import describe_processor
@@ -57,22 +56,16 @@ class RankReport:
     seconds: dict[str, float]
     """Seconds by stage, as in `RANK_STAGES`."""
 
-    processor: str
-
-    @classmethod
-    def of(cls, patches: int, timer: StageTimer) -> "RankReport":
-        """Report of this rank, with its seconds by stage."""
-        return cls(patches, timer.entries["decode_s"], timer.seconds, describe_processor())
+    processor: str = field(default_factory=describe_processor)
 
 
-def print_dry_run(inputs: ExtractionInputs, selection: CatalogueSelection, ranks: int) -> None:
+def print_dry_run(inputs: ExtractionInputs, rows: PatchRows, ranks: int) -> None:
     """Answer of `--dry-run`, on stdout: rows, bytes, seconds and load per rank; on rank 0."""
-    settings, schema, placement = inputs.settings, inputs.schema, place_patches(selection, inputs.inspections)
-    rows = PendingRows(selection, placement.cells, placement.makeable, inputs.store.shard_rows)
+    settings, schema = inputs.settings, inputs.schema
     plan = plan_extraction(inputs, rows, ranks).plan
     mean_s, slowest_s = sum(plan.busy_s) / len(plan.busy_s), max(plan.busy_s)
     print(
-        f"{schema.rows - len(placement.problems)} patches on {ranks} ranks -> {shown(settings.out)}, "
+        f"{schema.rows - len(rows.problems)} patches on {ranks} ranks -> {shown(settings.out)}, "
         f"{schema.rows * schema.row_bytes / 2**30:.2f} GiB\n"
         f"predicted: {slowest_s:.0f} s for the slowest rank, {mean_s:.0f} s on average, "
         f"balance {mean_s / slowest_s if mean_s else 1:.3f}"
@@ -80,15 +73,13 @@ def print_dry_run(inputs: ExtractionInputs, selection: CatalogueSelection, ranks
     for rank, (work, busy_s) in enumerate(zip(plan.work, plan.busy_s, strict=True)):
         tiles = len({part.tile for part in work.patches})
         print(f"rank {rank}: {work.patch_count} patches of {tiles} tiles, {busy_s:.1f} s")
-    _log_rejections(placement.problems)
+    _log_rejections(rows.problems)
 
 
 def _log_rejections(reasons: Mapping[int, str]) -> None:
     if reasons:
-        common = Counter(reasons.values()).most_common(3)
-        log.warning(
-            "%d patches are rejected, for example: %s", len(reasons), "; ".join(f"{text} ({n})" for text, n in common)
-        )
+        common = "; ".join(f"{text} ({count})" for text, count in Counter(reasons.values()).most_common(3))
+        log.warning("%d patches are rejected, for example: %s", len(reasons), common)
 
 
 def write_rejected(out: Path, state: ResumeState) -> None:
@@ -100,10 +91,9 @@ def write_rejected(out: Path, state: ResumeState) -> None:
     path = out.with_name(out.stem + ".rejected.csv")
     catalogue = state.rows.selection.catalogue
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(("patch", "tile", "row", "reason"))
-    for row, reason in sorted(state.journal.rejected.items()):
-        writer.writerow((catalogue.patch[row].decode(), catalogue.tile[row].decode(), row, reason))
+    rejected = sorted(state.journal.rejected.items())
+    lines = [(catalogue.patch[row].decode(), catalogue.tile[row].decode(), row, reason) for row, reason in rejected]
+    csv.writer(text).writerows([("patch", "tile", "row", "reason"), *lines])
     try:
         write_file(path, text.getvalue().encode())
     except ConnectionError:
@@ -114,12 +104,9 @@ def write_rejected(out: Path, state: ResumeState) -> None:
 
 def extraction_record(reports: Sequence[RankReport], assignment: RankAssignment, steps: StageTimer) -> dict[str, Any]:
     """Counts and seconds of the whole run, from every rank's report; `steps`: seconds of prepare, write and finish."""
-    seconds_by_stage = {}
-    for name in reports[0].seconds:
-        values = [report.seconds[name] for report in reports]
-        seconds_by_stage[name] = {"min": min(values), "median": float(np.median(values)), "max": max(values)}
-    decode = [report.seconds["decode_s"] for report in reports]
-    mean, blocks = sum(decode) / len(decode), sum(report.blocks for report in reports)
+    seconds = {name: [report.seconds[name] for report in reports] for name in reports[0].seconds}
+    mean_decode_s = statistics.fmean(seconds["decode_s"])
+    blocks = sum(report.blocks for report in reports)
     needed = assignment.needed_blocks  # 0 for a patch archive
     return {
         "ranks": len(reports),
@@ -128,10 +115,13 @@ def extraction_record(reports: Sequence[RankReport], assignment: RankAssignment,
         "seconds_prepare": steps.seconds["prepare"],
         "seconds_write": steps.seconds["write"],
         "seconds_total": sum(steps.seconds.values()),
-        "seconds_by_stage": seconds_by_stage,
-        "cpu_seconds_of_ranks": [report.seconds["cpu_s"] for report in reports],
+        "seconds_by_stage": {
+            name: {"min": min(values), "median": statistics.median(values), "max": max(values)}
+            for name, values in seconds.items()
+        },
+        "cpu_seconds_of_ranks": seconds["cpu_s"],
         "processors": Counter(report.processor for report in reports),
-        "decode_balance": mean / max(decode) if mean else 1.0,
+        "decode_balance": mean_decode_s / max(seconds["decode_s"]) if mean_decode_s else 1.0,
         "decoded_twice_share": blocks / needed - 1.0 if needed else 0.0,
         "predicted_inefficiency": assignment.predicted_inefficiency,
     }

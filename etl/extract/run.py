@@ -15,7 +15,7 @@ from etl.extract import report
 from etl.extract.access import lock_store, open_writer, require_parallel_h5py
 from etl.extract.assignment import RankAssignment, scatter_assignments
 from etl.extract.exchange import Exchange
-from etl.extract.inputs import ExtractionInputs, inspect_inputs
+from etl.extract.inputs import ExtractionInputs, inspect_inputs, place_patches
 from etl.extract.pipeline import PatchPipeline, PatchSource
 from etl.extract.resume import ResumeState, begin_store, verify_finished_rows
 from etl.extract.settings import ExtractSettings
@@ -42,13 +42,13 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
     # What is asked for, and what the source has of it.
     inputs, selection = inspect_inputs(settings, comm)
     if settings.dry_run:
-        selection.then(lambda chosen: report.print_dry_run(inputs, chosen, comm.size))
+        selection.then(lambda chosen: report.print_dry_run(inputs, place_patches(inputs, chosen), comm.size))
         return ExitStatus.DONE
     upsampling = open_upsampling(inputs.method, settings, comm)
 
     # The store, which no other run writes meanwhile: created, or as an interrupted run left it.
     lock = lock_store(settings, inputs.store, comm)
-    state = selection.then(lambda chosen: begin_store(inputs, chosen))
+    state = selection.then(lambda chosen: begin_store(inputs, place_patches(inputs, chosen)))
     if state.bcast(lambda root: root.complete):
         state.then(lambda root: print(f"{shown(settings.out)} is complete, {root.rejected} rejected: nothing to do"))
         return _done(settings, state)
@@ -67,7 +67,7 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
     steps.lap("finish")
 
     # The record of the run, beside a store that is complete whether or not this succeeds.
-    reports = comm.gather(report.RankReport.of(len(assignment.rows), timer))
+    reports = comm.gather(report.RankReport(len(assignment.rows), timer.entries["decode_s"], timer.seconds))
     state.then(
         lambda root: report.write_extraction_record(
             inputs, root.journal, report.extraction_record(reports or [], assignment, steps) | upsampling.record
@@ -93,16 +93,14 @@ def _write_rows(
     """Collective: decode, upsample and write this rank's rows; `sums` takes their statistics. Seconds by stage."""
     settings, timer, cpu_s = inputs.settings, StageTimer(*report.RANK_STAGES), time.process_time()
     exchange = Exchange(comm, assignment.work, assignment.tiles)
-    pipeline = PatchPipeline(
-        _open_source(inputs, assignment, exchange, timer),
-        inputs.schema,
-        upsampling.upsampler,
-        settings,
-        assignment,
-        exchange.post,
-        timer,
-        upsampling.workers,
-    )
+    source: PatchSource
+    if inputs.is_archive:
+        source = ArchivePatches(assignment.rows.tolist(), assignment.folders, inputs.method.halo_px, timer)
+    else:
+        products = {number: item.product for number, item in enumerate(inputs.inspections) if item.product}
+        source = TilePatches(assignment.work, assignment.tiles, products, exchange.take, timer)
+    upsampler, workers = upsampling.upsampler, upsampling.workers
+    pipeline = PatchPipeline(source, inputs.schema, upsampler, settings, assignment, exchange.post, timer, workers)
     shown_progress = report_progress("extract", len(assignment.rounds), "round", enabled=comm.rank == 0)
     journal = state.then(lambda root: root.journal).local
     with shown_progress as on_round, open_writer(settings.out, inputs.store, comm) as writer:
@@ -116,16 +114,6 @@ def _write_rows(
     timer.add("cpu_s", time.process_time() - cpu_s)
     sums.merge([pipeline.sums.of])
     return timer
-
-
-def _open_source(
-    inputs: ExtractionInputs, assignment: RankAssignment, exchange: Exchange, timer: StageTimer
-) -> PatchSource:
-    """Where this rank's patches come from."""
-    if inputs.is_archive:
-        return ArchivePatches(assignment.rows.tolist(), assignment.folders, inputs.method.halo_px, timer)
-    products = {number: item.product for number, item in enumerate(inputs.inspections) if item.product}
-    return TilePatches(assignment.work, assignment.tiles, products, exchange.take, timer)
 
 
 def _complete_store(

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from etl.settings import setting
+from etl.settings import require_at_least, setting
 from etl.store.layout import COMPRESSIONS, Layout
 from etl.store.location import format_of
 from etl.upsample.method import METHODS, PRECISIONS
@@ -59,9 +59,8 @@ class ExtractSettings:
         for name in ("max_cloud_share", "max_snow_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1], got {getattr(self, name)}")
-        for name in ("round_mib", "align_mib", "shard_rows", "chunk_rows", "decode_threads", "network_threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        require_at_least(self, round_mib=1, align_mib=1, shard_rows=1, chunk_rows=1)
+        require_at_least(self, decode_threads=1, network_threads=1)
         if self.round_mib > 1024:
             raise ValueError(
                 f"--round-mib must be at most 1024 (MPI-IO counts overflow at 2 GiB), got {self.round_mib}"

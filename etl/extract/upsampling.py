@@ -59,9 +59,18 @@ def open_upsampling(method: UpsampleMethod, settings: ExtractSettings, comm: Com
     if not method.networks:
         return ReadyUpsampling(method.open(), 0, False, {})
     number = local_rank(comm)
-    upsampler, device = on_every_rank(
-        comm, "starting TensorFlow for --upsample dsen2", lambda: _open_networks(method, settings, number)
-    )
+
+    def open_networks() -> "tuple[Upsampler | None, Device]":
+        try:
+            with suppress_stderr():
+                from etl.upsample.dsen2 import configure_tensorflow  # TensorFlow takes 600 MiB and three seconds
+
+                device = configure_tensorflow(settings.network_threads, number)
+                return method.open(), device
+        except (ImportError, RuntimeError) as error:
+            raise OSError(f"{error!r}; python -m etl.doctor says what is missing") from None
+
+    upsampler, device = on_every_rank(comm, "starting TensorFlow for --upsample dsen2", open_networks)
     devices, processors = zip(*comm.allgather((device.name, describe_processor())), strict=True)
     warnings = method.warnings() + mixed_devices(devices, processors)
     for text in warnings if comm.rank == 0 else ():
@@ -74,18 +83,6 @@ def open_upsampling(method: UpsampleMethod, settings: ExtractSettings, comm: Com
     }
     on_gpu = any(name.startswith("GPU") for name in devices)
     return ReadyUpsampling(upsampler, device.windows, on_gpu, record)
-
-
-def _open_networks(method: UpsampleMethod, settings: ExtractSettings, number: int) -> "tuple[Upsampler | None, Device]":
-    """The networks on the device of this rank, the `number`-th on its node."""
-    try:
-        with suppress_stderr():
-            from etl.upsample.dsen2 import configure_tensorflow  # TensorFlow takes 600 MiB and three seconds
-
-            device = configure_tensorflow(settings.network_threads, number)
-            return method.open(), device
-    except (ImportError, RuntimeError) as error:
-        raise OSError(f"{error!r}; python -m etl.doctor says what is missing") from None
 
 
 def mixed_devices(devices: Sequence[str], processors: Sequence[str]) -> list[str]:

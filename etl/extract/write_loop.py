@@ -157,18 +157,14 @@ class WriteLoop:
             except OSError as error:
                 self._fail(f"syncing the store failed: {error}", error)
             self._raise_together()
-            parts = self.comm.gather((self._finished, self._rejected))
-            if self.journal is not None:
-                self._add_to_journal(self.journal, parts or [])
+            parts = self.comm.gather((self._finished, self._rejected)) or []
+            finished = [rows for ranges, _ in parts for rows in ranges]
+            rejected = {row: reason for _, reasons in parts for row, reason in reasons.items()}
+            try:
+                if self.journal is not None:
+                    self.journal.add(finished, rejected)
+            except OSError as error:
+                self._fail(f"journalling finished rows failed: {error}", error)
             self._raise_together()
             self._finished, self._rejected = [], {}
             self._last_sync = time.monotonic()
-
-    def _add_to_journal(self, journal: Journal, parts: Sequence[tuple[list[tuple[int, int]], dict[int, str]]]) -> None:
-        """Journal what all ranks have finished since the last sync: (row ranges, rejections) by rank."""
-        finished = [part for ranges, _ in parts for part in ranges]
-        rejected = {row: reason for _, reasons in parts for row, reason in reasons.items()}
-        try:
-            journal.add(finished, rejected)
-        except OSError as error:
-            self._fail(f"journalling finished rows failed: {error}", error)

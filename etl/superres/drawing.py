@@ -53,12 +53,10 @@ def draw_comparison(scene: Scene, images: Sequence[Mapping[str, npt.NDArray[np.f
     for row, (group, by_method, names) in enumerate(zip(GROUPS[1:], images, _COMPOSITES, strict=True)):
         bands = _indices(group.bands, names)
         native = _crop(scene.groups[row + 1][..., bands], first, shown, group.factor)
-        panels = [
-            ("10 m, true colour", true_colour, true_colour),
-            (f"{' '.join(dict.fromkeys(names))} as read, {group.gsd_m} m", native, native),
-        ]
-        for method in COMPARED_METHODS:
-            panels.append((f"{method}, 10 m", _crop(by_method[method][..., bands], first, shown, 1), native))
+        fine = {method: _crop(by_method[method][..., bands], first, shown, 1) for method in COMPARED_METHODS}
+        as_read = (f"{' '.join(dict.fromkeys(names))} as read, {group.gsd_m} m", native, native)
+        panels = [("10 m, true colour", true_colour, true_colour), as_read]
+        panels += [(f"{method}, 10 m", pixels, native) for method, pixels in fine.items()]
         # all panels of a group are stretched as its native pixels are, so that brightness can be compared
         for panel, (title, pixels, reference) in zip(axes[row], panels, strict=True):
             dark, bright = np.percentile(reference.reshape(-1, 3), (1, 99), axis=0)

@@ -90,5 +90,6 @@ def _unpack(wheel: Path, name: str, out: Path) -> None:
             f"{path.name} must have the SHA-256 {PUBLISHED_FILES[name]}, and has another; it was not written"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
+    # other jobs that share the folder may fetch at the same time
     with replace_atomically(path, concurrent=True) as temporary:
         temporary.write_bytes(data)

@@ -6,7 +6,7 @@ import numpy.typing as npt
 from etl.bands import GROUPS
 from etl.superres.degradation import blur_and_average, degrade, resize_bicubic, resize_bilinear
 from etl.superres.scene import Scene
-from etl.superres.scores import COMPARED_METHODS, GroupScores, ImageScores, score_image
+from etl.superres.scores import GroupScores, ImageScores, score_image
 from etl.upsample.dsen2 import Network, sharpen_image
 from etl.upsample.gaps import invalid_mask
 
@@ -50,12 +50,8 @@ def measure_scene(scene: Scene, networks: tuple[Network, Network], border_px: in
 def upsample_by_all_methods(groups: Groups, network: Network, windows: int) -> dict[str, FloatImage]:
     """Return the coarsest of `groups` on the grid of the finest, by method; shape (row, col, band), float32."""
     factor = GROUPS[len(groups) - 1].factor
-    images = (
-        resize_bilinear(groups[-1], factor),
-        resize_bicubic(groups[-1], factor),
-        sharpen_image(network, groups, windows),
-    )
-    return dict(zip(COMPARED_METHODS, images, strict=True))
+    coarse, sharp = groups[-1], sharpen_image(network, groups, windows)
+    return {"bilinear": resize_bilinear(coarse, factor), "bicubic": resize_bicubic(coarse, factor), "dsen2": sharp}
 
 
 def _score_all(

@@ -2,72 +2,47 @@
 
 import json
 import sys
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict
 from statistics import fmean
-from typing import Any
 
 from etl.superres.scores import COMPARED_METHODS, GroupScores
+from etl.superres.settings import SuperresSettings
 from etl.templates import render_page
 from etl.upsample.method import UpsampleMethod
 
-__all__ = ["SuperresReport", "print_summary", "write_scores"]
+__all__ = ["write_superres_report"]
 
 
-@dataclass(frozen=True, slots=True)
-class SuperresReport:
-    """All scores, and what they were measured with."""
+def write_superres_report(
+    settings: SuperresSettings, method: UpsampleMethod, device: str, measured: Sequence[GroupScores]
+) -> None:
+    """Write `scores.json` and `scores.md` into the folder --out, and print the mean errors, in pixel values.
 
-    method: UpsampleMethod
-    """The networks."""
-
-    device: str
-    """Hardware on which they ran."""
-
-    border_px: int
-    """Left out along borders, in px of the band."""
-
-    measured: list[GroupScores]
-    """By scene and group."""
-
-    def figures(self) -> dict[str, float]:
-        """Return the mean RMSE over bands and scenes at reduced scale, in pixel values, by group and method."""
-        out = {}
-        for gsd_m in self.gsds_m():
-            groups = [scores for scores in self.measured if scores.gsd_m == gsd_m]
-            for method in COMPARED_METHODS:
-                out[f"rmse_{gsd_m}m_{method}"] = fmean(scores.reduced[method].rmse_mean for scores in groups)
-        return out
-
-    def gsds_m(self) -> list[int]:
-        """Return the ground sample distances of the groups measured, ascending, metres."""
-        return sorted({scores.gsd_m for scores in self.measured})
-
-
-def write_scores(report: SuperresReport, folder: Path) -> None:
-    """Write `scores.json` and `scores.md`."""
-    record: dict[str, Any] = {
-        "command": "etl.superres evaluate",
-        "weights": [network.to_record() for network in report.method.networks],
-        "precision": report.method.precision,
-        "device": report.device,
-        "warnings": report.method.warnings(),
-        "border_px": report.border_px,
-        "figures": report.figures(),
-        "measured": [asdict(scores) for scores in report.measured],
+    `device`: the hardware on which the networks ran; `measured`: by scene and group. "figures" of the record are the
+    mean RMSE over bands and scenes at reduced scale, in pixel values, by group and method.
+    """
+    gsds_m, warnings = sorted({scores.gsd_m for scores in measured}), method.warnings()
+    figures = {
+        f"rmse_{gsd_m}m_{name}": fmean(scores.reduced[name].rmse_mean for scores in measured if scores.gsd_m == gsd_m)
+        for gsd_m in gsds_m
+        for name in COMPARED_METHODS
     }
-    (folder / "scores.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    table = render_page(__package__, "scores.md.j2", report=report, fmean=fmean)
-    (folder / "scores.md").write_text(table, encoding="utf-8")
-
-
-def print_summary(report: SuperresReport, folder: Path) -> None:
-    """Print the mean errors on stdout, in pixel values."""
-    figures = report.figures()
-    scenes = len({scores.scene for scores in report.measured})
-    for gsd_m in report.gsds_m():
-        errors = ", ".join(f"{method} {figures[f'rmse_{gsd_m}m_{method}']:.1f}" for method in COMPARED_METHODS)
+    record = {
+        "command": "etl.superres evaluate",
+        "weights": [network.to_record() for network in method.networks],
+        "precision": method.precision,
+        "device": device,
+        "warnings": warnings,
+        "border_px": settings.border_px,
+        "figures": figures,
+        "measured": [asdict(scores) for scores in measured],
+    }
+    (settings.out / "scores.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    page = render_page(__package__, "scores.md.j2", report=record, method=method, measured=measured, fmean=fmean)
+    (settings.out / "scores.md").write_text(page, encoding="utf-8")
+    scenes = len({scores.scene for scores in measured})
+    for gsd_m in gsds_m:
+        errors = ", ".join(f"{name} {figures[f'rmse_{gsd_m}m_{name}']:.1f}" for name in COMPARED_METHODS)
         sys.stdout.write(f"{gsd_m} m bands, reduced scale, mean RMSE over {scenes} scenes: {errors}\n")
-    for text in report.method.warnings():
-        sys.stdout.write(f"note: {text}\n")
-    sys.stdout.write(f"tables and picture -> {folder}\n")
+    sys.stdout.writelines(f"note: {text}\n" for text in warnings)

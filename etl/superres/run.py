@@ -7,7 +7,7 @@ from etl.mpi import Comm, on_root
 from etl.raster import configure
 from etl.stderr import suppress_stderr
 from etl.superres.drawing import crop_middle, draw_comparison
-from etl.superres.report import SuperresReport, print_summary, write_scores
+from etl.superres.report import write_superres_report
 from etl.superres.scene import read_scenes
 from etl.superres.settings import SuperresSettings
 from etl.upsample.method import PROCESSING_LEVEL, UpsampleMethod
@@ -36,14 +36,10 @@ def _evaluate(settings: SuperresSettings) -> None:
         twenty, sixty = (Network(weights, settings.precision) for weights in method.networks)
     measured = measure_scene(first, (twenty, sixty), settings.border_px, device.windows)
     shown = crop_middle(first, WindowGeometry.of(method.networks).halo_px[0])
-    images = [
-        upsample_by_all_methods(shown.groups[: number + 2], network, device.windows)
-        for number, network in enumerate((twenty, sixty))
-    ]
+    images = [upsample_by_all_methods(shown.groups[:n], net, device.windows) for n, net in ((2, twenty), (3, sixty))]
     for scene in scenes:
         measured += measure_scene(scene, (twenty, sixty), settings.border_px, device.windows)
-    report = SuperresReport(method, device.name, settings.border_px, measured)
     settings.out.mkdir(parents=True, exist_ok=True)
-    write_scores(report, settings.out)
+    write_superres_report(settings, method, device.name, measured)
     draw_comparison(shown, images, settings.out / "picture.png")
-    print_summary(report, settings.out)
+    print(f"tables and picture -> {settings.out}")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from etl.settings import setting
+from etl.settings import require_at_least, setting
 from etl.upsample.method import PRECISIONS
 
 __all__ = ["ConvertWeightsSettings", "FetchWeightsSettings", "SuperresSettings"]
@@ -49,12 +49,7 @@ class SuperresSettings:
     network_threads: int = setting(0, "on a CPU: windows computed at once, one thread each; 0 = one per core")
 
     def __post_init__(self) -> None:
-        for name, least in (("side_px", 72), ("border_px", 0), ("patches", 1), ("network_threads", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
-        for name in ("row_px", "column_px"):
-            if (getattr(self, name) or 0) % 6 or (getattr(self, name) or 0) < 0:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} must be a whole number of 60 m pixels, a multiple of 6, "
-                    f"got {getattr(self, name)}"
-                )
+        require_at_least(self, side_px=72, border_px=0, patches=1, network_threads=0)
+        for flag, at in (("--row-px", self.row_px), ("--column-px", self.column_px)):
+            if at is not None and (at % 6 or at < 0):
+                raise ValueError(f"{flag} must be a whole number of 60 m pixels, a multiple of 6, got {at}")

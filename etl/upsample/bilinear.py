@@ -24,11 +24,10 @@ FloatImage = npt.NDArray[np.float32]
 def _weight_matrix(pixels: int, factor: int) -> FloatImage:
     """Weights x 2 `factor` of `pixels` + 2 source pixels in `pixels` x `factor` output pixels, shape (out, in)."""
     out = np.zeros((pixels * factor, pixels + 2), np.float32)
-    for row in range(pixels * factor):
-        twice = 2 * row + 1 + factor  # 2 * factor * (distance from the first source pixel's centre)
-        first, weight = divmod(twice, 2 * factor)
-        out[row, first] = 2 * factor - weight
-        out[row, first + 1] = weight
+    rows = np.arange(pixels * factor)
+    # the dividend is 2 * factor * (distance from the first source pixel's centre)
+    first, weight = divmod(2 * rows + 1 + factor, 2 * factor)
+    out[rows, first], out[rows, first + 1] = 2 * factor - weight, weight
     return out
 
 

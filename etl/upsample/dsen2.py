@@ -157,8 +157,7 @@ def sharpen_image(network: Network, groups: Sequence[npt.NDArray[np.uint16]], at
 
     corners = product(*(range(0, side, _WINDOW_PX) for side in out.shape[:2]))
     with ThreadPoolExecutor(at_once) as pool:
-        for _ in pool.map(fill_window, corners):
-            pass  # raises what a window raised
+        list(pool.map(fill_window, corners))  # raises what a window raised
     return out
 
 

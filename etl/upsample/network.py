@@ -5,6 +5,7 @@ Source: Lanaras et al., ISPRS Journal 146 (2018) 305-319, arXiv 1803.04271.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +18,8 @@ __all__ = ["DIVISOR", "ConvWeights", "NetworkWeights", "WeightsError", "WindowGe
 DIVISOR = 2000.0
 """Pixel values are divided by this before a network sees them. Source: the paper, section 4."""
 
-# number of bands that a network sees, by the ground sample distance in metres of those that it brings to 10 m
-_INPUT_BANDS = {20: sum(len(g.bands) for g in GROUPS[:2]), 60: sum(len(g.bands) for g in GROUPS)}
+# ground sample distance in metres of the bands that a network brings to 10 m, by the number of bands that it sees
+_GSD_M = {sum(len(g.bands) for g in GROUPS[:2]): 20, sum(len(g.bands) for g in GROUPS): 60}
 
 _OUTPUT_BANDS = {group.gsd_m: len(group.bands) for group in GROUPS[1:]}
 
@@ -64,41 +65,32 @@ class NetworkWeights:
             raise WeightsError(
                 f"{self.file} must hold 2 + 2 x blocks convolutions, at least one block, got {len(self.layers)}"
             )
-        inputs, filters = self._shape(0)[2:]
-        if inputs not in _INPUT_BANDS.values():
+        first = self.layers[0].kernel.shape
+        if len(first) != 4 or first[2] not in _GSD_M:
             raise WeightsError(
                 f"{self.file}: the kernel of {self.names[0]} must have shape (3, 3, 10, filters) for 20 m bands or "
-                f"(3, 3, 12, filters) for 60 m bands, got {self._shape(0)}"
+                f"(3, 3, 12, filters) for 60 m bands, got {first}"
             )
-        for number, (kernel, bias) in enumerate(self.layers):
-            into = inputs if number == 0 else filters
-            out = _OUTPUT_BANDS[self.gsd_m] if number == len(self.layers) - 1 else filters
+        # bands into the first convolution, filters between them, bands out of the last
+        channels = [first[2], *[first[3]] * (len(self.layers) - 1), _OUTPUT_BANDS[self.gsd_m]]
+        for name, (kernel, bias), (into, out) in zip(self.names, self.layers, pairwise(channels), strict=True):
             for what, array, shape in (("kernel", kernel, (3, 3, into, out)), ("bias", bias, (out,))):
                 if array.shape != shape or array.dtype != np.float32:
                     raise WeightsError(
-                        f"{self.file}: the {what} of {self.names[number]} must have shape {shape} and type float32, "
+                        f"{self.file}: the {what} of {name} must have shape {shape} and type float32, "
                         f"got {array.shape} and {array.dtype}"
                     )
                 if not np.isfinite(array).all():
-                    raise WeightsError(f"{self.file}: the {what} of {self.names[number]} must be finite numbers")
+                    raise WeightsError(f"{self.file}: the {what} of {name} must be finite numbers")
         if self.level not in ("L1C", "L2A", "") or not 0 < self.scale <= 10:
             raise WeightsError(
                 f"{self.file}: level must be L1C, L2A or empty and scale in (0, 10], got {self.level!r}, {self.scale}"
             )
 
-    def _shape(self, number: int) -> tuple[int, ...]:
-        shape: tuple[int, ...] = self.layers[number].kernel.shape
-        if len(shape) != 4:
-            raise WeightsError(
-                f"{self.file}: the kernel of {self.names[number]} must have shape (3, 3, in, out), got {shape}"
-            )
-        return shape
-
     @property
     def gsd_m(self) -> int:
         """Ground sample distance in metres of the bands that it brings to 10 m: 20 or 60."""
-        inputs = self.layers[0].kernel.shape[2]
-        return next(gsd_m for gsd_m, bands in _INPUT_BANDS.items() if bands == inputs)
+        return _GSD_M[self.layers[0].kernel.shape[2]]
 
     @property
     def blocks(self) -> int:
@@ -120,22 +112,12 @@ class NetworkWeights:
 
         Each convolution computes only what the next one needs, so the first one has the largest output.
         """
-        sides = [
-            side_px + 2 * (self.receptive_field_radius_px - 1 - number)
-            for number in range(self.receptive_field_radius_px)
-        ]
-        return float(sum(2 * side**2 * layer.kernel.size for side, layer in zip(sides, self.layers, strict=True)))
+        return float(sum(2 * (side_px + 2 * k) ** 2 * w.kernel.size for k, w in enumerate(reversed(self.layers))))
 
     def to_record(self) -> dict[str, Any]:
         """Return what a store's attributes and JSON records keep of it: file, hash, size, level."""
-        level = self.level or "unknown"
-        return {
-            "file": self.file,
-            "sha256": self.sha256,
-            "blocks": self.blocks,
-            "filters": self.filters,
-            "level": level,
-        }
+        size = {"blocks": self.blocks, "filters": self.filters}
+        return {"file": self.file, "sha256": self.sha256, **size, "level": self.level or "unknown"}
 
 
 @dataclass(frozen=True, slots=True)

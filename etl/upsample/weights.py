@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
-import numpy as np
-import numpy.typing as npt
 
 from etl.bands import GROUPS
 from etl.upsample.network import DIVISOR, ConvWeights, NetworkWeights, WeightsError
@@ -62,7 +60,7 @@ def _read_plain(name: str, digest: str, file: h5py.File) -> NetworkWeights:
             f"{name} must be for the bands {expected} divided by {DIVISOR:g}, got {inputs} and {file.attrs['divisor']}"
         )
     names = tuple(sorted(file))
-    layers = tuple(ConvWeights(_read_array(file[key]["kernel"]), _read_array(file[key]["bias"])) for key in names)
+    layers = tuple(_read_convolution(file[key]) for key in names)
     return NetworkWeights(name, digest, str(file.attrs["level"]), float(file.attrs["scale"]), names, layers)
 
 
@@ -78,28 +76,23 @@ def _read_keras(name: str, digest: str, file: h5py.File) -> NetworkWeights:
         raise WeightsError(f"{name} must hold the attribute layer_names, as files of Keras before version 3 do")
     names, layers = [], []
     for layer in map(_text, group.attrs["layer_names"]):
-        keys = [_text(key) for key in group[layer].attrs["weight_names"]]
+        keys = {re.sub(r".*/|:\d+$", "", key): key for key in map(_text, group[layer].attrs["weight_names"])}
+        if keys and keys.keys() != {"kernel", "bias"}:
+            raise WeightsError(f"{name}: {layer} must hold kernel and bias alone, got {', '.join(sorted(keys))}")
         if keys:
             names.append(layer)
-            layers.append(_read_convolution(name, layer, {key: group[layer][key] for key in keys}))
+            layers.append(_read_convolution({what: group[layer][key] for what, key in keys.items()}))
     level = re.search(r"l1c|l2a", name.lower())
-    return NetworkWeights(
-        name, digest, level[0].upper() if level else "", _lambda_scale(name, file), tuple(names), tuple(layers)
-    )
+    scale = _lambda_scale(name, file)
+    return NetworkWeights(name, digest, level[0].upper() if level else "", scale, tuple(names), tuple(layers))
 
 
-def _read_convolution(name: str, layer: str, arrays: Mapping[str, h5py.Dataset]) -> ConvWeights:
-    by_name = {re.sub(r".*/|:\d+$", "", key): data for key, data in arrays.items()}
-    if by_name.keys() != {"kernel", "bias"}:
-        raise WeightsError(f"{name}: {layer} must hold kernel and bias alone, got {', '.join(sorted(by_name))}")
-    return ConvWeights(_read_array(by_name["kernel"]), _read_array(by_name["bias"]))
-
-
-def _read_array(data: h5py.Dataset) -> npt.NDArray[np.float32]:
-    if data.nbytes > _MAX_BYTES:
-        raise WeightsError(f"{data.name} must be at most 1 GiB, got {data.nbytes} bytes")
-    array: npt.NDArray[np.float32] = data[...]
-    return array
+def _read_convolution(arrays: Mapping[str, h5py.Dataset]) -> ConvWeights:
+    """The arrays named kernel and bias, checked before they are read: a small file can hold a huge compressed array."""
+    for data in (arrays["kernel"], arrays["bias"]):
+        if data.nbytes > _MAX_BYTES:
+            raise WeightsError(f"{data.name} must be at most 1 GiB, got {data.nbytes} bytes")
+    return ConvWeights(arrays["kernel"][...], arrays["bias"][...])
 
 
 def _text(value: str | bytes) -> str:
@@ -127,6 +120,7 @@ def write_weights(path: Path, weights: NetworkWeights) -> None:
     Raises:
         OSError: it cannot be written.
     """
+    # neither times nor an order of creation in the file: equal networks are equal bytes
     with h5py.File(path, "w", libver=("earliest", "v108"), track_order=False) as file:
         attributes = {"format": _FORMAT, "gsd_m": weights.gsd_m, "level": weights.level, "scale": weights.scale}
         attributes |= {"inputs": _input_bands(weights.gsd_m), "divisor": DIVISOR}

@@ -16,10 +16,8 @@ def moments(
     `count`, `total` and `squares` are Python integers, shape (band,): number, sum and sum of squares of the pixels.
     A band of one value, or of none, gets standard deviation 1.
     """
-    mean, std = np.zeros(len(count), np.float32), np.ones(len(count), np.float32)
-    for band, (n, s, q) in enumerate(zip(count.tolist(), total.tolist(), squares.tolist(), strict=True)):
-        if n:
-            mean[band] = s / n
-            # Integers up to the division: the difference of two large products would lose all digits in floats.
-            std[band] = math.sqrt((n * q - s * s) / (n * n)) or 1.0
-    return mean, std
+    bands = list(zip(count.tolist(), total.tolist(), squares.tolist(), strict=True))
+    mean = [s / n if n else 0.0 for n, s, _ in bands]
+    # Integers up to the division: the difference of two large products would lose all digits in floats.
+    std = [math.sqrt((n * q - s * s) / (n * n)) or 1.0 if n else 1.0 for n, s, q in bands]
+    return np.array(mean, np.float32), np.array(std, np.float32)

@@ -62,11 +62,6 @@ class PixelArray:
     std: npt.NDArray[np.float32]
     """(channel,): standard deviation, likewise."""
 
-    @property
-    def row_bytes(self) -> int:
-        """Size of one patch in bytes."""
-        return int(np.prod(self.row_shape)) * 2
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SelectedRows:
@@ -102,7 +97,7 @@ class SelectedRows:
     @property
     def row_bytes(self) -> int:
         """What is read of one patch, in bytes."""
-        return sum(item.row_bytes for item in self.pixels)
+        return sum(int(np.prod(item.row_shape)) * 2 for item in self.pixels)
 
 
 def select_rows(path: Path, selection: RowSelection) -> SelectedRows:

@@ -81,7 +81,7 @@ class Checkpoint:
             ValueError: it is not there or is no checkpoint.
         """
         try:
-            with np.load(path) as file:
+            with np.load(path) as file:  # without pickles: a checkpoint is data, never code
                 record = json.loads(file["said"].tobytes())
                 arrays = [file[name] for name in sorted(file.files) if name != "said"]
                 return cls(record["begun_with"], TrainingState(**record["state"]), arrays)

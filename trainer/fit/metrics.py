@@ -14,18 +14,16 @@ __all__ = ["DEFAULT_THRESHOLD", "LabelScores", "scores", "scores_line", "tuned_t
 DEFAULT_THRESHOLD = 0.5
 """Threshold of a class of which nothing is known."""
 
+Labels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
 LabelScores = dict[str, Any]
 """What `scores` returns: plain data, ready for JSON, as it stands in the records of runs."""
 
 _KINDS = ("precision", "recall", "f1")
 
 
-def scores(
-    labels: npt.NDArray[np.uint8],
-    probabilities: npt.NDArray[np.float32],
-    thresholds: npt.NDArray[np.float32] | float,
-    names: Sequence[str],
-) -> LabelScores:
+def scores(labels: Labels, probabilities: Floats, thresholds: Floats | float, names: Sequence[str]) -> LabelScores:
     """Scores over all classes and of each class, ready for JSON; a score without a denominator is 0.
 
     Keys: "rows"; "micro", "macro", "weighted", each with "precision", "recall", "f1"; "mean_average_precision", the
@@ -69,7 +67,7 @@ def scores_line(found: LabelScores) -> str:
     )
 
 
-def tuned_thresholds(labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def tuned_thresholds(labels: Labels, probabilities: Floats) -> Floats:
     """For each class the threshold in (0, 1) with the highest F1 on these rows, dtype float32, shape (class,).
 
     Every distinct probability is tried. The threshold lies midway between the lowest probability that counts as
@@ -81,15 +79,14 @@ def tuned_thresholds(labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[n
     return np.array([_tuned(column == 1, values) for column, values in classes], np.float32)
 
 
-def _tuned(positive: npt.NDArray[np.bool_], values: npt.NDArray[np.float32]) -> np.float32:
+def _tuned(positive: npt.NDArray[np.bool_], values: Floats) -> np.float32:
     """The threshold of one class: `positive` and `values` have shape (row,)."""
+    from sklearn.metrics import confusion_matrix_at_thresholds
+
     # No threshold below 1 separates 1 from the float32 before it, and none above 0 counts a 0 as positive.
     below_one = np.minimum(values, np.nextafter(np.float32(1), np.float32(0)))
-    order = np.argsort(-below_one)
-    ranked, hits = below_one[order], np.cumsum(positive[order])
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # of each run of equal probabilities
-    distinct, f1 = ranked[last], 2 * hits[last] / (last + 1 + max(hits[-1], 1))
-    f1[distinct == 0] = 0
+    _, wrong, _, right, distinct = confusion_matrix_at_thresholds(positive, below_one)
+    f1 = np.where(distinct > 0, 2 * right / (right + wrong + max(right[-1], 1)), 0)
     best = int(np.argmax(f1))
     if f1[best] == 0:
         return np.float32(DEFAULT_THRESHOLD)
@@ -98,7 +95,7 @@ def _tuned(positive: npt.NDArray[np.bool_], values: npt.NDArray[np.float32]) -> 
     return np.float32(middle if middle > lower else distinct[best])  # neighbouring floats have no middle
 
 
-def _check(labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> None:
+def _check(labels: Labels, probabilities: Floats) -> None:
     if labels.ndim != 2 or not labels.size or labels.shape != probabilities.shape:
         shapes = f"{labels.shape} and {probabilities.shape}"
         raise ValueError(f"labels and probabilities must be of one shape (row, class), neither 0, got {shapes}")
@@ -114,7 +111,7 @@ def _check(labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]
         )
 
 
-def _rates(labels: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8], mean: str | None) -> tuple[Any, ...]:
+def _rates(labels: Labels, predicted: Labels, mean: str | None) -> tuple[Any, ...]:
     """(precision, recall, F1, support), each of shape (class,) where `mean` is None, else one number or None."""
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -128,7 +125,7 @@ def _named(rates: tuple[Any, ...]) -> dict[str, float]:
     return {kind: float(rate) for kind, rate in zip(_KINDS, rates, strict=False)}
 
 
-def _average_precisions(labels: npt.NDArray[np.uint8], probabilities: npt.NDArray[np.float32]) -> list[float | None]:
+def _average_precisions(labels: Labels, probabilities: Floats) -> list[float | None]:
     """Of each class; None where no row has it."""
     from sklearn.metrics import average_precision_score
 

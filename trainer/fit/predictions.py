@@ -28,6 +28,7 @@ def predictor(model: keras.Model) -> Predictor:
     def predict(pixels: Sequence[tf.Tensor]) -> tf.Tensor:
         return tf.sigmoid(model(list(pixels) if len(pixels) > 1 else pixels[0], training=False))
 
+    # tracing is enough: no branch depends on the values of a tensor
     graph: Predictor = tf.function(predict, autograph=False)
     return graph
 
@@ -38,6 +39,7 @@ def predict_rows(predict: Predictor, rows: SelectedRows, batch: int, workers: Wo
     Raises:
         JobError: one is not a number, on every worker alike.
     """
+    # in the order of the store, which a disk reads in sequence
     sampler = DistributedSampler(len(rows), batch, workers.size, block=0)
     stream = BatchStream(rows, batch, lambda step: sampler.rank_batch(step, workers.rank))
     classes = rows.labels.shape[1]
@@ -66,8 +68,7 @@ def predict_with_run(
         JobError: the run or the store is not what it should be, on every worker alike.
     """
     model, rows = workers.agree(
-        "opening run and store",
-        lambda: load_trained_network(settings.run, settings.store, settings.split, labelled),
+        "opening run and store", lambda: load_trained_network(settings.run, settings.store, settings.split, labelled)
     )
     return rows, predict_rows(predictor(model), rows, settings.batch, workers)
 

@@ -7,12 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from trainer.config import RunSettings, pixel_sets
+from trainer.config import pixel_sets
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
 from trainer.fit.checkpoint import BEST, LAST, Checkpoint, restore_variables
 from trainer.model.network import NetworkDesign, build_network
 
-__all__ = ["describe_network", "load_trained_network", "network_design"]
+__all__ = ["describe_network", "load_trained_network"]
 
 
 def describe_network(rows: SelectedRows) -> dict[str, Any]:
@@ -23,11 +23,6 @@ def describe_network(rows: SelectedRows) -> dict[str, Any]:
         for p in rows.pixels
     ]
     return {"inputs": inputs, "classes": list(rows.classes), "upsample": rows.upsample}
-
-
-def network_design(settings: RunSettings, classes: int) -> NetworkDesign:
-    """The network's design by the settings of a run, with `classes` logits."""
-    return NetworkDesign(classes, settings.l2, settings.dropout, settings.norm_momentum, settings.weights)
 
 
 def load_trained_network(run: Path, store: Path, split: str, labelled: bool) -> tuple[keras.Model, SelectedRows]:

@@ -20,9 +20,9 @@ from trainer.fit.loop import TrainingSetup, fit, weights_checksum
 from trainer.fit.metrics import LabelScores
 from trainer.fit.optimisation import LearningRateSchedule
 from trainer.fit.predictions import predictor
-from trainer.fit.trained_network import describe_network, network_design
+from trainer.fit.trained_network import describe_network
 from trainer.fit.validation import Validation
-from trainer.model.network import build_network
+from trainer.model.network import NetworkDesign, build_network
 from trainer.workers.horovod import Workers
 
 __all__ = ["TrainingOutcome", "train_network"]
@@ -82,7 +82,7 @@ def train_network(
     state = state or TrainingState()
     if state.step:
         log.info("resumed at step %d of %d", state.step, setup.steps)
-    validation = _validation(settings, setup, state, workers)
+    validation = _validation(setup, state, workers)
 
     def save(best: bool) -> None:
         if workers.rank == 0:
@@ -112,7 +112,8 @@ def _training_setup(
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if settings.precision == "bfloat16" else "float32")
     average = workers.average if settings.sync_norm and workers.size > 1 else None
-    design = network_design(settings, len(rows.classes))
+    regular = (settings.l2, settings.dropout, settings.norm_momentum)
+    design = NetworkDesign(len(rows.classes), *regular, settings.weights)
     model = workers.agree("building the network", lambda: build_network(rows.pixels, design, settings.seed, average))
     optimiser = keras.optimizers.SGD(settings.rate, momentum=settings.momentum, nesterov=settings.momentum > 0)
     optimiser.build(model.trainable_variables)  # its variables must exist to be restored
@@ -130,13 +131,11 @@ def _training_setup(
     )  # fmt: skip
 
 
-def _validation(
-    settings: RunSettings, setup: TrainingSetup, state: TrainingState, workers: Workers
-) -> Validation | None:
+def _validation(setup: TrainingSetup, state: TrainingState, workers: Workers) -> Validation | None:
     """Collective: the scoring of split val; None where it has no rows or is not asked for."""
+    settings, rows = setup.settings, None
     if not settings.validate_every:
         return None
-    rows = None
     try:
         rows = select_rows(settings.store, RowSelection(pixel_sets(settings.bands), "val", settings.classes))
     except ValueError as error:

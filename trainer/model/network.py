@@ -107,11 +107,14 @@ def build_network(
     x = _stem(groups, design) if len(groups) > 1 else groups[0]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*usually expects 1 or 3 input channels")
-        resnet = keras.applications.ResNet50(
-            weights=None, include_top=False, pooling="avg", input_shape=tuple(x.shape[1:])
-        )
+        shape = tuple(x.shape[1:])
+        resnet = keras.applications.ResNet50(weights=None, include_top=False, pooling="avg", input_shape=shape)
     if design.imagenet is not None:
-        _load_imagenet(resnet, design.imagenet)
+        try:
+            resnet.load_weights(design.imagenet)
+        except (ValueError, OSError) as error:
+            what = "weights of ResNet50 without top for 3 channels"
+            raise ValueError(f"{design.imagenet} must hold {what}: {error}") from None
     features = regularise(resnet, design, average)(x)
     if design.dropout:
         features = keras.layers.Dropout(design.dropout, name="dropout", seed=seed)(features)
@@ -152,13 +155,6 @@ def _stem(groups: Sequence[keras.KerasTensor], design: NetworkDesign) -> keras.K
             x = keras.layers.UpSampling2D(factor, interpolation="bilinear", name=name)(x)
         branches.append(x)
     return keras.layers.Concatenate(name="stem")(branches)
-
-
-def _load_imagenet(resnet: keras.Model, path: Path) -> None:
-    try:
-        resnet.load_weights(path)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} must hold weights of ResNet50 without top for 3 channels: {error}") from None
 
 
 def regularise(plain: keras.Model, design: NetworkDesign, average: Averager | None) -> keras.Model:

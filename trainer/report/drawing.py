@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from trainer.report import paper
-from trainer.report.runs import FinishedRun
+from trainer.report.runs import ClassScores, FinishedRun
 from trainer.report.scaling import ScalingPoint, ScalingSeries, perfect_scaling
 
 __all__ = [
@@ -90,13 +90,12 @@ def f1_by_epoch(runs: Sequence[FinishedRun]) -> Figure | None:
     return figure
 
 
-def f1_by_class(columns: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | None:
+def f1_by_class(columns: Mapping[str, ClassScores]) -> Figure | None:
     """F1 of every class that has rows beside its support, largest support first; None where no class has rows.
 
-    `columns` are (label, what `metrics.scores` returned). The paper's values are drawn as well where all classes are
-    the paper's.
+    `columns`: scores by label. The paper's values are drawn as well where all classes are the paper's.
     """
-    scores = [{of_class["name"]: of_class for of_class in all_scores["classes"]} for _, all_scores in columns]
+    scores = list(columns.values())
     supported = [name for name in scores[0] if any(_score(c, name, "support") for c in scores)] if scores else []
     if not supported:
         return None
@@ -105,7 +104,7 @@ def f1_by_class(columns: Sequence[tuple[str, Mapping[str, Any]]]) -> Figure | No
     height = 1.3 + len(names) * max(0.27, 0.11 + 0.13 * len(columns))
     figure = Figure(figsize=(10, height), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-    for number, ((label, _), classes) in enumerate(zip(columns, scores, strict=True)):
+    for number, (label, classes) in enumerate(columns.items()):
         rows = np.arange(len(names)) + (number - (len(columns) - 1) / 2) * bar
         for axes, kind in ((left, "f1"), (right, "support")):
             lengths, colour = [_score(classes, name, kind) for name in names], _stroke(number)["color"]
@@ -135,8 +134,7 @@ def seconds_by_workers(series: Sequence[ScalingSeries], what: str, published: Ma
     _draw_scaling(right, ScalingSeries("JUWELS, V100", "", tuple(points)), TEXT_COLOUR)
     for axes, title in ((left, "here"), (right, "paper, one worker a GPU")):
         axes.set_title(title, fontsize=11, loc="left", weight="bold", color=TEXT_COLOUR)
-        axes.set_ylabel(f"seconds of {what}")
-        axes.set_xlabel("workers")
+        axes.set(xlabel="workers", ylabel=f"seconds of {what}")
         _finish_log_axes(axes)
         _legend(axes)
     return figure
@@ -165,8 +163,7 @@ def f1_by_workers(series: Sequence[ScalingSeries], split: str) -> Figure | None:
 def _figure(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(9, 4.4), layout="constrained")
     axes = figure.subplots()
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set(xlabel=x, ylabel=y)
     return figure, axes
 
 
@@ -218,7 +215,7 @@ def _legend(axes: Axes) -> None:
     figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=7)
 
 
-def _score(classes: Mapping[str, Mapping[str, Any]], name: str, kind: str) -> float:
+def _score(classes: ClassScores, name: str, kind: str) -> float:
     return float(classes.get(name, {}).get(kind) or 0)
 
 
@@ -232,12 +229,9 @@ def _mark_paper(left: Axes, right: Axes, names: Sequence[str]) -> None:
 
 def _finish_classes(left: Axes, right: Axes, names: Sequence[str]) -> None:
     left.set_yticks(range(len(names)), ["\n".join(textwrap.wrap(name, 46)) for name in names], fontsize=8)
-    left.set_ylim(len(names) - 0.4, -0.6)
-    left.set_xlim(0, 1)
-    left.set_xlabel("F1")
+    left.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xlabel="F1")
     right.set_xscale("symlog", linthresh=1)  # supports reach from 0 to 40,000
-    right.set_xlim(left=0)
-    right.set_xlabel("rows with the label (paper: |)")
+    right.set(xlim=(0, None), xlabel="rows with the label (paper: |)")
     for axes in (left, right):
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)

@@ -4,14 +4,13 @@ Source: Sedona et al. 2019, Remote Sensing 11, 3056 (CC BY 4.0): tables 2 and 3,
 """
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 __all__ = ["CLASS_SCORES", "EPOCHS", "EPOCH_SECONDS", "GPUS_A_NODE", "SCORES", "TOTAL_SECONDS", "ClassScore", "Score"]
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedTuple):
     """Scores over all classes of one model on the test set, in [0, 1]; they fit micro averages."""
 
     precision: float
@@ -24,8 +23,7 @@ class Score:
     """Harmonic mean of both, as printed: from unrounded numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClassScore:
+class ClassScore(NamedTuple):
     """Scores of one class on the test set."""
 
     f1_rgb: float
@@ -42,15 +40,11 @@ SCORES = {"rgb": Score(0.82, 0.71, 0.77), "all": Score(0.83, 0.75, 0.79)}
 """By the bands that the network sees, as `--bands` names them; one node, four GPUs. Source: table 2."""
 
 
-def _read_class_scores() -> dict[str, ClassScore]:
-    with Path(__file__).with_name("paper_classes.csv").open(encoding="utf-8") as file:
-        return {
-            row["class"]: ClassScore(float(row["f1_rgb"]), float(row["f1_all"]), int(row["support"]))
-            for row in csv.DictReader(file)
-        }
-
-
-CLASS_SCORES = _read_class_scores()
+with Path(__file__).with_name("paper_classes.csv").open(encoding="utf-8") as _file:
+    CLASS_SCORES = {
+        row["class"]: ClassScore(float(row["f1_rgb"]), float(row["f1_all"]), int(row["support"]))
+        for row in csv.DictReader(_file)
+    }
 """By CORINE class, in BigEarthNet's published order. Source: table 3, whose "Land principally occupied by agriculture"
 stands here under its full name. Supports sum to 308,272 labels."""
 

@@ -5,7 +5,6 @@ import platform
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from etl.files import replace_atomically
 from etl.processor import describe_processor
+from etl.software import software_versions
 from trainer.config import RunSettings
 from trainer.fit.checkpoint import TrainingState
 from trainer.fit.metrics import scores_line
@@ -64,14 +64,7 @@ _SOFTWARE = ("sentinel-etl", "tensorflow", "tensorflow-cpu", "keras", "horovod",
 
 def training_software() -> dict[str, str | None]:
     """Versions of the packages that decide weights and speed; None for those that are not installed."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in _SOFTWARE}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    return software_versions(_SOFTWARE)
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> Path:

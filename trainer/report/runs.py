@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FinishedRun", "Samples", "open_runs", "open_samples"]
+__all__ = ["ClassScores", "FinishedRun", "Samples", "open_runs", "open_samples"]
+
+ClassScores = Mapping[str, Mapping[str, Any]]
+"""Scores of each class, as in `metrics.scores`, by its name."""
 
 _RECORD, _SAMPLES, _EVALUATIONS = "run.json", "samples.npz", "evaluate.*.json"
 
@@ -102,6 +105,16 @@ class FinishedRun:
             scores = next((epoch for epoch in reversed(epochs) if epoch), {})
         return scores or None
 
+    def class_scores(self, split: str) -> ClassScores:
+        """Scores of each class on a split, threshold 0.5; empty where the run has not been scored on it."""
+        return {one["name"]: one for one in (self.scores(split) or {}).get("classes") or ()}
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Host, commit, threads and the versions of packages as text, by name, as far as the record holds them."""
+        known = {name: self.record[name] for name in ("host", "commit", "threads") if name in self.record}
+        return {name: str(value) for name, value in (known | {**_mapping(self.record.get("software"))}).items()}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
@@ -123,11 +136,9 @@ class Samples:
     """Names of the classes."""
 
     def __post_init__(self) -> None:
-        shape = (len(self.patch), len(self.classes))
-        if self.rgb.ndim != 4 or self.rgb.shape[::3] != (len(self.patch), 3) or self.rgb.dtype != np.uint8:
-            raise ValueError(
-                f"rgb must be uint8 ({len(self.patch)}, row, col, 3), got {self.rgb.dtype} {self.rgb.shape}"
-            )
+        patches, shape = len(self.patch), (len(self.patch), len(self.classes))
+        if self.rgb.ndim != 4 or self.rgb.shape[::3] != (patches, 3) or self.rgb.dtype != np.uint8:
+            raise ValueError(f"rgb must be uint8 ({patches}, row, col, 3), got {self.rgb.dtype} {self.rgb.shape}")
         for name in ("labels", "probabilities"):
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} must be (patch, class) {shape}, got {getattr(self, name).shape}")
@@ -157,7 +168,7 @@ def open_samples(run: FinishedRun) -> Samples | None:
     if not path.exists():
         return None
     try:
-        with np.load(path) as file:
+        with np.load(path) as file:  # without pickles: a run from elsewhere must not run code
             arrays = {name: file[name] for name in Samples.__dataclass_fields__}
         patch = [bytes(name).decode() if isinstance(name, bytes) else str(name) for name in arrays.pop("patch")]
         return Samples(**arrays | {"patch": patch, "classes": [str(name) for name in arrays["classes"]]})
