@@ -97,9 +97,8 @@ def make_store(folder: Path, states: list[int], complete: bool = True, upsampled
     identity["product"], identity["baseline"] = np.full(len(state), PRODUCT.encode()), np.full(len(state), b"02.05")
     identity |= {n: np.full(len(state), np.nan, np.float32) for n in ("cloud_share", "snow_share")}
     identity |= {"state": state, "checksum": np.zeros(len(state), np.uint64)}
-    create_hdf5(
-        path, schema, identity, {"settings": json.dumps({"catalogue": str(made_from)}), "schema_version": "1"}, 4096
-    )
+    attributes = {"settings": json.dumps({"catalogue": str(made_from)}), "schema_version": "1"}
+    create_hdf5(path, schema, identity, attributes, Layout(4096))
     pixels = draw_pixels(schema, state, seed=0)
     sums = [checksum([array[k] for array in pixels.values()]) for k in range(len(state))]
     columns = {"state": state, "checksum": np.array(sums, np.uint64), **pixels}
@@ -152,7 +151,7 @@ def training_store(
     identity = {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}
     identity["split"] = np.array(split, np.uint8)
     identity["classes"] = rng.integers(0, 2, (rows, schema.nomenclature), np.uint8)
-    create_hdf5(path, schema, identity, {"schema_version": SCHEMA_VERSION}, align_bytes=4096)
+    create_hdf5(path, schema, identity, {"schema_version": SCHEMA_VERSION}, Layout(4096))
     arrays = {item.name: rng.integers(1, 10_000, item.shape, np.uint16) for item in schema.pixels}
     arrays["state"] = np.array(state if state is not None else [WRITTEN] * rows, np.uint8)
     arrays["complete"] = np.ones((), np.uint8)

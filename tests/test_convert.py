@@ -17,8 +17,7 @@ from mpi4py import MPI
 from stores import GOOD, make_store, stats_of
 
 import etl
-from etl.convert.draft import draft_of
-from etl.convert.run import convert
+from etl.convert.run import convert, draft_of
 from etl.convert.settings import ConvertSettings
 from etl.exit_status import JobError
 from etl.labels import CLASSES_43

@@ -13,12 +13,14 @@ from etl.mpi import comm_self, file_hints
 from etl.schema import Schema
 from etl.store.hdf5.create import create_hdf5
 from etl.store.hdf5.writer import Hdf5Writer
+from etl.store.layout import Layout
 from etl.store.reader import StoreReader
 
 
-def make(path):
-    schema = Schema(2, upsampled=False)
-    create_hdf5(path, schema, {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}, {}, 4096)
+def make(path, schema=None):
+    schema = schema or Schema(2, upsampled=False)
+    identity = {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}
+    create_hdf5(path, schema, identity, {}, Layout(4096))
 
 
 @pytest.mark.parametrize("said", [errno.EBADF, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
@@ -49,7 +51,7 @@ def test_rows_that_were_written_are_there_but_do_not_stay_in_memory(tmp_path):
     if disk_of(tmp_path)["kind"] == "tmpfs":
         pytest.skip("a file system in memory gives nothing up")
     path, schema, rows_a_write = tmp_path / "store.h5", Schema(96), 4
-    create_hdf5(path, schema, {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}, {}, 4096)
+    make(path, schema)
     with Hdf5Writer(path, comm_self(), file_hints(), collective=True) as writer:
         for first in range(0, schema.rows, rows_a_write):
             for item in schema.pixels:

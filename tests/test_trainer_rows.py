@@ -10,7 +10,7 @@ from stores import TRAIN, VAL, training_store
 from etl.schema import REJECTED, UNWRITTEN, WRITTEN
 from etl.store.reader import StoreReader
 from etl.store.statistics import from_words
-from etl.store.sync import give_up
+from etl.store.sync import sync_and_drop_cache
 from trainer.config import pixel_sets
 from trainer.data.normalisation import moments
 from trainer.data.selection import RowSelection, select_rows
@@ -56,7 +56,7 @@ def test_rows_are_read_as_stored_in_any_order(tmp_path, name):
         out[...] = 0
         reader.read_rows(name, order, out)
         assert np.array_equal(out, arrays[name][order])
-        give_up(tmp_path / "store.h5")  # at the second time the rows are not in memory
+        sync_and_drop_cache(tmp_path / "store.h5")  # at the second time the rows are not in memory
 
 
 def test_a_store_that_ends_early_is_an_error_while_reading(store):

@@ -14,7 +14,7 @@ from etl.schema import REJECTED, WRITTEN
 from etl.store import byte_ranges
 from etl.store.byte_ranges import TornError
 from etl.store.reader import StoreReader
-from etl.store.sync import give_up
+from etl.store.sync import sync_and_drop_cache
 from etl.store.zarr import sharding
 from etl.store.zarr.group import chunk_key
 from trainer.data.sampler import DistributedSampler
@@ -53,7 +53,7 @@ def test_the_stream_gives_the_same_batches_in_the_same_order(both, tmp_path, lay
     place = as_zarr(both[0], tmp_path / "other.zarr", **layout)
     batches = []
     for shard in place.rglob("data_*/c*"):
-        give_up(shard)
+        sync_and_drop_cache(shard)
     for path in (both[0], place):
         rows = select_rows(path, WANTED)
         sampler = DistributedSampler(len(rows), 2, 1, seed=3)

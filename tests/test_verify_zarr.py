@@ -11,8 +11,8 @@ from commands import ranks
 from stores import GOOD, as_zarr, make_store
 
 from etl.store.journal import journal_path
-from etl.store.zarr.create import overwrite_zarr
 from etl.store.zarr.group import chunk_key
+from etl.store.zarr.writer import overwrite_zarr
 
 
 @pytest.fixture(scope="module")

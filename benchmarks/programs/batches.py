@@ -19,7 +19,7 @@ import numpy as np
 import xxhash
 
 from benchmarks.machine import Moment, others_share
-from etl.store.sync import give_up
+from etl.store.sync import sync_and_drop_cache
 
 __all__ = ["main"]
 
@@ -47,7 +47,7 @@ def _read(job: dict[str, Any], reader: Any) -> dict[str, Any]:
     if job["cold"]:
         for path in [place] if place.is_file() else place.rglob("*"):
             if path.is_file():
-                give_up(path)
+                sync_and_drop_cache(path)
         subprocess.run([sys.executable, "-c", _AT_HAND], check=True)
     read_before = _disk_bytes()
     looks, wrong, patches = getattr(reader, "CONSUMED", True), 0, 0

@@ -22,7 +22,7 @@ from etl.schema import SPLITS, WRITTEN
 from etl.stats.counting import count_store
 from etl.stats.report import QUANTILES, count_labels
 from etl.store.reader import StoreReader
-from etl.store.sync import give_up
+from etl.store.sync import sync_and_drop_cache
 
 __all__ = ["main"]
 
@@ -74,7 +74,7 @@ def main() -> None:
     """Count in the way that the job names."""
     job: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     path = Path(job["store"])
-    give_up(path)
+    sync_and_drop_cache(path)
     told: dict[str, Any] = {"resident_share": resident_share([path])}
     limit_memory(int(job["limit_bytes"]))
     start, cpu = time.perf_counter(), time.process_time()

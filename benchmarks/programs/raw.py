@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from benchmarks.machine import Moment, others_share
 from benchmarks.readers.stores import NAME
-from etl.store.sync import give_up
+from etl.store.sync import sync_and_drop_cache
 
 __all__ = ["main"]
 
@@ -46,7 +46,7 @@ _WAYS: dict[str, Callable[[Path, npt.NDArray[np.uint16]], Read]] = {"preadv": _p
 def _pass(job: dict[str, Any], way: str, order: npt.NDArray[np.int64], cold: bool) -> dict[str, float]:
     path, out = Path(job["path"]), np.ones(job["row_shape"], np.uint16)
     if cold:
-        give_up(path)
+        sync_and_drop_cache(path)
     read = _WAYS[way](path, out)
     before, cpu_s, start = Moment.now(), time.process_time(), time.perf_counter()
     for row in order.tolist():

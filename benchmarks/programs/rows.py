@@ -129,7 +129,7 @@ def _fresh(comm: Comm, path: Path, schema: Schema, align_bytes: int) -> dict[str
     offsets: dict[str, int] = {}
     if comm.rank == 0:
         path.unlink(missing_ok=True)
-        create_hdf5(path, schema, {}, {}, align_bytes)
+        create_hdf5(path, schema, {}, {}, Layout(align_bytes))
         with h5py.File(path, "r") as file:
             offsets = {item.name: file[item.name].id.get_offset() for item in (*schema.pixels, *schema.results)}
     return dict(comm.bcast(offsets))

@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.machine import Moment, others_share
 from etl.schema import SCHEMA_VERSION, SPLITS, WRITTEN, Schema
 from etl.store.hdf5.create import create_hdf5, overwrite_hdf5
+from etl.store.layout import Layout
 from trainer.config import RunSettings, pixel_sets
 from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
@@ -90,7 +91,7 @@ def _rows(job: dict[str, Any]) -> SelectedRows:
     identity = {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}
     identity["split"] = np.full(count, SPLITS.index("train"), np.uint8)
     identity["classes"] = numbers.integers(0, 2, (count, schema.nomenclature), np.uint8)
-    create_hdf5(path, schema, identity, {"schema_version": SCHEMA_VERSION}, align_bytes=4096)
+    create_hdf5(path, schema, identity, {"schema_version": SCHEMA_VERSION}, Layout(4096))
     pixels = {item.name: numbers.integers(1, 10_000, item.shape, np.uint16) for item in schema.pixels}
     overwrite_hdf5(path, {**pixels, "state": np.full(count, WRITTEN, np.uint8), "complete": np.ones((), np.uint8)})
     rows = select_rows(path, RowSelection(pixel_sets(job["bands"])))

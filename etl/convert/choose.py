@@ -15,14 +15,13 @@ __all__ = ["chosen_rows"]
 
 
 def chosen_rows(store: StoreReader, settings: ConvertSettings) -> npt.NDArray[np.intp]:
-    """Rows to take, ascending.
+    """Rows to take, ascending, shape (row,).
 
     Raises:
         ValueError: a split, tile or label is unknown, or no row is left.
     """
     columns = store.columns
-    state = columns["state"]
-    keep = state != REJECTED if not settings.keep_rejected else np.ones(len(state), bool)
+    keep = (columns["state"] != REJECTED) | settings.keep_rejected
     if settings.split:
         wanted = _known("--split", settings.split.split(","), SPLITS)
         keep &= np.isin(columns["split"], [SPLITS.index(name) for name in wanted])
@@ -36,7 +35,7 @@ def chosen_rows(store: StoreReader, settings: ConvertSettings) -> npt.NDArray[np
         keep &= columns["classes"][:, [names.index(name) for name in wanted]].any(1)
     rows = np.flatnonzero(keep)
     if not len(rows):
-        raise ValueError(f"at least one row of {store.path} must be taken, got none of {len(state)}")
+        raise ValueError(f"at least one row of {store.path} must be taken, got none of {len(keep)}")
     return rows
 
 

@@ -3,28 +3,29 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from etl.convert.choose import chosen_rows
-from etl.convert.draft import draft_of, remove, size_bytes
 from etl.convert.settings import ConvertSettings
-from etl.convert.target import Target, make_target
 from etl.exit_status import ExitStatus, JobError
-from etl.mpi import Comm, on_root
+from etl.files import remove_path, replace_atomically, sync_path
+from etl.mpi import Comm, comm_self, file_hints, on_root
 from etl.progress import report_progress
 from etl.schema import SPLITS, WRITTEN, Schema
 from etl.store.backend import backend_of
 from etl.store.checksum import checksum
+from etl.store.interface import Writer
 from etl.store.location import is_remote, shown
 from etl.store.reader import StoreReader
 from etl.store.statistics import Sums, row_sums, statistics_arrays
-from etl.store.sync import sync_folder
 from etl.store.virtual import manifest_of
 
-__all__ = ["convert"]
+__all__ = ["convert", "draft_of"]
 
 _BATCH_ROWS = 32
 """Least rows that are read at once; whole shards where those are larger."""
@@ -48,7 +49,7 @@ def _convert(settings: ConvertSettings) -> None:
             _refer(settings)
             return
         rows = chosen_rows(store, settings)
-        schema = _schema(store, len(rows))
+        schema = replace(store.schema, rows=len(rows))
         mib = len(rows) * schema.row_bytes / 2**20
         plan = f"{len(rows)} of {store.schema.rows} rows, {mib:.1f} MiB before compression ({settings.codec})"
         if settings.dry_run:
@@ -56,7 +57,8 @@ def _convert(settings: ConvertSettings) -> None:
             return
         _write(settings, store, rows, schema)
     seconds = time.perf_counter() - start
-    taken = "" if is_remote(settings.out) else f", {size_bytes(settings.out) / 2**20:.1f} MiB"
+    files = [] if is_remote(settings.out) else [settings.out, *settings.out.rglob("*")]
+    taken = f", {sum(file.stat().st_size for file in files if file.is_file()) / 2**20:.1f} MiB" if files else ""
     pace = f"{len(rows) / seconds:.0f} rows/s, {mib / seconds:.0f} MiB/s"
     print(f"{plan} in {seconds:.1f} s ({pace}) -> {out}{taken}")
 
@@ -69,14 +71,16 @@ def _refer(settings: ConvertSettings) -> None:
     if settings.dry_run:
         print(f"{said} -> {settings.out}; nothing written (--dry-run)")
         return
-    draft = draft_of(settings.out)
     settings.out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.rename(settings.out)
-    finally:
-        remove(draft)
+    with replace_atomically(settings.out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     print(f"{said} -> {settings.out}")
+
+
+def draft_of(out: Path) -> Path:
+    """The name under which `out` is made; its own in a bucket, where nothing is renamed."""
+    # Not that of etl.files: its suffix names the format of the store.
+    return out if is_remote(out) else out.with_name(f".{out.stem}.draft{out.suffix}")
 
 
 def _write(settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.intp], schema: Schema) -> None:
@@ -86,25 +90,34 @@ def _write(settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.i
     """
     draft = draft_of(settings.out)
     if draft != settings.out:
-        remove(draft)
+        remove_path(draft)
         draft.parent.mkdir(parents=True, exist_ok=True)
     identity = {name: column[rows] for name, column in store.columns.items()}
-    target = make_target(draft, schema, identity, _attributes(store, rows, settings), settings)
+    target = backend_of(draft, settings.layout)
+    target.create(schema, identity, _attributes(store, rows, settings))
     try:
-        batch_rows = -(-_BATCH_ROWS // settings.shard_rows) * settings.shard_rows
-        with report_progress("convert", len(rows), "row") as show:
-            sums = _copy(store, target, rows, batch_rows, show)
-        target.finish({**statistics_arrays(sums.of), "complete": np.ones((), np.uint8)})
+        with target.writer(comm_self(), file_hints()) as writer:
+            # whole shards, since each is written once
+            batch_rows = -(-_BATCH_ROWS // settings.shard_rows) * settings.shard_rows
+            with report_progress("convert", len(rows), "row") as show:
+                sums = _copy(store, writer, rows, batch_rows, show)
+            writer.sync()
+        target.overwrite({**statistics_arrays(sums.of), "complete": np.ones((), np.uint8)})
     except BaseException:
-        remove(draft)
+        if is_remote(draft):
+            from etl.store.object_store import delete_objects
+
+            delete_objects(draft)
+        else:
+            remove_path(draft)
         raise
     if draft != settings.out:
         draft.rename(settings.out)
-        sync_folder(settings.out.parent)
+        sync_path(settings.out.parent)
 
 
 def _copy(
-    store: StoreReader, target: Target, rows: npt.NDArray[np.intp], batch_rows: int, on_rows: Callable[[int], None]
+    store: StoreReader, writer: Writer, rows: npt.NDArray[np.intp], batch_rows: int, on_rows: Callable[[int], None]
 ) -> Sums:
     """Write the pixels of `rows`, a batch at a time, each row held against its checksum; their exact sums.
 
@@ -120,44 +133,36 @@ def _copy(
         arrays = [store.read(item.name, taken) for item in pixels]
         for k, row in enumerate(taken.tolist()):
             parts = [array[k] for array in arrays]
-            _hold(store, row, checksum(parts))
+            stored, counted = int(store.columns["checksum"][row]), checksum(parts)
+            if counted != stored:
+                name = store.columns["patch"][row].decode(errors="replace")
+                raise JobError(
+                    f"{shown(store.path)}, row {row} {name}: pixels must give the stored checksum {stored:016x}, "
+                    f"got {counted:016x}; python -m etl.verify lists all such rows"
+                )
             if store.columns["state"][row] == WRITTEN:
                 split = min(int(store.columns["split"][row]), len(SPLITS) - 1)
                 for item, part in zip(pixels, parts, strict=True):
                     sums.add(split, item.name, row_sums(part))
+            # int64 holds the sums of squares of 1,024 rows
             if k % 512 == 511:
                 sums.fold()
         sums.fold()
         for item, array in zip(pixels, arrays, strict=True):
-            target.write(item.name, first, array)
+            writer.write(item.name, first, array)
+            writer.drain()
         on_rows(first + len(taken))
     return sums
-
-
-def _hold(store: StoreReader, row: int, counted: int) -> None:
-    stored = int(store.columns["checksum"][row])
-    if counted != stored:
-        name = store.columns["patch"][row].decode(errors="replace")
-        raise JobError(
-            f"{shown(store.path)}, row {row} {name}: pixels must give the stored checksum {stored:016x}, "
-            f"got {counted:016x}; python -m etl.verify lists all such rows",
-            ExitStatus.FAILED,
-        )
-
-
-def _schema(store: StoreReader, rows: int) -> Schema:
-    old = store.schema
-    return Schema(rows, old.nomenclature, old.upsampled, old.name_bytes, old.product_bytes)
 
 
 def _attributes(store: StoreReader, rows: npt.NDArray[np.intp], settings: ConvertSettings) -> dict[str, Any]:
     """Those of the source; a part of its rows no longer names the catalogue of all of them."""
     found = dict(store.attributes)
     taken = {name: getattr(settings, name) for name in ("split", "tile", "label") if getattr(settings, name)}
-    found["converted"] = json.dumps(
-        {"from": settings.store.name, "rows": f"{len(rows)} of {store.schema.rows}", **taken}
-    )
+    origin = {"from": settings.store.name, "rows": f"{len(rows)} of {store.schema.rows}", **taken}
+    found["converted"] = json.dumps(origin)
     if len(rows) < store.schema.rows:
+        # etl.verify would hold the rows against a catalogue that lists others, too
         said = json.loads(found.get("settings", "{}"))
         found["settings"] = json.dumps({key: value for key, value in said.items() if key != "catalogue"})
     return found

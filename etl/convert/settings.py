@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etl.settings import setting
+from etl.store.layout import Layout
 from etl.store.location import MANIFEST_SUFFIX, format_of
 
 __all__ = ["ConvertSettings"]
 
 _CODECS = {"HDF5": ("none", "gzip", "zstd", "blosc"), "Zarr": ("zstd", "none"), "manifest": ("none",)}
 """What each format can be compressed with; the first is its default."""
+
+_ALIGN_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +66,9 @@ class ConvertSettings:
     def codec(self) -> str:
         """The compression asked for, or the format's own."""
         return self.compress or _CODECS[self._format][0]
+
+    @property
+    def layout(self) -> Layout:
+        """How the store to make lies on the disk."""
+        compress, hdf5_codec = (self.codec, "none") if self._format == "Zarr" else ("none", self.codec)
+        return Layout(_ALIGN_BYTES, False, self.shard_rows, self.chunk_rows, compress, self.level, hdf5_codec)

@@ -5,8 +5,8 @@ from pathlib import Path
 from etl.exit_status import ExitStatus
 from etl.extract.settings import ExtractSettings
 from etl.mpi import Comm, agree, file_hints, on_every_rank, on_root
-from etl.store.backend import Backend, Writer
-from etl.store.hdf5.offset_writer import serial_h5py_problem
+from etl.store.hdf5.writer import serial_h5py_problem
+from etl.store.interface import Backend, Writer
 from etl.store.location import is_remote, shown
 from etl.store.lock import StoreLock, open_lock
 

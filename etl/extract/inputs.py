@@ -22,7 +22,8 @@ from etl.plan.layers import Layer
 from etl.schema import UNWRITTEN, Schema
 from etl.source.safe import Product, read_product
 from etl.source.tiles import layers_of
-from etl.store.backend import Backend, backend_of
+from etl.store.backend import backend_of
+from etl.store.interface import Backend
 from etl.upsample.method import UpsampleMethod
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from etl.extract.inputs import ExtractionInputs, PatchRows, fingerprint_of, init
 from etl.extract.provenance import store_attributes
 from etl.mpi import Comm, RootOnly, on_every_rank
 from etl.schema import REJECTED, UNWRITTEN, WRITTEN, Schema
-from etl.store.backend import Backend
 from etl.store.byte_ranges import TornError
 from etl.store.checksum import checksum, zero_row_checksum
+from etl.store.interface import Backend
 from etl.store.journal import Journal, journal_path, row_ranges
 from etl.store.reader import StoreReader
 from etl.store.statistics import Sums, row_sums

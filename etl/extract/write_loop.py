@@ -20,7 +20,7 @@ from etl.extract.exchange import Exchange
 from etl.extract.pipeline import PatchPipeline
 from etl.mpi import Comm, agree, allreduce_max
 from etl.stage_timer import StageTimer
-from etl.store.backend import Writer
+from etl.store.interface import Writer
 from etl.store.journal import Journal, row_ranges
 
 __all__ = ["STOP_SIGNALS", "WriteLoop"]

@@ -17,10 +17,6 @@ CELL_STATUS = ("not listed", "snow", "cloud or shadow", "not written", "rejected
 
 _MIN_CELLS = 10
 
-_STATUS_BY_SPLIT = np.array(
-    [CELL_STATUS.index("no split"), *(CELL_STATUS.index(name) for name in SPLITS[1:])], np.uint8
-)
-
 
 @dataclass(frozen=True, slots=True)
 class CellWindow:
@@ -78,11 +74,10 @@ def tile_cells(tile: str, ulx: npt.NDArray[np.float64], uly: npt.NDArray[np.floa
 
 def cell_status_of(state: npt.NDArray[np.uint8], split: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Return the status of rows of a store, as indices into `CELL_STATUS`, shape (patch,)."""
-    status = np.full(len(state), CELL_STATUS.index("not written"), np.uint8)
-    status[state == REJECTED] = CELL_STATUS.index("rejected")
-    written = state == WRITTEN
-    status[written] = _STATUS_BY_SPLIT[np.minimum(split[written], len(SPLITS) - 1)]
-    return status
+    index = CELL_STATUS.index
+    by_split = np.array([index("no split"), *map(index, SPLITS[1:])])[np.minimum(split, len(SPLITS) - 1)]
+    rejected = np.where(state == REJECTED, index("rejected"), index("not written"))
+    return np.where(state == WRITTEN, by_split, rejected).astype(np.uint8)
 
 
 def merge_cell_status(

@@ -37,9 +37,8 @@ _MAX_GRIDLINES = 40
 _DPI = 100
 
 # red, green and blue among the bands of `data_10m`
-_TRUE_COLOUR, _FALSE_COLOUR = (
-    band_indices(GROUPS[0].bands, names) for names in (colours.TRUE_COLOUR, colours.FALSE_COLOUR)
-)
+_TRUE_COLOUR = band_indices(GROUPS[0].bands, colours.TRUE_COLOUR)
+_FALSE_COLOUR = band_indices(GROUPS[0].bands, colours.FALSE_COLOUR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +75,9 @@ class _Page:
 
     def swatch(self, x: float, y: float, side: float, colour: str) -> None:
         """Place a square of one colour, its upper left corner at (x, y), in pixels of the layout."""
-        box = (x / _WIDTH, 1 - (y + side) / self.height)
-        size = (side / _WIDTH, side / self.height)
-        mark = Rectangle(box, *size, facecolor=colour, edgecolor=colours.MUTED, linewidth=0.5 * self.scale)
-        mark.set_transform(self.figure.transFigure)
+        box, size = (x / _WIDTH, 1 - (y + side) / self.height), (side / _WIDTH, side / self.height)
+        looks: dict[str, Any] = {"facecolor": colour, "edgecolor": colours.MUTED, "linewidth": 0.5 * self.scale}
+        mark = Rectangle(box, *size, transform=self.figure.transFigure, **looks)
         self.figure.add_artist(mark)
 
 
@@ -97,6 +95,7 @@ def draw_contact_sheet(sheet: ContactSheet, width: int, out: Path) -> None:
     figure = Figure(figsize=(width / _DPI, width / _DPI * height / _WIDTH), dpi=_DPI, facecolor=colours.PAPER)
     page = _Page(figure, height)
     _draw_header(page, sheet)
+    stretch = None
     if sheet.cards:
         # one stretch for all cards, so that their brightness can be compared
         stretch = fit_stretch(np.stack([card.pixels for card in sheet.cards]))
@@ -105,11 +104,9 @@ def draw_contact_sheet(sheet: ContactSheet, width: int, out: Path) -> None:
         if sheet.detail is not None:
             pixels = stretch(sheet.cards[sheet.detail.number - 1].pixels)
             _draw_detail(page, sheet.detail, _HEADER + rows * _CARD_HEIGHT, pixels)
-        _draw_true_colour(page, sheet, large, stretch.take(_TRUE_COLOUR))
-    _draw_status(page, sheet, large)
+    _draw_maps(page, sheet, large, stretch.take(_TRUE_COLOUR) if stretch else None)
     _draw_legend(page, sheet, _HEADER + _maps_height(len(sheet.maps), large) + _LEGEND_GAP)
-    temporary = replace_atomically(out, sync=False, concurrent=True)
-    with temporary as path, mpl.rc_context({"font.family": "DejaVu Sans"}):
+    with mpl.rc_context({"font.family": "DejaVu Sans"}), replace_atomically(out, sync=False, concurrent=True) as path:
         figure.savefig(path, format="png", dpi=_DPI, facecolor=colours.PAPER)
 
 
@@ -183,17 +180,32 @@ def _maps_height(maps: int, large: bool) -> float:
     return maps * ((2 * side + _MAP_GAP if large else side) + _MAP_FOOT)
 
 
-def _draw_true_colour(page: _Page, sheet: ContactSheet, large: bool, stretch: Stretch) -> None:
-    """Each tile in true colour, with the numbers of its cards."""
-    side = _map_side(large)
+def _draw_maps(page: _Page, sheet: ContactSheet, large: bool, stretch: Stretch | None) -> None:
+    """Each tile in true colour with the numbers of its cards, its cells in the colours of their status, its name.
+
+    `stretch`: that of the true colours; None where no patch is there to be shown in them.
+    """
+    side, colormap = _map_side(large), ListedColormap([colours.STATUS_COLOURS[name] for name in CELL_STATUS])
     for k, tile in enumerate(sheet.maps):
-        rows, columns = tile.status.shape
+        y, (rows, columns) = _HEADER + _maps_height(k, large), tile.status.shape
         looks: dict[str, Any] = {"extent": (0, columns, rows, 0), "aspect": "equal"}
-        axes = page.image(_MAPS_LEFT, _HEADER + _maps_height(k, large), side, stretch(tile.true_colour), **looks)
-        for number, card in enumerate(sheet.cards, 1):
-            if card.tile == tile.tile and card.cell[0] >= 0:
-                row, column = (cell - first for cell, first in zip(card.cell, tile.window.first, strict=True))
-                _mark(axes, number, (row, column), page.scale)
+        if stretch is not None:
+            axes = page.image(_MAPS_LEFT, y, side, stretch(tile.true_colour), **looks)
+            for number, card in enumerate(sheet.cards, 1):
+                if card.tile == tile.tile and card.cell[0] >= 0:
+                    row, column = (cell - first for cell, first in zip(card.cell, tile.window.first, strict=True))
+                    _mark(axes, number, (row, column), page.scale)
+        corner = (_MAPS_LEFT, y + side + _MAP_GAP) if large else (_MAPS_LEFT + side + _MAP_GAP, y)
+        looks |= {"cmap": colormap, "vmin": -0.5, "vmax": len(CELL_STATUS) - 0.5}
+        axes = page.image(corner[0], corner[1], side, tile.status, **looks)
+        # lines between more cells than that would cover them
+        if max(rows, columns) <= _MAX_GRIDLINES:
+            axes.hlines(np.arange(1, rows), 0, columns, color=colours.PAPER, linewidth=0.6 * page.scale)
+            axes.vlines(np.arange(1, columns), 0, rows, color=colours.PAPER, linewidth=0.6 * page.scale)
+        extracted, listed = int((tile.status >= CELL_STATUS.index("no split")).sum()), int((tile.status > 0).sum())
+        below, right = _HEADER + _maps_height(k + 1, large) - _MAP_FOOT + 19, _MAPS_LEFT + _MAPS_WIDTH
+        page.text(_MAPS_LEFT, below, tile.tile, 15, weight="bold")
+        page.text(right, below, f"{extracted:,} of {listed:,} cells extracted", 14, color=colours.MUTED, ha="right")
 
 
 def _mark(axes: Any, number: int, cell: tuple[int, int], scale: float) -> None:
@@ -210,24 +222,6 @@ def _mark(axes: Any, number: int, cell: tuple[int, int], scale: float) -> None:
         str(number), (x + side * box / 2, y), (3 * side * scale, 0), textcoords="offset points", color="white",
         fontsize=9.5 * scale, weight="bold", va="center", ha="left" if side > 0 else "right", path_effects=[edge],
     )  # fmt: skip
-
-
-def _draw_status(page: _Page, sheet: ContactSheet, large: bool) -> None:
-    """Each tile's cells in the colours of their status, and its name and count below."""
-    side, colormap = _map_side(large), ListedColormap([colours.STATUS_COLOURS[name] for name in CELL_STATUS])
-    for k, tile in enumerate(sheet.maps):
-        y, (rows, columns) = _HEADER + _maps_height(k, large), tile.status.shape
-        corner = (_MAPS_LEFT, y + side + _MAP_GAP) if large else (_MAPS_LEFT + side + _MAP_GAP, y)
-        looks: dict[str, Any] = {"extent": (0, columns, rows, 0), "aspect": "equal", "cmap": colormap}
-        axes = page.image(corner[0], corner[1], side, tile.status, vmin=-0.5, vmax=len(CELL_STATUS) - 0.5, **looks)
-        # lines between more cells than that would cover them
-        if max(rows, columns) <= _MAX_GRIDLINES:
-            axes.hlines(np.arange(1, rows), 0, columns, color=colours.PAPER, linewidth=0.6 * page.scale)
-            axes.vlines(np.arange(1, columns), 0, rows, color=colours.PAPER, linewidth=0.6 * page.scale)
-        extracted, listed = int((tile.status >= CELL_STATUS.index("no split")).sum()), int((tile.status > 0).sum())
-        below, right = _HEADER + _maps_height(k + 1, large) - _MAP_FOOT + 19, _MAPS_LEFT + _MAPS_WIDTH
-        page.text(_MAPS_LEFT, below, tile.tile, 15, weight="bold")
-        page.text(right, below, f"{extracted:,} of {listed:,} cells extracted", 14, color=colours.MUTED, ha="right")
 
 
 def _legend(sheet: ContactSheet) -> list[tuple[str, str]]:

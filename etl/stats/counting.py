@@ -28,9 +28,7 @@ def count_store(store: StoreReader, workers: int, batch_rows: int, **dask_option
         OSError: the store is truncated or torn.
     """
     member = group_membership(store.columns["split"], store.columns["classes"])
-    parts = [rows for rows in np.array_split(store.written, workers) if len(rows)]
-    if not parts:
-        return _empty_counts(store, member.shape[1])
+    parts = [rows for rows in np.array_split(store.written, workers) if len(rows)] or [store.written]
     count, merge = delayed(_count, pure=False), delayed(_merge, pure=False)
     path = store.path if is_remote(store.path) else store.path.resolve()  # a worker may run in another folder
     tasks = [count(path, rows, member[rows], batch_rows) for rows in parts]
@@ -41,17 +39,12 @@ def count_store(store: StoreReader, workers: int, batch_rows: int, **dask_option
     return dict(total)
 
 
-def _empty_counts(store: StoreReader, groups: int) -> dict[str, ValueCounts]:
-    return {
-        item.name: ValueCounts(groups, item.shape[-1]) for item in store.schema.pixels if item.name in _NATIVE_ARRAYS
-    }
-
-
 def _count(
     path: Path, rows: npt.NDArray[np.intp], member: npt.NDArray[np.bool_], batch_rows: int
 ) -> dict[str, ValueCounts]:
     with StoreReader(path) as store:
-        total = _empty_counts(store, member.shape[1])
+        native = [item for item in store.schema.pixels if item.name in _NATIVE_ARRAYS]
+        total = {item.name: ValueCounts(member.shape[1], item.shape[-1]) for item in native}
         for first in range(0, len(rows), batch_rows):
             batch = slice(first, first + batch_rows)
             for name, counts in total.items():

@@ -4,8 +4,6 @@ A group is a split or a class; a patch counts in its split and in each of its cl
 to the same groups are counted together, so that every pixel is counted once, and its count added to each group.
 """
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import numpy.typing as npt
 
@@ -29,26 +27,16 @@ def group_membership(split: npt.NDArray[np.uint8], classes: npt.NDArray[np.uint8
     return np.concatenate([splits, classes > 0], 1)
 
 
-@dataclass(slots=True, eq=False)
 class ValueCounts:
     """Counts of one pixel array, for any number of its rows."""
 
-    groups: int
-    """Number of groups."""
-
-    bands: int
-    """Number of bands."""
-
-    valid: npt.NDArray[np.int64] = field(init=False)
-    """Pixels by value, shape (group, band, value), of values up to the largest valid one seen or more; nodata
-    at 0, saturated pixels not among them."""
-
-    saturated: npt.NDArray[np.int64] = field(init=False)
-    """Saturated pixels, shape (group, band)."""
-
-    def __post_init__(self) -> None:
-        self.valid = np.zeros((self.groups, self.bands, _INITIAL_VALUES), np.int64)
-        self.saturated = np.zeros((self.groups, self.bands), np.int64)
+    def __init__(self, groups: int, bands: int) -> None:
+        self.groups, self.bands = groups, bands
+        self.valid = np.zeros((groups, bands, _INITIAL_VALUES), np.int64)
+        """Pixels by value, shape (group, band, value), of values up to the largest valid one seen or more; nodata
+        at 0, saturated pixels not among them."""
+        self.saturated = np.zeros((groups, bands), np.int64)
+        """Saturated pixels, shape (group, band)."""
 
     def add(self, pixels: npt.NDArray[np.uint16], member: npt.NDArray[np.bool_]) -> None:
         """Count a batch of patches: pixels of shape (patch, row, col, band), their `group_membership`."""

@@ -42,9 +42,8 @@ def _shorten(label: str) -> str:
 
 def _draw_histograms(part: Any, report: StatsReport) -> None:
     axes = part.subplots(3, 4).ravel()
-    part.suptitle(
-        "Surface reflectance by band and split: share of the valid pixels, dotted at the medians", fontsize=12
-    )
+    title = "Surface reflectance by band and split: share of the valid pixels, dotted at the medians"
+    part.suptitle(title, fontsize=12)
     for b, (axis, band) in enumerate(zip(axes, report.bands, strict=True)):
         counts = report.histogram[:, b]
         cumulated = np.cumsum(counts.sum(0))
@@ -87,9 +86,8 @@ def _draw_medians(axis: Any, report: StatsReport, classes: npt.NDArray[np.intp])
     axis.imshow(medians, aspect="auto", cmap="viridis")
     middle = float(np.nanmean(medians))
     for (y, x), value in np.ndenumerate(medians):
-        axis.text(
-            x, y, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if value < middle else "black"
-        )
+        colour = "white" if value < middle else "black"
+        axis.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
 
 
 def _draw_together(axis: Any, labels: LabelCounts, classes: npt.NDArray[np.intp]) -> None:

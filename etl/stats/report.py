@@ -1,6 +1,5 @@
 """Statistics of a store: percentiles, means, standard deviations by band, split and class; labels and their pairs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from etl.bands import BANDS, GROUPS
+from etl.bands import BANDS, GROUPS, NODATA
 from etl.labels import classes_of
-from etl.schema import SPLITS
+from etl.schema import SPLITS, STATS
 from etl.stats.counts import ValueCounts
 from etl.store.reader import StoreReader
 
@@ -19,7 +18,9 @@ __all__ = ["QUANTILES", "LabelCounts", "StatsReport", "compare_stored_sums", "co
 QUANTILES = np.array([0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99])
 """Levels of the percentiles that are reported."""
 
-_PERCENTILE_KEYS = tuple(f"p{100 * level:02.0f}" for level in QUANTILES)
+# keys of the record
+_PIXEL_KEYS = ("valid_pixels", "nodata_pixels", "saturated_pixels")
+_NUMBER_KEYS = (*(f"p{100 * level:02.0f}" for level in QUANTILES), "mean", "deviation")
 
 # width of a bin of the histograms, in stored units: 0.01 of reflectance
 _BIN = 100
@@ -77,17 +78,20 @@ class StatsReport:
         """Return it as JSON: reflectance as stored (x 10,000), None where there are no pixels."""
         labels = self.labels
         names = (*SPLITS, *labels.classes)
-        first_class = len(SPLITS)
+        kinds = {"split": range(len(SPLITS)), "class": range(len(SPLITS), len(names))}
+
+        def by_split(values: npt.NDArray[np.int64]) -> dict[str, Any]:
+            return dict(zip(SPLITS, values.tolist(), strict=True))
+
+        def by_group(groups: range, b: int) -> dict[str, Any]:
+            return {names[g]: self._group_record(g, b) for g in groups if self.pixels[:, g, b].any()}
+
         return {
             "store": self.store,
             "units": "surface reflectance x 10,000",
-            "patches": dict(zip(SPLITS, labels.patches.tolist(), strict=True)),
+            "patches": by_split(labels.patches),
             "bands": {
-                band: {
-                    "split": self._groups_record(names[:first_class], 0, b),
-                    "class": self._groups_record(names[first_class:], first_class, b),
-                }
-                for b, band in enumerate(self.bands)
+                band: {kind: by_group(groups, b) for kind, groups in kinds.items()} for b, band in enumerate(self.bands)
             },
             "histogram": {
                 "bin": _BIN,
@@ -98,41 +102,29 @@ class StatsReport:
                 },
             },
             "classes": list(labels.classes),
-            "class_patches": dict(zip(SPLITS, labels.count.tolist(), strict=True)),
+            "class_patches": by_split(labels.count),
             "class_together_patches": labels.together.tolist(),
-            "labels_per_patch": dict(zip(SPLITS, labels.per_patch.tolist(), strict=True)),
+            "labels_per_patch": by_split(labels.per_patch),
         }
 
-    def _groups_record(self, names: Sequence[str], first: int, band: int) -> dict[str, Any]:
-        """Numbers of each group that has pixels, by name; `names` are those from group `first` on."""
-        out = {}
-        for group, name in enumerate(names, first):
-            valid, nodata, saturated = self.pixels[:, group, band].tolist()
-            if not (valid or nodata or saturated):
-                continue
-            numbers = dict(zip(_PERCENTILE_KEYS, self.percentiles[group, band], strict=True))
-            numbers |= {"mean": self.mean[group, band], "deviation": self.std[group, band]}
-            out[name] = {"valid_pixels": valid, "nodata_pixels": nodata, "saturated_pixels": saturated}
-            out[name] |= {key: None if np.isnan(value) else float(value) for key, value in numbers.items()}
-        return out
+    def _group_record(self, group: int, band: int) -> dict[str, Any]:
+        """Numbers of one group and band, None where there are no valid pixels."""
+        counts = zip(_PIXEL_KEYS, self.pixels[:, group, band].tolist(), strict=True)
+        numbers = (*self.percentiles[group, band], self.mean[group, band], self.std[group, band])
+        values = (None if np.isnan(value) else float(value) for value in numbers)
+        return dict((*counts, *zip(_NUMBER_KEYS, values, strict=True)))
 
 
 def count_labels(store: StoreReader) -> LabelCounts:
     """Return how many patches of each split have each class, from the columns of the written rows."""
-    rows, splits = store.written, len(SPLITS)
-    classes = store.columns["classes"][rows] > 0
-    split = np.minimum(store.columns["split"][rows], splits - 1)
-    number = classes.sum(1)
-    as_float = classes.astype(np.float64)  # BLAS multiplies floats only; these counts are exact in them
-    per_patch = np.zeros((splits, int(number.max(initial=0)) + 1), np.int64)
-    np.add.at(per_patch, (split, number), 1)
-    return LabelCounts(
-        classes_of(store.schema.nomenclature),
-        np.bincount(split, minlength=splits).astype(np.int64),
-        np.stack([classes[split == k].sum(0) for k in range(splits)]).astype(np.int64),
-        (as_float.T @ as_float).astype(np.int64),
-        per_patch,
-    )
+    rows, last = store.written, len(SPLITS) - 1
+    # in floats, in which these counts are exact: BLAS multiplies nothing else
+    classes = (store.columns["classes"][rows] > 0).astype(np.float64)
+    split = np.minimum(store.columns["split"][rows], last) == np.arange(last + 1)[:, None]
+    labels = classes.sum(1)
+    number = labels[:, None] == np.arange(int(labels.max(initial=0)) + 1)
+    counts = split.sum(1), split @ classes, classes.T @ classes, split.astype(np.float64) @ number
+    return LabelCounts(classes_of(store.schema.nomenclature), *(count.astype(np.int64) for count in counts))
 
 
 def make_stats_report(store: StoreReader, counts: dict[str, ValueCounts]) -> StatsReport:
@@ -154,23 +146,16 @@ def make_stats_report(store: StoreReader, counts: dict[str, ValueCounts]) -> Sta
             place = g, columns[band]
             mean[place], std[place] = _mean_and_std(int(values.count[g, band]), *values.sums(g, band))
     last_bin = int(np.flatnonzero(histogram.any((0, 1)))[-1:].sum())  # 0 where all bins are empty
-    return StatsReport(
-        store=store.path.name,
-        labels=count_labels(store),
-        bands=tuple(band.name for band in BANDS),
-        percentiles=percentiles,
-        mean=mean,
-        std=std,
-        pixels=pixels,
-        histogram=histogram[..., : last_bin + 1],
-    )
+    bands = tuple(band.name for band in BANDS)
+    shown = histogram[..., : last_bin + 1]
+    return StatsReport(store.path.name, count_labels(store), bands, percentiles, mean, std, pixels, shown)
 
 
 def _bin_counts(valid: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Counts in bins of `_BIN` values, nodata left out."""
-    padded = np.zeros((*valid.shape[:2], -(-valid.shape[2] // _BIN) * _BIN), np.int64)
-    padded[..., 1 : valid.shape[2]] = valid[..., 1:]
-    return np.asarray(padded.reshape(*valid.shape[:2], -1, _BIN).sum(-1))
+    counts = valid.copy()
+    counts[..., NODATA] = 0
+    return np.add.reduceat(counts, np.arange(0, counts.shape[2], _BIN), axis=2)
 
 
 def _mean_and_std(count: int, total: int, squares: int) -> tuple[float, float]:
@@ -184,15 +169,12 @@ def compare_stored_sums(store: StoreReader, counts: dict[str, ValueCounts]) -> l
     for group in GROUPS:
         name = f"data_{group.name}"
         values, stored = counts[name], store.statistics(name)
+        count, nodata = values.count, values.nodata
         for (split, split_name), (band, band_name) in product(enumerate(SPLITS), enumerate(group.bands)):
-            total, squares = values.sums(split, band)
-            expected = {"count": int(values.count[split, band]), "sum": total, "sum_squares": squares}
-            expected |= {
-                "nodata": int(values.nodata[split, band]),
-                "saturated": int(values.saturated[split, band]),
-            }
-            for statistic, value in expected.items():
-                if (stored_value := stored[statistic][split, band]) != value:
+            at = split, band
+            exact = (count[at], *values.sums(split, band), nodata[at], values.saturated[at])
+            for statistic, value in zip(STATS, map(int, exact), strict=True):
+                if (stored_value := stored[statistic][at]) != value:
                     place = f"{name} {band_name} {statistic} of split {split_name}"
                     out.append(f"{place}: stored {stored_value}, pixels give {value}")
     return out

@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 from etl.exit_status import ExitStatus, JobError
@@ -51,9 +52,8 @@ def _dask(scheduler: str, workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         client = Client(scheduler, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise JobError(
-            f"--scheduler must be a Dask scheduler that answers, got {scheduler}: {error}", ExitStatus.BAD_INPUT
-        ) from None
+        problem = f"--scheduler must be a Dask scheduler that answers, got {scheduler}: {error}"
+        raise JobError(problem, ExitStatus.BAD_INPUT) from None
     with client:
         threads = sum(client.nthreads().values())
         if not threads:
@@ -73,15 +73,16 @@ def _on_ranks(settings: StatsSettings, comm: Comm) -> None:
 
     # A task's error comes back as an exception; beside it, Dask logs each step of its start and end.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    problem: list[BaseException] = []
+    outcome: Future[None] = Future()
 
     def client() -> None:
         try:
             with distributed.Client(set_as_default=False) as cluster, _open_complete(settings) as store:
                 cluster.wait_for_workers(comm.size)
                 _write_statistics(settings, store, comm.size, {"scheduler": cluster.get})
+            outcome.set_result(None)
         except BaseException as error:
-            problem.append(error)
+            outcome.set_exception(error)
 
     # no memory limit: Dask's own guess would pause ranks that share a node
     execute(
@@ -93,12 +94,7 @@ def _on_ranks(settings: StatsSettings, comm: Comm) -> None:
         memory_limit=0,
         local_directory=tempfile.gettempdir(),
     )
-    on_root(comm, lambda: _raise(problem))
-
-
-def _raise(problem: list[BaseException]) -> None:
-    if problem:
-        raise problem[0]
+    on_root(comm, lambda: outcome.result(0))
 
 
 def _open_complete(settings: StatsSettings) -> StoreReader:

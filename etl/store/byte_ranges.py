@@ -32,7 +32,7 @@ class TornError(OSError):
 
 
 def in_page_cache(ranges: Sequence[ByteRange]) -> bool:
-    """Whether the ranges are in the page cache, judged by a few of them; False where the system cannot tell."""
+    """Whether the ranges of bytes are in the page cache, judged by a few; False where the system cannot tell."""
     if not hasattr(os, "RWF_NOWAIT"):
         return False
     try:
@@ -43,7 +43,7 @@ def in_page_cache(ranges: Sequence[ByteRange]) -> bool:
 
 
 def prefetch_ranges(ranges: Sequence[ByteRange]) -> None:
-    """Start reading all ranges into the page cache.
+    """Start reading all ranges of bytes into the page cache.
 
     Nothing is done where each range follows the one before: the system's own readahead takes larger pieces.
     """

@@ -1,8 +1,13 @@
 """How a store lies on the disk."""
 
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["COMPRESSIONS", "Layout"]
+import numpy as np
+
+from etl.schema import FLAGS, DataSet
+
+__all__ = ["COMPRESSIONS", "Layout", "as_json", "stored_attributes"]
 
 COMPRESSIONS = ("zstd", "none")
 
@@ -21,19 +26,37 @@ class Layout:
     """Zarr: patches of one shard, which is one file or object of each pixel array and made by one rank."""
 
     chunk_rows: int = 1
-    """Zarr: patches of one chunk, the smallest piece that is read and compressed."""
+    """Patches of one chunk, the smallest piece that is read and compressed; HDF5 has them only with `hdf5_codec`."""
 
     compress: str = "zstd"
     """Zarr: zstd (blosc: bits shuffled, then zstd) or none."""
 
     level: int = 1
-    """Zarr: of the compression, 1 to 9: higher is smaller and slower."""
+    """Of the compression, 1 to 9: higher is smaller and slower."""
+
+    hdf5_codec: str = "none"
+    """HDF5: gzip, zstd or blosc (bits shuffled, then zstd), written by one process; none for contiguous rows."""
 
     def __post_init__(self) -> None:
         if self.chunk_rows < 1 or self.shard_rows < 1 or self.shard_rows % self.chunk_rows:
-            raise ValueError(
-                f"shard_rows must be a multiple of chunk_rows, both at least 1, got {self.shard_rows} and "
-                f"{self.chunk_rows}"
-            )
+            got = f"{self.shard_rows} and {self.chunk_rows}"
+            raise ValueError(f"shard_rows must be a multiple of chunk_rows, both at least 1, got {got}")
         if self.compress not in COMPRESSIONS:
             raise ValueError(f"compress must be one of {', '.join(COMPRESSIONS)}, got {self.compress!r}")
+
+
+def stored_attributes(item: DataSet) -> dict[str, object]:
+    """Attributes of an array as they are stored: its own, the encoding of text, the meanings of flags."""
+    out = dict(item.attributes)
+    if item.dtype.startswith("S"):
+        out["_Encoding"] = "utf-8"
+    meanings = FLAGS.get(item.name.rsplit("/", 1)[-1], ())
+    if meanings:
+        out["flag_values"] = np.arange(len(meanings), dtype=np.uint8)
+        out["flag_meanings"] = " ".join(meanings)
+    return out
+
+
+def as_json(value: Any) -> Any:
+    """A value of an attribute in JSON's types: numpy's scalars and arrays as Python's, arrays of any shape as lists."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value

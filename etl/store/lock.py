@@ -49,8 +49,7 @@ class StoreLock(ABC):
                 )
             time.sleep(self.poll_s)
 
-    @abstractmethod
-    def acquire_shared(self) -> None:
+    def acquire_shared(self) -> None:  # noqa: B027  # a lease is held by rank 0 for all ranks
         """Hold the lock together with rank 0, which has acquired it."""
 
     @abstractmethod
@@ -90,10 +89,8 @@ class FileLock(StoreLock):
         os.close(self._handle)
 
     def _try_acquire(self) -> bool:
-        acquired = self._flock(fcntl.LOCK_EX)
-        if acquired:
-            self.acquire_shared()  # turns the exclusive lock into a shared one, which the other ranks can join
-        return acquired
+        # the exclusive lock is turned into a shared one, which the other ranks can join
+        return self._flock(fcntl.LOCK_EX) and self._flock(fcntl.LOCK_SH)
 
     def _flock(self, operation: int) -> bool:
         try:
@@ -122,9 +119,6 @@ class Lease(StoreLock):
         self._held = False
         self._released = threading.Event()
         self._renewal = threading.Thread(target=self._renew, name="lease", daemon=True)
-
-    def acquire_shared(self) -> None:
-        """Do nothing: rank 0 holds the lease for all ranks."""
 
     def release(self) -> None:
         """Remove the object, if it is still this run's."""

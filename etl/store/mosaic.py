@@ -36,11 +36,10 @@ def to_tile_mosaic(ds: xr.Dataset, tile: str, data: str = "data_10m", acquisitio
     pixels = ds[data].isel(patch=rows)
     side = pixels.sizes[pixels.dims[1]]
     ulx, uly = pixels["ulx"].values, pixels["uly"].values
-    column, row = ((ulx - ulx.min()) / PATCH_M, (uly.max() - uly) / PATCH_M)
-    if (column % 1).any() or (row % 1).any():
+    places = np.stack([uly.max() - uly, ulx - ulx.min()], 1) / PATCH_M
+    if (places % 1).any():
         raise ValueError(f"patches of {tile} must lie on one grid of {PATCH_M} m, got corners between its lines")
-    cells = np.stack([row, column], 1).astype(np.intp)
-    picture = _stripes(pixels, cells, side)
+    picture = _stripes(pixels, places.astype(np.intp), side)
     pixel_m = PATCH_M / side
     band = str(pixels.dims[-1])
     out = xr.DataArray(
@@ -55,8 +54,8 @@ def to_tile_mosaic(ds: xr.Dataset, tile: str, data: str = "data_10m", acquisitio
         name=data,
         attrs=_attributes(pixels, tile),
     )
-    placed: xr.DataArray = out.rio.write_crs(int(pixels["epsg"].values[0])).rio.write_transform()
-    placed = placed.rio.write_nodata(NODATA)
+    epsg = int(pixels["epsg"].values[0])
+    placed: xr.DataArray = out.rio.write_crs(epsg).rio.write_transform().rio.write_nodata(NODATA)
     return placed.assign_attrs(long_name=tuple(map(str, out["band"].values)))
 
 
@@ -75,10 +74,10 @@ def _rows(ds: xr.Dataset, tile: str, acquisition: str) -> npt.NDArray[np.intp]:
     product = ds["product"].values[rows]
     acquired = np.datetime_as_string(ds["acquired"].values[rows], unit="s")
     chosen = np.char.startswith(acquired, acquisition) | (product == acquisition)
-    found = sorted({(when, str(name)) for when, name in zip(acquired[chosen], product[chosen], strict=True)})
+    found = sorted({f"{when} {name}" for when, name in zip(acquired[chosen], product[chosen], strict=True)})
     if len(found) != 1:
-        offered = found or sorted({(when, str(name)) for when, name in zip(acquired, product, strict=True)})
-        listed = "; ".join(f"{when} {name}" for when, name in offered[:8])
+        offered = found or sorted({f"{when} {name}" for when, name in zip(acquired, product, strict=True)})
+        listed = "; ".join(offered[:8])
         raise ValueError(
             f"acquisition must name one of tile {tile} by the beginning of its time or by its product, got "
             f"{acquisition!r}; there are: {listed}"
@@ -88,26 +87,22 @@ def _rows(ds: xr.Dataset, tile: str, acquisition: str) -> npt.NDArray[np.intp]:
 
 def _stripes(pixels: xr.DataArray, cells: npt.NDArray[np.intp], side: int) -> Any:
     """A lazy array (band, y, x): one task for each row of cells, which reads the patches in it."""
-    bands, (height, width) = pixels.shape[-1], cells.max(0) + 1
-    place = delayed(_place)
-    stripes = []
+    height, width = (cells.max(0) + 1).tolist()
+    shape, stripes = (pixels.shape[-1], side, width * side), []
     for j in range(height):
         inside = np.flatnonzero(cells[:, 0] == j)
-        shape = (bands, side, int(width) * side)
         if len(inside):
-            made = place(pixels.isel(patch=inside).data, cells[inside, 1], shape)
+            made = delayed(_place)(pixels.isel(patch=inside).data, cells[inside, 1], width)
             stripes.append(da.from_delayed(made, shape, pixels.dtype))
         else:
+            # no task: an empty row of cells costs nothing
             stripes.append(da.full(shape, NODATA, pixels.dtype, chunks=shape))
     return da.concatenate(stripes, axis=1)
 
 
-def _place(
-    pixels: npt.NDArray[np.uint16], columns: npt.NDArray[np.intp], shape: tuple[int, int, int]
-) -> npt.NDArray[np.uint16]:
-    """One row of cells, shape (band, y, x), from patches of shape (patch, row, col, band) in these columns."""
-    out = np.full(shape, NODATA, np.uint16)
-    side = shape[1]
-    for patch, column in zip(pixels, columns.tolist(), strict=True):
-        out[:, :, column * side : (column + 1) * side] = patch.transpose(2, 0, 1)
-    return out
+def _place(pixels: npt.NDArray[np.uint16], columns: npt.NDArray[np.intp], width: int) -> npt.NDArray[np.uint16]:
+    """One row of `width` cells, shape (band, y, x), from patches of shape (patch, row, col, band) in these columns."""
+    side, bands = pixels.shape[1], pixels.shape[-1]
+    out = np.full((bands, side, width, side), NODATA, np.uint16)
+    out[:, :, columns] = pixels.transpose(3, 1, 0, 2)
+    return out.reshape(bands, side, width * side)

@@ -24,16 +24,12 @@ __all__ = [
     "TENSORSTORE_ERRORS",
     "RefusedError",
     "VersionedObject",
-    "check_writable",
     "delete_objects",
-    "discard_unfinished",
     "open_array",
-    "read_object",
     "read_objects",
     "tensorstore_context",
     "translate_error",
     "translated_errors",
-    "write_new_object",
     "write_objects",
 ]
 
@@ -175,15 +171,6 @@ class VersionedObject:
         return bool(stamp.generation)
 
 
-def read_object(path: Path) -> bytes | None:
-    """Bytes of the object at `path`; None where there is none.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    return read_objects(path.parent, [path.name])[path.name]
-
-
 def read_objects(path: Path, names: Iterable[str]) -> dict[str, bytes | None]:
     """Bytes of the objects `names` below `path`, None where there is none.
 
@@ -198,7 +185,7 @@ def read_objects(path: Path, names: Iterable[str]) -> dict[str, bytes | None]:
 
 
 def write_objects(path: Path, objects: Mapping[str, bytes | None]) -> None:
-    """Write objects below `path`, each whole or not at all; None removes one.
+    """Write the bytes of objects below `path`, each whole or not at all; None removes one.
 
     Raises:
         OSError: one cannot be written.
@@ -209,16 +196,6 @@ def write_objects(path: Path, objects: Mapping[str, bytes | None]) -> None:
             future.result()
 
 
-def write_new_object(path: Path, data: bytes) -> bool:
-    """Write the bytes of an object at `path` if there is none; False if there is, even one that came just now.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    target = VersionedObject(path)
-    return target.read() is None and target.write(data)
-
-
 def delete_objects(path: Path) -> None:
     """Remove every object below `path`.
 
@@ -227,27 +204,3 @@ def delete_objects(path: Path) -> None:
     """
     with translated_errors(path):
         _key_value_store(path).delete_range(ts.KvStore.KeyRange()).result()
-
-
-def discard_unfinished(path: Path) -> None:
-    """Remove what killed writers left half-written below the folder `path`, while nobody writes there."""
-    # TensorStore (0.1.86) writes `name.__lock`, then renames it. It writes into one that is there without cutting it
-    # off: a shorter object would end with an older one's bytes. Shards that we write ourselves are `name.part`.
-    if not is_remote(path):
-        for left in (*path.rglob("*.__lock"), *path.rglob("*.part")):
-            left.unlink(missing_ok=True)
-
-
-def check_writable(path: Path) -> None:
-    """Make sure that objects can be written where the store `path` is to be.
-
-    Raises:
-        ValueError: the credentials are refused, or there is no such bucket.
-        OSError: the server does not answer.
-    """
-    probe = path.name + ".probe"
-    try:
-        write_objects(path.parent, {probe: b""})
-        write_objects(path.parent, {probe: None})
-    except (RefusedError, FileNotFoundError) as error:
-        raise ValueError(str(error)) from None

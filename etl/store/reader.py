@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,22 +17,11 @@ from etl.schema import STATS, WRITTEN, Schema, schema_of
 from etl.store.location import format_of, shown
 from etl.store.statistics import from_words
 
+if TYPE_CHECKING:
+    from etl.store.hdf5.reader import Hdf5Source
+    from etl.store.zarr.reader import ZarrSource
+
 __all__ = ["StoreReader"]
-
-
-class _Source(Protocol):
-    """The arrays of a store in one of the formats."""
-
-    attributes: dict[str, Any]
-    arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
-
-    def read_arrays(self, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]: ...
-
-    def axis_names(self, name: str) -> list[tuple[str, ...]]: ...
-
-    def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class StoreReader:
@@ -40,6 +29,8 @@ class StoreReader:
 
     Columns and statistics are read when they are first asked for, and kept; pixels are read into the caller's memory.
     """
+
+    _source: "Hdf5Source | ZarrSource"
 
     def __init__(self, path: Path) -> None:
         """Open the store at `path`, in the format that its suffix names.
@@ -52,24 +43,29 @@ class StoreReader:
         if kind == "HDF5" and not path.exists():
             raise ValueError(f"store {path} is not there; make it with etl.extract, or name another")
         try:
-            self._source: _Source = _hdf5(path) if kind == "HDF5" else _zarr(path)
+            # Each format's packages are loaded where a store of it is named: Zarr's take 60 MiB of a rank.
+            if kind == "HDF5":
+                from etl.store.hdf5.reader import Hdf5Source
+
+                self._source = Hdf5Source(path)
+            else:
+                from etl.store.zarr.reader import ZarrSource
+
+                self._source = ZarrSource(path)
         except (OSError, KeyError) as error:
             raise ValueError(f"store {shown(path)} cannot be opened; it cannot be read as {kind}: {error}") from None
-        self._columns: dict[str, npt.NDArray[Any]] = {}
-
-    @property
-    def attributes(self) -> dict[str, Any]:
+        self.attributes = self._source.attributes
         """Root attributes, in JSON's types."""
-        return self._source.attributes
+        self._columns: dict[str, npt.NDArray[Any]] = {}
 
     @cached_property
     def schema(self) -> Schema:
-        """What a store of etl.extract holds.
+        """What a store of etl.extract holds: the shape and dtype of each array.
 
         Raises:
             ValueError: arrays of it are missing.
         """
-        return schema_of({name: _Described(*item) for name, item in self._source.arrays.items()}, shown(self.path))
+        return schema_of(self._source.arrays, shown(self.path))
 
     @property
     def names(self) -> list[str]:
@@ -81,11 +77,12 @@ class StoreReader:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of an array."""
-        return self._source.arrays[name][0]
+        return tuple(self._source.arrays[name].shape)
 
     def dtype(self, name: str) -> np.dtype[Any]:
-        """Type of an array."""
-        return self._source.arrays[name][1]
+        """The dtype of an array."""
+        dtype: np.dtype[Any] = self._source.arrays[name].dtype
+        return dtype
 
     def axis_names(self, name: str) -> list[tuple[str, ...]]:
         """Names of the dimension scales on each axis of an array."""
@@ -116,11 +113,11 @@ class StoreReader:
 
     @property
     def columns(self) -> Mapping[str, npt.NDArray[Any]]:
-        """Identity and results by name, first axis patch."""
+        """Identity and results by name, each of shape (patch,), `classes` (patch, class)."""
         return self.read_columns(item.name for item in (*self.schema.identity, *self.schema.results))
 
     def text(self, name: str) -> tuple[str, ...]:
-        """A coordinate variable of names, e.g. `band_10m` or `class`."""
+        """A coordinate variable of names, stored with a dtype of bytes, e.g. `band_10m` or `class`."""
         return tuple(name.decode() for name in self.column(name).tolist())
 
     def statistics(self, name: str, which: Iterable[str] = STATS) -> dict[str, npt.NDArray[np.object_]]:
@@ -155,7 +152,7 @@ class StoreReader:
 
     @property
     def written(self) -> npt.NDArray[np.intp]:
-        """Rows in state 1, ascending."""
+        """Rows in state 1, ascending, shape (row,)."""
         return np.flatnonzero(self.column("state") == WRITTEN)
 
     def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
@@ -193,25 +190,3 @@ class StoreReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _Described:
-    """Shape and type of an array."""
-
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.shape, self.dtype = shape, dtype
-
-
-# Each format's packages are loaded where a store of it is named: Zarr's take 60 MiB of a rank.
-
-
-def _hdf5(path: Path) -> _Source:
-    from etl.store.hdf5.reader import Hdf5Source
-
-    return Hdf5Source(path)
-
-
-def _zarr(path: Path) -> _Source:
-    from etl.store.zarr.reader import ZarrSource
-
-    return ZarrSource(path)

@@ -18,9 +18,9 @@ def read_file(path: Path) -> bytes | None:
     """
     if not is_remote(path):
         return path.read_bytes() if path.exists() else None
-    from etl.store.object_store import read_object
+    from etl.store.object_store import read_objects
 
-    return read_object(path)
+    return read_objects(path.parent, [path.name])[path.name]
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -46,7 +46,10 @@ class Sums:
         self._batch = {name: np.zeros(total.shape, np.int64) for name, total in self.of.items()}
 
     def add(self, split: int, name: str, sums: npt.NDArray[np.int64]) -> None:
-        """Add one row's sums of one data set; `fold` must follow before 2^63 / 2^53 = 1,024 rows have been added."""
+        """Add one row's sums of one data set, shape (statistic, band).
+
+        `fold` must follow before 2^63 / 2^53 = 1,024 rows have been added.
+        """
         self._batch[name][split] += sums
 
     def fold(self) -> None:
@@ -63,13 +66,13 @@ class Sums:
 
 
 def to_words(total: npt.NDArray[np.object_]) -> npt.NDArray[np.uint64]:
-    """Whole numbers as uint64 words, high before low, along a new last axis."""
+    """Whole numbers of any shape (...,) as uint64 words, high before low, of shape (..., 2)."""
     words = [[int(v) >> 64, int(v) & (2**64 - 1)] for v in total.ravel()]
     return np.array(words, np.uint64).reshape(*total.shape, 2)
 
 
 def statistics_arrays(totals: Mapping[str, npt.NDArray[np.object_]]) -> dict[str, npt.NDArray[np.uint64]]:
-    """The arrays `Schema.statistics` by name, each (split, band, word), uint64, from totals as `Sums.of` has them."""
+    """The arrays `Schema.statistics` by name, shape (split, band, word), uint64, from totals as `Sums.of` has them."""
     return {
         f"stats/{name}/{statistic}": to_words(total[:, k])
         for name, total in totals.items()

@@ -16,7 +16,8 @@ import h5py
 import numpy as np
 from h5py import h5z
 
-from etl.schema import COMPLETE, DataSet, Schema, schema_of
+from etl.schema import COMPLETE, DataSet, schema_of
+from etl.store.layout import as_json
 
 __all__ = ["manifest_of", "mapped"]
 
@@ -34,7 +35,7 @@ _HDF5_OWN = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid
 
 
 def manifest_of(path: Path) -> dict[str, Any]:
-    """References of every chunk of the HDF5 store at `path`, and its metadata as Zarr version 2 has them.
+    """References (file, first byte, number of bytes) of every chunk of the HDF5 store at `path`, and Zarr metadata.
 
     Raises:
         OSError: the store cannot be read.
@@ -46,15 +47,11 @@ def manifest_of(path: Path) -> dict[str, Any]:
         refs[".zattrs"] = _text(_attributes(file))
         for group in ("stats", *(f"stats/{item.name}" for item in schema.pixels)):
             refs[f"{group}/.zgroup"] = refs[".zgroup"]
-        for item in _arrays(schema):
+        coordinates = [item for item, _ in (*schema.coordinates, *schema.statistics_coordinates)]
+        columns = (*schema.identity, *schema.results)
+        for item in (*columns, *schema.pixels, *coordinates, *schema.statistics, COMPLETE):
             _refer(refs, file[item.name], item, item in schema.pixels)
     return {"version": 1, "templates": {"u": str(path.resolve())}, "refs": refs}
-
-
-def _arrays(schema: Schema) -> Iterator[DataSet]:
-    yield from (*schema.identity, *schema.results, *schema.pixels, *(item for item, _ in schema.coordinates))
-    yield from (item for item, _ in schema.statistics_coordinates)
-    yield from (*schema.statistics, COMPLETE)
 
 
 def _refer(refs: dict[str, Any], array: h5py.Dataset, item: DataSet, by_rows: bool) -> None:
@@ -121,10 +118,7 @@ def _codecs(array: h5py.Dataset) -> list[dict[str, Any]]:
 
 
 def _attributes(item: h5py.HLObject) -> dict[str, Any]:
-    found = {key: item.attrs[key] for key in item.attrs if key not in _HDF5_OWN}
-    return {
-        key: value.tolist() if isinstance(value, np.generic | np.ndarray) else value for key, value in found.items()
-    }
+    return {key: as_json(item.attrs[key]) for key in item.attrs if key not in _HDF5_OWN}
 
 
 def _text(about: dict[str, Any]) -> str:

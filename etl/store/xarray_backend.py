@@ -18,7 +18,6 @@ __all__ = ["StoreEngine", "open_store", "to_reflectance"]
 
 log = logging.getLogger(__name__)
 
-_TIMES = ("acquired",)
 _READ_BYTES = 16 << 20
 """About what one Dask chunk of the largest array holds; a whole number of the store's own chunks."""
 
@@ -98,22 +97,18 @@ def _chunk_rows(raw: xr.Dataset) -> int:
 
 
 def _decoded(raw: xr.Dataset, chunked: bool) -> xr.Dataset:
-    rows = raw.sizes["patch"]
-    columns = {str(name): raw[name] for name in raw.variables if raw[name].dims == ("patch",)}
-    coords: dict[str, Any] = {name: _column(name, array) for name, array in columns.items()}
-    coords["row"] = ("patch", np.arange(rows), {"long_name": "row in the store"})
-    for name in raw.dims:
-        dim = str(name)
-        if dim != "patch" and dim in raw:
-            coords[dim] = (dim, _values(dim, raw[dim].values), _kept(raw[dim].attrs))
+    one_a_patch = [str(name) for name in raw.variables if raw[name].dims == ("patch",)]
+    coords: dict[str, Any] = {name: _column(name, raw[name]) for name in one_a_patch}
+    coords["row"] = ("patch", np.arange(raw.sizes["patch"]), {"long_name": "row in the store"})
+    for dim in [str(name) for name in raw.dims if name != "patch" and name in raw]:
+        coords[dim] = (dim, _values(raw[dim].values), _kept(raw[dim].attrs))
     arrays = {str(name): raw[name].assign_attrs(_kept(raw[name].attrs)) for name in raw if raw[name].ndim > 1}
     chunks = {"patch": _chunk_rows(raw)}
     for name in [name for name, array in arrays.items() if array.dtype == np.uint16]:
         arrays[name].encoding["preferred_chunks"] = chunks
         arrays[name] = arrays[name].chunk(chunks) if chunked else arrays[name]
     out = xr.Dataset({name: array.drop_vars(array.coords) for name, array in arrays.items()}, coords)
-    complete = int(raw["complete"].values) if "complete" in raw else 0
-    out.attrs = {**_kept(raw.attrs), "complete": complete}
+    out.attrs = {**_kept(raw.attrs), "complete": int(raw["complete"].values) if "complete" in raw else 0}
     return _described(out)
 
 
@@ -124,9 +119,8 @@ def _described(out: xr.Dataset) -> xr.Dataset:
         centres = np.array([band.centre_nm for band in bands], np.float32)
         looks = {"units": "nm", "standard_name": "radiation_wavelength"}
         out = out.assign_coords({name.replace("band", "wavelength"): (name, centres, looks)})
-        gsd_m = 10 if name == "band_super" else bands[0].gsd_m
         for array in [array for array in out.data_vars if name in out[array].dims]:
-            out[array].attrs["gsd_m"] = gsd_m
+            out[array].attrs["gsd_m"] = 10 if name == "band_super" else bands[0].gsd_m
     codes = np.unique(out["epsg"].values)
     if len(codes) == 1:
         out.attrs["proj:code"] = f"EPSG:{codes[0]}"
@@ -134,18 +128,18 @@ def _described(out: xr.Dataset) -> xr.Dataset:
 
 
 def _column(name: str, array: xr.DataArray) -> tuple[str, npt.NDArray[Any], dict[str, Any]]:
-    values, attributes = _values(name, array.values), _kept(array.attrs)
+    values, attributes = _values(array.values), _kept(array.attrs)
     if name in FLAGS:
         meanings = np.array(FLAGS[name], object)
         values = meanings[np.minimum(values, len(meanings) - 1)]
         attributes = {key: value for key, value in attributes.items() if not key.startswith("flag_")}
-    if name in _TIMES:
+    if name == "acquired":
         values = values.astype("datetime64[s]").astype("datetime64[ns]")
         attributes = {key: value for key, value in attributes.items() if key not in ("units", "calendar")}
     return "patch", values, attributes
 
 
-def _values(name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _values(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Numbers as they are; text, in whichever way it is stored, as Python strings, each kept once."""
     if values.dtype.kind not in "SUOT":
         return values
@@ -177,10 +171,8 @@ class StoreEngine(BackendEntrypoint):
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Whether the name is one that a store may have; xarray asks its own engines first."""
-        if not isinstance(filename_or_obj, str | Path):
-            return False
-        path = Path(filename_or_obj)
         try:
+            path = Path(filename_or_obj)
             return path.suffix == MANIFEST_SUFFIX or bool(format_of(path))
-        except ValueError:
+        except (TypeError, ValueError):  # an open file, another suffix
             return False

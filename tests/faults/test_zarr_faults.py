@@ -17,8 +17,8 @@ from disks import disk, resize
 from etl.store.checksum import checksum
 from etl.store.journal import Journal, journal_path
 from etl.store.reader import StoreReader
-from etl.store.zarr.create import overwrite_zarr
 from etl.store.zarr.group import chunk_key
+from etl.store.zarr.writer import overwrite_zarr
 
 FLAGS = ("--shard-rows", "8")
 

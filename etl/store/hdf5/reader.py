@@ -3,22 +3,23 @@
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
 from etl.store.byte_ranges import OffsetReader
+from etl.store.layout import as_json
 
-__all__ = ["Hdf5Source", "is_hdf5", "open_hdf5"]
+__all__ = ["ArrayInfo", "Hdf5Source", "is_hdf5", "open_hdf5"]
 
 _CHUNK_CACHE_BYTES = 64 << 20
 """Memory for chunks that hold more rows than are asked for, in each data set."""
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a file begins as HDF5 does, be it whole or not."""
+    """Whether the first bytes of a file are those of HDF5, be it whole or not."""
     return path.is_file() and bool(h5py.is_hdf5(path))
 
 
@@ -36,6 +37,13 @@ def open_hdf5(path: Path, **options: Any) -> h5py.File:
     return file
 
 
+class ArrayInfo(NamedTuple):
+    """Shape and type of an array, known also after its file is closed."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
 class Hdf5Source:
     """The arrays of an HDF5 store. No file stays open in HDF5 while pixels are contiguous, so no lock is held."""
 
@@ -46,20 +54,19 @@ class Hdf5Source:
             OSError: the file is not HDF5, or truncated.
         """
         self._path = path
-        self.arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
-        """(shape, dtype) of each array by name."""
-        offsets = {}
+        found: dict[str, h5py.HLObject] = {}
         with open_hdf5(path) as file:
-            self.attributes = {key: _as_json(value) for key, value in file.attrs.items()}
-            for name, item in _datasets(file):
-                self.arrays[name] = item.shape, item.dtype
-                if item.ndim == 4 and item.id.get_offset() is not None:
-                    offsets[name] = item.id.get_offset()
+            self.attributes = {key: as_json(value) for key, value in file.attrs.items()}
+            file.visititems(found.__setitem__)
+            sets = {name: item for name, item in found.items() if isinstance(item, h5py.Dataset)}
+            self.arrays = {name: ArrayInfo(item.shape, item.dtype) for name, item in sets.items()}
+            places = {name: item.id.get_offset() for name, item in sets.items() if item.ndim == 4}
+        offsets = {name: place for name, place in places.items() if place is not None}
         self._contiguous = frozenset(offsets)
         self._by_offset = OffsetReader(path, offsets)
 
     def read_arrays(self, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
-        """Whole arrays by name."""
+        """Whole arrays by name, in their stored shape and dtype."""
         with open_hdf5(self._path) as file:
             return {name: np.asarray(file[name][()]) for name in names}
 
@@ -94,13 +101,3 @@ class Hdf5Source:
     @cached_property
     def _file(self) -> h5py.File:
         return open_hdf5(self._path, rdcc_nbytes=_CHUNK_CACHE_BYTES)
-
-
-def _datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
-    found: list[tuple[str, h5py.Dataset]] = []
-    file.visititems(lambda name, item: found.append((name, item)) if isinstance(item, h5py.Dataset) else None)
-    return found
-
-
-def _as_json(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value.tolist() if isinstance(value, np.ndarray) else value

@@ -1,20 +1,23 @@
-"""Write rows of an existing HDF5 store from all ranks, with MPI-IO."""
+"""Write rows of an existing HDF5 store: from all ranks with MPI-IO or by offset, or in compressed chunks by one."""
 
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 from h5py import h5d, h5f, h5fd, h5p, h5s
 
+from etl.files import sync_path
+from etl.store.interface import Writer
+from etl.store.location import format_of
 from etl.store.sync import WriteBehind
 
-__all__ = ["Hdf5Writer"]
+__all__ = ["ChunkedWriter", "Hdf5Writer", "OffsetWriter", "h5py_is_serial", "serial_h5py_problem"]
 
 
-class Hdf5Writer:
+class Hdf5Writer(Writer):
     """An existing store, open on all ranks for writing rows. Opening and closing are collective."""
 
     def __init__(self, path: Path, comm: Any, info: Any, collective: bool) -> None:
@@ -30,16 +33,6 @@ class Hdf5Writer:
         self._raw = os.open(path, os.O_RDWR)
         self._behind = WriteBehind(self._raw)
 
-    def __enter__(self) -> "Hdf5Writer":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Collective where all is well. After an error the others may not come along: the file is left as it is."""
-        if error is None:
-            self.close()
-
     def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
         """Collective: write `rows`, shape (n, ...), to rows [first, first + n) of a data set; n may be 0 on some ranks.
 
@@ -53,20 +46,18 @@ class Hdf5Writer:
         memory = h5s.create_simple(rows.shape if some else (1, *rows.shape[1:]))
         if some:
             space.select_hyperslab((first, *(0,) * (rows.ndim - 1)), rows.shape)
-        else:
+        else:  # h5py skips the collective call for an empty array, and the other ranks would wait in theirs
             rows = np.empty((1, *rows.shape[1:]), rows.dtype)
             space.select_none()
             memory.select_none()
         target.write(memory, space, rows, dxpl=self._transfer)
+        # only a contiguous array has an offset, from which the bytes that were written follow
         offset = target.get_offset()
         if offset is not None and some:
             self._behind.add(offset + first * rows[0].nbytes, rows.nbytes)
 
-    def drain(self) -> None:
-        """Nothing: rows are written when `write` returns."""
-
     def sync(self) -> None:
-        """Bring what this process has written to the disk."""
+        """Bring the bytes that this process has written to the disk."""
         self._behind.sync()
 
     def close(self) -> None:
@@ -74,3 +65,79 @@ class Hdf5Writer:
         self._sets.clear()
         self._file.close()
         os.close(self._raw)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # After an error the other ranks may not come along to the collective `close`: the file is left as it is.
+        if kind is None:
+            self.close()
+
+
+class OffsetWriter(Writer):
+    """A contiguous store, written by `pwrite` at the offsets HDF5 gave its rows, by each rank independently of others.
+
+    It needs no MPI in h5py.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with h5py.File(path, "r") as file:
+            self._offsets = {k: item.id.get_offset() for k, item in file.items() if isinstance(item, h5py.Dataset)}
+        self._raw = os.open(path, os.O_RDWR)
+        self._behind = WriteBehind(self._raw)
+
+    def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
+        """Write `rows`, shape (n, ...) in the data set's dtype, to rows [first, first + n) of data set `name`.
+
+        Raises:
+            OSError: they were not written, or only in part.
+        """
+        if not len(rows):
+            return
+        start, view = self._offsets[name] + first * rows[0].nbytes, memoryview(np.ascontiguousarray(rows)).cast("B")
+        done = 0
+        while done < len(view):  # Linux writes at most 2 GiB a call
+            done += os.pwrite(self._raw, view[done:], start + done)
+        self._behind.add(start, len(view))
+
+    def sync(self) -> None:
+        """Bring what this process has written to the disk."""
+        self._behind.sync()
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._raw)
+
+
+class ChunkedWriter(Writer):
+    """A store with compressed chunks, open for writing by one process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._file = path, h5py.File(path, "r+", libver=("v108", "latest"))
+
+    def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
+        """Write `rows`, shape (n, y, x, band), uint16, to rows [first, first + n) of a pixel array."""
+        self._file[name][first : first + len(rows)] = rows
+
+    def sync(self) -> None:
+        """Bring what was written to the disk."""
+        self._file.flush()
+        sync_path(self._path)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def h5py_is_serial() -> bool:
+    """Whether h5py is built without MPI, as PyPI's wheels are."""
+    return not h5py.get_config().mpi
+
+
+def serial_h5py_problem(path: Path, collective: bool, ranks: int) -> str | None:
+    """Why `ranks` ranks cannot write the store at `path`, and what to do; None where they can."""
+    if format_of(path) != "HDF5" or not collective or ranks == 1 or not h5py_is_serial():
+        return None
+    return (
+        f"--write collective on {ranks} ranks needs an h5py built with MPI, but h5py {h5py.__version__} is built "
+        "without: add --write independent, start a single rank, or build h5py against this machine's MPI and HDF5 "
+        "(bash deploy/install.sh, or CC=mpicc HDF5_MPI=ON pip install --no-binary h5py h5py)"
+    )

@@ -1,56 +1,110 @@
-"""Create and write a Zarr store, in a folder or a bucket, as `etl.store.backend.Backend`."""
+"""Create and write a Zarr store, in a folder or a bucket, as `etl.store.interface.Backend` asks.
 
+A store is one Zarr version 3 group. Pixel arrays are sharded along the patch axis; every other array is one chunk,
+which one process replaces whole. The metadata are consolidated in the root's `zarr.json`, and no metadata changes once
+the store is there.
+
+Source: Zarr version 3 specification, sharding codec 1.0; zarr-python: consolidated metadata, `null_terminated_bytes`.
+"""
+
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
+import zarr
+from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.storage import MemoryStore
 
-from etl.schema import Schema
-from etl.store.layout import Layout
-from etl.store.location import is_remote
-from etl.store.object_store import check_writable, discard_unfinished
-from etl.store.reader import StoreReader
-from etl.store.zarr.create import create_zarr, overwrite_zarr
-from etl.store.zarr.group import store_exists
-from etl.store.zarr.writer import ShardWriter, shard_rows_of, zero_zarr_rows
+from etl.files import replace_atomically
+from etl.schema import COMPLETE, DataSet, Schema, encoded
+from etl.store.interface import Backend
+from etl.store.layout import Layout, as_json, stored_attributes
+from etl.store.location import is_remote, shown
+from etl.store.object_store import RefusedError, VersionedObject, read_objects, write_objects
+from etl.store.zarr.group import ROOT_NAMES, ZARR_ROOT, load_group
+from etl.store.zarr.writer import ShardWriter, overwrite_zarr, zero_zarr_rows
 
 __all__ = ["ZarrBackend"]
 
 
-@dataclass(frozen=True, slots=True)
-class ZarrBackend:
+class ZarrBackend(Backend):
     """A Zarr store, in a folder or a bucket."""
-
-    path: Path
-    layout: Layout
 
     @property
     def shard_rows(self) -> int:
-        """Of the store, where there is one; else of its layout."""
-        return shard_rows_of(self.path) if self.exists() else self.layout.shard_rows
+        """Rows of a shard: of the store, where there is one; else of its layout.
+
+        Raises:
+            ValueError: what is there is no such store.
+        """
+        if not self.exists():
+            return self.layout.shard_rows
+        shards = getattr(load_group(self.path, ()).arrays.get("data_10m"), "shards", None)
+        if not shards:
+            raise ValueError(f"{shown(self.path)} must be a store of etl.extract; it has no sharded data_10m")
+        return int(shards[0])
 
     def check(self) -> None:
-        """Make sure that its place can be reached, and written to."""
-        if is_remote(self.path):
-            check_writable(self.path)
+        """Make sure that objects can be written where the store is to be, if that is in a bucket.
+
+        Raises:
+            ValueError: the credentials are refused, or there is no such bucket.
+            OSError: the server does not answer.
+        """
+        if not is_remote(self.path):
+            return
+        probe = self.path.name + ".probe"
+        try:
+            write_objects(self.path.parent, {probe: b""})
+            write_objects(self.path.parent, {probe: None})
+        except (RefusedError, FileNotFoundError) as error:
+            raise ValueError(str(error)) from None
 
     def exists(self) -> bool:
-        """Whether anything is at the store's place."""
-        return store_exists(self.path)
+        """Whether anything is at the store's place; in a bucket, whether the root of a Zarr store of any version is.
+
+        Raises:
+            OSError: the server does not say.
+        """
+        if not is_remote(self.path):
+            return self.path.exists()
+        return any(data is not None for data in read_objects(self.path, ROOT_NAMES).values())
 
     def discard_unfinished(self) -> None:
-        """Remove what a killed run left half-written."""
-        discard_unfinished(self.path)
+        """Remove what killed writers left half-written in the store's folder, while nobody writes there."""
+        # TensorStore (0.1.86) writes `name.__lock`, then renames it. It writes into one that is there without cutting
+        # it off: a shorter object would end with an older one's bytes. Shards that we write ourselves are `name.part`.
+        if not is_remote(self.path):
+            for left in (*self.path.rglob("*.__lock"), *self.path.rglob("*.part")):
+                left.unlink(missing_ok=True)
 
     def create(self, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
-        """Make the complete, empty store."""
-        create_zarr(self.path, schema, identity, attributes, self.layout)
+        """Make the complete, empty store: all metadata and `identity`, no pixels. One process calls this.
 
-    def reader(self) -> StoreReader:
-        """The store as it is now, open for reading."""
-        return StoreReader(self.path)
+        `identity` holds the columns of `schema.identity` and any of `schema.results`; without a `state` every row is in
+        state 0. In a folder it is made under a temporary name; in a bucket its root comes last.
+
+        Raises:
+            FileExistsError: there is a store.
+            OSError: it cannot be written.
+        """
+        objects = _lay_out(schema, identity, attributes, self.layout)
+        if not is_remote(self.path):
+            try:
+                with replace_atomically(self.path) as temporary:
+                    write_objects(temporary, objects)
+            except OSError as error:
+                raise OSError(f"{self.path} cannot be created: {error.strerror or error}") from None
+            return
+        if self.exists():
+            raise FileExistsError(f"{shown(self.path)} is there already")
+        # the root last: without it there is no store, and of two runs one puts it first
+        root, new = objects.pop(ZARR_ROOT), VersionedObject(self.path / ZARR_ROOT)
+        write_objects(self.path, objects)
+        if new.read() is not None or not new.write(root):
+            raise FileExistsError(f"{shown(self.path)} is there already: another run has just made it")
 
     def overwrite(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Replace whole arrays that are no pixels, in the order given."""
@@ -63,3 +117,47 @@ class ZarrBackend:
     def writer(self, comm: Any, info: Any) -> ShardWriter:
         """Open for writing; nothing of it is MPI-IO's."""
         return ShardWriter(self.path, comm)
+
+
+def _lay_out(
+    schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any], layout: Layout
+) -> dict[str, bytes]:
+    """Every object of the empty store."""
+    store = MemoryStore()
+    codec = BloscCodec(typesize=2, cname="zstd", clevel=layout.level, shuffle="bitshuffle")
+    packing = codec if layout.compress == "zstd" else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fixed-length bytes are an extension of the specification
+        group = zarr.create_group(store, zarr_format=3, attributes=dict(attributes))
+        for item, values in (*schema.coordinates, *schema.statistics_coordinates):
+            _add(group, item, encoded(values, item.dtype))
+        for item in (*schema.identity, *schema.results):
+            _add(group, item, identity[item.name] if item.name in identity else np.zeros(item.shape, item.dtype))
+        for item in schema.pixels:
+            chunks, shards = ((rows, *item.row_shape) for rows in (layout.chunk_rows, layout.shard_rows))
+            _array(group, item, chunks=chunks, shards=shards, compressors=packing, fill_value=0)
+        for item in (*schema.statistics, COMPLETE):
+            _add(group, item, np.zeros(item.shape, item.dtype))
+        zarr.consolidate_metadata(store)
+    return {name: buffer.to_bytes() for name, buffer in store._store_dict.items()}
+
+
+def _add(group: zarr.Group, item: DataSet, values: npt.NDArray[Any]) -> None:
+    """An array of one chunk, and the groups above it."""
+    chunks = tuple(max(1, length) for length in item.shape)
+    _array(group, item, chunks=chunks, compressors=ZstdCodec(level=3))[...] = values.astype(item.dtype)
+
+
+def _array(group: zarr.Group, item: DataSet, **options: Any) -> zarr.Array[Any]:
+    """A new array with its attributes, and the groups above it."""
+    above, _, name = item.name.rpartition("/")
+    return (group.require_group(above) if above else group).create_array(
+        name,
+        shape=item.shape,
+        dtype=np.dtype(item.dtype),
+        attributes={key: as_json(value) for key, value in stored_attributes(item).items()},
+        dimension_names=item.dims or None,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        config={"write_empty_chunks": True},
+        **options,
+    )

@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 import xarray as xr
-import zarr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from etl.store.object_store import open_array, tensorstore_context, translated_errors
-from etl.store.zarr.group import array_values, load_group
+from etl.store.zarr.group import load_group
 
 __all__ = ["undecoded_dataset"]
 
@@ -28,22 +27,20 @@ _CACHE_BYTES = 64 << 20
 
 
 def undecoded_dataset(path: Path) -> xr.Dataset:
-    """The arrays of the root of the Zarr store at `path`, as they lie.
+    """The arrays of the root of the Zarr store at `path`, in their stored shape and dtype.
 
     Raises:
         ValueError: there is no Zarr version 3 store with consolidated metadata.
         OSError: it cannot be read.
     """
-    group = load_group(path)
-    variables = {name: _variable(path, name, group) for name, item in group.members() if isinstance(item, zarr.Array)}
-    return xr.Dataset(variables, attrs=dict(group.attrs))
+    attributes, arrays = load_group(path)
+    return xr.Dataset({n: _variable(path, n, array) for n, array in arrays.items() if "/" not in n}, attrs=attributes)
 
 
-def _variable(path: Path, name: str, group: zarr.Group) -> xr.Variable:
-    item: Any = group[name]
+def _variable(path: Path, name: str, item: Any) -> xr.Variable:
     dims, attributes = item.metadata.dimension_names or (), dict(item.attrs)
     if item.shards is None:
-        return xr.Variable(dims, array_values(group, name), attributes)
+        return xr.Variable(dims, np.asarray(item[...]), attributes)
     lazy = indexing.LazilyIndexedArray(_Pixels(path, name, item.shape))
     return xr.Variable(dims, lazy, attributes, {"chunks": item.chunks})
 

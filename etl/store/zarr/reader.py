@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
-import zarr
 
 from etl.store.byte_ranges import TornError
 from etl.store.location import is_remote
 from etl.store.object_store import TENSORSTORE_ERRORS, open_array, tensorstore_context, translate_error
-from etl.store.zarr.group import array_values, load_group, zarr_array
+from etl.store.zarr.group import load_group
 from etl.store.zarr.sharding import ShardFiles, shard_files
 
 __all__ = ["ZarrSource", "is_torn"]
@@ -26,7 +25,7 @@ _TORN = re.compile(r"DATA_LOSS|OUT_OF_RANGE|Digest mismatch|INVALID_ARGUMENT|FAI
 
 
 def is_torn(error: Exception) -> bool:
-    """Whether TensorStore says that a shard is not what was written."""
+    """Whether TensorStore says that the bytes of a shard are not what was written."""
     return bool(_TORN.search(str(error)))
 
 
@@ -40,29 +39,26 @@ class ZarrSource:
             ValueError: there is no Zarr version 3 store with consolidated metadata.
             OSError: it cannot be read.
         """
-        self._path, self._group = path, load_group(path, ())
-        self.attributes: dict[str, Any] = dict(self._group.attrs)
-        members = {name: item for name, item in self._group.members(max_depth=None) if isinstance(item, zarr.Array)}
-        self.arrays = {name: (item.shape, item.dtype) for name, item in members.items()}
-        """(shape, dtype) of each array by name."""
+        self._path = path
+        self.attributes, self.arrays = load_group(path, ())
         self._opened = cache(self._open)
 
     def read_arrays(self, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
-        """Whole arrays by name; not for pixels.
+        """Whole arrays by name, in their stored shape and dtype; not for pixels.
 
         Raises:
             ValueError: an array is not what was written.
         """
         names = tuple(names)
-        group = load_group(self._path, names)
+        arrays = load_group(self._path, names).arrays
         try:
-            return {name: array_values(group, name) for name in names}
+            return {name: np.asarray(arrays[name][...]) for name in names}
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"its arrays must be whole: {error}") from None
 
     def axis_names(self, name: str) -> list[tuple[str, ...]]:
         """The dimension name of each axis of an array, as a tuple of at most one."""
-        array: Any = zarr_array(self._group, name)
+        array: Any = self.arrays[name]
         return [(dim,) if dim else () for dim in array.metadata.dimension_names or (None,) * array.ndim]
 
     def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
@@ -88,7 +84,7 @@ class ZarrSource:
 
     def _open(self, name: str) -> Any:
         """The array's shards, or a future of its TensorStore."""
-        found = None if is_remote(self._path) else shard_files(self._path, name, zarr_array(self._group, name))
+        found = None if is_remote(self._path) else shard_files(self._path, name, self.arrays[name])
         # What was read once, indexes of shards above all, is not looked up again.
         once = {"recheck_cached_metadata": "open", "recheck_cached_data": "open"}
         return found or open_array(self._path, name, self._context, **once)

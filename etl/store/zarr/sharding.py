@@ -7,7 +7,6 @@ chunk are its unpacked size.
 
 import os
 import weakref
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import zarr
 from numcodecs import blosc
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, ShardingCodecIndexLocation
 
+from etl.files import replace_atomically
 from etl.store.byte_ranges import ByteRange, TornError, in_page_cache, pread_exact, prefetch_ranges
 from etl.store.sync import WriteBehind
 from etl.store.zarr.group import chunk_key
@@ -46,7 +46,6 @@ def write_shard(path: Path, rows: npt.NDArray[Any], shard_rows: int, chunk_rows:
     Raises:
         OSError: the disk is full, or the folder cannot be written to.
     """
-    temporary = path.with_name(path.name + ".part")
     missing = -len(rows) % chunk_rows
     chunks = (len(rows) + missing) // chunk_rows
     chunk_bytes = chunk_rows * rows[0].nbytes
@@ -55,7 +54,7 @@ def write_shard(path: Path, rows: npt.NDArray[Any], shard_rows: int, chunk_rows:
     end = index.tobytes()
     end += google_crc32c.value(end).to_bytes(4, "little")
     try:
-        with temporary.open("wb", buffering=0) as file:
+        with replace_atomically(path, sync=False) as temporary, temporary.open("wb", buffering=0) as file:
             behind, place = WriteBehind(file.fileno()), 0
             for part in (memoryview(rows).cast("B"), bytes(missing * rows[0].nbytes) + end):
                 left = memoryview(part)
@@ -63,7 +62,6 @@ def write_shard(path: Path, rows: npt.NDArray[Any], shard_rows: int, chunk_rows:
                     done = os.write(file.fileno(), left[:_PIECE_BYTES])
                     behind.add(place, done)
                     left, place = left[done:], place + done
-        temporary.replace(path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
@@ -89,29 +87,17 @@ def shard_files(path: Path, name: str, array: zarr.Array[Any]) -> "ShardFiles | 
     return ShardFiles(path, name, array.shards[0], array.chunks[0], packed) if known and whole_rows else None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class ShardFiles:
     """A pixel array in shards along the patch axis, one file each."""
 
-    path: Path
-    """The store's folder."""
+    def __init__(self, path: Path, name: str, shard_rows: int, chunk_rows: int, packed: bool) -> None:
+        """The array `name` of the store in the folder `path`: `shard_rows` rows a shard, `chunk_rows` rows a chunk.
 
-    name: str
-    """Name of the array."""
-
-    shard_rows: int
-    """Rows of a shard."""
-
-    chunk_rows: int
-    """Rows of a chunk."""
-
-    packed: bool
-    """Whether a chunk, then of one row, is packed by Blosc."""
-
-    _opened: Any = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_opened", lru_cache(_OPEN_SHARDS)(_Shard))
+        `packed`: whether a chunk, then of one row, is packed by Blosc.
+        """
+        self.path, self.name, self.packed = path, name, packed
+        self.shard_rows, self.chunk_rows = shard_rows, chunk_rows
+        self._opened = lru_cache(_OPEN_SHARDS)(_Shard)
 
     def read_rows(self, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
         """Fill `out`, contiguous, shape (row, ...), uint16, with `rows` in their order; 0 where a shard is missing.
@@ -144,7 +130,7 @@ class ShardFiles:
         number, inside = divmod(row, self.shard_rows)
         path = self.path / chunk_key(self.name, (number, 0, 0, 0))
         try:
-            shard: _Shard = self._opened(path, self.shard_rows // self.chunk_rows)
+            shard = self._opened(path, self.shard_rows // self.chunk_rows)
         except FileNotFoundError:
             return None, None
         start, length = shard.index[inside // self.chunk_rows]

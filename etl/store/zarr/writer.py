@@ -4,33 +4,37 @@ A shard is one file or object with the checksum of its own index; TensorStore wr
 renames it, and in a bucket a put is whole or not at all. So no lock is needed where each shard has one owner.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 import numpy.typing as npt
 import tensorstore as ts
+import zarr
+from zarr.core.buffer import default_buffer_prototype
+from zarr.storage import MemoryStore
 
+from etl.files import sync_path
 from etl.schema import UNWRITTEN, DataSet
+from etl.store.interface import Writer
 from etl.store.location import is_remote, shown
 from etl.store.object_store import (
     TENSORSTORE_ERRORS,
     open_array,
+    read_objects,
     tensorstore_context,
     translate_error,
     translated_errors,
     write_objects,
 )
 from etl.store.reader import StoreReader
-from etl.store.sync import give_up, sync_folder
-from etl.store.zarr.create import overwrite_zarr
-from etl.store.zarr.group import chunk_key, load_group, zarr_array
+from etl.store.sync import sync_and_drop_cache
+from etl.store.zarr.group import ZARR_ROOT, chunk_key
 from etl.store.zarr.reader import ZarrSource, is_torn
 from etl.store.zarr.sharding import write_shard
 
-__all__ = ["ShardWriter", "shard_rows_of", "zero_zarr_rows"]
+__all__ = ["ShardWriter", "overwrite_zarr", "zero_zarr_rows"]
 
 _SYNC_THREADS = 4
 """They wait for the disk, while the next shards are made; a disk takes several files at once."""
@@ -46,20 +50,6 @@ class Gatherer(Protocol):
         """Collective: what all ranks sent, on rank 0."""
 
 
-def shard_rows_of(path: Path) -> int:
-    """Patches of one shard of an existing store.
-
-    Raises:
-        ValueError: there is no such store.
-    """
-    group = load_group(path, ())
-    item = group.get("data_10m")
-    shards = getattr(item, "shards", None)
-    if not shards:
-        raise ValueError(f"{shown(path)} must be a store of etl.extract; it has no sharded data_10m")
-    return int(shards[0])
-
-
 def _open(path: Path, pixels: Sequence[DataSet], shared: ts.Context) -> dict[str, Any]:
     """The pixel arrays by name."""
     with translated_errors(path):
@@ -67,34 +57,24 @@ def _open(path: Path, pixels: Sequence[DataSet], shared: ts.Context) -> dict[str
         return {name: future.result() for name, future in asked.items()}
 
 
-class ShardWriter:
+class ShardWriter(Writer):
     """An existing store, open on all ranks for writing whole shards. `sync` is collective."""
 
     def __init__(self, path: Path, comm: Gatherer) -> None:
         """`comm` is mpi4py's. Among many ranks one thread compresses: the other cores are theirs."""
-        group = load_group(path, ())
-        schema = StoreReader(path).schema
+        source, schema = ZarrSource(path), StoreReader(path).schema
         self._path, self._comm = path, comm
-        self._plain = {item.name for item in schema.pixels if not zarr_array(group, item.name).compressors}
-        context = tensorstore_context(sync=False, threads=None if comm.size == 1 else 1)
-        self._arrays = _open(path, schema.pixels, context)
+        self._plain = {item.name for item in schema.pixels if not source.arrays[item.name].compressors}
+        threads = None if comm.size == 1 else 1
+        self._arrays = _open(path, schema.pixels, tensorstore_context(sync=False, threads=threads))
         self._results = {item.name for item in schema.results}
         self._shard_rows = {name: array.chunk_layout.write_chunk.shape[0] for name, array in self._arrays.items()}
         self._writing: list[tuple[str, Any]] = []
         self._made: dict[int, dict[str, npt.NDArray[Any]]] = {}
         self._unsynced: list[Path] = []
-        self._folders: set[Path] = set()
-        self._syncing: list[Future[None]] = []
+        self._syncing: dict[Path, Future[None]] = {}
         self._disk = ThreadPoolExecutor(_SYNC_THREADS, "sync")
-        self._columns = ZarrSource(path).read_arrays(self._results) if comm.rank == 0 else {}
-
-    def __enter__(self) -> "ShardWriter":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._columns = source.read_arrays(self._results) if comm.rank == 0 else {}
 
     def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
         """Begin to write `rows`, shape (n, ...), to rows [first, first + n): whole shards. `drain` ends it.
@@ -108,22 +88,22 @@ class ShardWriter:
         if not len(rows):
             return
         if name in self._results:
+            # a copy, as the caller fills the same memory again in the next round
             self._made.setdefault(first, {})[name] = rows.copy()
             return
-        if is_remote(self._path):
-            self._writing.append((name, self._arrays[name][first : first + len(rows)].write(rows)))
-            return
-        each, layout = self._shard_rows[name], self._arrays[name].chunk_layout
-        shards = {self._path / chunk_key(name, (k // each, 0, 0, 0)): k for k in range(first, first + len(rows), each)}
+        each, folder = self._shard_rows[name], not is_remote(self._path)
+        starts = range(first, first + len(rows), each)
+        shards = {self._path / chunk_key(name, (k // each, 0, 0, 0)): k for k in starts if folder}
         self._unsynced += shards
-        if name not in self._plain:
+        if not folder or name not in self._plain:
             self._writing.append((name, self._arrays[name][first : first + len(rows)].write(rows)))
             return
+        chunk_rows = self._arrays[name].chunk_layout.read_chunk.shape[0]
         for path, start in shards.items():
-            write_shard(path, rows[start - first : start - first + each], each, layout.read_chunk.shape[0])
+            write_shard(path, rows[start - first : start - first + each], each, chunk_rows)
 
     def drain(self) -> None:
-        """Wait until what was handed over is written, and have it brought to the disk meanwhile.
+        """Wait until the bytes handed over are written, and have them brought to the disk meanwhile.
 
         Raises:
             OSError: a shard was not.
@@ -137,8 +117,7 @@ class ShardWriter:
         self._writing = []
         if failed is not None:
             raise failed
-        self._syncing += [self._disk.submit(_settle_if_there, path) for path in self._unsynced]
-        self._folders |= {path.parent for path in self._unsynced}
+        self._syncing |= {path: self._disk.submit(_settle_if_there, path) for path in self._unsynced}
         self._unsynced = []
 
     def sync(self) -> None:
@@ -147,7 +126,16 @@ class ShardWriter:
         Raises:
             OSError: on the ranks that could not.
         """
-        problem = self._sync_shards()
+        problem = None
+        try:
+            for future in self._syncing.values():
+                future.result()
+            for folder in {path.parent for path in self._syncing}:
+                sync_path(folder)
+            self._syncing = {}
+        except OSError as error:
+            problem = error
+        # also after an error: the other ranks are in this call
         parts = self._comm.gather(self._made if problem is None else {})
         self._made = {}
         if parts is not None and any(parts):
@@ -159,17 +147,6 @@ class ShardWriter:
         if problem is not None:
             raise problem
 
-    def _sync_shards(self) -> OSError | None:
-        try:
-            for future in self._syncing:
-                future.result()
-            for folder in self._folders:
-                sync_folder(folder)
-        except OSError as error:
-            return error
-        self._syncing, self._folders = [], set()
-        return None
-
     def close(self) -> None:
         """Let go of the arrays."""
         self._arrays = {}
@@ -179,7 +156,28 @@ class ShardWriter:
 def _settle_if_there(path: Path) -> None:
     """Bring a shard to the disk and out of memory; one of rejected rows alone was never written."""
     if path.exists():
-        give_up(path)
+        sync_and_drop_cache(path)
+
+
+def overwrite_zarr(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Replace whole arrays that are no pixels, in the order given, each at once.
+
+    Raises:
+        ValueError: an array has not the shape of its data set.
+        OSError: one cannot be written.
+    """
+    root = read_objects(path, [ZARR_ROOT])[ZARR_ROOT]
+    if root is None:
+        raise OSError(f"{shown(path)} has no {ZARR_ROOT} any more")
+    store = MemoryStore({ZARR_ROOT: default_buffer_prototype().buffer.from_bytes(root)})
+    group = zarr.open_group(store, mode="r+", zarr_format=3)
+    for name, array in arrays.items():
+        target: Any = group[name]
+        if target.shape != array.shape:
+            raise ValueError(f"{name} must be of shape {target.shape}, got {array.shape}")
+        target.with_config({"write_empty_chunks": True})[...] = array.astype(target.dtype)
+        key = chunk_key(name, (0,) * array.ndim)
+        write_objects(path, {key: store._store_dict[key].to_bytes()})
 
 
 def zero_zarr_rows(path: Path, rows: Sequence[int]) -> None:
@@ -188,8 +186,7 @@ def zero_zarr_rows(path: Path, rows: Sequence[int]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    schema = StoreReader(path).schema
-    for name, array in _open(path, schema.pixels, tensorstore_context()).items():
+    for name, array in _open(path, StoreReader(path).schema.pixels, tensorstore_context()).items():
         each = array.chunk_layout.write_chunk.shape[0]
         for shard in sorted({row // each for row in rows}):
             try:
