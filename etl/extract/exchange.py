@@ -36,7 +36,7 @@ class Exchange:
         self._outbox.put((data, ranks))
 
     def take(self, block: Block, wait: bool) -> BlockData | None:
-        """Pixels of a block of another rank; where they have not arrived, wait or return None. The decoding thread."""
+        """The pixels of another rank's block; where they have not arrived, wait or return None. The decoding thread."""
         with self._changed:
             if wait:
                 self._changed.wait_for(lambda: block in self._arrived or self._stopped)

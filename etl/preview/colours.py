@@ -68,7 +68,7 @@ class Stretch:
         return np.asarray(out, np.float32)
 
     def take(self, bands: Sequence[int]) -> "Stretch":
-        """Return the stretch of these bands alone, given by their index."""
+        """Return the stretch, limits of shape (band,), of these bands alone, given by their index."""
         return Stretch(self.low[bands], self.high[bands])
 
 

@@ -107,7 +107,7 @@ def choose_spread(rows: npt.NDArray[np.intp], number: int, seed: int) -> npt.NDA
 
 
 def read_contact_sheet(settings: PreviewSettings) -> ContactSheet:
-    """Return the patches, tiles and counts of a store that its contact sheet shows.
+    """Return what the contact sheet of a store shows: pixels of patches, maps of tiles, counts.
 
     Raises:
         ValueError: the file is no store, or has no such tile.

@@ -133,7 +133,7 @@ def translated_errors(path: Path) -> Iterator[None]:
 
 
 def open_array(path: Path, name: str, shared: ts.Context, **options: Any) -> Any:
-    """A future of the uint16 array `name` of the store at `path`; `options` are of TensorStore's description."""
+    """A future of the array `name`, dtype uint16, of the store `path`; `options` are of TensorStore's description."""
     spec = {"driver": "zarr3", "kvstore": _spec(path / name), **options}
     return ts.open(spec, open=True, context=shared, dtype=ts.uint16)
 

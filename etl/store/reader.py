@@ -76,7 +76,7 @@ class StoreReader:
         return name in self._source.arrays
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of an array."""
+        """The shape of an array; the patch axis, where it has one, comes first."""
         return tuple(self._source.arrays[name].shape)
 
     def dtype(self, name: str) -> np.dtype[Any]:

@@ -53,13 +53,13 @@ class Sums:
         self._batch[name][split] += sums
 
     def fold(self) -> None:
-        """Bring what was added since the last call into the exact totals."""
+        """Bring what was added since the last call into the exact totals, shape (split, statistic, band)."""
         for name, batch in self._batch.items():
             self.of[name] = self.of[name] + batch.astype(object)
             batch[...] = 0
 
     def merge(self, others: Sequence[Mapping[str, npt.NDArray[np.object_]]]) -> None:
-        """Add the totals of others."""
+        """Add the totals of other ranks, each of shape (split, statistic, band)."""
         for other in others:
             for name, total in other.items():
                 self.of[name] = self.of[name] + total

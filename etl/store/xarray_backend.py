@@ -165,7 +165,7 @@ class StoreEngine(BackendEntrypoint):
     def open_dataset(
         self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, all_rows: bool = False
     ) -> xr.Dataset:
-        """The store as `open_store` gives it, with the same errors; all rows only if `all_rows` is true."""
+        """The store as `open_store` opens it, pixels uint16, with the same errors; all rows only with `all_rows`."""
         dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or ()
         return _dataset(Path(filename_or_obj), all_rows, chunked=False).drop_vars(dropped, errors="ignore")
 

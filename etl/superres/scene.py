@@ -33,7 +33,7 @@ class Scene:
 
 
 def read_scenes(settings: SuperresSettings) -> Iterator[Scene]:
-    """Yield the region of a product, or each patch of a patch folder, in the order of their names.
+    """Yield the pixels of a product's region, or of each patch of a patch folder in order of name.
 
     Raises:
         ValueError: the source holds neither, several products, or a region or patch that cannot be read.

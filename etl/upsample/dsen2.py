@@ -105,7 +105,7 @@ class DSen2:
             sharp[..., list(group.super_index)] = _to_stored(fine, pixels, group.factor)
 
     def fine(self, images: Sequence[FloatImage]) -> list[FloatImage]:
-        """Run the networks alone: the 20 m and the 60 m group at 10 m, float32, from what `network_inputs` returns."""
+        """Run the networks alone on what `network_inputs` returns: both groups in pixels of 10 m, float32."""
         out = []
         for number, network in enumerate(self._networks, 2):
             # the images are large enough for the network with the larger receptive field
@@ -145,7 +145,7 @@ def sharpen_image(network: Network, groups: Sequence[npt.NDArray[np.uint16]], at
     out = np.empty((*groups[0].shape[:2], groups[-1].shape[2]), np.float32)
 
     def fill_window(corner: tuple[int, int]) -> None:
-        """Sharpen the window with this upper left corner (row, column), in px of 10 m, into `out`."""
+        """Sharpen the window with this upper left corner (row, column), in pixels of 10 m, into `out`."""
         row, column = corner
         part = out[row : row + _WINDOW_PX, column : column + _WINDOW_PX]
         windows = []

@@ -28,7 +28,7 @@ _MAX_BYTES = 1 << 30
 
 
 def read_weights(path: Path) -> NetworkWeights:
-    """Return the network in a file of either format, its arrays as float32.
+    """Return the network in a file of either format, its arrays with dtype float32.
 
     The names of published files tell their level (`l1c_...`, `l2a_...`); the plain format holds it as an attribute.
 

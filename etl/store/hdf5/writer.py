@@ -99,7 +99,7 @@ class OffsetWriter(Writer):
         self._behind.add(start, len(view))
 
     def sync(self) -> None:
-        """Bring what this process has written to the disk."""
+        """Flush the bytes that this process has written to the disk."""
         self._behind.sync()
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class ChunkedWriter(Writer):
         self._file[name][first : first + len(rows)] = rows
 
     def sync(self) -> None:
-        """Bring what was written to the disk."""
+        """Flush the bytes that were written to the disk."""
         self._file.flush()
         sync_path(self._path)
 

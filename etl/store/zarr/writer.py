@@ -121,7 +121,7 @@ class ShardWriter(Writer):
         self._unsynced = []
 
     def sync(self) -> None:
-        """Collective: bring this rank's shards to the disk, then all ranks' results, by rank 0.
+        """Collective: flush the bytes of this rank's shards, then by rank 0 all ranks' results.
 
         Raises:
             OSError: on the ranks that could not.
