@@ -78,7 +78,7 @@ class RasterFile:
 
     @property
     def georeference(self) -> Georeference | None:
-        """Position and pixel size in metres from the file; None where it has none or is not north-up and square."""
+        """Position and pixel size in metres from the file; None if it has none or is not north-up and square."""
         ulx, width, rotation, uly, rotation2, height = self._file.GetGeoTransform()
         reference = self._file.GetSpatialRef()
         code = reference.GetAuthorityCode(None) if reference is not None else None

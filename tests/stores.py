@@ -119,7 +119,7 @@ def as_zarr(path: Path, out: Path, shard_rows: int = 4, chunk_rows: int = 1, com
         with store.writer(MPI.COMM_SELF, None) as writer:
             for item in schema.pixels:
                 writer.write(item.name, 0, file[item.name][...])
-            writer.drain()
+            writer.wait()
             writer.sync()
         stats = [item.name for item in schema.statistics]
         store.overwrite({name: file[name][...] for name in (*stats, "complete")})

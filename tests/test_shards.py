@@ -25,7 +25,7 @@ def test_rows_of_whole_and_of_last_shards_are_read_back_by_zarr_python_and_tenso
     with store.writer(MPI.COMM_SELF, None) as writer:
         for name, rows in pixels.items():
             writer.write(name, 0, rows)
-        writer.drain()
+        writer.wait()
         writer.sync()
     with store.reader() as reader:
         for row in range(schema.rows):

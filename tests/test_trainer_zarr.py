@@ -96,7 +96,7 @@ def test_a_shard_of_rejected_rows_alone_is_read_as_zeros(both, tmp_path):
 def test_a_shard_that_another_thread_closes_meanwhile_is_still_read(both, tmp_path, monkeypatch):
     place = as_zarr(both[0], tmp_path / "other.zarr", compress="none", shard_rows=2)
     one, other = StoreReader(both[0]), StoreReader(place)
-    opened = other._source._opened("data_60m")._opened
+    opened = other._reader._opened("data_60m")._opened
     monkeypatch.setattr(sharding, "in_page_cache", lambda ranges: False)
 
     def prefetch_ranges(ranges):

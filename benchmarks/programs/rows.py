@@ -95,7 +95,7 @@ def _pwrite(work: Rows) -> None:
 
 def _zarr(work: Rows) -> None:
     with backend_of(work.path).writer(work.comm, None) as writer:
-        work.each(writer.write, writer.drain)
+        work.each(writer.write, writer.wait)
         writer.sync()
 
 

@@ -29,6 +29,6 @@ def make_store(place: Path, rows: npt.NDArray[np.uint16], compress: str = "none"
     with store.writer(comm_self(), file_hints()) as writer:
         for first in range(0, len(rows), shard_rows):
             writer.write(NAME, first, np.ascontiguousarray(rows[first : first + shard_rows]))
-            writer.drain()
+            writer.wait()
         writer.sync()
     store.overwrite({"complete": np.ones((), np.uint8)})

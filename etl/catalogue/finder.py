@@ -77,7 +77,7 @@ def same_acquisition(first: ProductName, second: ProductName) -> bool:
 
 
 def matching_product(listed: str, index: ProductIndex) -> Path | None:
-    """The product on disk of the acquisition that a list names, whatever the baseline; None where there is none.
+    """The product on disk of the acquisition that a list names, whatever the baseline; None if there is none.
 
     Of several the newest baseline wins, then the newest processing.
     """
@@ -91,7 +91,7 @@ def matching_product(listed: str, index: ProductIndex) -> Path | None:
 
 
 def patch_locator(archive: Path) -> Callable[[str], Path] | None:
-    """A function from a patch's name to its folder in a patch archive; None where `archive` is none.
+    """A function from a patch's name to its folder in a patch archive; None if `archive` is none.
 
     BigEarthNet v1 has `<patch>`, v2 `<product>/<patch>`; the first patch found decides.
     """

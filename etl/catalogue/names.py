@@ -56,7 +56,7 @@ class ProductName:
     """Sensing time of the data take, UTC."""
 
     orbit: int | None
-    """Relative orbit, 1 to 143; None where the name leaves it out (patches of version 1)."""
+    """Relative orbit, 1 to 143; None if the name leaves it out (patches of version 1)."""
 
     tile: str
     """MGRS tile, e.g. 33UUP; empty where the name leaves it out (products before December 2016)."""
@@ -65,7 +65,7 @@ class ProductName:
     """Processing baseline, e.g. 02.05; empty where the name leaves it out."""
 
     processed: datetime | None
-    """Processing time (the discriminator of the name), UTC; None where the name leaves it out."""
+    """Processing time (the discriminator of the name), UTC; None if the name leaves it out."""
 
     @property
     def acquisition(self) -> tuple[str, datetime, int | None, str]:

@@ -150,7 +150,7 @@ def _copy(
         sums.fold()
         for item, array in zip(pixels, arrays, strict=True):
             writer.write(item.name, first, array)
-            writer.drain()
+            writer.wait()
         on_rows(first + len(taken))
     return sums
 

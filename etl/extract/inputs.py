@@ -46,10 +46,10 @@ class CatalogueSelection:
     """Product names under which the patches are listed, in store order."""
 
     product_paths: tuple[Path | None, ...]
-    """Product on disk that serves each of `listed`; None where there is none, and for a patch archive."""
+    """Product on disk that serves each of `listed`; None if there is none, and for a patch archive."""
 
     patch_folder: Callable[[str], Path] | None
-    """Folder of a patch in a patch archive, by its name; None where the source holds products."""
+    """Folder of a patch in a patch archive, by its name; None if the source holds products."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class ProductInspection:
     """One product and what is decoded of it, or why it cannot be used."""
 
     product: Product | None
-    """None where there is a problem, and for a patch archive."""
+    """None if there is a problem, and for a patch archive."""
 
     layers: tuple[Layer, ...]
     """Empty where there is no product."""

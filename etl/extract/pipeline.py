@@ -62,7 +62,7 @@ class PreparedPatch:
     """The three groups with their halo, shape (band, row, col); empty for a rejected patch."""
 
     fine: npt.NDArray[np.uint16] | None = None
-    """`data_super`, shape (band, row, col); None where nothing is upsampled."""
+    """`data_super`, shape (band, row, col); None if nothing is upsampled."""
 
     upsample_s: float = 0.0
     """Seconds that upsampling took."""
@@ -84,7 +84,7 @@ class PatchPipeline:
     source: PatchSource
     schema: Schema
     upsampler: Upsampler | None
-    """None where nothing is upsampled."""
+    """None if nothing is upsampled."""
     settings: ExtractSettings
     assignment: RankAssignment
     send: Callable[[BlockData, tuple[int, ...]], None]

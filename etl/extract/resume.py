@@ -204,7 +204,7 @@ def _verify_rows(store: Backend, schema: Schema, rows: npt.NDArray[np.intp], sha
 
 
 def _row_statistics(reader: StoreReader, row: int, expected: int) -> list[npt.NDArray[np.int64]] | None:
-    """Statistics of each pixel data set of a row, or None where its pixels have not the `expected` checksum."""
+    """Statistics of each pixel data set of a row, or None if its pixels have not the `expected` checksum."""
     try:
         parts = reader.row(row)
     except TornError:  # a shard that was half-written when a run was killed

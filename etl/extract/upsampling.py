@@ -26,7 +26,7 @@ class ReadyUpsampling:
     """A method that is ready to run on this rank."""
 
     upsampler: Upsampler | None
-    """None where nothing is upsampled."""
+    """None if nothing is upsampled."""
 
     workers: int
     """Patches that this rank's networks upsample at once; 0 without networks."""

@@ -85,7 +85,7 @@ class WriteLoop:
         self._stop = True
 
     def _next_batch(self) -> Batch | None:
-        """This rank's next batch; None where the run is to stop."""
+        """This rank's next batch; None if the run is to stop."""
         batch: Batch | None = None
         with self.timer.stage("wait_s"):
             while batch is None and not self._stop and not self._error:
@@ -126,7 +126,7 @@ class WriteLoop:
                 except OSError as error:
                     self._fail(f"writing {name} failed: {error}; is the disk full?", error)
             try:
-                self.writer.drain()
+                self.writer.wait()
             except OSError as error:
                 self._fail(f"writing failed: {error}", error)
             if batch is not None:

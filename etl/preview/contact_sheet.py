@@ -93,7 +93,7 @@ class ContactSheet:
     """Tiles shown, in store order."""
 
     detail: BandDetail | None
-    """None where the store has no `data_super`, or no patch."""
+    """None if the store has no `data_super`, or no patch."""
 
 
 def choose_spread(rows: npt.NDArray[np.intp], number: int, seed: int) -> npt.NDArray[np.intp]:
@@ -145,7 +145,7 @@ def _choose_tiles(settings: PreviewSettings, tiles: list[bytes], written: int) -
 
 
 def _read_excluded(settings: PreviewSettings, store: StoreReader) -> Catalogue | None:
-    """Patches that the catalogue lists and the store has left out; None where there is no catalogue."""
+    """Patches that the catalogue lists and the store has left out; None if there is no catalogue."""
     path = settings.catalogue or Path(store.settings.get("catalogue", ""))
     if not path.is_file():
         if settings.catalogue is not None:

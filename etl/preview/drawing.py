@@ -183,7 +183,7 @@ def _maps_height(maps: int, large: bool) -> float:
 def _draw_maps(page: _Page, sheet: ContactSheet, large: bool, stretch: Stretch | None) -> None:
     """Each tile in true colour with the numbers of its cards, its cells in the colours of their status, its name.
 
-    `stretch`: that of the true colours; None where no patch is there to be shown in them.
+    `stretch`: that of the true colours; None if no patch is there to be shown in them.
     """
     side, colormap = _map_side(large), ListedColormap([colours.STATUS_COLOURS[name] for name in CELL_STATUS])
     for k, tile in enumerate(sheet.maps):

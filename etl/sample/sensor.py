@@ -70,7 +70,7 @@ class Observation:
     """B04 at 20 m."""
 
     overlays: tuple[F32, F32, F32] | None
-    """Opacity of snow, shadow and cloud at 20 m, 0 to 1; None where there are none."""
+    """Opacity of snow, shadow and cloud at 20 m, 0 to 1; None if there are none."""
 
 
 def draw_atmosphere(rng: np.random.Generator, landscape: Landscape, relief: F32, cells: int) -> Atmosphere:
@@ -173,7 +173,7 @@ def digitise(band: F32, rng: np.random.Generator, out: U16) -> None:
 
 
 def outside_swath(atmosphere: Atmosphere, rows: RowRange, factor: int) -> Mask | None:
-    """Pixels of the group with `factor` that lie beyond the swath's edge, shape (row, col); None where none do.
+    """Pixels of the group with `factor` that lie beyond the swath's edge, shape (row, col); None if none do.
 
     The edge leans like that of a descending orbit; a pixel is outside if its centre is.
     """

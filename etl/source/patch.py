@@ -32,7 +32,7 @@ class Patch:
     then gives no weight to anything new, and to a network the texture continues."""
 
     scl: npt.NDArray[np.uint8] | None
-    """Scene classes at 20 m, shape (60, 60), or None where the source has none."""
+    """Scene classes at 20 m, shape (60, 60), or None if the source has none."""
 
 
 def cloud_snow_fraction(scl: npt.NDArray[np.uint8] | None) -> tuple[float, float]:

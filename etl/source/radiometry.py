@@ -15,7 +15,7 @@ __all__ = ["lookup_table"]
 
 
 def lookup_table(offset: int, quantification: float) -> npt.NDArray[np.uint16] | None:
-    """The store's value for each pixel value of a product, shape (65536,), uint16; None where nothing changes.
+    """The store's value for each pixel value of a product, shape (65536,), uint16; None if nothing changes.
 
     Args:
         offset: `BOA_ADD_OFFSET` of the band, in units of the pixel values.

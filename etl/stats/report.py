@@ -75,7 +75,7 @@ class StatsReport:
     """Valid pixels by value in bins of 100, shape (split, band, bin)."""
 
     def to_record(self) -> dict[str, Any]:
-        """Return it as JSON: reflectance as stored (x 10,000), None where there are no pixels."""
+        """Return it as JSON: reflectance as stored (x 10,000), None if there are no pixels."""
         labels = self.labels
         names = (*SPLITS, *labels.classes)
         kinds = {"split": range(len(SPLITS)), "class": range(len(SPLITS), len(names))}
@@ -108,7 +108,7 @@ class StatsReport:
         }
 
     def _group_record(self, group: int, band: int) -> dict[str, Any]:
-        """Numbers of one group and band, None where there are no valid pixels."""
+        """Numbers of one group and band, None if there are no valid pixels."""
         counts = zip(_PIXEL_KEYS, self.pixels[:, group, band].tolist(), strict=True)
         numbers = (*self.percentiles[group, band], self.mean[group, band], self.std[group, band])
         values = (None if np.isnan(value) else float(value) for value in numbers)

@@ -22,7 +22,7 @@ class Writer(ABC):
     def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
         """Collective: hand over rows [first, first + n) of one data set, shape (n, ...); n may be 0 on some ranks."""
 
-    def drain(self) -> None:  # noqa: B027  # HDF5 has nothing to wait for
+    def wait(self) -> None:  # noqa: B027  # HDF5 has nothing to wait for
         """Wait until the memory of what was handed over is free again."""
 
     @abstractmethod
@@ -76,7 +76,7 @@ class Backend(ABC):
 
     @abstractmethod
     def overwrite(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Replace whole arrays that are no pixels, in the order given."""
+        """Replace whole arrays other than pixels, in the order given."""
 
     @abstractmethod
     def zero_rows(self, rows: Sequence[int]) -> None:

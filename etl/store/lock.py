@@ -169,7 +169,7 @@ def _parse(data: bytes | None) -> dict[str, Any]:
 
 
 def _start_time(pid: int) -> float | None:
-    """When the process `pid` of this host started, in seconds since 1970; None where there is none."""
+    """When the process `pid` of this host started, in seconds since 1970; None if there is none."""
     import psutil  # here, because only a lease asks: it takes 2 MiB on every rank
 
     try:

@@ -149,7 +149,7 @@ class VersionedObject:
         self._version = b""  # as last read or written here
 
     def read(self) -> bytes | None:
-        """The object's bytes, None where there is none; the version that `write` may replace.
+        """The object's bytes, None if there is none; the version that `write` may replace.
 
         Raises:
             OSError: it cannot be read.
@@ -172,7 +172,7 @@ class VersionedObject:
 
 
 def read_objects(path: Path, names: Iterable[str]) -> dict[str, bytes | None]:
-    """Bytes of the objects `names` below `path`, None where there is none.
+    """Bytes of the objects `names` below `path`, None if there is none.
 
     Raises:
         OSError: one cannot be read.

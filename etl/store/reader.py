@@ -18,8 +18,8 @@ from etl.store.location import format_of, shown
 from etl.store.statistics import from_words
 
 if TYPE_CHECKING:
-    from etl.store.hdf5.reader import Hdf5Source
-    from etl.store.zarr.reader import ZarrSource
+    from etl.store.hdf5.reader import Hdf5Reader
+    from etl.store.zarr.reader import ZarrReader
 
 __all__ = ["StoreReader"]
 
@@ -30,7 +30,7 @@ class StoreReader:
     Columns and statistics are read when they are first asked for, and kept; pixels are read into the caller's memory.
     """
 
-    _source: "Hdf5Source | ZarrSource"
+    _reader: "Hdf5Reader | ZarrReader"
 
     def __init__(self, path: Path) -> None:
         """Open the store at `path`, in the format that its suffix names.
@@ -45,16 +45,16 @@ class StoreReader:
         try:
             # Each format's packages are loaded where a store of it is named: Zarr's take 60 MiB of a rank.
             if kind == "HDF5":
-                from etl.store.hdf5.reader import Hdf5Source
+                from etl.store.hdf5.reader import Hdf5Reader
 
-                self._source = Hdf5Source(path)
+                self._reader = Hdf5Reader(path)
             else:
-                from etl.store.zarr.reader import ZarrSource
+                from etl.store.zarr.reader import ZarrReader
 
-                self._source = ZarrSource(path)
+                self._reader = ZarrReader(path)
         except (OSError, KeyError) as error:
             raise ValueError(f"store {shown(path)} cannot be opened; it cannot be read as {kind}: {error}") from None
-        self.attributes = self._source.attributes
+        self.attributes = self._reader.attributes
         """Root attributes, in JSON's types."""
         self._columns: dict[str, npt.NDArray[Any]] = {}
 
@@ -65,31 +65,31 @@ class StoreReader:
         Raises:
             ValueError: arrays of it are missing.
         """
-        return schema_of(self._source.arrays, shown(self.path))
+        return schema_of(self._reader.arrays, shown(self.path))
 
     @property
     def names(self) -> list[str]:
         """Names of all arrays, e.g. `data_10m`, `stats/data_10m/sum`."""
-        return list(self._source.arrays)
+        return list(self._reader.arrays)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._source.arrays
+        return name in self._reader.arrays
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of an array; the patch axis, where it has one, comes first."""
-        return tuple(self._source.arrays[name].shape)
+        return tuple(self._reader.arrays[name].shape)
 
     def dtype(self, name: str) -> np.dtype[Any]:
         """The dtype of an array."""
-        dtype: np.dtype[Any] = self._source.arrays[name].dtype
+        dtype: np.dtype[Any] = self._reader.arrays[name].dtype
         return dtype
 
     def axis_names(self, name: str) -> list[tuple[str, ...]]:
         """Names of the dimension scales on each axis of an array."""
-        return self._source.axis_names(name)
+        return self._reader.axis_names(name)
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """A whole array that is no pixels, as stored.
+        """A whole array other than pixels, as stored.
 
         Raises:
             KeyError: the store has none of that name.
@@ -98,7 +98,7 @@ class StoreReader:
         return self.read_columns((name,))[name]
 
     def read_columns(self, names: Iterable[str]) -> Mapping[str, npt.NDArray[Any]]:
-        """Whole arrays that are no pixels, by name; those not yet read are read together.
+        """Whole arrays other than pixels, by name; those not yet read are read together.
 
         Raises:
             KeyError: the store has none of that name.
@@ -106,7 +106,7 @@ class StoreReader:
         """
         names = tuple(names)
         try:
-            self._columns |= self._source.read_arrays(name for name in names if name not in self._columns)
+            self._columns |= self._reader.read_arrays(name for name in names if name not in self._columns)
         except (OSError, ValueError) as error:
             raise ValueError(f"{shown(self.path)} must be a store of etl.extract, and whole: {error}") from None
         return {name: self._columns[name] for name in names}
@@ -164,7 +164,7 @@ class StoreReader:
             TornError: a shard is not what was written.
             OSError: the store is truncated, or cannot be reached.
         """
-        self._source.read_rows(name, rows, out)
+        self._reader.read_rows(name, rows, out)
 
     def read(self, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
         """As `read_rows`, into new memory: shape (row, y, x, band), uint16."""
@@ -183,7 +183,7 @@ class StoreReader:
 
     def close(self) -> None:
         """Close the store."""
-        self._source.close()
+        self._reader.close()
 
     def __enter__(self) -> "StoreReader":
         return self

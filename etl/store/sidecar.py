@@ -11,7 +11,7 @@ __all__ = ["read_file", "write_file"]
 
 
 def read_file(path: Path) -> bytes | None:
-    """All bytes of a small file or object; None where there is none.
+    """All bytes of a small file or object; None if there is none.
 
     Raises:
         OSError: it cannot be read.

@@ -91,7 +91,7 @@ class UpsampleMethod:
         ]
 
     def open(self) -> Upsampler | None:
-        """Return the method, ready to run; None where nothing is upsampled. Imports TensorFlow for `dsen2`."""
+        """Return the method, ready to run; None if nothing is upsampled. Imports TensorFlow for `dsen2`."""
         if self.name == "dsen2":
             from etl.upsample.dsen2 import DSen2
 

@@ -49,7 +49,7 @@ class Check:
     """What was looked at."""
 
     passed: bool | None
-    """None where it could not be made and need not be."""
+    """None if it could not be made and need not be."""
 
     detail: str
     """What was counted, what is wrong, or why it was not made."""

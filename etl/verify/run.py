@@ -96,7 +96,7 @@ def _judge_rows(settings: VerifySettings, report: Report, found: RowsFound) -> N
 
 
 def _look(settings: VerifySettings, report: Report) -> RowsToRead | None:
-    """Rank 0's part: everything but pixels; None where the store cannot be read any further."""
+    """Rank 0's part: everything but pixels; None if the store cannot be read any further."""
     path, kind = settings.store, format_of(settings.store)
     if kind == "HDF5" and not is_hdf5(path):
         what = "is not an HDF5 file" if path.is_file() else "is not there" if not path.exists() else "is a folder"

@@ -44,7 +44,7 @@ REFUSED = {
         {"--resume": None}, lambda p: (p / "store.h5").write_text("precious"), r"store\.h5"
     ),
     "a folder in the store's place": ({}, lambda p: (p / "store.h5").mkdir(), r"store\.h5 exists"),
-    "an unknown ending": ({"--out": "store.csv"}, None, r"--out must end in \.h5 or \.zarr, got store\.csv"),
+    "an unknown ending": ({"--out": "store.csv"}, None, r"--out must end in \.h5, \.hdf5 or \.zarr, got store\.csv"),
     "a share beyond 1": ({"--max-cloud-share": "1.5"}, None, r"--max-cloud-share must lie in \[0, 1\], got 1\.5"),
     "a share that is no number": ({"--max-snow-share": "nan"}, None, r"--max-snow-share must lie in \[0, 1\], got nan"),
     "rounds of nothing": ({"--round-mib": "0"}, None, r"--round-mib must be at least 1, got 0"),

@@ -28,7 +28,7 @@ def scores(labels: Labels, probabilities: Floats, thresholds: Floats | float, na
 
     Keys: "rows"; "micro", "macro", "weighted", each with "precision", "recall", "f1"; "mean_average_precision", the
     plain mean over classes that occur, 0 where none does; "classes", in order, each with "name", "precision",
-    "recall", "f1", "support" (rows with the label), "average_precision" (None where no row has it) and "threshold".
+    "recall", "f1", "support" (rows with the label), "average_precision" (None if no row has it) and "threshold".
     All but "rows" and "support" lie in [0, 1].
 
     `labels` are 0 or 1, dtype uint8, shape (row, class); `probabilities` float32, shape (row, class), in [0, 1]. A
@@ -126,7 +126,7 @@ def _named(rates: tuple[Any, ...]) -> dict[str, float]:
 
 
 def _average_precisions(labels: Labels, probabilities: Floats) -> list[float | None]:
-    """Of each class; None where no row has it."""
+    """Of each class; None if no row has it."""
     from sklearn.metrics import average_precision_score
 
     pairs = zip(labels.T, probabilities.T, strict=True)

@@ -132,7 +132,7 @@ def _training_setup(
 
 
 def _validation(setup: TrainingSetup, state: TrainingState, workers: Workers) -> Validation | None:
-    """Collective: the scoring of split val; None where it has no rows or is not asked for."""
+    """Collective: the scoring of split val; None if it has no rows or is not asked for."""
     settings, rows = setup.settings, None
     if not settings.validate_every:
         return None

@@ -1,4 +1,4 @@
-"""Figures of runs: curves, classes, scaling. Each function returns a figure, or None where the runs hold no data.
+"""Figures of runs: curves, classes, scaling. Each function returns a figure, or None if the runs hold no data.
 
 Call them within `mpl.rc_context(STYLE)`.
 """
@@ -91,7 +91,7 @@ def f1_by_epoch(runs: Sequence[FinishedRun]) -> Figure | None:
 
 
 def f1_by_class(columns: Mapping[str, ClassScores]) -> Figure | None:
-    """F1 of every class that has rows beside its support, largest support first; None where no class has rows.
+    """F1 of every class that has rows beside its support, largest support first; None if no class has rows.
 
     `columns`: scores by label. The paper's values are drawn as well where all classes are the paper's.
     """

@@ -25,7 +25,7 @@ class ReportFigure:
     """Its row of figures.csv."""
 
     png: bytes | None
-    """The picture, the bytes of a PNG file; None where the runs hold nothing to draw."""
+    """The picture, the bytes of a PNG file; None if the runs hold nothing to draw."""
 
     note: str = ""
     """What is seen, beside what figures.csv says."""
@@ -72,6 +72,6 @@ def render_report(runs: Sequence[FinishedRun], figures: Sequence[ReportFigure]) 
 
 
 def _by_key(each: Sequence[Mapping[str, str]]) -> list[list[str | None]]:
-    """One row a key, in order of first appearance: the key and its value in each mapping, None where it has none."""
+    """One row a key, in order of first appearance: the key and its value in each mapping, None if it has none."""
     keys = dict.fromkeys(key for values in each for key in values)
     return [[key, *(values.get(key) for values in each)] for key in keys]

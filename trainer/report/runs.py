@@ -88,7 +88,7 @@ class FinishedRun:
 
     @property
     def total_seconds(self) -> float | None:
-        """Time of all epochs in seconds, validation included; None where fewer were trained than the settings say."""
+        """Time of all epochs in seconds, validation included; None if fewer were trained than the settings say."""
         asked, epochs = self.settings.get("epochs"), self.by_epoch("seconds")
         if not epochs or (asked is not None and asked != str(len(epochs))):
             return None
@@ -159,7 +159,7 @@ def open_runs(folders: Sequence[Path]) -> list[FinishedRun]:
 
 
 def open_samples(run: FinishedRun) -> Samples | None:
-    """Pixels, labels and predictions of a run's sample patches, None where it left none; shapes as in `Samples`.
+    """Pixels, labels and predictions of a run's sample patches, None if it left none; shapes as in `Samples`.
 
     Raises:
         ValueError: they cannot be read, or their arrays do not fit together.

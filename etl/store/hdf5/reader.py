@@ -12,7 +12,7 @@ import numpy.typing as npt
 from etl.store.byte_ranges import OffsetReader
 from etl.store.layout import as_json
 
-__all__ = ["ArrayInfo", "Hdf5Source", "is_hdf5", "open_hdf5"]
+__all__ = ["ArrayInfo", "Hdf5Reader", "is_hdf5", "open_hdf5"]
 
 _CHUNK_CACHE_BYTES = 64 << 20
 """Memory for chunks that hold more rows than are asked for, in each data set."""
@@ -44,7 +44,7 @@ class ArrayInfo(NamedTuple):
     dtype: np.dtype[Any]
 
 
-class Hdf5Source:
+class Hdf5Reader:
     """The arrays of an HDF5 store. No file stays open in HDF5 while pixels are contiguous, so no lock is held."""
 
     def __init__(self, path: Path) -> None:
@@ -80,7 +80,7 @@ class Hdf5Source:
         """Fill `out`, shape (row, ...), uint16, with `rows` of a pixel array, in any order.
 
         Raises:
-            OSError: the file ends before, or a chunk cannot be unpacked.
+            OSError: the file ends before, or a chunk cannot be decompressed.
         """
         if name in self._contiguous or not len(rows):
             self._by_offset.read_rows(name, rows, out)
@@ -93,7 +93,7 @@ class Hdf5Source:
         out[...] = array[once][where]
 
     def close(self) -> None:
-        """Close the file."""
+        """Release the memory map, and the HDF5 file if it was opened."""
         self._by_offset.close()
         if "_file" in self.__dict__:
             self._file.close()

@@ -133,7 +133,7 @@ def h5py_is_serial() -> bool:
 
 
 def serial_h5py_problem(path: Path, collective: bool, ranks: int) -> str | None:
-    """Why `ranks` ranks cannot write the store at `path`, and what to do; None where they can."""
+    """Why `ranks` ranks cannot write the store at `path`, and what to do; None if they can."""
     if format_of(path) != "HDF5" or not collective or ranks == 1 or not h5py_is_serial():
         return None
     return (

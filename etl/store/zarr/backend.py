@@ -107,7 +107,7 @@ class ZarrBackend(Backend):
             raise FileExistsError(f"{shown(self.path)} is there already: another run has just made it")
 
     def overwrite(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Replace whole arrays that are no pixels, in the order given."""
+        """Replace whole arrays other than pixels, in the order given."""
         overwrite_zarr(self.path, arrays)
 
     def zero_rows(self, rows: Sequence[int]) -> None:

@@ -16,7 +16,7 @@ from etl.store.object_store import TENSORSTORE_ERRORS, open_array, tensorstore_c
 from etl.store.zarr.group import load_group
 from etl.store.zarr.sharding import ShardFiles, shard_files
 
-__all__ = ["ZarrSource", "is_torn"]
+__all__ = ["ZarrReader", "is_torn"]
 
 _CACHE_BYTES = 64 << 20
 """Memory for shard indexes, and for chunks that hold more rows than are asked for."""
@@ -29,7 +29,7 @@ def is_torn(error: Exception) -> bool:
     return bool(_TORN.search(str(error)))
 
 
-class ZarrSource:
+class ZarrReader:
     """The arrays of a Zarr store."""
 
     def __init__(self, path: Path) -> None:

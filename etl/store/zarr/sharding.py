@@ -1,8 +1,8 @@
 """Shards of a Zarr store in a folder, written and read as files: half of TensorStore's CPU time, and a copy less.
 
 Source: Zarr version 3 sharding codec 1.0: chunks, then (offset, bytes) of each as little-endian uint64, then the
-CRC-32C of that index; 2^64 - 1 twice for a chunk that is not there. c-blosc, README_HEADER: bytes 4 to 7 of a packed
-chunk are its unpacked size.
+CRC-32C of that index; 2^64 - 1 twice for a chunk that is not there. c-blosc, README_HEADER: bytes 4 to 7 of a
+compressed chunk are its decompressed size.
 """
 
 import os
@@ -67,35 +67,35 @@ def write_shard(path: Path, rows: npt.NDArray[Any], shard_rows: int, chunk_rows:
 
 
 def shard_files(path: Path, name: str, array: zarr.Array[Any]) -> "ShardFiles | None":
-    """The shards of the pixel array `name` of the local store `path`; None where only TensorStore can read them.
+    """The shards of the pixel array `name` of the local store `path`; None if only TensorStore can read them.
 
-    Read here: chunks of whole rows, uncompressed or one row each packed by Blosc, the index at the end of the shard.
+    Read here: chunks of whole rows, uncompressed or of one row compressed by Blosc, the index at the shard's end.
     """
     codecs: Any = getattr(array.metadata, "codecs", ())
     if len(codecs) != 1 or not isinstance(codecs[0], ShardingCodec) or array.shards is None:
         return None
     whole_rows, first = array.chunks[1:] == array.shape[1:] == array.shards[1:], (0,) * array.ndim
-    little, *packing = codecs[0].codecs
-    packed = len(packing) == 1 and isinstance(packing[0], BloscCodec) and array.chunks[0] == 1
+    little, *compressors = codecs[0].codecs
+    compressed = len(compressors) == 1 and isinstance(compressors[0], BloscCodec) and array.chunks[0] == 1
     known = (
         little == BytesCodec()
-        and (packed or not packing)
+        and (compressed or not compressors)
         and codecs[0].index_codecs == (BytesCodec(), Crc32cCodec())
         and codecs[0].index_location is ShardingCodecIndexLocation.end
         and chunk_key(name, first) == f"{name}/{array.metadata.encode_chunk_key(first)}"
     )
-    return ShardFiles(path, name, array.shards[0], array.chunks[0], packed) if known and whole_rows else None
+    return ShardFiles(path, name, array.shards[0], array.chunks[0], compressed) if known and whole_rows else None
 
 
 class ShardFiles:
     """A pixel array in shards along the patch axis, one file each."""
 
-    def __init__(self, path: Path, name: str, shard_rows: int, chunk_rows: int, packed: bool) -> None:
+    def __init__(self, path: Path, name: str, shard_rows: int, chunk_rows: int, compressed: bool) -> None:
         """The array `name` of the store in the folder `path`: `shard_rows` rows a shard, `chunk_rows` rows a chunk.
 
-        `packed`: whether a chunk, then of one row, is packed by Blosc.
+        `compressed`: whether a chunk, then of one row, is compressed by Blosc.
         """
-        self.path, self.name, self.packed = path, name, packed
+        self.path, self.name, self.compressed = path, name, compressed
         self.shard_rows, self.chunk_rows = shard_rows, chunk_rows
         self._opened = lru_cache(_OPEN_SHARDS)(_Shard)
 
@@ -122,7 +122,11 @@ class ShardFiles:
                 continue
             file, start, length = range_
             part = view[place * row_bytes : (place + 1) * row_bytes]
-            if not (_unpack(file, start, length, part) if self.packed else pread_exact(file, part, start)):
+            if self.compressed:
+                whole = _decompress_chunk(file, start, length, part)
+            else:
+                whole = pread_exact(file, part, start)
+            if not whole:
                 raise _torn(shard.path, row, row_bytes, start)
 
     def _find(self, row: int, row_bytes: int) -> "tuple[_Shard | None, ByteRange | None]":
@@ -136,7 +140,7 @@ class ShardFiles:
         start, length = shard.index[inside // self.chunk_rows]
         if start == _ABSENT:
             return shard, None
-        if self.packed:
+        if self.compressed:
             return shard, (shard.file, start, length)
         if length != self.chunk_rows * row_bytes:
             raise _torn(path, row, row_bytes, start)
@@ -147,8 +151,8 @@ def _torn(path: Path, row: int, row_bytes: int, start: int) -> TornError:
     return TornError(f"{path}: row {row} must be {row_bytes} bytes, at byte {start}; the shard is torn")
 
 
-def _unpack(file: int, start: int, length: int, part: memoryview) -> bool:
-    """Unpack the Blosc chunk of `length` bytes at `start` into `part`; False if it is none, or of another size."""
+def _decompress_chunk(file: int, start: int, length: int, part: memoryview) -> bool:
+    """Decompress the Blosc chunk of `length` bytes at `start` into `part`; False if it is none, or of another size."""
     raw = bytearray(length)
     if length < _BLOSC_HEADER_BYTES or not pread_exact(file, memoryview(raw), start):
         return False

@@ -31,7 +31,7 @@ from etl.store.object_store import (
 from etl.store.reader import StoreReader
 from etl.store.sync import sync_and_drop_cache
 from etl.store.zarr.group import ZARR_ROOT, chunk_key
-from etl.store.zarr.reader import ZarrSource, is_torn
+from etl.store.zarr.reader import ZarrReader, is_torn
 from etl.store.zarr.sharding import write_shard
 
 __all__ = ["ShardWriter", "overwrite_zarr", "zero_zarr_rows"]
@@ -62,7 +62,7 @@ class ShardWriter(Writer):
 
     def __init__(self, path: Path, comm: Gatherer) -> None:
         """`comm` is mpi4py's. Among many ranks one thread compresses: the other cores are theirs."""
-        source, schema = ZarrSource(path), StoreReader(path).schema
+        source, schema = ZarrReader(path), StoreReader(path).schema
         self._path, self._comm = path, comm
         self._plain = {item.name for item in schema.pixels if not source.arrays[item.name].compressors}
         threads = None if comm.size == 1 else 1
@@ -77,7 +77,7 @@ class ShardWriter(Writer):
         self._columns = source.read_arrays(self._results) if comm.rank == 0 else {}
 
     def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
-        """Begin to write `rows`, shape (n, ...), to rows [first, first + n): whole shards. `drain` ends it.
+        """Begin to write `rows`, shape (n, ...), to rows [first, first + n): whole shards. `wait` ends it.
 
         An uncompressed shard of a folder is written at once. Results are kept until `sync`; there, rows of state 0
         leave what is stored as it is.
@@ -102,7 +102,7 @@ class ShardWriter(Writer):
         for path, start in shards.items():
             write_shard(path, rows[start - first : start - first + each], each, chunk_rows)
 
-    def drain(self) -> None:
+    def wait(self) -> None:
         """Wait until the bytes handed over are written, and have them brought to the disk meanwhile.
 
         Raises:
@@ -117,7 +117,7 @@ class ShardWriter(Writer):
         self._writing = []
         if failed is not None:
             raise failed
-        self._syncing |= {path: self._disk.submit(_settle_if_there, path) for path in self._unsynced}
+        self._syncing |= {path: self._disk.submit(_sync_and_drop_if_present, path) for path in self._unsynced}
         self._unsynced = []
 
     def sync(self) -> None:
@@ -153,14 +153,14 @@ class ShardWriter(Writer):
         self._disk.shutdown(wait=False, cancel_futures=True)
 
 
-def _settle_if_there(path: Path) -> None:
+def _sync_and_drop_if_present(path: Path) -> None:
     """Bring a shard to the disk and out of memory; one of rejected rows alone was never written."""
     if path.exists():
         sync_and_drop_cache(path)
 
 
 def overwrite_zarr(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Replace whole arrays that are no pixels, in the order given, each at once.
+    """Replace whole arrays other than pixels, in the order given, each at once.
 
     Raises:
         ValueError: an array has not the shape of its data set.
