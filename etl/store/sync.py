@@ -4,6 +4,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from etl.files import sync_path
+
 __all__ = ["WriteBehind", "sync_and_drop_cache"]
 
 _LATER = 16
@@ -46,7 +48,8 @@ def _fadvise_dontneed(file: int, start: int = 0, length: int = 0) -> None:
 
 
 def sync_and_drop_cache(path: Path) -> None:
-    """Bring the bytes of a file to the disk and drop them from the page cache: it is read from the disk from now on."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        _fadvise_dontneed(file.fileno())
+    """Bring the bytes of a file, or of a folder's list, to the disk and drop them from the page cache."""
+    sync_path(path)
+    handle = os.open(path, os.O_RDONLY)
+    _fadvise_dontneed(handle)
+    os.close(handle)
