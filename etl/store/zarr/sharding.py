@@ -122,11 +122,8 @@ class ShardFiles:
                 continue
             file, start, length = range_
             part = view[place * row_bytes : (place + 1) * row_bytes]
-            if self.compressed:
-                whole = _decompress_chunk(file, start, length, part)
-            else:
-                whole = pread_exact(file, part, start)
-            if not whole:
+            read = _decompress_chunk if self.compressed else _read_chunk
+            if not read(file, start, length, part):
                 raise _torn(shard.path, row, row_bytes, start)
 
     def _find(self, row: int, row_bytes: int) -> "tuple[_Shard | None, ByteRange | None]":
@@ -149,6 +146,11 @@ class ShardFiles:
 
 def _torn(path: Path, row: int, row_bytes: int, start: int) -> TornError:
     return TornError(f"{path}: row {row} must be {row_bytes} bytes, at byte {start}; the shard is torn")
+
+
+def _read_chunk(file: int, start: int, length: int, part: memoryview) -> bool:
+    """Read the `length` bytes at `start` into `part`; False if the file does not hold them."""
+    return length == len(part) and pread_exact(file, part, start)
 
 
 def _decompress_chunk(file: int, start: int, length: int, part: memoryview) -> bool:
