@@ -182,7 +182,8 @@ def test_what_pip_says_is_passed_on(tmp_path, monkeypatch):
 def test_the_published_files_are_dsen2(published_weights):
     for level in ("l1c", "l2a"):
         for network in read_networks(published_weights / level, level.upper()):
-            assert (network.blocks, network.filters, network.reach_px, network.scale) == (6, 128, 14, 0.1)
+            assert (network.blocks, network.filters, network.scale) == (6, 128, 0.1)
+            assert network.receptive_field_radius_px == 14
             assert network.level == level.upper()
 
 
