@@ -94,9 +94,10 @@ def plan_extraction(inputs: ExtractionInputs, rows: PatchRows, ranks: int, on_gp
         tiles.append(Tile(of_product, j, i, inspection.layers))
     # networks can take longer than all decoding, so the plan must know of them
     cost = Cost(patch_s=Cost().patch_s + inputs.method.network_s(on_gpu))
-    plan = make_plan(tiles, ranks, inputs.settings.balance, cost, rows.shard_rows)
+    shard_rows = inputs.store.shard_rows  # a resumed store keeps the shards it was made with
+    plan = make_plan(tiles, ranks, inputs.settings.balance, cost, shard_rows)
     round_rows = (inputs.settings.round_mib << 20) // inputs.schema.row_bytes
     capacity = max(1, min(round_rows, int(_BATCH_S / cost.patch_s)))
     rows_of = [work.store_rows(tiles) for work in plan.work]
     ready = [predict_ready_s(work, dict(enumerate(tiles)), cost) for work in plan.work]
-    return ExtractionPlan(plan, tiles, plan_rounds(rows_of, ready, capacity, rows.shard_rows, len(rows.pending)))
+    return ExtractionPlan(plan, tiles, plan_rounds(rows_of, ready, capacity, shard_rows, len(rows.pending)))

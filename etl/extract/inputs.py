@@ -99,9 +99,6 @@ class PatchRows:
     pending: npt.NDArray[np.bool_]
     """Whether each row is still to be made, shape (patch,)."""
 
-    shard_rows: int
-    """Rows that are written together by one rank; 1 for HDF5."""
-
 
 def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInputs, RootOnly[CatalogueSelection]]:
     """Collective: read the catalogue on rank 0, find its products, and inspect them on all ranks.
@@ -201,7 +198,7 @@ def place_patches(inputs: ExtractionInputs, selection: CatalogueSelection) -> Pa
             problems[k] = str(error)
     pending = np.ones(len(cells), bool)
     pending[list(problems)] = False
-    return PatchRows(selection, cells, dict(sorted(problems.items())), pending, inputs.store.shard_rows)
+    return PatchRows(selection, cells, dict(sorted(problems.items())), pending)
 
 
 def _product_names(selection: CatalogueSelection, inspections: Sequence[ProductInspection]) -> list[bytes]:

@@ -101,7 +101,7 @@ def resume_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
     journal.add(row_ranges(np.array(rejected_now, np.intp)), {row: problems[row] for row in rejected_now})
     # a shard is written whole, so rows that share one with a pending row are made again
     rejected = done & (state == REJECTED) | ~rows.pending
-    shard = np.arange(len(pending)) // rows.shard_rows
+    shard = np.arange(len(pending)) // store.shard_rows
     pending = (np.bincount(shard, weights=pending) > 0)[shard] & ~rejected
     return ResumeState(journal, replace(rows, pending=pending), np.flatnonzero(written & ~pending))
 
@@ -166,8 +166,8 @@ def verify_finished_rows(inputs: ExtractionInputs, state: RootOnly[ResumeState],
         JobError: on every rank, where one cannot read the store.
     """
     sums = Sums(inputs.schema.pixels)
-    rows = state.scatter(lambda root: _assign_shards(root.written, root.rows.shard_rows, comm.size))
-    shard_rows = state.bcast(lambda root: root.rows.shard_rows)
+    rows = state.scatter(lambda root: _assign_shards(root.written, inputs.store.shard_rows, comm.size))
+    shard_rows = state.bcast(lambda _: inputs.store.shard_rows)
     damaged = on_every_rank(
         comm, "reading finished rows", lambda: _verify_rows(inputs.store, inputs.schema, rows, shard_rows, sums)
     )
