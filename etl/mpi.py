@@ -99,7 +99,9 @@ def _abort(error: BaseException, comm: Comm) -> NoReturn:
     print(f"error: {where}{text}", file=sys.stderr, flush=True)
     if comm.size > 1:
         comm.Abort(status)
-    sys.exit(status)
+    # not sys.exit: a thread that is decoding in C++ would end the interpreter's shutdown with an abort
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def agree(comm: Comm, what: str, error: str | None, status: ExitStatus = ExitStatus.FAILED) -> None:

@@ -98,6 +98,10 @@ class OffsetReader:
         beyond = rows[start + (rows + 1) * row_bytes > size]
         if len(beyond):
             raise OSError(f"{self._path} is truncated: it ends before row {beyond[0]} of {name}")
+        if (np.diff(rows) == 1).all():  # one run: a single read, and no mapping, whose pages would count as resident
+            if not pread_exact(self._file, memoryview(out).cast("B"), start + int(rows[0]) * row_bytes):
+                raise OSError(f"{self._path} is truncated: it ends before row {rows[-1]} of {name}")
+            return
         ranges = [(self._file, first, row_bytes) for first in (start + rows * row_bytes).tolist()]
         if in_page_cache(ranges):
             whole = self._mapped(size, out.nbytes)
