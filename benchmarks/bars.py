@@ -25,7 +25,7 @@ class BarRow:
     figures: str
     """Names of the figures."""
 
-    ours: str = ""
+    reached: str = ""
     """What this project reached."""
 
     peer: str = ""
@@ -257,7 +257,7 @@ def _line(row: BarRow, record: Mapping[str, Any]) -> str:
         question += f" ({worst_of}{_words(row.case.replace('*', case))})"
     if record["size"] != "laptop":
         question += f", {record['size']}"
-    texts = (_filled(text.replace("*", case), record["figures"]) for text in (row.ours, row.peer))
+    texts = (_filled(text.replace("*", case), record["figures"]) for text in (row.reached, row.peer))
     return f"| {question} | {' | '.join(texts)} | {number_text(worst['value'])} | {asked} | {held} |"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["changes", "compare"]
 
 _NOTABLE = 0.05
-"""Change that is told, as a share of the first record's figure."""
+"""Least change that is reported, as a fraction of the first record's figure."""
 
 _LESS_IS_BETTER = ("seconds", "mib", "inefficiency")
 _MORE_IS_BETTER = ("per_second", "f1_")

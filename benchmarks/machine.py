@@ -1,4 +1,4 @@
-"""What the machine did meanwhile: CPU seconds in all, and the share that went to programs other than ours."""
+"""What the machine did meanwhile: CPU seconds in all, and the fraction that other programs took."""
 
 import os
 from dataclasses import dataclass

@@ -7,10 +7,12 @@ import os
 import h5py
 import numpy as np
 import pytest
+from stores import GOOD, make_store
 
 from benchmarks.page_cache import disk_of, resident_share
 from etl.mpi import comm_self, file_hints
 from etl.schema import Schema
+from etl.store.hdf5 import reader as hdf5_reader
 from etl.store.hdf5.create import create_hdf5
 from etl.store.hdf5.writer import Hdf5Writer
 from etl.store.layout import Layout
@@ -67,3 +69,10 @@ def test_rows_that_were_written_are_there_but_do_not_stay_in_memory(tmp_path):
             assert np.array_equal(
                 reader.read(item.name, np.arange(schema.rows))[:, 0, 0, 0], np.arange(1, schema.rows + 1)
             )
+
+
+def test_a_column_is_read_once_however_often_it_is_asked_for(tmp_path, monkeypatch):
+    reader, opened = StoreReader(make_store(tmp_path, GOOD)), []
+    monkeypatch.setattr(hdf5_reader, "open_hdf5", lambda path, **options: opened.append(path) or h5py.File(path))
+    assert len({reader.row_name(row) for row in range(6)}) == 6
+    assert len(opened) == 1

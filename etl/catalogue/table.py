@@ -3,7 +3,6 @@
 A store holds the same columns in the same order of rows, and pixels.
 """
 
-import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from etl.catalogue.validation import find_problems, multi_hot
 from etl.files import replace_atomically
 from etl.labels import CLASSES_19, CLASSES_43, classes_of
 from etl.schema import SPLITS
+from etl.software import software_versions
 
 __all__ = [
     "CATALOGUE_SCHEMA",
@@ -161,7 +161,8 @@ def write_catalogue(path: Path, table: pa.Table, nomenclature: int = 43) -> None
         ValueError: the table holds no patch, or a column is missing, of another type or null where it must not be.
         OSError: the file cannot be written.
     """
-    metadata = {"nomenclature": str(len(classes_of(nomenclature))), "software": _software()}
+    software = software_versions(["sentinel-etl"], "(not installed)")["sentinel-etl"]
+    metadata = {"nomenclature": str(len(classes_of(nomenclature))), "software": f"sentinel-etl {software}"}
     ordered = sort_in_store_order(_conform(table)).replace_schema_metadata(metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replace_atomically(path) as temporary:
@@ -259,10 +260,3 @@ def _type_family(kind: pa.DataType) -> str:
 def _fixed_bytes(column: pa.ChunkedArray) -> npt.NDArray[np.bytes_]:
     """Texts as fixed-length UTF-8 bytes, shape (patch,), null as empty."""
     return np.array(pc.fill_null(column, "").cast(pa.binary()).to_pylist(), np.bytes_)
-
-
-def _software() -> str:
-    try:
-        return f"sentinel-etl {importlib.metadata.version('sentinel-etl')}"
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        return "sentinel-etl (not installed)"

@@ -105,8 +105,10 @@ class StoreReader:
             ValueError: one cannot be read.
         """
         names = tuple(names)
+        unread = [name for name in names if name not in self._columns]
         try:
-            self._columns |= self._reader.read_arrays(name for name in names if name not in self._columns)
+            if unread:  # the file is opened, or the bucket asked, for what is not kept yet alone
+                self._columns |= self._reader.read_arrays(unread)
         except (OSError, ValueError) as error:
             raise ValueError(f"{shown(self.path)} must be a store of etl.extract, and whole: {error}") from None
         return {name: self._columns[name] for name in names}
