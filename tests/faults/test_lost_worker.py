@@ -52,7 +52,7 @@ def test_a_killed_worker_ends_the_job_at_once_with_status_75_and_it_resumes(tmp_
     assert seconds < 20
     assert said.count("is lost") == 1
     assert "error: worker 1 of 2 is lost, ended by SIGKILL; all workers end." in said
-    assert "--resume goes on from the last checkpoint" in said
+    assert "--resume continues from the last checkpoint" in said
     step = Checkpoint.load(tmp_path / "run" / LAST).state.step
     done = ranks(2, *flags(tmp_path, "--steps", step + 1, "--resume"), timeout=250)
     assert done.returncode == 0, done.stderr
@@ -66,4 +66,4 @@ def test_a_stopped_worker_ends_the_job_with_status_75_once_the_others_have_waite
     assert status == 75, said
     assert 60 < seconds < 140
     assert "worker 1 of 2 has waited 75 s for another, which hangs or is stopped; all workers end." in said
-    assert "--resume goes on from the last checkpoint" in said
+    assert "--resume continues from the last checkpoint" in said

@@ -51,7 +51,7 @@ def run_command(cls: type[S], name: str, argv: Sequence[str] | None, work: Calla
             abort(workers, error)
     except KeyboardInterrupt:
         if first:
-            log.error("error: stopped by a signal; --resume goes on from the last checkpoint")
+            log.error("error: stopped by a signal; --resume continues from the last checkpoint")
         if size > 1:
             os._exit(ExitStatus.RESUMABLE)  # the others may be waiting for this one
         return ExitStatus.RESUMABLE

@@ -4,12 +4,10 @@ A launcher knows only the signal that ended a process, and ends with that (mpiru
 is a supervisor: it forks the worker, waits for it, says how it ended, and exits with a status that scripts can act on.
 """
 
-import contextlib
 import ctypes
 import os
 import signal
 import sys
-from types import FrameType
 
 from etl.exit_status import ExitStatus
 from trainer.workers.launcher import launcher_rank
@@ -34,24 +32,29 @@ def supervise() -> None:
     rank, size = launcher_rank()
     if size == 1:
         return
-    # A signal that comes between the fork and the handlers must wait: it would end the supervisor alone.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED_SIGNALS)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # ignored, as some launchers hand it down, it would not be delivered
+    # Signals are taken from a queue: the handler of one that comes just before waitpid would run only after it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*_FORWARDED_SIGNALS, signal.SIGCHLD))
     parent, worker = os.getpid(), os.fork()
     if worker == 0:
         _end_with_parent(parent)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return
-
-    def forward(kind: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it has just ended
-            os.kill(worker, kind)
-
-    for kind in _FORWARDED_SIGNALS:
-        signal.signal(kind, forward)
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    _, wait_status = os.waitpid(worker, 0)
-    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED_SIGNALS)  # no worker is left to forward them to
+    wait_status = _forward_until_end(worker)
     os._exit(_exit_status(os.waitstatus_to_exitcode(wait_status), f"worker {rank} of {size}"))
+
+
+def _forward_until_end(worker: int) -> int:
+    """Pass signals on to the worker until it has ended; returns its wait status."""
+    while True:
+        kind = signal.sigwait((*_FORWARDED_SIGNALS, signal.SIGCHLD))
+        if kind in _FORWARDED_SIGNALS:
+            os.kill(worker, kind)  # it exists, as a zombie at least, until it has been waited for
+            continue
+        pid, wait_status = os.waitpid(worker, os.WNOHANG)
+        if pid == worker:
+            return wait_status
 
 
 def _end_with_parent(parent: int) -> None:
@@ -69,7 +72,7 @@ def _exit_status(code: int, worker: str) -> int:
     kind = signal.Signals(-code)
     resumable = kind not in _CRASH_SIGNALS
     advice = "out of memory? " if kind is signal.SIGKILL else ""
-    advice += "--resume goes on from the last checkpoint" if resumable else "this is a fault of the program"
+    advice += "--resume continues from the last checkpoint" if resumable else "this is a fault of the program"
     sys.stderr.write(f"error: {worker} is lost, ended by {kind.name}; all workers end. {advice}\n")
     sys.stderr.flush()
     return ExitStatus.RESUMABLE if resumable else ExitStatus.FAILED

@@ -27,7 +27,7 @@ def start_watchdog(workers: Workers, limit_s: int) -> None:
             time.sleep(1)
         _exit_now(
             f"worker {workers.rank} of {workers.size} has waited {limit_s} s for another, which hangs or is stopped; "
-            "all workers end. --resume goes on from the last checkpoint",
+            "all workers end. --resume continues from the last checkpoint",
             ExitStatus.RESUMABLE,
         )
 
@@ -44,7 +44,7 @@ def abort(workers: Workers, error: BaseException) -> NoReturn:
     where = f"worker {workers.rank} of {workers.size}: " if workers.size > 1 else ""
     if workers.size > 1 and "Horovod" in f"{type(error).__name__} {error}":
         last_line = str(error).strip().splitlines()[-1]
-        text = f"{where}another worker is lost ({last_line}); --resume goes on from the checkpoint"
+        text = f"{where}another worker is lost ({last_line}); --resume continues from the last checkpoint"
         _exit_now(text, ExitStatus.RESUMABLE)
     _exit_now(where + "".join(traceback.format_exception(error)), ExitStatus.FAILED)
 
