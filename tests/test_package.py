@@ -200,6 +200,18 @@ def test_a_script_names_the_extra_that_it_lacks_in_one_line(reader, script, extr
 
 
 @pytest.mark.slow
+def test_the_doctor_repairs_an_installed_package_by_pip(reader):
+    done = run(reader / "etl-doctor")
+    assert done.returncode == 1
+    assert (
+        'close the gap: sudo apt-get install openmpi-bin libopenmpi-dev && pip install "sentinel-etl[extract]"'
+        in done.stdout
+    )
+    assert '"gdal==$(gdal-config --version)" && pip install "sentinel-etl[extract]"' in done.stdout
+    assert 'pip install "sentinel-etl[train]"' in done.stdout
+
+
+@pytest.mark.slow
 def test_with_a_serial_h5py_extraction_runs_or_says_what_to_do_before_it_begins(reader, tmp_path):
     for command in (
         ("etl.sample", "--out", str(tmp_path), "--tile-px", "360", "--tiles", "1", "--no-archives"),

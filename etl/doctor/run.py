@@ -13,13 +13,16 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from etl.doctor import checks
 
 __all__ = ["PROBES", "Finding", "Probe", "examine", "main"]
 
-_INSTALL = "bash deploy/install.sh"
 _TIMEOUT_S = 120
+
+_IN_CHECKOUT = Path(__file__).parents[2].joinpath("deploy", "install.sh").exists()
+"""False for an installed wheel, which has no installer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +63,45 @@ class Finding:
         return line if self.works else f"{line}\n{'':<8} {'':<10} to close the gap: {self.probe.closes}"
 
 
+def _install(extra: str, debs: str = "", first: str = "") -> str:
+    """Command line that installs Debian packages, then Python packages: by the installer or, without it, by pip.
+
+    `first` is what pip must install before the extra.
+    """
+    steps = [f"sudo apt-get install {debs}"] if debs else []
+    if _IN_CHECKOUT:
+        steps.append("bash deploy/install.sh")
+    else:
+        steps += [f"pip install {packages}" for packages in (first, f'"sentinel-etl[{extra}]"') if packages]
+    return " && ".join(steps)
+
+
+_GDAL_BINDING = '--no-build-isolation "gdal==$(gdal-config --version)"'
+"""The binding must have the library's version; pip alone would take the newest."""
+
 PROBES = (
-    Probe("Python", checks.check_python, f"PYTHON=python3.11 {_INSTALL}"),
-    Probe("processor", checks.check_processor, _INSTALL, needed=False),
-    Probe("packages", checks.check_packages, _INSTALL),
-    Probe("MPI", checks.check_mpi, f"sudo apt-get install openmpi-bin libopenmpi-dev && {_INSTALL}"),
+    Probe("Python", checks.check_python, f"sudo apt-get install python3.11 && PYTHON=python3.11 {_install('extract')}"),
+    Probe("processor", checks.check_processor, _install("extract"), needed=False),
+    Probe("packages", checks.check_packages, _install("extract")),
+    Probe("MPI", checks.check_mpi, _install("extract", "openmpi-bin libopenmpi-dev")),
     Probe(
         "mpirun",
         checks.check_mpirun,
         "as root: export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; "
-        f"else: sudo apt-get install openmpi-bin && {_INSTALL}",
+        f"else: {_install('extract', 'openmpi-bin')}",
         needed=False,
         ranks=2,
     ),
-    Probe("h5py", checks.check_parallel_h5py, f"sudo apt-get install libhdf5-openmpi-dev && {_INSTALL}"),
-    Probe("GDAL", checks.check_gdal, f"sudo apt-get install gdal-bin libgdal-dev && {_INSTALL}"),
-    Probe("TensorFlow", checks.check_tensorflow, _INSTALL, needed=False),
-    Probe("Keras", checks.check_keras, f"unset KERAS_BACKEND; {_INSTALL}", needed=False),
-    Probe("Horovod", checks.check_horovod, _INSTALL, needed=False),
+    Probe("h5py", checks.check_parallel_h5py, _install("extract", "libhdf5-openmpi-dev")),
+    Probe("GDAL", checks.check_gdal, _install("extract", "gdal-bin libgdal-dev", _GDAL_BINDING)),
+    Probe("TensorFlow", checks.check_tensorflow, _install("train"), needed=False),
+    Probe("Keras", checks.check_keras, f"unset KERAS_BACKEND; {_install('train')}", needed=False),
+    Probe(
+        "Horovod",
+        checks.check_horovod,
+        _install("train") if _IN_CHECKOUT else "bash deploy/install.sh in a checkout of the source, which compiles it",
+        needed=False,
+    ),
 )
 """All probes, in the order shown."""
 
