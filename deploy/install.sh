@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Makes the project's Python environment: system packages, compiled wheels, pinned packages, the project itself.
+# Installs the project and all that it needs: system packages, compiled wheels, pinned packages, the project itself.
 #
 #     bash deploy/install.sh              # makes or completes .venv; does nothing when nothing has changed
 #
-# Settings, all by environment:
+# Settings are environment variables, with their defaults in brackets:
 #     PYTHON      interpreter to start from, 3.11 or newer (python3)
 #     VENV        folder of the environment (.venv beside this project's setup.cfg)
-#     HDF5_DIR    folder of a parallel HDF5, if it is neither found by h5pcc nor Debian's package
-#     GPU         1 for TensorFlow with CUDA on a machine without GPU, such as a login node; 0 for one without CUDA
+#     HDF5_DIR    folder of a parallel HDF5, if it is neither the one of h5pcc on PATH nor Debian's package
+#     GPU         1: TensorFlow with CUDA; 0: without CUDA (1 if the machine has nvidia-smi; a login node may have none)
 #     HOROVOD_*   passed on to Horovod's build, e.g. HOROVOD_GPU_OPERATIONS=NCCL on a cluster with nvcc and NCCL
-# MPI, HDF5 and GDAL on PATH (a cluster's modules) are used. Missing ones are installed by apt; without root the script
-# prints what is missing and stops before it builds anything.
+# The script uses MPI, HDF5 and GDAL that are on PATH, as from a cluster's modules, and installs missing ones with apt.
+# Without root rights it prints what is missing, and stops before it builds anything.
 set -euo pipefail
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -54,13 +54,13 @@ run() {
     say "$what: $((SECONDS - start)) s"
 }
 
-# run_once "inputs" "what it is" function arguments... : does nothing if it has already succeeded with the same inputs
+# run_once "inputs" "what it is" function arguments... : as run, unless the step has succeeded with the same inputs
 run_once() {
     local inputs stamp=$venv/.steps/$3
     inputs=$(hash_of "$1" "$(declare -f "$3")")
     shift
     if [ -f "$stamp" ] && [ "$(<"$stamp")" = "$inputs" ]; then return; fi
-    # If pip is killed, it may later take a half-installed package for installed; the mark makes the next run start anew.
+    # After a kill, pip may take a half-installed package for installed; this file makes the next run start anew.
     mkdir -p "$venv/.steps"
     touch "$venv/.interrupted"
     run "$@"
@@ -108,7 +108,7 @@ has_mpi|MPI: mpicc and mpirun (a cluster: module load openmpi)|openmpi-bin libop
 has_hdf5|parallel HDF5 (a cluster: module load hdf5, or HDF5_DIR=...)|libhdf5-openmpi-dev
 has_gdal|GDAL with headers: gdal-config and gdalinfo (a cluster: module load gdal)|gdal-bin libgdal-dev
 TABLE
-    # Useful, but without root no reason to stop.
+    # Useful, but not required: without root rights the script goes on without them.
     if [ -n "$root" ]; then
         echo 'has_certificates|certificates for downloads|ca-certificates'
         echo 'has_viewers|h5dump and ncdump, to look into stores|hdf5-tools netcdf-bin'
@@ -186,12 +186,13 @@ keep_wheel() {
     mv -T "$building/wheel" "$wheels/$key"
 }
 
-# No build isolation, which would compile mpi4py and numpy again. No pip cache, which ignores MPI and HDF5 versions.
+# Build isolation would compile mpi4py and numpy again. pip's cache does not distinguish versions of MPI and HDF5.
 pip_wheel() {
     "$venv/bin/python" -m pip wheel --no-build-isolation --no-deps --no-cache-dir --no-binary :all: --wheel-dir "$@"
 }
 
-# Debian's numpy 1 is beside Python.h and would be found first; packages compiled against it cannot be imported.
+# Debian keeps the headers of numpy 1 beside Python.h, where compilers find them first. Packages compiled with these
+# cannot be imported.
 numpy_first() {
     local include
     include=-I$("$venv/bin/python" -c 'import numpy; print(numpy.get_include())')
@@ -211,13 +212,13 @@ build_horovod() {
     tar -xzf "$source"/horovod-*.tar.gz --strip-components 1 -C "$source"
     rm "$source"/horovod-*.tar.gz
     sed -i '/xla_mpi_ops\.cc/d' "$source/horovod/tensorflow/CMakeLists.txt"
-    # By default it starts eight compilers on any machine.
+    # By default Horovod's build starts eight compilers, on any machine.
     MAKEFLAGS=${MAKEFLAGS:--j$(nproc)} PATH=$venv/bin:$PATH CMAKE_POLICY_VERSION_MINIMUM=3.5 HOROVOD_WITH_MPI=1 HOROVOD_WITH_GLOO=1 \
         HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 HOROVOD_WITHOUT_NVTX=1 \
         pip_wheel "$1" "$source"
 }
 
-# compiled name version key: builds the wheel if none is kept for this key and build function, then installs it
+# compiled name version key: builds a wheel unless one with this key and build function is kept, then installs it
 compiled() {
     local name=$1 version=$2 key wheel
     key=$3-$(hash_of "$(declare -f "build_$name" pip_wheel numpy_first)")
@@ -248,7 +249,7 @@ venv_fits() {
     [ ! -e "$venv/.interrupted" ] && [ "$("$venv/bin/python" -c "$print_tag" 2>/dev/null)" = "$tag" ]
 }
 
-# numpy and mpi4py come with the tools, for the compiled packages build against them
+# The compiled packages build against numpy and mpi4py, so these are installed with the build tools.
 build_environment() { pip_install -r "$requirements_build" "numpy==$(pinned numpy)" "mpi4py==$(pinned mpi4py)"; }
 
 tensorflow_here() {
@@ -257,7 +258,7 @@ tensorflow_here() {
     if [ "$gpu" = 1 ]; then echo 'tensorflow[and-cuda]'; else echo tensorflow-cpu; fi
 }
 
-# h5py with MPI is installed before, so pip keeps it; Horovod is compiled later, against the packages installed here.
+# h5py with MPI is already installed, so pip keeps it. Horovod is compiled later, against the packages installed here.
 pinned_packages() {
     sed -e "s/^tensorflow-cpu==/$(tensorflow_here)==/" -e '/^horovod==/d' "$requirements" >"$venv/requirements.txt"
     pip_install -r "$venv/requirements.txt" -r "$requirements_dev"
