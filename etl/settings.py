@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["SETTINGS_FILE", "load_settings", "require_at_least", "setting"]
+__all__ = ["SETTINGS_FILE", "load_settings", "require_at_least", "setting", "settings_record"]
 
 SETTINGS_FILE = Path("pipeline.toml")
 """File that holds settings of all commands, in the current folder; it may be absent."""
@@ -22,8 +22,17 @@ T = TypeVar("T")
 
 
 def setting(default: Any, text: str, unit: str = "", choices: Sequence[str] = ()) -> Any:
-    """A dataclass field with help text and unit, of type bool, int, float, str or Path, or one of them or None."""
+    """A dataclass field with help text and unit.
+
+    Its type is bool, int, float, str or Path, or a kind of path with a class method `parse`; or one of them or None.
+    """
     return dataclasses.field(default=default, metadata={"help": text, "unit": unit, "choices": tuple(choices)})
+
+
+def settings_record(settings: Any) -> dict[str, str]:
+    """Value of every setting as text, by name, for records and attributes of stores."""
+    values = {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings)}
+    return {name: value.to_record() if hasattr(value, "to_record") else str(value) for name, value in values.items()}
 
 
 def require_at_least(settings: object, **least: float) -> None:
@@ -74,15 +83,16 @@ def _parser(cls: type[Any], command: str, positional: str | None) -> argparse.Ar
     kinds = _kinds(cls)
     for item in dataclasses.fields(cls):
         kind, text = kinds[item.name], _help(item)
+        parse = getattr(kind, "parse", kind)
         flag = "--" + item.name.replace("_", "-")
         if item.name == positional:
-            parser.add_argument(item.name, nargs="?", type=kind, default=None, help=text)
+            parser.add_argument(item.name, nargs="?", type=parse, default=None, help=text)
         elif kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
             choices = item.metadata["choices"] or None
-            metavar = None if choices else {Path: "PATH", int: "N", float: "X"}.get(kind, "TEXT")
-            parser.add_argument(flag, type=kind, choices=choices, default=None, help=text, metavar=metavar)
+            metavar = None if choices else {int: "N", float: "X", str: "TEXT"}.get(kind, "PATH")
+            parser.add_argument(flag, type=parse, choices=choices, default=None, help=text, metavar=metavar)
     return parser
 
 
@@ -129,16 +139,18 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _converted(name: str, value: object, kind: type[Any], choices: Sequence[str]) -> object:
+    is_number = kind in (bool, int, float)
+    what = kind.__name__ if is_number or kind is str else "path"
     good = (  # bool is a subclass of int: true must not pass for 1
-        isinstance(value, str)
-        if kind in (str, Path)
-        else isinstance(value, (int, float)) and not (isinstance(value, bool) ^ (kind is bool))
+        isinstance(value, (int, float)) and not (isinstance(value, bool) ^ (kind is bool))
+        if is_number
+        else isinstance(value, str)
     )
     if not good or (kind is int and not isinstance(value, int)):
-        raise ValueError(f"{name} must be a {kind.__name__.lower()}, got {value!r}")
+        raise ValueError(f"{name} must be a {what}, got {value!r}")
     if choices and value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     try:
-        return kind(value)
+        return getattr(kind, "parse", kind)(value)
     except OverflowError:
-        raise ValueError(f"{name} must be a {kind.__name__.lower()} of ordinary size, got one too large") from None
+        raise ValueError(f"{name} must be a {what} of ordinary size, got one too large") from None

@@ -19,8 +19,9 @@ from etl.store.backend import backend_of
 from etl.store.byte_ranges import OffsetReader
 from etl.store.checksum import checksum
 from etl.store.hdf5.create import create_hdf5, overwrite_hdf5
-from etl.store.journal import Journal, journal_path
+from etl.store.journal import Journal, journal_location
 from etl.store.layout import Layout
+from etl.store.location import Location
 from etl.store.statistics import Sums, row_sums, statistics_arrays
 from trainer.data.selection import PixelArray, SelectedRows
 
@@ -76,7 +77,7 @@ def stats_of(schema: Schema, pixels: dict[str, Any], split: np.ndarray, state: n
 
 def write_beside(path: Path, names: np.ndarray, state: np.ndarray, complete: bool) -> None:
     """The journal and, for a complete store, `rejected.csv`."""
-    journal = Journal.begin(journal_path(path), {"rows": len(state)})
+    journal = Journal.begin(journal_location(Location.parse(path)), {"rows": len(state)})
     rejected = {int(row): "broken" for row in np.flatnonzero(state == REJECTED)}
     journal.add([(int(row), int(row) + 1) for row in np.flatnonzero(state != UNWRITTEN)], rejected)
     if complete:

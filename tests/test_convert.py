@@ -22,6 +22,7 @@ from etl.convert.settings import ConvertSettings
 from etl.exit_status import JobError
 from etl.labels import CLASSES_43
 from etl.store.journal import row_ranges
+from etl.store.location import Location
 from etl.store.reader import StoreReader
 
 # Most of these read whole stores, and again in each layout.
@@ -41,7 +42,7 @@ LAYOUTS = [
 
 def run(store: Path, out: Path, **settings: Any) -> Path:
     """The store made of another."""
-    assert convert(ConvertSettings(store, out, **settings), MPI.COMM_SELF) == 0
+    assert convert(ConvertSettings(Location.parse(store), Location.parse(out), **settings), MPI.COMM_SELF) == 0
     return out
 
 
@@ -150,7 +151,7 @@ def test_a_row_that_is_not_what_was_written_ends_the_conversion_and_leaves_nothi
             run(store, tmp_path / name)
         assert caught.value.status == 1
         assert not (tmp_path / name).exists()
-        assert not draft_of(tmp_path / name).exists()
+        assert not draft_of(Location.parse(tmp_path / name)).path.exists()
 
 
 @pytest.mark.parametrize("name", ["x.h5", "x.zarr"])
@@ -226,12 +227,12 @@ def test_a_dry_run_says_what_and_writes_nothing(good, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"out": Path("x.tif")}, {"compress": "gzip"}, {"level": 0}, {"chunk_rows": 3}, {"shard_rows": 0}],
+    [{"out": Location.parse("x.tif")}, {"compress": "gzip"}, {"level": 0}, {"chunk_rows": 3}, {"shard_rows": 0}],
 )
 def test_settings_out_of_range_are_named_with_their_value(wrong):
     value = next(iter(wrong.values()))
     with pytest.raises(ValueError, match=f"--(out|compress|level|shard-rows) .*{value}"):
-        ConvertSettings(**{"out": Path("x.zarr"), **wrong})
+        ConvertSettings(**{"out": Location.parse("x.zarr"), **wrong})
 
 
 @pytest.mark.slow
@@ -240,7 +241,7 @@ def test_a_killed_run_leaves_nothing_under_the_name_and_the_next_one_completes(r
     made = tmp_path / out
     line = ("etl.convert", str(reference), "--out", str(made))
     with begin(1, *line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while not draft_of(made).exists() and process.poll() is None:
+        while not draft_of(Location.parse(made)).path.exists() and process.poll() is None:
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGKILL)
     assert not made.exists()
@@ -253,11 +254,12 @@ def test_a_killed_run_leaves_nothing_under_the_name_and_the_next_one_completes(r
 @pytest.mark.slow
 def test_memory_stays_below_a_bound_that_is_far_from_the_stores_size(reference, tmp_path):
     code = (
-        "import resource, sys; from mpi4py import MPI; from pathlib import Path; from etl.convert.run import convert;"
+        "import resource, sys; from mpi4py import MPI; from etl.convert.run import convert;"
+        "from etl.store.location import Location;"
         "from etl.convert.settings import ConvertSettings; import zarr, tensorstore, hdf5plugin;"
         "kib = lambda: int(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1]);"
         "before = kib();"
-        "convert(ConvertSettings(Path(sys.argv[1]), Path(sys.argv[2]), shard_rows=8), MPI.COMM_SELF);"
+        "convert(ConvertSettings(*map(Location.parse, sys.argv[1:]), shard_rows=8), MPI.COMM_SELF);"
         "print('grew', kib() - before)"
     )
     line = [sys.executable, "-c", code, str(reference), str(tmp_path / "x.zarr")]

@@ -25,7 +25,7 @@ from etl.preview.contact_sheet import read_contact_sheet
 from etl.preview.settings import PreviewSettings
 from etl.stats.run import stats
 from etl.stats.settings import StatsSettings
-from etl.store.location import shown
+from etl.store.location import Location
 from etl.store.reader import StoreReader
 from etl.verify.run import verify
 from etl.verify.settings import VerifySettings
@@ -75,7 +75,9 @@ def stores(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         if name not in made:
             kept = name.replace("there", f"there-{folder.name}")
             made[name] = Path(kept) if kept.startswith("s3:") else folder / kept
-            done = ConvertSettings(made["contiguous.h5"], made[name], keep_rejected=True, **settings)
+            done = ConvertSettings(
+                Location.parse(made["contiguous.h5"]), Location.parse(made[name]), keep_rejected=True, **settings
+            )
             assert convert(done, MPI.COMM_SELF) == 0
     return made
 
@@ -91,7 +93,7 @@ def all_arrays(path: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_store_is_verified_and_holds_equal_arrays(stores, name, capsys):
-    assert verify(VerifySettings(stores[name]), MPI.COMM_SELF) == 0, capsys.readouterr().out
+    assert verify(VerifySettings(Location.parse(stores[name])), MPI.COMM_SELF) == 0, capsys.readouterr().out
     assert all_arrays(stores[name]) == all_arrays(stores["contiguous.h5"])
 
 
@@ -99,8 +101,8 @@ def test_every_store_is_verified_and_holds_equal_arrays(stores, name, capsys):
 def test_every_store_is_drawn_and_counted_alike(stores, name, tmp_path):
     found = []
     for path in (stores["contiguous.h5"], stores[name]):
-        sheet = read_contact_sheet(PreviewSettings(path, tmp_path / "p.png"))
-        assert stats(StatsSettings(path, tmp_path / "s.png"), MPI.COMM_SELF) == 0
+        sheet = read_contact_sheet(PreviewSettings(Location.parse(path), tmp_path / "p.png"))
+        assert stats(StatsSettings(Location.parse(path), tmp_path / "s.png"), MPI.COMM_SELF) == 0
         counted = json.loads((tmp_path / "s.json").read_text())
         told = {key: value for key, value in counted.items() if key not in ("store", "seconds")}
         found.append((sheet.counts, [(card.row, card.labels, card.pixels.tobytes()) for card in sheet.cards], told))
@@ -109,7 +111,13 @@ def test_every_store_is_drawn_and_counted_alike(stores, name, tmp_path):
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_store_is_converted_and_opened_alike(stores, name, tmp_path):
-    assert convert(ConvertSettings(stores[name], tmp_path / "back.h5", keep_rejected=True), MPI.COMM_SELF) == 0
+    assert (
+        convert(
+            ConvertSettings(Location.parse(stores[name]), Location.parse(tmp_path / "back.h5"), keep_rejected=True),
+            MPI.COMM_SELF,
+        )
+        == 0
+    )
     assert all_arrays(tmp_path / "back.h5") == all_arrays(stores["contiguous.h5"])
     one, other = (etl.open_store(stores[which], all_rows=True) for which in ("contiguous.h5", name))
     assert one.equals(other)
@@ -136,7 +144,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory, bucket: None) -> dict[str, P
         if name not in made:
             kept = name.replace("there", "whole")
             made[name] = Path(kept) if kept.startswith("s3:") else folder / kept
-            done = ConvertSettings(made["contiguous.h5"], made[name], keep_rejected=True, **settings)
+            done = ConvertSettings(
+                Location.parse(made["contiguous.h5"]), Location.parse(made[name]), keep_rejected=True, **settings
+            )
             assert convert(done, MPI.COMM_SELF) == 0
     return made
 
@@ -144,7 +154,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, bucket: None) -> dict[str, P
 def trained_on(store: Path, out: Path) -> np.ndarray:
     """What one step of training leaves: the checkpoint's arrays as bytes."""
     plain = ("--bands", BANDS, "--steps", "1", "--batch", "2", "--validate-every", "0", "--threads", "1")
-    done = ranks(1, "trainer.run", "--store", shown(store), "--out", str(out), *plain)
+    done = ranks(1, "trainer.run", "--store", str(Location.parse(store)), "--out", str(out), *plain)
     assert done.returncode == 0, done.stderr
     with np.load(out / "checkpoint.npz") as file:
         return {name: file[name].tobytes() for name in file.files if name != "said"}
@@ -172,9 +182,13 @@ def results(run: Path, store: Path, folder: Path) -> tuple[Any, Any]:
     """Scores, and the table of probabilities, of a store."""
     shutil.copytree(run, folder / "run")
     alone = Workers(None)
-    assert evaluate(EvaluateRunSettings(folder / "run", store, split="all", batch=2), alone) == 0
+    assert evaluate(EvaluateRunSettings(folder / "run", Location.parse(store), split="all", batch=2), alone) == 0
     assert (
-        predict(PredictRunSettings(folder / "run", store, split="all", batch=2, out=folder / "p.parquet"), alone) == 0
+        predict(
+            PredictRunSettings(folder / "run", Location.parse(store), split="all", batch=2, out=folder / "p.parquet"),
+            alone,
+        )
+        == 0
     )
     scores = json.loads((folder / "run" / "evaluate.all.json").read_text())["scores"]
     return scores, pq.read_table(folder / "p.parquet")
@@ -214,14 +228,14 @@ def test_evaluation_and_prediction_need_no_array_but_those_of_the_network(whole,
 
 def test_a_manifest_is_refused_by_one_message_and_opened_by_open_store(tmp_path):
     store, manifest = make_store(tmp_path, GOOD), tmp_path / "store.json"
-    assert convert(ConvertSettings(store, manifest), MPI.COMM_SELF) == 0
+    assert convert(ConvertSettings(Location.parse(store), Location.parse(manifest)), MPI.COMM_SELF) == 0
     assert etl.open_store(manifest).sizes["patch"] == GOOD.count(1)
     words = r"store must be the store itself \(.h5, .hdf5 or .zarr\), got the manifest .*store\.json"
     for refused in (
-        lambda: verify(VerifySettings(manifest), MPI.COMM_SELF),
-        lambda: read_contact_sheet(PreviewSettings(manifest, tmp_path / "p.png")),
-        lambda: stats(StatsSettings(manifest, tmp_path / "s.png"), MPI.COMM_SELF),
-        lambda: convert(ConvertSettings(manifest, tmp_path / "x.h5"), MPI.COMM_SELF),
+        lambda: verify(VerifySettings(Location.parse(manifest)), MPI.COMM_SELF),
+        lambda: read_contact_sheet(PreviewSettings(Location.parse(manifest), tmp_path / "p.png")),
+        lambda: stats(StatsSettings(Location.parse(manifest), tmp_path / "s.png"), MPI.COMM_SELF),
+        lambda: convert(ConvertSettings(Location.parse(manifest), Location.parse(tmp_path / "x.h5")), MPI.COMM_SELF),
         lambda: select_rows(manifest, RowSelection((("data_10m", ()),))),
     ):
         with pytest.raises((JobError, ValueError), match=words):
@@ -233,10 +247,10 @@ def test_a_name_that_no_store_has_is_refused_alike(tmp_path, name):
     path = Path(name) if name.startswith("s3:") else tmp_path / name
     words = r"store (must end in .h5, .hdf5 or .zarr|in a bucket must be s3://BUCKET/NAME.zarr), got "
     for refused in (
-        lambda: verify(VerifySettings(path), MPI.COMM_SELF),
+        lambda: verify(VerifySettings(Location.parse(path)), MPI.COMM_SELF),
         lambda: StoreReader(path),
         lambda: etl.open_store(path),
-        lambda: ConvertSettings(path, tmp_path / "x.h5"),
+        lambda: ConvertSettings(Location.parse(path), Location.parse(tmp_path / "x.h5")),
     ):
         with pytest.raises((JobError, ValueError), match=words):
             refused()

@@ -5,12 +5,13 @@ import sys
 
 import pytest
 
-from etl.store.journal import Journal, journal_path
+from etl.store.journal import Journal, journal_location
+from etl.store.location import Location
 from etl.store.lock import FileLock
 
 
 def test_what_was_added_is_read_back(tmp_path):
-    path = journal_path(tmp_path / "store.h5")
+    path = journal_location(Location.parse(tmp_path / "store.h5"))
     journal = Journal.begin(path, {"rows": 10})
     journal.add([(0, 4), (8, 10)], {3: "broken"})
     journal.add([(4, 8)], {})
@@ -19,20 +20,20 @@ def test_what_was_added_is_read_back(tmp_path):
 
 
 def test_a_torn_last_line_is_ignored_and_cut_off(tmp_path):
-    path = tmp_path / "journal"
-    Journal.begin(path, {}).add([(0, 4)], {})
+    path, location = tmp_path / "journal", Location.parse(tmp_path / "journal")
+    Journal.begin(location, {}).add([(0, 4)], {})
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"rows": [[4, 5')
-    assert Journal.read(path).ranges == [(0, 4)]
+    assert Journal.read(location).ranges == [(0, 4)]
     assert path.read_bytes() != whole
-    journal = Journal.read(path, repair=True)
+    journal = Journal.read(location, repair=True)
     assert path.read_bytes() == whole
     journal.add([(4, 8)], {})
-    assert Journal.read(path).ranges == [(0, 4), (4, 8)]
+    assert Journal.read(location).ranges == [(0, 4), (4, 8)]
 
 
 def test_a_row_that_was_rejected_and_then_made_is_rejected_no_more(tmp_path):
-    path = tmp_path / "journal"
+    path = Location.parse(tmp_path / "journal")
     journal = Journal.begin(path, {})
     journal.add([(0, 4)], {1: "no product", 2: "broken"})
     journal.add([(1, 2)], {})
@@ -41,21 +42,21 @@ def test_a_row_that_was_rejected_and_then_made_is_rejected_no_more(tmp_path):
 
 def test_a_missing_or_foreign_journal_is_refused(tmp_path):
     with pytest.raises(ValueError, match="must be there to resume"):
-        Journal.read(tmp_path / "none")
+        Journal.read(Location.parse(tmp_path / "none"))
     (tmp_path / "foreign").write_text("hello\n")
     with pytest.raises(ValueError, match="is no journal"):
-        Journal.read(tmp_path / "foreign")
+        Journal.read(Location.parse(tmp_path / "foreign"))
 
 
 def test_whoever_takes_a_store_over_waits_until_its_last_writer_is_gone(tmp_path):
     store = tmp_path / "store.h5"
     hold = (
-        "from etl.store.lock import FileLock; from pathlib import Path; "
-        f"lock = FileLock(Path({str(store)!r})); lock.acquire_shared(); print(1, flush=True); input()"
+        "from etl.store.location import Location; from etl.store.lock import FileLock; "
+        f"lock = FileLock(Location.parse({str(store)!r})); lock.acquire_shared(); print(1, flush=True); input()"
     )
     with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
-        lock = FileLock(store)
+        lock = FileLock(Location.parse(store))
         with pytest.raises(ValueError, match="held by another run"):
             lock.acquire(timeout_s=0.3)
         other.communicate(b"\n")

@@ -23,6 +23,7 @@ from etl.preview.colours import STATUS_COLOURS, fit_stretch
 from etl.preview.contact_sheet import choose_spread, read_contact_sheet
 from etl.preview.run import preview
 from etl.preview.settings import PreviewSettings
+from etl.store.location import Location
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def picture(tmp_path: Path) -> Callable[..., Path]:
 
     def run(store: Path, **settings: Any) -> Path:
         out = tmp_path / "pictures" / "p.png"
-        assert preview(PreviewSettings(store, out, **settings), MPI.COMM_SELF) == 0
+        assert preview(PreviewSettings(Location.parse(store), out, **settings), MPI.COMM_SELF) == 0
         return out
 
     return run
@@ -117,7 +118,7 @@ def test_a_patch_without_any_valid_pixel_has_a_stretch_all_the_same():
 
 def test_the_sheet_shows_what_the_store_holds(tmp_path):
     store = make_store(tmp_path, GOOD)
-    sheet = read_contact_sheet(PreviewSettings(store))
+    sheet = read_contact_sheet(PreviewSettings(Location.parse(store)))
     assert [card.row for card in sheet.cards] == [0, 1, 3, 4, 5]
     assert [card.cell for card in sheet.cards] == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]
     assert sheet.cards[1].labels == (CLASSES_43[1], CLASSES_43[4])
@@ -137,11 +138,11 @@ def test_patches_that_the_catalogue_leaves_out_are_on_the_map(tmp_path):
     store = make_store(tmp_path, GOOD)
     snow, cloud = np.arange(9) == 6, np.arange(9) == 8
     make_catalogue(tmp_path / "patches.parquet", 9, snow=snow, cloud=cloud)
-    sheet = read_contact_sheet(PreviewSettings(store))
+    sheet = read_contact_sheet(PreviewSettings(Location.parse(store)))
     assert [CELL_STATUS[k] for k in sheet.maps[0].status[2, :3]] == ["snow", "not listed", "cloud or shadow"]
     assert (sheet.counts["snow"], sheet.counts["cloud or shadow"]) == (1, 1)
     (tmp_path / "patches.parquet").unlink()
-    sheet = read_contact_sheet(PreviewSettings(store))
+    sheet = read_contact_sheet(PreviewSettings(Location.parse(store)))
     assert (sheet.excluded, sheet.counts["snow"]) == (False, 0)
 
 
@@ -161,11 +162,17 @@ def test_every_kind_of_store_gives_a_picture_of_the_width_asked_for(tmp_path, pi
 @pytest.mark.parametrize(("name", "how"), [("store.zarr", {}), ("store.h5", {"compress": "blosc"})])
 def test_a_store_of_another_format_or_layout_gives_the_same_picture(tmp_path, picture, name, how):
     store, made = make_store(tmp_path, GOOD), tmp_path / "other" / name
-    assert convert(ConvertSettings(store, made, keep_rejected=True, **how), MPI.COMM_SELF) == 0
+    assert (
+        convert(ConvertSettings(Location.parse(store), Location.parse(made), keep_rejected=True, **how), MPI.COMM_SELF)
+        == 0
+    )
     first = picture(store, width=700).read_bytes()
     second = picture(made, width=700).read_bytes()
     assert (first == second) == (name == store.name)  # its name stands in the picture
-    one, other = read_contact_sheet(PreviewSettings(store)), read_contact_sheet(PreviewSettings(made))
+    one, other = (
+        read_contact_sheet(PreviewSettings(Location.parse(store))),
+        read_contact_sheet(PreviewSettings(Location.parse(made))),
+    )
     assert one.counts == other.counts
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(one.cards, other.cards, strict=True))
     assert np.array_equal(one.maps[0].true_colour, other.maps[0].true_colour)
@@ -181,7 +188,7 @@ def test_the_same_seed_gives_the_same_picture_and_another_seed_another(tmp_path,
 def test_a_tile_that_the_store_does_not_hold_is_bad_input_and_its_tiles_are_named(tmp_path):
     store = make_store(tmp_path, [1, 1])
     with pytest.raises(JobError, match=r"--tile must be one of the store's 1 tiles \(33UUP\), got 31UER") as caught:
-        preview(PreviewSettings(store, tmp_path / "p.png", tile="31UER"), MPI.COMM_SELF)
+        preview(PreviewSettings(Location.parse(store), tmp_path / "p.png", tile="31UER"), MPI.COMM_SELF)
     assert caught.value.status == 2
     assert not (tmp_path / "p.png").exists()
 
@@ -189,7 +196,7 @@ def test_a_tile_that_the_store_does_not_hold_is_bad_input_and_its_tiles_are_name
 def test_a_catalogue_that_is_not_there_is_bad_input(tmp_path):
     store = make_store(tmp_path, [1])
     with pytest.raises(JobError, match=f"--catalogue .*{tmp_path}/none") as caught:
-        preview(PreviewSettings(store, tmp_path / "p.png", tmp_path / "none"), MPI.COMM_SELF)
+        preview(PreviewSettings(Location.parse(store), tmp_path / "p.png", tmp_path / "none"), MPI.COMM_SELF)
     assert caught.value.status == 2
 
 
@@ -199,7 +206,7 @@ def test_what_is_no_store_is_bad_input_and_named(tmp_path, content):
     if content:
         store.write_bytes(content)
     with pytest.raises(JobError, match=str(store)) as caught:
-        preview(PreviewSettings(store, tmp_path / "p.png"), MPI.COMM_SELF)
+        preview(PreviewSettings(Location.parse(store), tmp_path / "p.png"), MPI.COMM_SELF)
     assert caught.value.status == 2
 
 

@@ -25,6 +25,7 @@ from etl.stats.report import QUANTILES
 from etl.stats.run import stats
 from etl.stats.settings import StatsSettings
 from etl.store.hdf5.create import overwrite_hdf5
+from etl.store.location import Location
 from etl.store.reader import StoreReader
 
 # Most of these read whole stores, and again in each layout.
@@ -35,7 +36,7 @@ PIXELS = arrays(np.uint16, st.tuples(st.integers(1, 6), st.just(2), st.just(3), 
 
 def drawn(store: Path, out: Path, **how: Any) -> dict[str, Any]:
     """The numbers that a run writes, without what differs from run to run."""
-    assert stats(StatsSettings(store, out, **how), MPI.COMM_SELF) == 0
+    assert stats(StatsSettings(Location.parse(store), out, **how), MPI.COMM_SELF) == 0
     return numbers(out)
 
 
@@ -125,7 +126,7 @@ def test_the_numbers_do_not_depend_on_who_counts(good, tmp_path, how):
 
 
 def test_the_numbers_do_not_depend_on_the_format(good, tmp_path):
-    convert(ConvertSettings(good, tmp_path / "x.zarr"), MPI.COMM_SELF)
+    convert(ConvertSettings(Location.parse(good), Location.parse(tmp_path / "x.zarr")), MPI.COMM_SELF)
     assert drawn(tmp_path / "x.zarr", tmp_path / "a.png") == drawn(good, tmp_path / "b.png")
 
 
@@ -176,7 +177,7 @@ def test_sums_that_are_not_those_of_the_pixels_end_with_status_1_and_the_page_is
     words[SPLITS.index("val"), 2, 1] += 1
     overwrite_hdf5(store, {"stats/data_20m/sum": words})
     with pytest.raises(JobError, match=r"data_20m B07 sum of split val: stored \d+, pixels give") as caught:
-        stats(StatsSettings(store, tmp_path / "p.png"), MPI.COMM_SELF)
+        stats(StatsSettings(Location.parse(store), tmp_path / "p.png"), MPI.COMM_SELF)
     assert caught.value.status == 1
     assert not numbers(tmp_path / "p.png")["agrees_with_stored_sums"]
     assert (tmp_path / "p.png").exists()
@@ -184,7 +185,10 @@ def test_sums_that_are_not_those_of_the_pixels_end_with_status_1_and_the_page_is
 
 def test_an_incomplete_store_is_bad_input(tmp_path):
     with pytest.raises(JobError, match="must be complete") as caught:
-        stats(StatsSettings(make_store(tmp_path, [1, 0], complete=False), tmp_path / "p.png"), MPI.COMM_SELF)
+        stats(
+            StatsSettings(Location.parse(make_store(tmp_path, [1, 0], complete=False)), tmp_path / "p.png"),
+            MPI.COMM_SELF,
+        )
     assert caught.value.status == 2
 
 
@@ -200,7 +204,7 @@ def test_what_is_no_store_is_bad_input_on_any_number_of_ranks(tmp_path, size):
 def test_a_scheduler_that_does_not_answer_is_bad_input_and_named(good, tmp_path, monkeypatch):
     monkeypatch.setattr("etl.stats.run._CONNECT_TIMEOUT_S", 1)
     with pytest.raises(JobError, match=r"--scheduler .*tcp://127\.0\.0\.1:9") as caught:
-        stats(StatsSettings(good, tmp_path / "p.png", scheduler="tcp://127.0.0.1:9"), MPI.COMM_SELF)
+        stats(StatsSettings(Location.parse(good), tmp_path / "p.png", scheduler="tcp://127.0.0.1:9"), MPI.COMM_SELF)
     assert caught.value.status == 2
 
 

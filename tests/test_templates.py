@@ -11,6 +11,7 @@ from stores import GOOD, make_store
 
 from etl.stats.run import stats
 from etl.stats.settings import StatsSettings
+from etl.store.location import Location
 from etl.templates import png_data_uri, render_page
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +44,7 @@ def test_a_picture_stands_in_the_page_itself():
 
 def test_a_store_of_a_hostile_name_adds_no_markup_to_its_statistics(tmp_path):
     store = make_store(tmp_path, GOOD).rename(tmp_path / "<script>store.h5")
-    assert stats(StatsSettings(store, tmp_path / "page.html"), MPI.COMM_SELF) == 0
+    assert stats(StatsSettings(Location.parse(store), tmp_path / "page.html"), MPI.COMM_SELF) == 0
     text = (tmp_path / "page.html").read_text()
     assert "<script>" not in text
     assert "<h1>Statistics of &lt;script&gt;store.h5</h1>" in text

@@ -19,7 +19,8 @@ from etl.raster import Georeference, write_geotiff
 from etl.schema import STATS, UNWRITTEN, WRITTEN, Schema
 from etl.store.checksum import checksum
 from etl.store.hdf5.create import overwrite_hdf5
-from etl.store.journal import journal_path
+from etl.store.journal import journal_location
+from etl.store.location import Location
 from etl.verify.run import verify
 from etl.verify.settings import VerifySettings
 
@@ -49,7 +50,7 @@ def outcome(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict
 
     def run(store: Path, **settings: Any) -> tuple[int, dict[str, tuple[str, str]], str]:
         capsys.readouterr()
-        status = verify(VerifySettings(store, **settings), MPI.COMM_SELF)
+        status = verify(VerifySettings(Location.parse(store), **settings), MPI.COMM_SELF)
         *lines, verdict = capsys.readouterr().out.splitlines()
         checks = {line[9:24].strip(): (line[:8].strip(), line[24:]) for line in lines}
         return status, checks, verdict
@@ -193,7 +194,7 @@ def test_a_store_moved_away_from_journal_and_catalogue_is_held_against_itself_al
 
 def test_an_incomplete_store_without_its_journal_cannot_be_resumed_and_that_is_said(tmp_path, outcome):
     store = make_store(tmp_path, [1, 1, 2, 0, 0, 1], complete=False)
-    journal_path(store).unlink()
+    journal_location(Location.parse(store)).path.unlink()
     checks = outcome(store)[1]
     assert failed(checks) == {"complete", "journal"}
     assert "cannot be resumed" in checks["journal"][1]
@@ -201,11 +202,11 @@ def test_an_incomplete_store_without_its_journal_cannot_be_resumed_and_that_is_s
 
 def test_verifying_leaves_a_torn_journal_to_whoever_writes_the_store(tmp_path, outcome):
     store = make_store(tmp_path, [1, 1, 2, 0, 0, 1], complete=False)
-    with journal_path(store).open("a") as file:
+    with journal_location(Location.parse(store)).path.open("a") as file:
         file.write('{"rows": [[3')
-    before = journal_path(store).read_bytes()
+    before = journal_location(Location.parse(store)).path.read_bytes()
     assert failed(outcome(store)[1]) == {"complete"}
-    assert journal_path(store).read_bytes() == before
+    assert journal_location(Location.parse(store)).path.read_bytes() == before
 
 
 def test_a_catalogue_with_more_patches_is_found(tmp_path, outcome):
@@ -319,7 +320,7 @@ def test_what_is_no_store_is_bad_input_and_named(tmp_path, kind):
         with h5py.File(path, "w") as file:
             file["weights"] = 1
     with pytest.raises(JobError, match=f"made by etl.extract.*{path}") as caught:
-        verify(VerifySettings(path), MPI.COMM_SELF)
+        verify(VerifySettings(Location.parse(path)), MPI.COMM_SELF)
     assert caught.value.status == 2
 
 
@@ -327,7 +328,7 @@ def test_what_is_no_store_is_bad_input_and_named(tmp_path, kind):
 def test_a_catalogue_or_source_that_is_not_there_is_bad_input(tmp_path, name):
     store = make_store(tmp_path, GOOD)
     with pytest.raises(JobError, match=f"--{name}.*{tmp_path}/none") as caught:
-        verify(VerifySettings(store, **{name: tmp_path / "none"}), MPI.COMM_SELF)
+        verify(VerifySettings(Location.parse(store), **{name: tmp_path / "none"}), MPI.COMM_SELF)
     assert caught.value.status == 2
 
 

@@ -10,7 +10,8 @@ import zarr
 from commands import ranks
 from stores import GOOD, as_zarr, make_store
 
-from etl.store.journal import journal_path
+from etl.store.journal import journal_location
+from etl.store.location import Location
 from etl.store.zarr.group import chunk_key
 from etl.store.zarr.writer import overwrite_zarr
 
@@ -21,7 +22,7 @@ def good(tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp("good")
     plain = make_store(home, GOOD)
     store = as_zarr(plain, home / "store.zarr", shard_rows=2)
-    shutil.copy(journal_path(plain), journal_path(store))
+    shutil.copy(*(journal_location(Location.parse(path)).path for path in (plain, store)))
     return home
 
 
@@ -58,7 +59,7 @@ def test_a_torn_shard_and_one_that_is_gone_are_found(store):
 
 
 def test_an_incomplete_store_is_said_to_be_incomplete(store):
-    overwrite_zarr(store, {"complete": np.zeros((), np.uint8)})
+    overwrite_zarr(Location.parse(store), {"complete": np.zeros((), np.uint8)})
     status, out, _ = verify(store)
     assert status == 1
     assert "store.zarr is INCOMPLETE; what is there is good" in out

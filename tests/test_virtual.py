@@ -13,11 +13,12 @@ import etl
 from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
 from etl.exit_status import JobError
+from etl.store.location import Location
 
 
 def run(store: Path, out: Path, **settings: Any) -> Path:
     """What is made of a store."""
-    assert convert(ConvertSettings(store, out, **settings), MPI.COMM_SELF) == 0
+    assert convert(ConvertSettings(Location.parse(store), Location.parse(out), **settings), MPI.COMM_SELF) == 0
     return out
 
 
@@ -80,9 +81,9 @@ def test_what_is_no_manifest_is_an_error_that_names_it(tmp_path):
 def test_a_manifest_is_of_a_whole_hdf5_store(good, tmp_path):
     for wrong in ({"split": "train"}, {"compress": "zstd"}):
         with pytest.raises(ValueError, match=r"--out .*whole HDF5 store|--compress"):
-            ConvertSettings(good, tmp_path / "s.json", **wrong)
+            ConvertSettings(Location.parse(good), Location.parse(tmp_path / "s.json"), **wrong)
     with pytest.raises(ValueError, match="whole HDF5 store"):
-        ConvertSettings(tmp_path / "s.zarr", tmp_path / "s.json")
+        ConvertSettings(Location.parse(tmp_path / "s.zarr"), Location.parse(tmp_path / "s.json"))
     (tmp_path / "s.json").touch()
     with pytest.raises(JobError, match="--out must not be there yet"):
         run(good, tmp_path / "s.json")

@@ -46,7 +46,7 @@ def evaluate(settings: EvaluateRunSettings, workers: Workers) -> int:
 
     def write() -> Path:
         record = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split, "scores": scores}
-        record |= {"store": str(settings.store), "software": training_software()}
+        record |= {"store": settings.store.to_record(), "software": training_software()}
         path = write_record(settings.run / f"evaluate.{settings.split}.json", record)
         _write_samples(settings.run / "samples.npz", rows, probabilities)  # last: scores took long to compute
         return path
@@ -69,10 +69,10 @@ def _thresholds(run: Path, classes: int) -> npt.NDArray[np.float32]:
 def _write_samples(path: Path, rows: SelectedRows, probabilities: npt.NDArray[np.float32]) -> None:
     """Some patches in true colour with their labels and probabilities, for the report; nothing without these bands."""
     places = np.unique(np.linspace(0, len(rows) - 1, _SAMPLES).astype(np.intp))
-    with StoreReader(rows.path) as store:
+    with StoreReader(rows.location) as store:
         bands = store.text("band_10m") if {"band_10m", "data_10m"} <= set(store.names) else ()
         if not set(_TRUE_COLOUR) <= set(bands):
-            print(f"no picture of samples: {rows.path} has no data_10m with {', '.join(_TRUE_COLOUR)}", flush=True)
+            print(f"no picture of samples: {rows.location} has no data_10m with {', '.join(_TRUE_COLOUR)}", flush=True)
             return
         chosen = rows.numbers[places]
         pixels = store.read("data_10m", chosen)

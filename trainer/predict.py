@@ -54,11 +54,11 @@ def _table(rows: SelectedRows, probabilities: npt.NDArray[np.float32]) -> pa.Tab
 
     Without names there is a column `row`, the row in the store.
     """
-    with StoreReader(rows.path) as store:
+    with StoreReader(rows.location) as store:
         missing = [name for name in _IDENTITY if name not in store]
         columns = {name: store.column(name)[rows.numbers] for name in _IDENTITY if name in store}
     if missing:
-        print(f"left out, because {rows.path} has no such arrays: {', '.join(missing)}", flush=True)
+        print(f"left out, because {rows.location} has no such arrays: {', '.join(missing)}", flush=True)
     if "patch" in missing:
         columns = {"row": rows.numbers, **columns}
     columns = {name: np.strings.decode(c, "utf-8") if c.dtype.kind == "S" else c for name, c in columns.items()}

@@ -35,7 +35,7 @@ def chosen_rows(store: StoreReader, settings: ConvertSettings) -> npt.NDArray[np
         keep &= columns["classes"][:, [names.index(name) for name in wanted]].any(1)
     rows = np.flatnonzero(keep)
     if not len(rows):
-        raise ValueError(f"at least one row of {store.path} must be taken, got none of {len(keep)}")
+        raise ValueError(f"at least one row of {store.location} must be taken, got none of {len(keep)}")
     return rows
 
 
@@ -45,6 +45,6 @@ def _known(flag: str, names: Iterable[str], known: Sequence[str]) -> list[str]:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            shown = f"{', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
-            raise ValueError(f"{flag} must be of the store's ({shown}), got {name!r}{hint}")
+            some = f"{', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
+            raise ValueError(f"{flag} must be of the store's ({some}), got {name!r}{hint}")
     return wanted

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,14 @@ import numpy.typing as npt
 from etl.convert.choose import chosen_rows
 from etl.convert.settings import ConvertSettings
 from etl.exit_status import ExitStatus, JobError
-from etl.files import remove_path, replace_atomically, sync_path
+from etl.files import replace_atomically, sync_path
 from etl.mpi import Comm, comm_self, file_hints, on_root
 from etl.progress import report_progress
 from etl.schema import SPLITS, WRITTEN, Schema
 from etl.store.backend import backend_of
 from etl.store.checksum import checksum
 from etl.store.interface import Writer
-from etl.store.location import is_remote, shown
+from etl.store.location import Location
 from etl.store.reader import StoreReader
 from etl.store.statistics import Sums, row_sums, statistics_arrays
 from etl.store.virtual import manifest_of
@@ -39,12 +38,12 @@ def convert(settings: ConvertSettings, comm: Comm) -> int:
 
 def _convert(settings: ConvertSettings) -> None:
     start = time.perf_counter()
-    out = shown(settings.out)
-    if settings.out.exists() if settings.virtual else backend_of(settings.out).exists():
+    out = settings.out
+    if out.path.exists() if settings.virtual else backend_of(out).exists():
         raise ValueError(f"--out must not be there yet, got {out}; remove it or name another")
     with StoreReader(settings.store) as store:
         if not store.complete:
-            raise ValueError(f"{shown(settings.store)} must be complete; python -m etl.extract --resume completes it")
+            raise ValueError(f"{settings.store} must be complete; python -m etl.extract --resume completes it")
         if settings.virtual:
             _refer(settings)
             return
@@ -57,30 +56,30 @@ def _convert(settings: ConvertSettings) -> None:
             return
         _write(settings, store, rows, schema)
     seconds = time.perf_counter() - start
-    files = [] if is_remote(settings.out) else [settings.out, *settings.out.rglob("*")]
-    taken = f", {sum(file.stat().st_size for file in files if file.is_file()) / 2**20:.1f} MiB" if files else ""
+    files = out.files()
+    taken = f", {sum(file.stat().st_size for file in files) / 2**20:.1f} MiB" if files else ""
     pace = f"{len(rows) / seconds:.0f} rows/s, {mib / seconds:.0f} MiB/s"
     print(f"{plan} in {seconds:.1f} s ({pace}) -> {out}{taken}")
 
 
 def _refer(settings: ConvertSettings) -> None:
     """Write the manifest of an HDF5 store."""
-    manifest = manifest_of(settings.store)
+    manifest = manifest_of(settings.store.path)
     text = json.dumps(manifest)
     said = f"{len(manifest['refs'])} references, {len(text) / 2**20:.1f} MiB, no pixel copied"
     if settings.dry_run:
         print(f"{said} -> {settings.out}; nothing written (--dry-run)")
         return
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    with replace_atomically(settings.out) as temporary:
+    settings.out.path.parent.mkdir(parents=True, exist_ok=True)
+    with replace_atomically(settings.out.path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(f"{said} -> {settings.out}")
 
 
-def draft_of(out: Path) -> Path:
-    """The name under which `out` is made; its own in a bucket, where nothing is renamed."""
-    # Not that of etl.files: its suffix names the format of the store.
-    return out if is_remote(out) else out.with_name(f".{out.stem}.draft{out.suffix}")
+def draft_of(out: Location) -> Location:
+    """Location at which `out` is written before it is renamed; `out` itself in a bucket, which cannot rename."""
+    # Not that of etl.files: the suffix must be that of a store.
+    return out if out.is_remote else out.sibling(f".{out.stem}.draft{out.suffix}")
 
 
 def _write(settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.intp], schema: Schema) -> None:
@@ -89,11 +88,11 @@ def _write(settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.i
     In a bucket nothing is renamed: there the store is incomplete until all of it is there.
     """
     draft = draft_of(settings.out)
-    if draft != settings.out:
-        remove_path(draft)
-        draft.parent.mkdir(parents=True, exist_ok=True)
-    identity = {name: column[rows] for name, column in store.columns.items()}
     target = backend_of(draft, settings.layout)
+    if draft != settings.out:
+        target.remove()  # left by a killed process
+        target.prepare_parent()
+    identity = {name: column[rows] for name, column in store.columns.items()}
     target.create(schema, identity, _attributes(store, rows, settings))
     try:
         with target.writer(comm_self(), file_hints()) as writer:
@@ -104,16 +103,11 @@ def _write(settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.i
             writer.sync()
         target.overwrite({**statistics_arrays(sums.of), "complete": np.ones((), np.uint8)})
     except BaseException:
-        if is_remote(draft):
-            from etl.store.object_store import delete_objects
-
-            delete_objects(draft)
-        else:
-            remove_path(draft)
+        target.remove()
         raise
     if draft != settings.out:
-        draft.rename(settings.out)
-        sync_path(settings.out.parent)
+        draft.path.rename(settings.out.path)
+        sync_path(settings.out.path.parent)
 
 
 def _copy(
@@ -137,7 +131,7 @@ def _copy(
             if counted != stored:
                 name = store.columns["patch"][row].decode(errors="replace")
                 raise JobError(
-                    f"{shown(store.path)}, row {row} {name}: pixels must give the stored checksum {stored:016x}, "
+                    f"{store.location}, row {row} {name}: pixels must give the stored checksum {stored:016x}, "
                     f"got {counted:016x}; python -m etl.verify lists all such rows"
                 )
             if store.columns["state"][row] == WRITTEN:

@@ -1,11 +1,10 @@
 """Settings of `etl.convert`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from etl.settings import setting
 from etl.store.layout import Layout
-from etl.store.location import MANIFEST_SUFFIX, format_of
+from etl.store.location import MANIFEST_SUFFIX, Location, format_of
 
 __all__ = ["ConvertSettings"]
 
@@ -22,9 +21,12 @@ class ConvertSettings:
     With --out STORE.json no pixels are copied: the file is a manifest that lets Zarr readers read an HDF5 store.
     """
 
-    store: Path = setting(Path("data/store.h5"), "store to read (.h5, .hdf5, .zarr, or s3://BUCKET/NAME.zarr)")
-    out: Path = setting(
-        Path("data/store.zarr"), "store to write: NAME.h5, NAME.zarr, s3://BUCKET/NAME.zarr or NAME.json; must be new"
+    store: Location = setting(
+        Location.parse("data/store.h5"), "store to read (.h5, .hdf5, .zarr, or s3://BUCKET/NAME.zarr)"
+    )
+    out: Location = setting(
+        Location.parse("data/store.zarr"),
+        "store to write: NAME.h5, NAME.zarr, s3://BUCKET/NAME.zarr or NAME.json; must be new",
     )
     split: str = setting("", "copy only these splits (train, val, test, none), separated by commas; empty = all")
     tile: str = setting("", "copy only these MGRS tiles, separated by commas; empty = all")

@@ -1,13 +1,11 @@
 """Lock a store and open it for writing, on all ranks."""
 
-from pathlib import Path
-
 from etl.exit_status import ExitStatus
 from etl.extract.settings import ExtractSettings
 from etl.mpi import Comm, agree, file_hints, on_every_rank, on_root
 from etl.store.hdf5.writer import serial_h5py_problem
 from etl.store.interface import Backend, Writer
-from etl.store.location import is_remote, shown
+from etl.store.location import Location
 from etl.store.lock import StoreLock, open_lock
 
 __all__ = ["lock_store", "open_writer", "require_parallel_h5py"]
@@ -27,18 +25,17 @@ def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> StoreLo
     """Collective: make sure that no other run writes the store.
 
     Raises:
-        JobError: the store is there and not to be resumed, another run writes it, or its place cannot be reached.
+        JobError: the store is there and not to be resumed, another run writes it, or its folder or bucket is out of
+            reach.
     """
     out = settings.out
 
     def refuse_existing() -> None:
         if store.exists() and not settings.resume:
-            raise ValueError(f"{shown(out)} exists; name another --out, or complete it with --resume")
+            raise ValueError(f"{out} exists; name another --out, or complete it with --resume")
 
     def acquire() -> StoreLock:
-        if not is_remote(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
-        store.check()
+        store.prepare_parent()
         refuse_existing()
         lock = open_lock(out)
         lock.acquire()
@@ -55,13 +52,13 @@ def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> StoreLo
         return lock
 
     lock = on_root(comm, acquire)
-    return on_every_rank(comm, f"opening {shown(out)}", lambda: acquire_shared() if lock is None else lock)
+    return on_every_rank(comm, f"opening {out}", lambda: acquire_shared() if lock is None else lock)
 
 
-def open_writer(out: Path, store: Backend, comm: Comm) -> Writer:
+def open_writer(out: Location, store: Backend, comm: Comm) -> Writer:
     """Collective: the store, open for writing on every rank.
 
     Raises:
         JobError: a rank cannot open it.
     """
-    return on_every_rank(comm, f"opening {shown(out)} for writing", lambda: store.writer(comm, file_hints()))
+    return on_every_rank(comm, f"opening {out} for writing", lambda: store.writer(comm, file_hints()))

@@ -6,6 +6,7 @@ from typing import Any
 
 from etl.extract.settings import ExtractSettings
 from etl.schema import SCHEMA_VERSION
+from etl.settings import settings_record
 from etl.software import software_versions
 from etl.upsample.method import UpsampleMethod
 
@@ -25,7 +26,7 @@ def store_attributes(settings: ExtractSettings, nomenclature: int, method: Upsam
         **precision,
         "nomenclature": nomenclature,
         "software": json.dumps(extraction_software()),
-        "settings": json.dumps(settings.as_text()),
+        "settings": json.dumps(settings_record(settings)),
     }
 
 

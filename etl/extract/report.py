@@ -9,7 +9,6 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from etl.extract.assignment import RankAssignment, plan_extraction
@@ -17,9 +16,10 @@ from etl.extract.inputs import ExtractionInputs, PatchRows
 from etl.extract.provenance import extraction_software
 from etl.extract.resume import ResumeState
 from etl.processor import describe_processor
+from etl.settings import settings_record
 from etl.stage_timer import StageTimer
 from etl.store.journal import Journal
-from etl.store.location import shown
+from etl.store.location import Location
 from etl.store.sidecar import write_file
 
 __all__ = ["RANK_STAGES", "RankReport", "extraction_record", "print_dry_run", "write_extraction_record"]
@@ -65,7 +65,7 @@ def print_dry_run(inputs: ExtractionInputs, rows: PatchRows, ranks: int) -> None
     plan = plan_extraction(inputs, rows, ranks).plan
     mean_s, slowest_s = sum(plan.busy_s) / len(plan.busy_s), max(plan.busy_s)
     print(
-        f"{schema.rows - len(rows.problems)} patches on {ranks} ranks -> {shown(settings.out)}, "
+        f"{schema.rows - len(rows.problems)} patches on {ranks} ranks -> {settings.out}, "
         f"{schema.rows * schema.row_bytes / 2**30:.2f} GiB\n"
         f"predicted: {slowest_s:.0f} s for the slowest rank, {mean_s:.0f} s on average, "
         f"balance {mean_s / slowest_s if mean_s else 1:.3f}"
@@ -82,13 +82,13 @@ def _log_rejections(reasons: Mapping[int, str]) -> None:
         log.warning("%d patches are rejected, for example: %s", len(reasons), common)
 
 
-def write_rejected(out: Path, state: ResumeState) -> None:
+def write_rejected(out: Location, state: ResumeState) -> None:
     """Write `rejected.csv` beside the store: patch, tile, row and reason of every rejected row.
 
     Raises:
         OSError: it cannot be written.
     """
-    path = out.with_name(out.stem + ".rejected.csv")
+    path = out.sibling(out.stem + ".rejected.csv")
     catalogue = state.rows.selection.catalogue
     text = io.StringIO(newline="")
     rejected = sorted(state.journal.rejected.items())
@@ -99,7 +99,7 @@ def write_rejected(out: Path, state: ResumeState) -> None:
     except ConnectionError:
         raise
     except OSError as error:
-        raise OSError(f"{shown(path)} cannot be written: {error}") from None
+        raise OSError(f"{path} cannot be written: {error}") from None
 
 
 def extraction_record(reports: Sequence[RankReport], assignment: RankAssignment, steps: StageTimer) -> dict[str, Any]:
@@ -146,18 +146,17 @@ def write_extraction_record(inputs: ExtractionInputs, journal: Journal, run: dic
         "patches_per_second": run["patches"] / run["seconds_total"],
         "host": platform.node(),
         "software": extraction_software(),
-        "settings": settings.as_text(),
+        "settings": settings_record(settings),
     }
-    path = settings.out.with_name(settings.out.stem + ".json")
+    path = settings.out.sibling(settings.out.stem + ".json")
     try:
         write_file(path, (json.dumps(record, indent=1) + "\n").encode())
     except OSError as error:
-        text = f"{shown(settings.out)} is complete, but its record {shown(path)} cannot be written: {error}"
-        raise OSError(text) from None
+        raise OSError(f"{settings.out} is complete, but its record {path} cannot be written: {error}") from None
     _print_closing_lines(settings.out, record, journal.rejected)
 
 
-def _print_closing_lines(out: Path, record: Mapping[str, Any], rejected: Mapping[int, str]) -> None:
+def _print_closing_lines(out: Location, record: Mapping[str, Any], rejected: Mapping[int, str]) -> None:
     stage = record["seconds_by_stage"]
     spent = ", ".join(
         f"{name.removesuffix('_s')} {stage[name]['median']:.1f}"
@@ -171,5 +170,5 @@ def _print_closing_lines(out: Path, record: Mapping[str, Any], rejected: Mapping
     print(
         f"{record['patches']} patches by {record['ranks']} ranks in {record['seconds_total']:.1f} s "
         f"({record['patches_per_second']:.0f} patches/s, {record['mib_per_second']:.0f} MiB/s), "
-        f"{len(rejected)} rejected -> {shown(out)}"
+        f"{len(rejected)} rejected -> {out}"
     )

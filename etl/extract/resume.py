@@ -6,7 +6,6 @@ found and made again, and the statistics of the finished rows are gathered anew.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ from etl.schema import REJECTED, UNWRITTEN, WRITTEN, Schema
 from etl.store.byte_ranges import TornError
 from etl.store.checksum import checksum, zero_row_checksum
 from etl.store.interface import Backend
-from etl.store.journal import Journal, journal_path, row_ranges
+from etl.store.journal import Journal, journal_location, row_ranges
+from etl.store.location import Location
 from etl.store.reader import StoreReader
 from etl.store.statistics import Sums, row_sums
 
@@ -65,7 +65,7 @@ def _create_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
     columns["state"][rejected] = REJECTED
     columns["checksum"][rejected] = zero_row_checksum(inputs.schema)
     # journal first: a store without one could not be resumed
-    journal = Journal.begin(journal_path(settings.out), fingerprint_of(settings, selection, inputs.method))
+    journal = Journal.begin(journal_location(settings.out), fingerprint_of(settings, selection, inputs.method))
     attributes = store_attributes(settings, selection.catalogue.nomenclature, inputs.method)
     inputs.store.create(inputs.schema, columns, attributes)
     journal.add(row_ranges(rejected), rows.problems)
@@ -80,7 +80,7 @@ def resume_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
         OSError: it cannot be written.
     """
     settings, store, problems = inputs.settings, inputs.store, rows.problems
-    journal = Journal.read(journal_path(settings.out), repair=True)  # a kill can tear its last line
+    journal = Journal.read(journal_location(settings.out), repair=True)  # a kill can tear its last line
     _require_same_fingerprint(settings.out, journal, fingerprint_of(settings, rows.selection, inputs.method))
     stored = store.reader().read_columns(("state", "product", "complete"))
     state, done = stored["state"], _finished_rows(stored["state"], journal)
@@ -106,7 +106,7 @@ def resume_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
     return ResumeState(journal, replace(rows, pending=pending), np.flatnonzero(written & ~pending))
 
 
-def _require_same_fingerprint(out: Path, journal: Journal, fingerprint: Mapping[str, Any]) -> None:
+def _require_same_fingerprint(out: Location, journal: Journal, fingerprint: Mapping[str, Any]) -> None:
     """Raise a ValueError where the store was begun with another catalogue, source or settings."""
     differing = [key for key in fingerprint if journal.fingerprint.get(key) != fingerprint[key]]
     if differing:
@@ -126,7 +126,7 @@ def _finished_rows(state: npt.NDArray[np.uint8], journal: Journal) -> npt.NDArra
 
 
 def _require_same_products(
-    out: Path,
+    out: Location,
     written: npt.NDArray[np.bool_],
     made_from: npt.NDArray[np.bytes_],
     product: npt.NDArray[np.bytes_],

@@ -27,7 +27,6 @@ from etl.raster import configure
 from etl.source.archive import ArchivePatches
 from etl.source.tiles import TilePatches
 from etl.stage_timer import StageTimer
-from etl.store.location import shown
 from etl.store.statistics import Sums, statistics_arrays
 
 __all__ = ["extract"]
@@ -50,7 +49,7 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
     lock = lock_store(settings, inputs.store, comm)
     state = selection.then(lambda chosen: begin_store(inputs, place_patches(inputs, chosen)))
     if state.bcast(lambda root: root.complete):
-        state.then(lambda root: print(f"{shown(settings.out)} is complete, {root.rejected} rejected: nothing to do"))
+        state.then(lambda root: print(f"{settings.out} is complete, {root.rejected} rejected: nothing to do"))
         return _done(settings, state)
     sums = verify_finished_rows(inputs, state, comm)
 

@@ -1,6 +1,5 @@
 """The pass over the pixels as a Dask graph: one task for each worker, which reads its run of rows batch by batch."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from dask.delayed import delayed
 
 from etl.bands import GROUPS
 from etl.stats.counts import ValueCounts, group_membership
-from etl.store.location import is_remote
+from etl.store.location import Location
 from etl.store.reader import StoreReader
 
 __all__ = ["count_store"]
@@ -30,8 +29,8 @@ def count_store(store: StoreReader, workers: int, batch_rows: int, **dask_option
     member = group_membership(store.columns["split"], store.columns["classes"])
     parts = [rows for rows in np.array_split(store.written, workers) if len(rows)] or [store.written]
     count, merge = delayed(_count, pure=False), delayed(_merge, pure=False)
-    path = store.path if is_remote(store.path) else store.path.resolve()  # a worker may run in another folder
-    tasks = [count(path, rows, member[rows], batch_rows) for rows in parts]
+    location = store.location.absolute()  # a worker may run in another folder
+    tasks = [count(location, rows, member[rows], batch_rows) for rows in parts]
     while len(tasks) > 1:
         pairs = [merge(*tasks[k : k + 2]) for k in range(0, len(tasks) - 1, 2)]
         tasks = pairs + tasks[2 * len(pairs) :]
@@ -40,9 +39,9 @@ def count_store(store: StoreReader, workers: int, batch_rows: int, **dask_option
 
 
 def _count(
-    path: Path, rows: npt.NDArray[np.intp], member: npt.NDArray[np.bool_], batch_rows: int
+    location: Location, rows: npt.NDArray[np.intp], member: npt.NDArray[np.bool_], batch_rows: int
 ) -> dict[str, ValueCounts]:
-    with StoreReader(path) as store:
+    with StoreReader(location) as store:
         native = [item for item in store.schema.pixels if item.name in _NATIVE_ARRAYS]
         total = {item.name: ValueCounts(member.shape[1], item.shape[-1]) for item in native}
         for first in range(0, len(rows), batch_rows):

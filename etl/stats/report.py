@@ -148,7 +148,7 @@ def make_stats_report(store: StoreReader, counts: dict[str, ValueCounts]) -> Sta
     last_bin = int(np.flatnonzero(histogram.any((0, 1)))[-1:].sum())  # 0 where all bins are empty
     bands = tuple(band.name for band in BANDS)
     shown = histogram[..., : last_bin + 1]
-    return StatsReport(store.path.name, count_labels(store), bands, percentiles, mean, std, pixels, shown)
+    return StatsReport(store.location.name, count_labels(store), bands, percentiles, mean, std, pixels, shown)
 
 
 def _bin_counts(valid: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

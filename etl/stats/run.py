@@ -17,7 +17,6 @@ from etl.stats.counting import count_store
 from etl.stats.html_report import render_statistics
 from etl.stats.report import compare_stored_sums, make_stats_report
 from etl.stats.settings import StatsSettings
-from etl.store.location import shown
 from etl.store.reader import StoreReader
 
 __all__ = ["stats"]
@@ -101,7 +100,7 @@ def _open_complete(settings: StatsSettings) -> StoreReader:
     store = StoreReader(settings.store)
     if not store.complete:
         store.close()
-        raise ValueError(f"{shown(settings.store)} must be complete; python -m etl.extract --resume completes it")
+        raise ValueError(f"{settings.store} must be complete; python -m etl.extract --resume completes it")
     return store
 
 
@@ -132,4 +131,4 @@ def _write_statistics(
     print(f"{pace} -> {settings.out}, {numbers}")
     if wrong:
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise JobError(f"{store.path} must hold the sums of its pixels: {'; '.join(wrong[:3])}{more}")
+        raise JobError(f"{store.location} must hold the sums of its pixels: {'; '.join(wrong[:3])}{more}")

@@ -1,15 +1,16 @@
-"""What is asked of a store of either format, by whoever makes it and writes it."""
+"""What extraction and conversion need of a store to create and write it, in either format."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy.typing as npt
 
+from etl.files import remove_path
 from etl.schema import Schema
 from etl.store.layout import Layout
+from etl.store.location import Location
 from etl.store.reader import StoreReader
 
 __all__ = ["Backend", "Writer"]
@@ -42,33 +43,42 @@ class Writer(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Backend(ABC):
-    """A store at its place."""
+    """One store, by location: create, open, change. Implemented for HDF5 and Zarr."""
 
-    path: Path
-    """Its file or folder, or its place in a bucket."""
+    location: Location
+    """Its file or folder, or its prefix in a bucket."""
 
     layout: Layout
-    """How it is laid out where it is made, and how it is written."""
+    """Layout with which it is created and written."""
 
     @property
     def shard_rows(self) -> int:
-        """Rows of the shape (row, ...) that one rank writes together; 1 where each stands for itself."""
+        """Rows that must be written together by one rank: the shard size in Zarr, 1 in HDF5."""
         return 1
 
-    def check(self) -> None:
-        """Make sure that its place can be reached. ValueError: credentials are refused, or there is no bucket."""
-        self.path.parent.stat()
+    def prepare_parent(self) -> None:
+        """Create the folder that is to hold the store; in a bucket, check that objects can be written.
+
+        Raises:
+            ValueError: the credentials are refused, or there is no such bucket.
+            OSError: the folder cannot be created, or the server does not answer.
+        """
+        self.location.path.parent.mkdir(parents=True, exist_ok=True)
 
     def exists(self) -> bool:
-        """Whether anything is at the store's place."""
-        return self.path.exists()
+        """Whether anything is at the store's location."""
+        return self.location.path.exists()
+
+    def remove(self) -> None:
+        """Remove the store, or what was written of it."""
+        remove_path(self.location.path)
 
     def discard_unfinished(self) -> None:  # noqa: B027  # HDF5 writes rows in place
-        """Remove what a killed run left half-written, while nobody else writes the store."""
+        """Remove what a killed run left half-written; the caller holds the lock."""
 
     def reader(self) -> StoreReader:
         """The store as it is now, open for reading. ValueError: there is no such store."""
-        return StoreReader(self.path)
+        return StoreReader(self.location)
 
     @abstractmethod
     def create(self, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:

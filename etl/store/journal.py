@@ -5,19 +5,17 @@ state are on the disk, and the rejected rows among them. Only the last line can 
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from etl.store.location import is_remote, shown
-from etl.store.sidecar import read_file, write_file
+from etl.store.location import Location
+from etl.store.sidecar import read_file, write_line
 
-__all__ = ["Journal", "journal_path", "row_ranges"]
+__all__ = ["Journal", "journal_location", "row_ranges"]
 
 _FINGERPRINT = "begun_with"  # the key in the file, which is older than the name used here
 
@@ -28,17 +26,17 @@ def row_ranges(rows: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
     return [(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, edges)] if len(rows) else []
 
 
-def journal_path(store: Path) -> Path:
-    """Path of the journal of a store."""
-    return store.with_name(store.name + ".journal")
+def journal_location(store: Location) -> Location:
+    """Location of the journal of the store at `store`."""
+    return store.sibling(store.name + ".journal")
 
 
 @dataclass(slots=True)
 class Journal:
     """Finished rows of a store."""
 
-    path: Path
-    """The journal's file."""
+    location: Location
+    """The journal's file or object."""
 
     fingerprint: dict[str, Any]
     """Settings, catalogue and source that decide the store's content; compared on resuming."""
@@ -50,42 +48,43 @@ class Journal:
     """Why each rejected row could not be made, by row number."""
 
     @classmethod
-    def begin(cls, path: Path, fingerprint: Mapping[str, Any]) -> "Journal":
-        """Start a new journal at `path`; it replaces an older one."""
-        journal = cls(path, dict(fingerprint))
-        _write_line(path, {_FINGERPRINT: journal.fingerprint}, append=False)
+    def begin(cls, location: Location, fingerprint: Mapping[str, Any]) -> "Journal":
+        """Start a new journal at `location`; it replaces an older one."""
+        journal = cls(location, dict(fingerprint))
+        journal._write_line({_FINGERPRINT: journal.fingerprint}, append=False)
         return journal
 
     @classmethod
-    def read(cls, path: Path, repair: bool = False) -> "Journal":
+    def read(cls, location: Location, repair: bool = False) -> "Journal":
         """The journal up to its last whole line; `repair` cuts off bytes after it, so that lines can be added.
 
         Raises:
             ValueError: there is none, its first line is no header, or another line is broken.
         """
-        text = read_file(path)
+        text = read_file(location)
         if text is None:
-            raise ValueError(f"{shown(path)} must be there to resume; start anew with another --out")
+            raise ValueError(f"{location} must be there to resume; start anew with another --out")
         lines = text[: text.rfind(b"\n") + 1].splitlines()
         try:
-            journal = cls(path, json.loads(lines[0])[_FINGERPRINT])
+            journal = cls(location, json.loads(lines[0])[_FINGERPRINT])
         except (IndexError, ValueError, KeyError, TypeError):
-            raise ValueError(f"{path} must begin with what the store was begun with; it is no journal") from None
+            raise ValueError(f"{location} must begin with what the store was begun with; it is no journal") from None
         for number, line in enumerate(lines[1:], start=2):
             try:
                 entry = json.loads(line)
                 journal._note([(first, stop) for first, stop in entry["rows"]], entry["rejected"])
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}, line {number} must name finished rows, got {line[:80]!r}: {error}") from None
+                text = f"{location}, line {number} must name finished rows, got {line[:80]!r}: {error}"
+                raise ValueError(text) from None
         if repair and len(text) > text.rfind(b"\n") + 1:
-            with path.open("r+b") as file:
+            with location.path.open("r+b") as file:
                 file.truncate(text.rfind(b"\n") + 1)
         return journal
 
     def add(self, ranges: Sequence[tuple[int, int]], rejected: Mapping[int, str]) -> None:
         """Append ranges [first, stop) of rows whose bytes are on the disk, and the reason of each rejected row."""
         self._note(ranges, rejected)
-        _write_line(self.path, {"rows": ranges, "rejected": {str(k): v for k, v in rejected.items()}}, append=True)
+        self._write_line({"rows": ranges, "rejected": {str(k): v for k, v in rejected.items()}}, append=True)
 
     def _note(self, ranges: Sequence[tuple[int, int]], rejected: Mapping[Any, str]) -> None:
         # A rejected row that was retried and is finished now is no longer rejected, unless `rejected` names it again.
@@ -95,18 +94,6 @@ class Journal:
                 del self.rejected[row]
         self.rejected.update({int(row): reason for row, reason in rejected.items()})
 
-
-def _write_line(path: Path, entry: Mapping[str, Any], append: bool) -> None:
-    line = (json.dumps(entry, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
-    if is_remote(path):
-        # An object cannot be appended to: it is replaced as a whole, and so is never torn.
-        write_file(path, (read_file(path) or b"") + line if append else line)
-        return
-    try:
-        with path.open("ab" if append else "wb") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        # write and fsync do not name the file
-        raise OSError(error.errno, error.strerror, str(path)) from None
+    def _write_line(self, entry: Mapping[str, Any], append: bool) -> None:
+        line = (json.dumps(entry, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+        write_line(self.location, line, append)

@@ -1,45 +1,116 @@
-"""Where a store and what lies beside it are: a path on a file system, or `s3://BUCKET/KEY` in a bucket.
+"""Where a store and the files beside it are: a path of the file system, or a key in an S3 bucket."""
 
-A place in a bucket is kept as a `Path` too, which loses one slash; `shown` gives it back.
-"""
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Literal, Self
 
-from pathlib import Path
-from typing import Literal
-
-__all__ = ["MANIFEST_SUFFIX", "format_of", "is_remote", "shown"]
+__all__ = ["MANIFEST_SUFFIX", "Location", "format_of"]
 
 _FORMATS: dict[str, Literal["HDF5", "Zarr"]] = {".h5": "HDF5", ".hdf5": "HDF5", ".zarr": "Zarr"}
 
 MANIFEST_SUFFIX = ".json"
-"""Of an HDF5 store's description as Zarr, which etl.convert writes."""
+"""Suffix of a manifest: an HDF5 store described as Zarr, which etl.convert writes."""
 
 
-def format_of(path: Path, name: str = "store") -> Literal["HDF5", "Zarr"]:
-    """Format of the store at `path`, which its suffix names; the same rule for every command.
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Location of a store or of a file beside it: a path of the file system, or a key in an S3 bucket."""
+
+    key: PurePosixPath
+    """Path in the file system, or key in the bucket."""
+
+    bucket: str | None = None
+    """Name of the bucket; None for a path of the file system."""
+
+    @classmethod
+    def parse(cls, text: str | os.PathLike[str] | Self) -> Self:
+        """The location that a user or caller names: a path, or `s3://BUCKET/KEY`."""
+        if isinstance(text, cls):
+            return text
+        path = PurePosixPath(text)  # of s3://BUCKET/KEY it keeps one slash, as pathlib.Path("s3://...") did
+        if path.parts[:1] != ("s3:",):
+            return cls(path)
+        bucket, *key = path.parts[1:] or ("",)
+        return cls(PurePosixPath(*key), bucket)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is in a bucket."""
+        return self.bucket is not None
+
+    @property
+    def path(self) -> Path:
+        """The path, to open the file or folder.
+
+        Raises:
+            ValueError: it is in a bucket.
+        """
+        if self.is_remote:
+            raise ValueError(f"{self} must be a path of the file system, it is in a bucket")
+        return Path(self.key)
+
+    @property
+    def name(self) -> str:
+        """Last part, with its suffix."""
+        return self.key.name
+
+    @property
+    def stem(self) -> str:
+        """Last part without its suffix."""
+        return self.key.stem
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of the last part, with its dot."""
+        return self.key.suffix
+
+    @property
+    def parent(self) -> Self:
+        """The folder, or the prefix in the bucket, that holds it."""
+        return replace(self, key=self.key.parent)
+
+    def sibling(self, name: str) -> Self:
+        """The location `name` in the same folder or prefix."""
+        return replace(self, key=self.key.with_name(name))
+
+    def absolute(self) -> Self:
+        """The same location for a process in another working folder."""
+        return self if self.is_remote else replace(self, key=PurePosixPath(self.path.resolve()))
+
+    def files(self) -> list[Path]:
+        """The file, or all files of the folder; none in a bucket."""
+        if self.is_remote:
+            return []
+        return [path for path in (self.path, *self.path.rglob("*")) if path.is_file()]
+
+    def to_record(self) -> str:
+        """As records and attributes of stores hold it: with one slash after `s3:`, as all versions wrote it."""
+        return str(self.key if self.bucket is None else PurePosixPath("s3:", self.bucket, self.key))
+
+    def __truediv__(self, child: str) -> Self:
+        return replace(self, key=self.key / child)
+
+    def __str__(self) -> str:
+        return str(self.key) if self.bucket is None else "s3://" + "/".join((self.bucket, *self.key.parts))
+
+
+def format_of(location: Location, name: str = "store") -> Literal["HDF5", "Zarr"]:
+    """Format of the store at `location`, which its suffix names; the same rule for every command.
 
     `name` is what the message calls it, e.g. a command-line flag.
 
     Raises:
-        ValueError: no store is named so, or it is a manifest, or HDF5 in a bucket.
+        ValueError: the suffix is not that of a store, or is that of a manifest, or of HDF5 in a bucket.
     """
-    found = _FORMATS.get(path.suffix)
-    if path.suffix == MANIFEST_SUFFIX:
+    store_format = _FORMATS.get(location.suffix)
+    if location.suffix == MANIFEST_SUFFIX:
         raise ValueError(
-            f"{name} must be the store itself (.h5, .hdf5 or .zarr), got the manifest {shown(path)}; only "
+            f"{name} must be the store itself (.h5, .hdf5 or .zarr), got the manifest {location}; only "
             "etl.open_store and xarray read manifests: name the HDF5 store it was made from"
         )
-    if found is None:
-        raise ValueError(f"{name} must end in .h5, .hdf5 or .zarr, got {shown(path)}")
-    if is_remote(path) and (found != "Zarr" or len(path.parts) < 3):
-        raise ValueError(f"{name} in a bucket must be s3://BUCKET/NAME.zarr, got {shown(path)}")
-    return found
-
-
-def is_remote(path: Path) -> bool:
-    """Whether `path` lies in a bucket."""
-    return path.parts[:1] == ("s3:",)
-
-
-def shown(path: Path) -> str:
-    """`path` as a person writes it."""
-    return "s3://" + "/".join(path.parts[1:]) if is_remote(path) else str(path)
+    if location.is_remote and store_format != "Zarr":
+        raise ValueError(f"{name} in a bucket must be s3://BUCKET/NAME.zarr, got {location}")
+    if store_format is None:
+        raise ValueError(f"{name} must end in .h5, .hdf5 or .zarr, got {location}")
+    return store_format

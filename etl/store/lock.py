@@ -16,10 +16,9 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from etl.store.location import is_remote, shown
+from etl.store.location import Location
 
 __all__ = ["FileLock", "Lease", "StoreLock", "open_lock"]
 
@@ -31,8 +30,8 @@ class StoreLock(ABC):
 
     timeout_s, poll_s = 20.0, 0.1  # how long `acquire` waits for another run, and between two tries
 
-    def __init__(self, store: Path) -> None:
-        self.path = store.with_name(store.name + ".lock")
+    def __init__(self, store: Location) -> None:
+        self.location = store.sibling(store.name + ".lock")
 
     def acquire(self, timeout_s: float | None = None) -> None:
         """Wait until no other run writes the store, at most `timeout_s` seconds, then hold the lock.
@@ -45,7 +44,7 @@ class StoreLock(ABC):
         while not self._try_acquire():
             if time.monotonic() > deadline:
                 raise ValueError(
-                    f"{shown(self.path)} is held by another run that still writes the store; wait for it or end it"
+                    f"{self.location} is held by another run that still writes the store; wait for it or end it"
                 )
             time.sleep(self.poll_s)
 
@@ -61,13 +60,13 @@ class StoreLock(ABC):
         """Acquire the lock without waiting; False where another run holds it."""
 
 
-def open_lock(store: Path) -> StoreLock:
+def open_lock(store: Location) -> StoreLock:
     """The lock of the store at `store`, not yet held: a lease in a bucket, a lock file elsewhere.
 
     Raises:
         OSError: the folder or bucket cannot be reached.
     """
-    return Lease(store) if is_remote(store) else FileLock(store)
+    return Lease(store) if store.is_remote else FileLock(store)
 
 
 class FileLock(StoreLock):
@@ -76,9 +75,9 @@ class FileLock(StoreLock):
     Ranks outlive a killed mpirun by up to a second. A file system without locks lets every run pass.
     """
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Location) -> None:
         super().__init__(store)
-        self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._handle = os.open(self.location.path, os.O_RDWR | os.O_CREAT, 0o666)
 
     def acquire_shared(self) -> None:
         """Hold the lock together with the other ranks."""
@@ -110,11 +109,11 @@ class Lease(StoreLock):
 
     timeout_s, poll_s = _LEASE_S + 10.0, 0.5
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Location) -> None:
         from etl.store.object_store import VersionedObject  # TensorStore takes 25 MiB on every rank
 
         super().__init__(store)
-        self._object = VersionedObject(self.path)
+        self._object = VersionedObject(self.location)
         self._owner = {"host": platform.node(), "pid": os.getpid(), "started": _start_time(os.getpid())}
         self._held = False
         self._released = threading.Event()

@@ -18,7 +18,7 @@ from typing import Any
 
 import tensorstore as ts
 
-from etl.store.location import is_remote, shown
+from etl.store.location import Location
 
 __all__ = [
     "TENSORSTORE_ERRORS",
@@ -76,15 +76,15 @@ def _profile() -> str:
     return os.environ.get("AWS_PROFILE", "default")
 
 
-def _spec(path: Path) -> dict[str, Any]:
-    """TensorStore's description of the folder or prefix `path`."""
-    if not is_remote(path):
-        return {"driver": "file", "path": f"{path.absolute()}/"}
+def _spec(location: Location) -> dict[str, Any]:
+    """TensorStore's description of the folder or prefix `location`."""
+    if not location.is_remote:
+        return {"driver": "file", "path": f"{location.path.absolute()}/"}
     endpoint = _aws_setting("endpoint_url", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL").rstrip("/")
     region = _aws_setting("region", "AWS_REGION", "AWS_DEFAULT_REGION") or (endpoint and "us-east-1")
-    places = {"endpoint": endpoint, "aws_region": region}
-    prefix = "".join(f"{part}/" for part in path.parts[2:])
-    return {"driver": "s3", "bucket": path.parts[1], "path": prefix, **{k: v for k, v in places.items() if v}}
+    server = {"endpoint": endpoint, "aws_region": region}
+    prefix = "".join(f"{part}/" for part in location.key.parts)
+    return {"driver": "s3", "bucket": location.bucket, "path": prefix, **{k: v for k, v in server.items() if v}}
 
 
 def _aws_setting(option: str, *variables: str) -> str:
@@ -98,43 +98,43 @@ def _aws_setting(option: str, *variables: str) -> str:
 
 
 @cache
-def _key_value_store(path: Path) -> ts.KvStore:
-    """The folder or prefix `path`, open."""
-    return ts.KvStore.open(_spec(path), context=tensorstore_context()).result()
+def _key_value_store(location: Location) -> ts.KvStore:
+    """The folder or prefix `location`, open."""
+    return ts.KvStore.open(_spec(location), context=tensorstore_context()).result()
 
 
 class RefusedError(ConnectionError):
     """The server refuses the credentials."""
 
 
-def translate_error(error: Exception, path: Path) -> OSError:
-    """An error of TensorStore as one that names the store at `path` and what to do.
+def translate_error(error: Exception, location: Location) -> OSError:
+    """An error of TensorStore as one that names the store at `location` and what to do.
 
     A `ConnectionError` may be gone at the next try: a server that does not answer, credentials that expired.
     """
     text = re.sub(r" \[\S+='.*", "", str(error), flags=re.DOTALL)
-    if not is_remote(path):
-        return OSError(f"{path}: {text}")
+    if not location.is_remote:
+        return OSError(f"{location}: {text}")
     if "NoSuchBucket" in text:
-        return FileNotFoundError(f"{shown(path)}: the bucket {path.parts[1]} must be there; create it, or name another")
+        return FileNotFoundError(f"{location}: the bucket {location.bucket} must be there; create it, or name another")
     if re.search(r"\b(401|403)\b|PERMISSION_DENIED|UNAUTHENTICATED|[Cc]redentials", str(error)):
         advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        return RefusedError(f"{shown(path)}: the server refuses these credentials, {advice} ({text})")
-    return ConnectionError(f"{shown(path)}: the server does not answer as it should ({text})")
+        return RefusedError(f"{location}: the server refuses these credentials, {advice} ({text})")
+    return ConnectionError(f"{location}: the server does not answer as it should ({text})")
 
 
 @contextlib.contextmanager
-def translated_errors(path: Path) -> Iterator[None]:
+def translated_errors(location: Location) -> Iterator[None]:
     """Raise errors of TensorStore as `translate_error` words them."""
     try:
         yield
     except TENSORSTORE_ERRORS as error:
-        raise translate_error(error, path) from None
+        raise translate_error(error, location) from None
 
 
-def open_array(path: Path, name: str, shared: ts.Context, **options: Any) -> Any:
-    """A future of the array `name`, dtype uint16, of the store `path`; `options` are of TensorStore's description."""
-    spec = {"driver": "zarr3", "kvstore": _spec(path / name), **options}
+def open_array(location: Location, name: str, shared: ts.Context, **options: Any) -> Any:
+    """A future of the array `name`, dtype uint16, of a store; `options` are of TensorStore's description."""
+    spec = {"driver": "zarr3", "kvstore": _spec(location / name), **options}
     return ts.open(spec, open=True, context=shared, dtype=ts.uint16)
 
 
@@ -144,8 +144,8 @@ class VersionedObject:
     Source: Amazon S3 User Guide, conditional writes (`If-None-Match`, `If-Match`).
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._store = path, _key_value_store(path.parent)
+    def __init__(self, location: Location) -> None:
+        self._location, self._store = location, _key_value_store(location.parent)
         self._version = b""  # as last read or written here
 
     def read(self) -> bytes | None:
@@ -154,8 +154,8 @@ class VersionedObject:
         Raises:
             OSError: it cannot be read.
         """
-        with translated_errors(self._path):
-            result = self._store.read(self._path.name).result()
+        with translated_errors(self._location):
+            result = self._store.read(self._location.name).result()
         self._version = result.stamp.generation
         return bytes(result.value) if result.state == "value" else None
 
@@ -165,42 +165,42 @@ class VersionedObject:
         Raises:
             OSError: it cannot be written.
         """
-        with translated_errors(self._path):
-            stamp = self._store.write(self._path.name, data, if_equal=self._version).result()
+        with translated_errors(self._location):
+            stamp = self._store.write(self._location.name, data, if_equal=self._version).result()
         self._version = stamp.generation or self._version
         return bool(stamp.generation)
 
 
-def read_objects(path: Path, names: Iterable[str]) -> dict[str, bytes | None]:
-    """Bytes of the objects `names` below `path`, None if there is none.
+def read_objects(location: Location, names: Iterable[str]) -> dict[str, bytes | None]:
+    """Bytes of the objects `names` below `location`, None if there is none.
 
     Raises:
         OSError: one cannot be read.
     """
-    with translated_errors(path):
-        store = _key_value_store(path)
+    with translated_errors(location):
+        store = _key_value_store(location)
         futures = {name: store.read(name) for name in names}  # all at once: their latencies do not add up
         results = {name: future.result() for name, future in futures.items()}
     return {name: bytes(found.value) if found.state == "value" else None for name, found in results.items()}
 
 
-def write_objects(path: Path, objects: Mapping[str, bytes | None]) -> None:
-    """Write the bytes of objects below `path`, each whole or not at all; None removes one.
+def write_objects(location: Location, objects: Mapping[str, bytes | None]) -> None:
+    """Write the bytes of objects below `location`, each whole or not at all; None removes one.
 
     Raises:
         OSError: one cannot be written.
     """
-    with translated_errors(path):
-        store = _key_value_store(path)
+    with translated_errors(location):
+        store = _key_value_store(location)
         for future in [store.write(name, data) for name, data in objects.items()]:
             future.result()
 
 
-def delete_objects(path: Path) -> None:
-    """Remove every object below `path`.
+def delete_objects(location: Location) -> None:
+    """Remove every object below `location`.
 
     Raises:
         OSError: one cannot be removed.
     """
-    with translated_errors(path):
-        _key_value_store(path).delete_range(ts.KvStore.KeyRange()).result()
+    with translated_errors(location):
+        _key_value_store(location).delete_range(ts.KvStore.KeyRange()).result()

@@ -5,16 +5,16 @@ whether it is whole.
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from etl.schema import STATS, WRITTEN, Schema, schema_of
-from etl.store.location import format_of, shown
+from etl.store.location import Location, format_of
 from etl.store.statistics import from_words
 
 if TYPE_CHECKING:
@@ -32,28 +32,29 @@ class StoreReader:
 
     _reader: "Hdf5Reader | ZarrReader"
 
-    def __init__(self, path: Path) -> None:
-        """Open the store at `path`, in the format that its suffix names.
+    def __init__(self, path: Location | os.PathLike[str] | str) -> None:
+        """Open the store at `path`, which may be s3://BUCKET/NAME.zarr, in the format that its suffix names.
 
         Raises:
             ValueError: nothing is there, or no store.
         """
-        self.path = path
-        kind = format_of(path)
-        if kind == "HDF5" and not path.exists():
-            raise ValueError(f"store {path} is not there; make it with etl.extract, or name another")
+        self.location = Location.parse(path)
+        """Its file or folder, or its prefix in a bucket."""
+        kind = format_of(self.location)
+        if kind == "HDF5" and not self.location.path.exists():
+            raise ValueError(f"store {self.location} is not there; make it with etl.extract, or name another")
         try:
             # Each format's packages are loaded where a store of it is named: Zarr's take 60 MiB of a rank.
             if kind == "HDF5":
                 from etl.store.hdf5.reader import Hdf5Reader
 
-                self._reader = Hdf5Reader(path)
+                self._reader = Hdf5Reader(self.location.path)
             else:
                 from etl.store.zarr.reader import ZarrReader
 
-                self._reader = ZarrReader(path)
+                self._reader = ZarrReader(self.location)
         except (OSError, KeyError) as error:
-            raise ValueError(f"store {shown(path)} cannot be opened; it cannot be read as {kind}: {error}") from None
+            raise ValueError(f"store {self.location} cannot be opened as {kind}: {error}") from None
         self.attributes = self._reader.attributes
         """Root attributes, in JSON's types."""
         self._columns: dict[str, npt.NDArray[Any]] = {}
@@ -65,7 +66,7 @@ class StoreReader:
         Raises:
             ValueError: arrays of it are missing.
         """
-        return schema_of(self._reader.arrays, shown(self.path))
+        return schema_of(self._reader.arrays, str(self.location))
 
     @property
     def names(self) -> list[str]:
@@ -110,7 +111,7 @@ class StoreReader:
             if unread:  # the file is opened, or the bucket asked, for what is not kept yet alone
                 self._columns |= self._reader.read_arrays(unread)
         except (OSError, ValueError) as error:
-            raise ValueError(f"{shown(self.path)} must be a store of etl.extract, and whole: {error}") from None
+            raise ValueError(f"{self.location} must be a store of etl.extract, and whole: {error}") from None
         return {name: self._columns[name] for name in names}
 
     @property
@@ -131,7 +132,7 @@ class StoreReader:
         paths = {statistic: f"stats/{name}/{statistic}" for statistic in which}
         missing = [path for path in paths.values() if path not in self]
         if missing:
-            raise ValueError(f"{shown(self.path)} must have the statistics of {name}; it has no {', '.join(missing)}")
+            raise ValueError(f"{self.location} must have the statistics of {name}; it has no {', '.join(missing)}")
         words = self.read_columns(paths.values())
         return {statistic: from_words(words[path]) for statistic, path in paths.items()}
 

@@ -1,8 +1,8 @@
 """A store, HDF5 or Zarr, as an `xarray.Dataset` of lazy arrays, with codes decoded to names and dates."""
 
 import logging
+import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from xarray.backends import BackendEntrypoint
 
 from etl.bands import BAND_BY_NAME, NODATA, SATURATED
 from etl.schema import FLAGS, WRITTEN
-from etl.store.location import MANIFEST_SUFFIX, format_of, is_remote, shown
+from etl.store.location import MANIFEST_SUFFIX, Location, format_of
 
 __all__ = ["StoreEngine", "open_store", "to_reflectance"]
 
@@ -22,7 +22,7 @@ _READ_BYTES = 16 << 20
 """About what one Dask chunk of the largest array holds; a whole number of the store's own chunks."""
 
 
-def open_store(path: str | Path, *, all_rows: bool = False) -> xr.Dataset:
+def open_store(path: str | os.PathLike[str] | Location, *, all_rows: bool = False) -> xr.Dataset:
     """The store at `path` (`.h5`, `.hdf5`, `.zarr`, or a manifest `.json`) as a dataset of lazy Dask arrays.
 
     A Zarr store may be in a bucket, `s3://BUCKET/NAME.zarr`, with the same credentials as for etl.extract.
@@ -37,19 +37,19 @@ def open_store(path: str | Path, *, all_rows: bool = False) -> xr.Dataset:
         FileNotFoundError: there is no such file, folder or object.
         ValueError: it is not a store.
     """
-    return _dataset(Path(path), all_rows, chunked=True)
+    return _dataset(Location.parse(path), all_rows, chunked=True)
 
 
-def _dataset(path: Path, all_rows: bool, chunked: bool) -> xr.Dataset:
-    """The store at `path`, decoded; pixels as Dask arrays, or `chunked` left to whoever asks for the dataset."""
-    raw = _open(path)
+def _dataset(location: Location, all_rows: bool, chunked: bool) -> xr.Dataset:
+    """The store at `location`, decoded; pixels as Dask arrays if `chunked`, else for the caller to chunk."""
+    raw = _open(location)
     missing = [name for name in ("data_10m", "data_20m", "data_60m", "classes", "patch", "state") if name not in raw]
     if missing:
         raw.close()
-        raise ValueError(f"{shown(path)} must be a store of etl.extract; it has no {', '.join(missing)}")
+        raise ValueError(f"{location} must be a store of etl.extract; it has no {', '.join(missing)}")
     out = _decoded(raw, chunked)
     if out.attrs["complete"] != 1:
-        log.warning("%s is incomplete; python -m etl.extract --resume completes it", path)
+        log.warning("%s is incomplete; python -m etl.extract --resume completes it", location)
     written = np.flatnonzero(raw["state"].values == WRITTEN)
     if not all_rows and len(written) < out.sizes["patch"]:
         out = out.isel(patch=written)
@@ -65,26 +65,26 @@ def to_reflectance(pixels: xr.DataArray) -> xr.DataArray:
     return out.assign_attrs(kept)
 
 
-def _open(path: Path) -> xr.Dataset:
-    """The store as it lies, nothing decoded."""
-    kind = "manifest" if path.suffix == MANIFEST_SUFFIX else format_of(path)
-    if not is_remote(path) and not path.exists():
-        raise FileNotFoundError(f"store must be there, got {path}; python -m etl.extract makes one")
-    plain: dict[str, Any] = {"decode_cf": False, "chunks": None}
+def _open(location: Location) -> xr.Dataset:
+    """The store's arrays as they are stored, nothing decoded."""
+    kind = "manifest" if location.suffix == MANIFEST_SUFFIX else format_of(location)
+    if not location.is_remote and not location.path.exists():
+        raise FileNotFoundError(f"store must be there, got {location}; python -m etl.extract makes one")
+    undecoded: dict[str, Any] = {"decode_cf": False, "chunks": None}
     try:
         if kind == "HDF5":
             import hdf5plugin  # noqa: F401  # registers Blosc and Zstandard with HDF5
 
-            return xr.open_dataset(path, engine="h5netcdf", **plain)
+            return xr.open_dataset(location.path, engine="h5netcdf", **undecoded)
         if kind == "manifest":
             from etl.store.virtual import mapped
 
-            return xr.open_dataset(mapped(path), engine="zarr", consolidated=False, **plain)
+            return xr.open_dataset(mapped(location.path), engine="zarr", consolidated=False, **undecoded)
         from etl.store.zarr.lazy import undecoded_dataset
 
-        return undecoded_dataset(path)
+        return undecoded_dataset(location)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{shown(path)} must be a store, HDF5 or Zarr, but cannot be opened: {error}") from None
+        raise ValueError(f"{location} must be a store, HDF5 or Zarr, but cannot be opened: {error}") from None
 
 
 def _chunk_rows(raw: xr.Dataset) -> int:
@@ -167,12 +167,12 @@ class StoreEngine(BackendEntrypoint):
     ) -> xr.Dataset:
         """The store as `open_store` opens it, pixels uint16, with the same errors; all rows only with `all_rows`."""
         dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or ()
-        return _dataset(Path(filename_or_obj), all_rows, chunked=False).drop_vars(dropped, errors="ignore")
+        return _dataset(Location.parse(filename_or_obj), all_rows, chunked=False).drop_vars(dropped, errors="ignore")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Whether the name is one that a store may have; xarray asks its own engines first."""
         try:
-            path = Path(filename_or_obj)
-            return path.suffix == MANIFEST_SUFFIX or bool(format_of(path))
+            location = Location.parse(filename_or_obj)
+            return location.suffix == MANIFEST_SUFFIX or bool(format_of(location))
         except (TypeError, ValueError):  # an open file, another suffix
             return False

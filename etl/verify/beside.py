@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.schema import REJECTED, UNWRITTEN
-from etl.store.journal import Journal, journal_path
+from etl.store.journal import Journal, journal_location
 from etl.store.reader import StoreReader
 from etl.store.sidecar import read_file
 from etl.verify.check import Check, Faults, judge
@@ -21,7 +21,7 @@ def check_journal(store: StoreReader) -> tuple[Check, npt.NDArray[np.bool_]]:
     Of an incomplete store, rows that are written and not journalled yet are as they should be. The rows to look at,
     shape (patch,), bool, must be as they are stored: all of a complete store, else those journalled.
     """
-    path, rows, state, faults = journal_path(store.path), store.schema.rows, store.column("state"), Faults()
+    path, rows, state, faults = journal_location(store.location), store.schema.rows, store.column("state"), Faults()
     finished, rejected, everything = np.zeros(rows, bool), np.zeros(rows, bool), np.ones(rows, bool)
     if read_file(path) is None:
         needed = "" if store.complete else ", and an incomplete store cannot be resumed without it"
@@ -50,13 +50,13 @@ def check_journal(store: StoreReader) -> tuple[Check, npt.NDArray[np.bool_]]:
 
 def check_rejected_list(store: StoreReader) -> Check:
     """Whether `rejected.csv` lists the rejected rows with a reason, and no others."""
-    path = store.path.with_name(store.path.stem + ".rejected.csv")
+    path = store.location.sibling(store.location.stem + ".rejected.csv")
     rejected = set(np.flatnonzero(store.column("state") == REJECTED).tolist())
     if not store.complete:
         return Check("rejected list", None, "it is written when the store is complete")
     data = read_file(path)
     if data is None:
-        missing = bool(rejected) and read_file(journal_path(store.path)) is not None
+        missing = bool(rejected) and read_file(journal_location(store.location)) is not None
         detail = f"{path.name} is not beside the store, which has {len(rejected)} rejected rows"
         return Check("rejected list", False if missing else None, detail)
     faults, listed = Faults(), set()

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from etl.exit_status import ExitStatus
-from etl.store.location import shown
+from etl.store.location import Location
 
 __all__ = ["Check", "Faults", "Report", "judge"]
 
@@ -75,16 +74,15 @@ class Report:
         self.checks += checks
         print(*checks, sep="\n", flush=True)
 
-    def close(self, store: Path, pace: str = "") -> int:
+    def close(self, store: Location, pace: str = "") -> int:
         """Print the verdict, the last line; the exit status."""
-        where = shown(store)
         made = [check for check in self.checks if check.passed is not None]
         failed = [check.name for check in made if not check.passed]
         if not failed:
-            verdict = f"{where} is good: {len(made)} checks passed"
+            verdict = f"{store} is good: {len(made)} checks passed"
         elif failed == ["complete"]:  # an interrupted run is no damage
-            verdict = f"{where} is INCOMPLETE; what is there is good: {len(made) - 1} other checks passed"
+            verdict = f"{store} is INCOMPLETE; what is there is good: {len(made) - 1} other checks passed"
         else:
-            verdict = f"{where} is NOT GOOD: {len(failed)} of {len(made)} checks failed ({', '.join(failed)})"
+            verdict = f"{store} is NOT GOOD: {len(failed)} of {len(made)} checks failed ({', '.join(failed)})"
         print(verdict + (f"; {pace}" if pace else ""), flush=True)
         return ExitStatus.FAILED if failed else ExitStatus.DONE

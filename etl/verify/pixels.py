@@ -21,6 +21,7 @@ from etl.raster import Georeference, RasterError, RasterFile, configure
 from etl.source.radiometry import lookup_table
 from etl.source.safe import Product, read_product
 from etl.store.byte_ranges import TornError
+from etl.store.location import Location
 from etl.store.reader import StoreReader
 from etl.verify.check import Faults
 
@@ -72,7 +73,7 @@ def find_source_rows(store: StoreReader, source: Path, sample: int, seed: int) -
     return found
 
 
-def check_pixels(store: Path, rows: Sequence[SourceRow], on_row: Callable[[int], None]) -> Faults:
+def check_pixels(store: Location, rows: Sequence[SourceRow], on_row: Callable[[int], None]) -> Faults:
     """What differs between the native groups of the store at `store` and the source, pixel by pixel over `rows`."""
     os.environ.setdefault("GDAL_CACHEMAX", "400")  # MiB: neighbouring patches share blocks
     configure()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,7 @@ from etl.bands import GROUPS
 from etl.schema import REJECTED, SPLITS, Schema
 from etl.store.byte_ranges import TornError
 from etl.store.checksum import checksum, zero_row_checksum
+from etl.store.location import Location
 from etl.store.reader import StoreReader
 from etl.store.statistics import Sums, row_sums
 from etl.verify.check import Check, Faults, judge
@@ -56,15 +56,15 @@ class RowsFound:
         return out
 
 
-def check_rows(path: Path, rows: Sequence[int], on_row: Callable[[int], None]) -> RowsFound:
-    """What is found in `rows`, ascending, which are written or rejected, of the store at `path`.
+def check_rows(store: Location, rows: Sequence[int], on_row: Callable[[int], None]) -> RowsFound:
+    """What is found in `rows`, ascending, which are written or rejected, of the store at `store`.
 
     `on_row` is called with the number of rows done; statistics are exact integers, over uint16 pixels.
 
     Raises:
         OSError: the file ends before.
     """
-    with StoreReader(path) as reader:
+    with StoreReader(store) as reader:
         columns, schema = reader.read_columns(("patch", "state", "split", "checksum")), reader.schema
         found = RowsFound(Sums(schema.pixels))
         for k, row in enumerate(rows, start=1):

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from etl.mpi import Comm, agree, on_root
 from etl.progress import report_progress
 from etl.schema import REJECTED, WRITTEN
 from etl.store.hdf5.reader import is_hdf5
-from etl.store.location import format_of, is_remote, shown
+from etl.store.location import Location, format_of
 from etl.store.reader import StoreReader
 from etl.verify.beside import check_journal, check_rejected_list
 from etl.verify.check import Check, Faults, Report, judge
@@ -97,12 +96,13 @@ def _judge_rows(settings: VerifySettings, report: Report, found: RowsFound) -> N
 
 def _look(settings: VerifySettings, report: Report) -> RowsToRead | None:
     """Rank 0's part: everything but pixels; None if the store cannot be read any further."""
-    path, kind = settings.store, format_of(settings.store)
-    if kind == "HDF5" and not is_hdf5(path):
+    location, kind = settings.store, format_of(settings.store)
+    if kind == "HDF5" and not is_hdf5(location.path):
+        path = location.path
         what = "is not an HDF5 file" if path.is_file() else "is not there" if not path.exists() else "is a folder"
         raise JobError(f"store must be an HDF5 file made by etl.extract; {path} {what}", ExitStatus.BAD_INPUT)
     try:
-        store = StoreReader(path)
+        store = StoreReader(location)
     except ValueError as error:
         if kind == "Zarr":
             raise
@@ -112,10 +112,10 @@ def _look(settings: VerifySettings, report: Report) -> RowsToRead | None:
         if "data_10m" not in store and "state" not in store:
             holds = ", ".join(sorted({name.split("/")[0] for name in store.names})) or "nothing"
             raise JobError(
-                f"store must be made by etl.extract; {shown(path)} is {kind} but holds {holds}", ExitStatus.BAD_INPUT
+                f"store must be made by etl.extract; {location} is {kind} but holds {holds}", ExitStatus.BAD_INPUT
             )
         layout = check_layout(store)
-        report.add(Check("opens", True, f"{'Zarr version 3' if kind == 'Zarr' else kind}, {_size(path)}"), layout)
+        report.add(Check("opens", True, f"{'Zarr version 3' if kind == 'Zarr' else kind}, {_size(location)}"), layout)
         if not layout.passed:
             return None
         source_rows = []
@@ -131,10 +131,10 @@ def _look(settings: VerifySettings, report: Report) -> RowsToRead | None:
         return RowsToRead(rows, store.schema.row_bytes, source_rows)
 
 
-def _size(path: Path) -> str:
-    """How much a store takes on a file system."""
-    if is_remote(path):
+def _size(store: Location) -> str:
+    """Number of files of a store, and their size in MiB."""
+    files = store.files()
+    if not files:
         return "in a bucket"
-    files = [file for file in path.rglob("*") if file.is_file()] or [path]
     mib = sum(file.stat().st_size for file in files) / 2**20
-    return f"{len(files)} files, {mib:.1f} MiB" if path.is_dir() else f"{mib:.1f} MiB"
+    return f"{mib:.1f} MiB" if files == [store.path] else f"{len(files)} files, {mib:.1f} MiB"

@@ -22,7 +22,8 @@ from commands import content, same
 
 from etl.sample.product import OFFSET
 from etl.sample.safe import write_product
-from etl.store.journal import journal_path
+from etl.store.journal import journal_location
+from etl.store.location import Location
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -133,7 +134,7 @@ def test_rejected_patches_are_made_once_the_missing_product_is_there(tile, tmp_p
     assert len(reasons(out)) == 4
     assert job(size, tmp_path, out, *retry, "--strict").returncode == 4
     assert len(reasons(out)) == 4
-    journal = journal_path(out).read_bytes()
+    journal = journal_location(Location.parse(out)).path.read_bytes()
     pixels = random_pixels(7)
     write_product(tmp_path / "tiles", replaced := product_of(2, generated=datetime(2018, 1, 1)), pixels)
     done = job(size, tmp_path, out, *retry, "--strict")
@@ -146,7 +147,7 @@ def test_rejected_patches_are_made_once_the_missing_product_is_there(tile, tmp_p
     assert job(1, tmp_path, tmp_path / "anew.h5").returncode == 0
     assert same(store, content(tmp_path / "anew.h5"))
     # a retry that is killed after its rows were written and before they were journalled
-    journal_path(out).write_bytes(journal)
+    journal_location(Location.parse(out)).path.write_bytes(journal)
     poke(out, "complete", 0, b"\0")
     assert job(size, tmp_path, out, "--resume", "--strict").returncode == 0
     assert not reasons(out)

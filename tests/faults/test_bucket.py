@@ -15,6 +15,7 @@ from commands import begin, content, ranks, same
 import etl
 from etl.schema import SPLITS
 from etl.store import lock
+from etl.store.location import Location
 from trainer.data.selection import RowSelection, select_rows
 
 PIXELS = ("data_10m", "data_20m", "data_60m", "data_super", "classes")
@@ -151,7 +152,7 @@ def test_a_lease_that_is_renewed_as_it_is_let_go_is_gone(server, monkeypatch):
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     for _ in range(10):
-        held = lock.open_lock(Path(f"s3://{BUCKET}/held.zarr"))
+        held = lock.open_lock(Location.parse(f"s3://{BUCKET}/held.zarr"))
         held.acquire()
         time.sleep(0.05)
         assert set(server.objects("held.zarr")) == {".lock"}
@@ -164,7 +165,7 @@ def test_a_lease_is_renewed_though_the_answer_to_a_renewal_was_lost(server, monk
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     server.door.lose_answers = 1
-    held = lock.open_lock(Path(f"s3://{BUCKET}/lost.zarr"))
+    held = lock.open_lock(Location.parse(f"s3://{BUCKET}/lost.zarr"))
     held.acquire(timeout_s=5.0)
     assert server.door.lose_answers == 0
     for lost in (1, 1, 0):
@@ -182,13 +183,13 @@ def test_a_run_that_has_lost_its_lease_leaves_the_next_ones_alone(server, monkey
     monkeypatch.setattr(lock, "_RENEW_S", 0.2)
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    held = lock.open_lock(Path(f"s3://{BUCKET}/taken.zarr"))
+    held = lock.open_lock(Location.parse(f"s3://{BUCKET}/taken.zarr"))
     held.acquire()
     other = json.dumps({"host": "elsewhere", "pid": 1, "started": 0.0, "until": time.time() + 60}).encode()
     server.client.put_object(Bucket=BUCKET, Key="taken.zarr.lock", Body=other)
     time.sleep(1.0)
     with pytest.raises(ValueError, match=f"s3://{BUCKET}/taken.zarr.lock is held by another run"):
-        lock.open_lock(Path(f"s3://{BUCKET}/taken.zarr")).acquire(timeout_s=0.6)
+        lock.open_lock(Location.parse(f"s3://{BUCKET}/taken.zarr")).acquire(timeout_s=0.6)
     held.release()
     assert server.objects("taken.zarr") == {".lock": other}
     server.client.delete_object(Bucket=BUCKET, Key="taken.zarr.lock")

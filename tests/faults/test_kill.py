@@ -12,7 +12,8 @@ import pytest
 from commands import begin, content, extract, ranks_of, same
 
 from etl.store.checksum import checksum
-from etl.store.journal import Journal, journal_path
+from etl.store.journal import Journal, journal_location
+from etl.store.location import Location
 from etl.store.reader import StoreReader
 
 KILLS = 20
@@ -40,7 +41,7 @@ def kill(job, victim, rng):
 
 def wait_for(job, out, syncs, pause_s):
     """Wait until a run has journalled `syncs` times, 0 for a moment of its first seconds, and then for `pause_s`."""
-    path = journal_path(out)
+    path = journal_location(Location.parse(out)).path
     before = path.read_bytes().count(b"\n") if path.exists() else 1
     while syncs and job.poll() is None:
         if path.exists() and path.read_bytes().count(b"\n") >= before + syncs:
@@ -51,7 +52,7 @@ def wait_for(job, out, syncs, pause_s):
 
 def finished(out):
     """How many rows the journal names; each must be there, with its checksum."""
-    journal = Journal.read(journal_path(out))
+    journal = Journal.read(journal_location(Location.parse(out)))
     rows = [row for first, stop in journal.ranges for row in range(first, stop)]
     with StoreReader(out) as reader, h5py.File(out) as file:
         state, sums = file["state"][...], file["checksum"][...]
@@ -119,8 +120,8 @@ def test_a_run_that_is_asked_to_stop_ends_with_75_and_can_be_resumed(sample, ref
 
 def test_a_signal_that_mpirun_hands_on_stops_all_ranks_with_75(sample, reference, tmp_path):
     out = tmp_path / "store.h5"
-    job = start(2, sample, out)
-    while not journal_path(out).exists() or journal_path(out).read_bytes().count(b"\n") < 3:
+    job, journal = start(2, sample, out), journal_location(Location.parse(out)).path
+    while not journal.exists() or journal.read_bytes().count(b"\n") < 3:
         assert job.poll() is None, out.with_suffix(".log").read_text()
         time.sleep(0.02)
     job.send_signal(signal.SIGUSR1)

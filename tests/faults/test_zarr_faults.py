@@ -15,7 +15,8 @@ from commands import begin, content, extract, ranks_of, same
 from disks import disk, resize
 
 from etl.store.checksum import checksum
-from etl.store.journal import Journal, journal_path
+from etl.store.journal import Journal, journal_location
+from etl.store.location import Location
 from etl.store.reader import StoreReader
 from etl.store.zarr.group import chunk_key
 from etl.store.zarr.writer import overwrite_zarr
@@ -36,8 +37,8 @@ def store(whole, tmp_path):
     """A store that a test may break: complete but for its last word."""
     out = tmp_path / "store.zarr"
     shutil.copytree(whole, out)
-    shutil.copy(journal_path(whole), tmp_path)
-    overwrite_zarr(out, {"complete": np.zeros((), np.uint8)})
+    shutil.copy(journal_location(Location.parse(whole)).path, tmp_path)
+    overwrite_zarr(Location.parse(out), {"complete": np.zeros((), np.uint8)})
     return out
 
 
@@ -102,7 +103,8 @@ def test_retrying_rejected_rows_makes_their_shards_again_and_keeps_the_others(sa
 
 def finished(out):
     """How many rows the journal names; each must be there, with its checksum."""
-    rows = [row for first, stop in Journal.read(journal_path(out)).ranges for row in range(first, stop)]
+    journal = Journal.read(journal_location(Location.parse(out)))
+    rows = [row for first, stop in journal.ranges for row in range(first, stop)]
     found = StoreReader(out).read_columns(("state", "checksum", "complete"))
     assert (found["state"][rows] == 1).all()
     with StoreReader(out) as reader:
@@ -132,9 +134,10 @@ def test_a_killed_run_opens_says_it_is_incomplete_and_resumes_to_the_same_conten
         out = tmp_path / f"{attempt}.zarr"
         paths = ("--catalogue", str(sample / "patches.parquet"), "--source", str(sample / "tiles"), "--out", str(out))
         job = begin(rng.choice([1, 2, 3]), "etl.extract", *paths, *FLAGS, "--round-mib", "2", "--sync-s", "0.1")
+        journal = journal_location(Location.parse(out)).path
         syncs, until = rng.choice([0, 2, 3, 5]), time.monotonic() + 60
         while job.poll() is None and time.monotonic() < until:
-            if journal_path(out).exists() and journal_path(out).read_bytes().count(b"\n") >= syncs + 1:
+            if journal.exists() and journal.read_bytes().count(b"\n") >= syncs + 1:
                 break
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.2))
@@ -188,7 +191,7 @@ def test_a_version_2_store_and_a_store_of_others_are_refused_with_status_2(sampl
         done = extract(1, sample, out, "--resume")
         assert done.returncode == 2
         assert "must be there to resume" in done.stderr
-        journal_path(out).write_text(json.dumps(journal) + "\n")
+        journal_location(Location.parse(out)).path.write_text(json.dumps(journal) + "\n")
         done = extract(1, sample, out, "--resume")
         assert done.returncode == 2
         assert words in done.stderr or "can only be resumed with what it was begun with" in done.stderr

@@ -19,7 +19,8 @@ from etl.catalogue.table import read_catalogue_table, write_catalogue
 from etl.grid import nominal_origin, patch_cell
 from etl.processor import describe_processor
 from etl.sample.drawing import draw_tile
-from etl.store.journal import Journal, journal_path
+from etl.store.journal import Journal, journal_location
+from etl.store.location import Location
 from etl.upsample.dsen2 import DSen2
 
 ROWS = 40
@@ -89,13 +90,13 @@ def test_a_run_that_was_killed_is_completed_to_the_same_content_by_the_same_weig
     )
     with (tmp_path / "log").open("w") as log:
         job = begin(2, "etl.extract", *given.flags, *paths, stdout=log, stderr=log)
-        path = journal_path(out)
-        while job.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") > 3):
+        journal = journal_location(Location.parse(out))
+        while job.poll() is None and not (journal.path.exists() and journal.path.read_bytes().count(b"\n") > 3):
             time.sleep(0.01)
         for process in psutil.Process(job.pid).children(recursive=True):
             os.kill(process.pid, signal.SIGKILL)
         job.wait(60)
-    done = sum(stop - first for first, stop in Journal.read(path).ranges)
+    done = sum(stop - first for first, stop in Journal.read(journal).ranges)
     assert 0 < done < len(content(out)["state"])
     other = small_folder(tmp_path / "other", blocks=2, seed=1)
     refused = extract(1, given.sample, out, *given.flags[:-1], str(other), "--resume")

@@ -1,7 +1,7 @@
 """The rows of a store that a run trains on, scores or labels, and the pixel arrays it reads of them."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 from typing import Protocol
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from etl.labels import CLASSES_19, convert_to_19
 from etl.schema import SCHEMA_VERSION, SPLITS, STATS, WRITTEN
-from etl.store.location import shown
+from etl.store.location import Location
 from etl.store.reader import StoreReader
 from trainer.data.normalisation import moments
 
@@ -67,8 +67,8 @@ class PixelArray:
 class SelectedRows:
     """The rows of a store that a run reads."""
 
-    path: Path
-    """The store."""
+    location: Location
+    """The store's file, folder or prefix in a bucket."""
 
     reader: RowReader
     """The store, open for reading."""
@@ -100,14 +100,14 @@ class SelectedRows:
         return sum(int(np.prod(item.row_shape)) * 2 for item in self.pixels)
 
 
-def select_rows(path: Path, selection: RowSelection) -> SelectedRows:
+def select_rows(path: Location | PathLike[str] | str, selection: RowSelection) -> SelectedRows:
     """The written rows of a complete store that `selection` names, ready to read their pixels; the store stays open.
 
     Raises:
         ValueError: the store is not there, is none, is incomplete or cut off, or has no such row.
     """
     store = StoreReader(path)
-    where = shown(path)
+    where = str(store.location)
     _check_readable(where, store, [name for name, _ in selection.pixels])
     numbers = _row_numbers(where, store, selection.split)
     labels, classes = _labels(where, store, selection.classes)
@@ -117,7 +117,9 @@ def select_rows(path: Path, selection: RowSelection) -> SelectedRows:
         raise ValueError(f"{where}: none of the {len(numbers)} rows of split {selection.split} has a label")
     pixels = tuple(_pixel_array(where, store, name, bands) for name, bands in selection.pixels)
     upsample = str(store.attributes.get("upsample", "unknown"))
-    return SelectedRows(path, store, pixels, numbers[kept], labels[kept], classes, int((~kept).sum()), upsample)
+    return SelectedRows(
+        store.location, store, pixels, numbers[kept], labels[kept], classes, int((~kept).sum()), upsample
+    )
 
 
 def _check_readable(where: str, store: StoreReader, pixels: list[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from etl.store.location import Location
 from trainer.config import pixel_sets
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
 from trainer.fit.checkpoint import BEST, LAST, Checkpoint, restore_variables
@@ -25,7 +26,7 @@ def describe_network(rows: SelectedRows) -> dict[str, Any]:
     return {"inputs": inputs, "classes": list(rows.classes), "upsample": rows.upsample}
 
 
-def load_trained_network(run: Path, store: Path, split: str, labelled: bool) -> tuple[keras.Model, SelectedRows]:
+def load_trained_network(run: Path, store: Location, split: str, labelled: bool) -> tuple[keras.Model, SelectedRows]:
     """The best network of a run, else its last, and the rows of a split of `store` with pixels of the same shape.
 
     Raises:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from etl.settings import settings_record
 from trainer.config import RunSettings, pixel_sets
 from trainer.data.imbalance import positive_weights
 from trainer.data.sampler import DistributedSampler
@@ -76,7 +77,7 @@ def train_network(
     epoch_rows = replace(rows, numbers=rows.numbers[positions], labels=rows.labels[positions])
     setup = _training_setup(settings, rows, epoch_rows, sampler, workers)
     network = describe_network(rows)
-    fingerprint = run_fingerprint(asdict(settings), sampler, network)
+    fingerprint = run_fingerprint(settings_record(settings), sampler, network)
     variables = [*setup.model.variables, *setup.optimiser.variables]
     state = workers.agree("resuming", lambda: restore_checkpoint(settings.out / LAST, variables, fingerprint))
     state = state or TrainingState()

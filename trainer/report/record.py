@@ -4,7 +4,6 @@ import json
 import platform
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from etl.files import replace_atomically
 from etl.processor import describe_processor
+from etl.settings import settings_record
 from etl.software import software_versions
 from trainer.config import RunSettings
 from trainer.fit.checkpoint import TrainingState
@@ -55,7 +55,7 @@ def training_record(settings: RunSettings, outcome: TrainingOutcome) -> dict[str
         "host": platform.node(),
         "processor": describe_processor(),
         "software": training_software(),
-        "settings": {key: str(value) for key, value in asdict(settings).items()},
+        "settings": settings_record(settings),
     }
 
 

@@ -11,7 +11,7 @@ from h5py import h5d, h5f, h5fd, h5p, h5s
 
 from etl.files import sync_path
 from etl.store.interface import Writer
-from etl.store.location import format_of
+from etl.store.location import Location, format_of
 from etl.store.sync import WriteBehind
 
 __all__ = ["ChunkedWriter", "Hdf5Writer", "OffsetWriter", "h5py_is_serial", "serial_h5py_problem"]
@@ -132,9 +132,9 @@ def h5py_is_serial() -> bool:
     return not h5py.get_config().mpi
 
 
-def serial_h5py_problem(path: Path, collective: bool, ranks: int) -> str | None:
-    """Why `ranks` ranks cannot write the store at `path`, and what to do; None if they can."""
-    if format_of(path) != "HDF5" or not collective or ranks == 1 or not h5py_is_serial():
+def serial_h5py_problem(location: Location, collective: bool, ranks: int) -> str | None:
+    """Why `ranks` ranks cannot write the store at `location`, and what to do; None if they can."""
+    if format_of(location) != "HDF5" or not collective or ranks == 1 or not h5py_is_serial():
         return None
     return (
         f"--write collective on {ranks} ranks needs an h5py built with MPI, but h5py {h5py.__version__} is built "

@@ -21,102 +21,115 @@ from etl.files import replace_atomically
 from etl.schema import COMPLETE, DataSet, Schema, encoded
 from etl.store.interface import Backend
 from etl.store.layout import Layout, as_json, stored_attributes
-from etl.store.location import is_remote, shown
-from etl.store.object_store import RefusedError, VersionedObject, read_objects, write_objects
+from etl.store.location import Location
+from etl.store.object_store import RefusedError, VersionedObject, delete_objects, read_objects, write_objects
 from etl.store.zarr.group import ROOT_NAMES, ZARR_ROOT, load_group
 from etl.store.zarr.writer import ShardWriter, overwrite_zarr, zero_zarr_rows
 
-__all__ = ["ZarrBackend"]
+__all__ = ["BucketBackend", "FolderBackend"]
 
 
 class ZarrBackend(Backend):
-    """A Zarr store, in a folder or a bucket."""
+    """A Zarr store, whether in a folder or a bucket."""
 
     @property
     def shard_rows(self) -> int:
-        """Rows of a shard: of the store, where there is one; else of its layout.
+        """Rows of a shard: of the store if it exists, else of the layout.
 
         Raises:
-            ValueError: what is there is no such store.
+            ValueError: it exists, but is not a store of etl.extract.
         """
         if not self.exists():
             return self.layout.shard_rows
-        shards = getattr(load_group(self.path, ()).arrays.get("data_10m"), "shards", None)
+        shards = getattr(load_group(self.location, ()).arrays.get("data_10m"), "shards", None)
         if not shards:
-            raise ValueError(f"{shown(self.path)} must be a store of etl.extract; it has no sharded data_10m")
+            raise ValueError(f"{self.location} must be a store of etl.extract; it has no sharded data_10m")
         return int(shards[0])
 
-    def check(self) -> None:
-        """Make sure that objects can be written where the store is to be, if that is in a bucket.
+    def overwrite(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Replace whole arrays other than pixels, in the order given."""
+        overwrite_zarr(self.location, arrays)
+
+    def zero_rows(self, rows: Sequence[int]) -> None:
+        """Set the pixels of `rows` to 0."""
+        zero_zarr_rows(self.location, rows)
+
+    def writer(self, comm: Any, info: Any) -> ShardWriter:
+        """Collective: open for writing; `info`, of MPI-IO, is not used."""
+        return ShardWriter(self.location, comm)
+
+
+class FolderBackend(ZarrBackend):
+    """A Zarr store in a folder."""
+
+    def discard_unfinished(self) -> None:
+        """Remove what killed writers left half-written in the store's folder, while nobody writes there."""
+        # TensorStore (0.1.86) writes `name.__lock`, then renames it. It does not truncate one that is there already: a
+        # shorter object would end with an older one's bytes. Shards that we write ourselves are `name.part`.
+        folder = self.location.path
+        for unfinished in (*folder.rglob("*.__lock"), *folder.rglob("*.part")):
+            unfinished.unlink(missing_ok=True)
+
+    def create(self, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
+        """Create the empty store under a temporary name, then rename it: all metadata and `identity`, no pixels.
+
+        `identity` holds the columns of `schema.identity` and any of `schema.results`; without a `state` every row is in
+        state 0. One process calls this.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        try:
+            with replace_atomically(self.location.path) as temporary:
+                write_objects(Location.parse(temporary), _lay_out(schema, identity, attributes, self.layout))
+        except OSError as error:
+            raise OSError(f"{self.location} cannot be created: {error.strerror or error}") from None
+
+
+class BucketBackend(ZarrBackend):
+    """A Zarr store in a bucket."""
+
+    def prepare_parent(self) -> None:
+        """Check that objects can be written where the store is to be.
 
         Raises:
             ValueError: the credentials are refused, or there is no such bucket.
             OSError: the server does not answer.
         """
-        if not is_remote(self.path):
-            return
-        probe = self.path.name + ".probe"
+        probe = self.location.name + ".probe"
         try:
-            write_objects(self.path.parent, {probe: b""})
-            write_objects(self.path.parent, {probe: None})
+            write_objects(self.location.parent, {probe: b""})
+            write_objects(self.location.parent, {probe: None})
         except (RefusedError, FileNotFoundError) as error:
             raise ValueError(str(error)) from None
 
     def exists(self) -> bool:
-        """Whether anything is at the store's place; in a bucket, whether the root of a Zarr store of any version is.
+        """Whether the root of a Zarr store of any version is there.
 
         Raises:
-            OSError: the server does not say.
+            OSError: the server does not answer.
         """
-        if not is_remote(self.path):
-            return self.path.exists()
-        return any(data is not None for data in read_objects(self.path, ROOT_NAMES).values())
+        return any(data is not None for data in read_objects(self.location, ROOT_NAMES).values())
 
-    def discard_unfinished(self) -> None:
-        """Remove what killed writers left half-written in the store's folder, while nobody writes there."""
-        # TensorStore (0.1.86) writes `name.__lock`, then renames it. It writes into one that is there without cutting
-        # it off: a shorter object would end with an older one's bytes. Shards that we write ourselves are `name.part`.
-        if not is_remote(self.path):
-            for left in (*self.path.rglob("*.__lock"), *self.path.rglob("*.part")):
-                left.unlink(missing_ok=True)
+    def remove(self) -> None:
+        """Remove all objects of the store."""
+        delete_objects(self.location)
 
     def create(self, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
-        """Make the complete, empty store: all metadata and `identity`, no pixels. One process calls this.
-
-        `identity` holds the columns of `schema.identity` and any of `schema.results`; without a `state` every row is in
-        state 0. In a folder it is made under a temporary name; in a bucket its root comes last.
+        """As `FolderBackend.create`, but the root object is written last.
 
         Raises:
             FileExistsError: there is a store.
             OSError: it cannot be written.
         """
         objects = _lay_out(schema, identity, attributes, self.layout)
-        if not is_remote(self.path):
-            try:
-                with replace_atomically(self.path) as temporary:
-                    write_objects(temporary, objects)
-            except OSError as error:
-                raise OSError(f"{self.path} cannot be created: {error.strerror or error}") from None
-            return
         if self.exists():
-            raise FileExistsError(f"{shown(self.path)} is there already")
+            raise FileExistsError(f"{self.location} is there already")
         # the root last: without it there is no store, and of two runs one puts it first
-        root, new = objects.pop(ZARR_ROOT), VersionedObject(self.path / ZARR_ROOT)
-        write_objects(self.path, objects)
+        root, new = objects.pop(ZARR_ROOT), VersionedObject(self.location / ZARR_ROOT)
+        write_objects(self.location, objects)
         if new.read() is not None or not new.write(root):
-            raise FileExistsError(f"{shown(self.path)} is there already: another run has just made it")
-
-    def overwrite(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Replace whole arrays other than pixels, in the order given."""
-        overwrite_zarr(self.path, arrays)
-
-    def zero_rows(self, rows: Sequence[int]) -> None:
-        """Set the pixels of `rows` to 0."""
-        zero_zarr_rows(self.path, rows)
-
-    def writer(self, comm: Any, info: Any) -> ShardWriter:
-        """Open for writing; nothing of it is MPI-IO's."""
-        return ShardWriter(self.path, comm)
+            raise FileExistsError(f"{self.location} is there already: another run has just made it")
 
 
 def _lay_out(
@@ -125,7 +138,7 @@ def _lay_out(
     """Every object of the empty store."""
     store = MemoryStore()
     codec = BloscCodec(typesize=2, cname="zstd", clevel=layout.level, shuffle="bitshuffle")
-    packing = codec if layout.compress == "zstd" else None
+    compressors = codec if layout.compress == "zstd" else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fixed-length bytes are an extension of the specification
         group = zarr.create_group(store, zarr_format=3, attributes=dict(attributes))
@@ -135,7 +148,7 @@ def _lay_out(
             _add(group, item, identity[item.name] if item.name in identity else np.zeros(item.shape, item.dtype))
         for item in schema.pixels:
             chunks, shards = ((rows, *item.row_shape) for rows in (layout.chunk_rows, layout.shard_rows))
-            _array(group, item, chunks=chunks, shards=shards, compressors=packing, fill_value=0)
+            _array(group, item, chunks=chunks, shards=shards, compressors=compressors, fill_value=0)
         for item in (*schema.statistics, COMPLETE):
             _add(group, item, np.zeros(item.shape, item.dtype))
         zarr.consolidate_metadata(store)

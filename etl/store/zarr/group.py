@@ -2,14 +2,13 @@
 
 import warnings
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import zarr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
-from etl.store.location import shown
+from etl.store.location import Location
 from etl.store.object_store import read_objects
 
 __all__ = ["ROOT_NAMES", "ZARR_ROOT", "ZarrGroup", "chunk_key", "load_group"]
@@ -36,8 +35,8 @@ class ZarrGroup(NamedTuple):
     """Every array by name, e.g. `data_10m`, `stats/data_10m/sum`."""
 
 
-def load_group(path: Path, names: Iterable[str] | None = None) -> ZarrGroup:
-    """The store at `path` with the values of the arrays `names` in memory, by default of all but pixel arrays.
+def load_group(location: Location, names: Iterable[str] | None = None) -> ZarrGroup:
+    """The store at `location` with the values of the arrays `names` in memory, by default of all but pixel arrays.
 
     Of other arrays shape, dtype and attributes can be read, values cannot.
 
@@ -45,21 +44,21 @@ def load_group(path: Path, names: Iterable[str] | None = None) -> ZarrGroup:
         ValueError: there is no Zarr version 3 store with consolidated metadata.
         OSError: it cannot be read.
     """
-    where, (root, *older) = shown(path), read_objects(path, ROOT_NAMES).values()
+    root, *older = read_objects(location, ROOT_NAMES).values()
     if root is None and any(data is not None for data in older):
-        raise ValueError(f"{where} must be a Zarr store of version 3, as etl.extract makes it; it is of version 2")
+        raise ValueError(f"{location} must be a Zarr store of version 3, as etl.extract makes it; it is of version 2")
     if root is None:
-        raise ValueError(f"{where} must be a Zarr store of etl.extract; it has no {ZARR_ROOT}")
+        raise ValueError(f"{location} must be a Zarr store of etl.extract; it has no {ZARR_ROOT}")
     make = default_buffer_prototype().buffer.from_bytes
     objects = {ZARR_ROOT: make(root)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fixed-length bytes are an extension of the specification
         group = zarr.open_group(MemoryStore(objects), mode="r", zarr_format=3, use_consolidated=None)
         if group.metadata.consolidated_metadata is None:
-            raise ValueError(f"{where} must be a store of etl.extract; its {ZARR_ROOT} lists no arrays")
+            raise ValueError(f"{location} must be a store of etl.extract; its {ZARR_ROOT} lists no arrays")
         arrays = {name: item for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array)}
     # pixel arrays alone are sharded
     wanted = [name for name, array in arrays.items() if array.shards is None] if names is None else names
-    chunks = read_objects(path, [chunk_key(name, (0,) * arrays[name].ndim) for name in wanted if name in arrays])
+    chunks = read_objects(location, [chunk_key(name, (0,) * arrays[name].ndim) for name in wanted if name in arrays])
     objects |= {key: make(data) for key, data in chunks.items() if data is not None}  # the arrays read this dict
     return ZarrGroup(dict(group.attrs), arrays)

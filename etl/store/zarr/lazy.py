@@ -7,7 +7,6 @@ Source: xarray, "How to add a new backend".
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from etl.store.location import Location
 from etl.store.object_store import open_array, tensorstore_context, translated_errors
 from etl.store.zarr.group import load_group
 
@@ -26,30 +26,32 @@ _CACHE_BYTES = 64 << 20
 """Memory for shard indexes and chunks that hold more than what is asked for."""
 
 
-def undecoded_dataset(path: Path) -> xr.Dataset:
-    """The arrays of the root of the Zarr store at `path`, in their stored shape and dtype.
+def undecoded_dataset(location: Location) -> xr.Dataset:
+    """The arrays of the root of the Zarr store at `location`, in their stored shape and dtype.
 
     Raises:
         ValueError: there is no Zarr version 3 store with consolidated metadata.
         OSError: it cannot be read.
     """
-    attributes, arrays = load_group(path)
-    return xr.Dataset({n: _variable(path, n, array) for n, array in arrays.items() if "/" not in n}, attrs=attributes)
+    attributes, arrays = load_group(location)
+    return xr.Dataset(
+        {n: _variable(location, n, array) for n, array in arrays.items() if "/" not in n}, attrs=attributes
+    )
 
 
-def _variable(path: Path, name: str, item: Any) -> xr.Variable:
+def _variable(location: Location, name: str, item: Any) -> xr.Variable:
     dims, attributes = item.metadata.dimension_names or (), dict(item.attrs)
     if item.shards is None:
         return xr.Variable(dims, np.asarray(item[...]), attributes)
-    lazy = indexing.LazilyIndexedArray(_Pixels(path, name, item.shape))
+    lazy = indexing.LazilyIndexedArray(_Pixels(location, name, item.shape))
     return xr.Variable(dims, lazy, attributes, {"chunks": item.chunks})
 
 
 @dataclass(frozen=True)
 class _Pixels(BackendArray):
-    """A pixel array; it holds a name alone, so that workers elsewhere can be sent it."""
+    """A pixel array; it holds its location alone, so that it can be sent to Dask workers of other machines."""
 
-    path: Path
+    location: Location
     name: str
     shape: tuple[int, ...]
     dtype = np.dtype(np.uint16)
@@ -58,8 +60,8 @@ class _Pixels(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
 
     def _read(self, key: tuple[int | slice, ...]) -> npt.NDArray[np.uint16]:
-        with translated_errors(self.path / self.name):
-            return np.asarray(_opened(self.path, self.name)[key].read().result())
+        with translated_errors(self.location / self.name):
+            return np.asarray(_opened(self.location, self.name)[key].read().result())
 
 
 @cache
@@ -68,5 +70,5 @@ def _shared() -> ts.Context:
 
 
 @cache
-def _opened(path: Path, name: str) -> Any:
-    return open_array(path, name, _shared()).result()
+def _opened(location: Location, name: str) -> Any:
+    return open_array(location, name, _shared()).result()

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,10 @@ import numpy.typing as npt
 import tensorstore as ts
 
 from etl.store.byte_ranges import TornError
-from etl.store.location import is_remote
+from etl.store.location import Location
 from etl.store.object_store import TENSORSTORE_ERRORS, open_array, tensorstore_context, translate_error
 from etl.store.zarr.group import load_group
-from etl.store.zarr.sharding import ShardFiles, shard_files
+from etl.store.zarr.sharding import ShardFiles, open_shards
 
 __all__ = ["ZarrReader", "is_torn"]
 
@@ -32,25 +31,26 @@ def is_torn(error: Exception) -> bool:
 class ZarrReader:
     """The arrays of a Zarr store."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, location: Location) -> None:
         """Look up every array.
 
         Raises:
             ValueError: there is no Zarr version 3 store with consolidated metadata.
             OSError: it cannot be read.
         """
-        self._path = path
-        self.attributes, self.arrays = load_group(path, ())
-        self._opened = cache(self._open)
+        self._location = location
+        self.attributes, self.arrays = load_group(location, ())
+        # not cached_property: each has one value for each array
+        self._shard_files, self._tensorstore = cache(self._open_shard_files), cache(self._open_tensorstore)
 
     def read_arrays(self, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
-        """Whole arrays by name, in their stored shape and dtype; not for pixels.
+        """Whole arrays other than pixels, by name, in their stored shape and dtype.
 
         Raises:
             ValueError: an array is not what was written.
         """
         names = tuple(names)
-        arrays = load_group(self._path, names).arrays
+        arrays = load_group(self._location, names).arrays
         try:
             return {name: np.asarray(arrays[name][...]) for name in names}
         except (RuntimeError, ValueError) as error:
@@ -68,26 +68,29 @@ class ZarrReader:
             TornError: a shard is not what was written.
             OSError: it cannot be read.
         """
-        opened = self._opened(name)
-        if isinstance(opened, ShardFiles):
-            opened.read_rows(rows, out)
+        if (shard_files := self._shard_files(name)) is not None:
+            shard_files.read_rows(rows, out)
             return
         try:
-            ts.array(out).write(opened.result()[rows]).result()
+            ts.array(out).write(self._tensorstore(name)[rows]).result()
         except TENSORSTORE_ERRORS as error:
-            said = translate_error(error, self._path / name)
-            raise (TornError(f"{said}; the shard is torn") if is_torn(error) else said) from None
+            translated = translate_error(error, self._location / name)
+            raise (TornError(f"{translated}; the shard is torn") if is_torn(error) else translated) from None
 
     def close(self) -> None:
         """Drop the arrays, and with them the open shards."""
-        self._opened.cache_clear()
+        self._shard_files.cache_clear()
+        self._tensorstore.cache_clear()
 
-    def _open(self, name: str) -> Any:
-        """The array's shards, or a future of its TensorStore."""
-        found = None if is_remote(self._path) else shard_files(self._path, name, self.arrays[name])
-        # What was read once, indexes of shards above all, is not looked up again.
-        once = {"recheck_cached_metadata": "open", "recheck_cached_data": "open"}
-        return found or open_array(self._path, name, self._context, **once)
+    def _open_shard_files(self, name: str) -> ShardFiles | None:
+        """The shards of a pixel array; None if they are in a bucket or of a kind that only TensorStore reads."""
+        return None if self._location.is_remote else open_shards(self._location.path, name, self.arrays[name])
+
+    def _open_tensorstore(self, name: str) -> ts.TensorStore:
+        """A pixel array, open in TensorStore."""
+        # Cached bytes, above all indexes of shards, are not compared with the store again at each read.
+        no_recheck = {"recheck_cached_metadata": "open", "recheck_cached_data": "open"}
+        return open_array(self._location, name, self._context, **no_recheck).result()
 
     @cached_property
     def _context(self) -> ts.Context:

@@ -23,7 +23,7 @@ from etl.store.byte_ranges import ByteRange, TornError, in_page_cache, pread_exa
 from etl.store.sync import WriteBehind
 from etl.store.zarr.group import chunk_key
 
-__all__ = ["ShardFiles", "shard_files", "write_shard"]
+__all__ = ["ShardFiles", "open_shards", "write_shard"]
 
 _ABSENT = 2**64 - 1
 _PIECE_BYTES = 1 << 23
@@ -66,7 +66,7 @@ def write_shard(path: Path, rows: npt.NDArray[Any], shard_rows: int, chunk_rows:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def shard_files(path: Path, name: str, array: zarr.Array[Any]) -> "ShardFiles | None":
+def open_shards(path: Path, name: str, array: zarr.Array[Any]) -> "ShardFiles | None":
     """The shards of the pixel array `name` of the local store `path`; None if only TensorStore can read them.
 
     Read here: chunks of whole rows, uncompressed or of one row compressed by Blosc, the index at the shard's end.

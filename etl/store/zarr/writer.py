@@ -18,7 +18,7 @@ from zarr.storage import MemoryStore
 from etl.files import sync_path
 from etl.schema import UNWRITTEN, DataSet
 from etl.store.interface import Writer
-from etl.store.location import is_remote, shown
+from etl.store.location import Location
 from etl.store.object_store import (
     TENSORSTORE_ERRORS,
     open_array,
@@ -50,23 +50,23 @@ class Gatherer(Protocol):
         """Collective: what all ranks sent, on rank 0."""
 
 
-def _open(path: Path, pixels: Sequence[DataSet], shared: ts.Context) -> dict[str, Any]:
+def _open(location: Location, pixels: Sequence[DataSet], shared: ts.Context) -> dict[str, Any]:
     """The pixel arrays by name."""
-    with translated_errors(path):
-        asked = {item.name: open_array(path, item.name, shared) for item in pixels}
+    with translated_errors(location):
+        asked = {item.name: open_array(location, item.name, shared) for item in pixels}
         return {name: future.result() for name, future in asked.items()}
 
 
 class ShardWriter(Writer):
     """An existing store, open on all ranks for writing whole shards. `sync` is collective."""
 
-    def __init__(self, path: Path, comm: Gatherer) -> None:
-        """`comm` is mpi4py's. Among many ranks one thread compresses: the other cores are theirs."""
-        source, schema = ZarrReader(path), StoreReader(path).schema
-        self._path, self._comm = path, comm
-        self._plain = {item.name for item in schema.pixels if not source.arrays[item.name].compressors}
+    def __init__(self, location: Location, comm: Gatherer) -> None:
+        """`comm` is mpi4py's. With several ranks only one thread compresses: other ranks use the other cores."""
+        source, schema = ZarrReader(location), StoreReader(location).schema
+        self._location, self._comm = location, comm
+        self._compressed = {item.name for item in schema.pixels if source.arrays[item.name].compressors}
         threads = None if comm.size == 1 else 1
-        self._arrays = _open(path, schema.pixels, tensorstore_context(sync=False, threads=threads))
+        self._arrays = _open(location, schema.pixels, tensorstore_context(sync=False, threads=threads))
         self._results = {item.name for item in schema.results}
         self._shard_rows = {name: array.chunk_layout.write_chunk.shape[0] for name, array in self._arrays.items()}
         self._writing: list[tuple[str, Any]] = []
@@ -91,16 +91,18 @@ class ShardWriter(Writer):
             # a copy, as the caller fills the same memory again in the next round
             self._made.setdefault(first, {})[name] = rows.copy()
             return
-        each, folder = self._shard_rows[name], not is_remote(self._path)
-        starts = range(first, first + len(rows), each)
-        shards = {self._path / chunk_key(name, (k // each, 0, 0, 0)): k for k in starts if folder}
-        self._unsynced += shards
-        if not folder or name not in self._plain:
+        shard_rows = self._shard_rows[name]
+        shards: dict[Path, int] = {}
+        if not self._location.is_remote:
+            starts = range(first, first + len(rows), shard_rows)
+            shards = {self._location.path / chunk_key(name, (k // shard_rows, 0, 0, 0)): k for k in starts}
+            self._unsynced += shards
+        if not shards or name in self._compressed:
             self._writing.append((name, self._arrays[name][first : first + len(rows)].write(rows)))
             return
         chunk_rows = self._arrays[name].chunk_layout.read_chunk.shape[0]
         for path, start in shards.items():
-            write_shard(path, rows[start - first : start - first + each], each, chunk_rows)
+            write_shard(path, rows[start - first : start - first + shard_rows], shard_rows, chunk_rows)
 
     def wait(self) -> None:
         """Wait until the bytes handed over are written, and have them brought to the disk meanwhile.
@@ -113,7 +115,7 @@ class ShardWriter(Writer):
             try:
                 future.result()
             except TENSORSTORE_ERRORS as error:
-                failed = failed or translate_error(error, self._path / name)
+                failed = failed or translate_error(error, self._location / name)
         self._writing = []
         if failed is not None:
             raise failed
@@ -143,7 +145,7 @@ class ShardWriter(Writer):
                 made = found["state"] != UNWRITTEN
                 for name, values in found.items():
                     self._columns[name][first : first + len(values)][made] = values[made]
-            overwrite_zarr(self._path, dict(sorted(self._columns.items())))  # `state` is the last
+            overwrite_zarr(self._location, dict(sorted(self._columns.items())))  # `state` is the last
         if problem is not None:
             raise problem
 
@@ -159,16 +161,16 @@ def _sync_and_drop_if_present(path: Path) -> None:
         sync_and_drop_cache(path)
 
 
-def overwrite_zarr(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+def overwrite_zarr(location: Location, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Replace whole arrays other than pixels, in the order given, each at once.
 
     Raises:
-        ValueError: an array has not the shape of its data set.
+        ValueError: the shape of an array differs from its data set's.
         OSError: one cannot be written.
     """
-    root = read_objects(path, [ZARR_ROOT])[ZARR_ROOT]
+    root = read_objects(location, [ZARR_ROOT])[ZARR_ROOT]
     if root is None:
-        raise OSError(f"{shown(path)} has no {ZARR_ROOT} any more")
+        raise OSError(f"{location} has no {ZARR_ROOT} any more")
     store = MemoryStore({ZARR_ROOT: default_buffer_prototype().buffer.from_bytes(root)})
     group = zarr.open_group(store, mode="r+", zarr_format=3)
     for name, array in arrays.items():
@@ -177,21 +179,21 @@ def overwrite_zarr(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
             raise ValueError(f"{name} must be of shape {target.shape}, got {array.shape}")
         target.with_config({"write_empty_chunks": True})[...] = array.astype(target.dtype)
         key = chunk_key(name, (0,) * array.ndim)
-        write_objects(path, {key: store._store_dict[key].to_bytes()})
+        write_objects(location, {key: store._store_dict[key].to_bytes()})
 
 
-def zero_zarr_rows(path: Path, rows: Sequence[int]) -> None:
-    """Set the pixels of `rows` to 0; a shard that is torn goes, and its other rows with it.
+def zero_zarr_rows(location: Location, rows: Sequence[int]) -> None:
+    """Set the pixels of `rows` to 0; a torn shard is removed, and its other rows with it.
 
     Raises:
         OSError: it cannot be written.
     """
-    for name, array in _open(path, StoreReader(path).schema.pixels, tensorstore_context()).items():
-        each = array.chunk_layout.write_chunk.shape[0]
-        for shard in sorted({row // each for row in rows}):
+    for name, array in _open(location, StoreReader(location).schema.pixels, tensorstore_context()).items():
+        shard_rows = array.chunk_layout.write_chunk.shape[0]
+        for shard in sorted({row // shard_rows for row in rows}):
             try:
-                array[[row for row in rows if row // each == shard]] = 0
+                array[[row for row in rows if row // shard_rows == shard]] = 0
             except TENSORSTORE_ERRORS as error:
                 if not is_torn(error):
-                    raise translate_error(error, path) from None
-                write_objects(path, {chunk_key(name, (shard, 0, 0, 0)): None})
+                    raise translate_error(error, location) from None
+                write_objects(location, {chunk_key(name, (shard, 0, 0, 0)): None})
