@@ -71,8 +71,8 @@ def stats_of(schema: Schema, pixels: dict[str, Any], split: np.ndarray, state: n
     for row in np.flatnonzero(state == WRITTEN).tolist():
         for name, array in pixels.items():
             sums.add(int(split[row]), name, row_sums(array[row]))
-    sums.fold()
-    return statistics_arrays(sums.of)
+    sums.add_batch_to_totals()
+    return statistics_arrays(sums.totals)
 
 
 def write_beside(path: Path, names: np.ndarray, state: np.ndarray, complete: bool) -> None:

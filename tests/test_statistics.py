@@ -35,9 +35,9 @@ def test_totals_beyond_64_bits_come_back_from_their_two_words():
     row[2] = 14400 * 65534**2
     for _ in range(1000):
         sums.add(1, "data_10m", row)
-        sums.fold()
-    sums.of["data_10m"] = sums.of["data_10m"] * 1_000_000
-    words = to_words(sums.of["data_10m"])
+        sums.add_batch_to_totals()
+    sums.totals["data_10m"] = sums.totals["data_10m"] * 1_000_000
+    words = to_words(sums.totals["data_10m"])
     total = int(words[1, 2, 0, 0]) * 2**64 + int(words[1, 2, 0, 1])
     assert total == 14400 * 65534**2 * 1000 * 1_000_000 > 2**64
 
@@ -49,9 +49,9 @@ def test_merging_parts_gives_the_whole():
     for k, row in enumerate(rows):
         parts[k % 3].add(k % 4, "data_60m", row_sums(row))
     for part in parts:
-        part.fold()
+        part.add_batch_to_totals()
     whole = Sums(Schema(1).pixels)
-    whole.merge([part.of for part in parts])
+    whole.merge([part.totals for part in parts])
     for split in range(4):
         wanted = sum((row_sums(row) for k, row in enumerate(rows) if k % 4 == split), np.zeros((5, 2), np.int64))
-        assert np.array_equal(whole.of["data_60m"][split].astype(np.int64), wanted)
+        assert np.array_equal(whole.totals["data_60m"][split].astype(np.int64), wanted)

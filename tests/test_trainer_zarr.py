@@ -12,7 +12,7 @@ from training_setups import ALONE, make_setup, small_network
 
 from etl.schema import REJECTED, WRITTEN
 from etl.store import byte_ranges
-from etl.store.byte_ranges import TornError
+from etl.store.errors import DamagedStoreError
 from etl.store.reader import StoreReader
 from etl.store.sync import sync_and_drop_cache
 from etl.store.zarr import sharding
@@ -79,7 +79,7 @@ def test_a_torn_shard_is_an_error_that_names_it(both, tmp_path, layout, cut):
     place = as_zarr(both[0], tmp_path / "store.torn.zarr", **layout)
     shard = place / chunk_key("data_60m", (0, 0, 0, 0))
     shard.write_bytes(shard.read_bytes()[cut])
-    with pytest.raises(TornError, match=r"store\.torn\.zarr.*data_60m/c\.0\.0\.0\.0"):
+    with pytest.raises(DamagedStoreError, match=r"store\.torn\.zarr.*data_60m/c\.0\.0\.0\.0"):
         StoreReader(place).read("data_60m", np.array([1]))
 
 

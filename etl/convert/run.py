@@ -101,7 +101,7 @@ def _write(settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.i
             with report_progress("convert", len(rows), "row") as show:
                 sums = _copy(store, writer, rows, batch_rows, show)
             writer.sync()
-        target.overwrite({**statistics_arrays(sums.of), "complete": np.ones((), np.uint8)})
+        target.overwrite({**statistics_arrays(sums.totals), "complete": np.ones((), np.uint8)})
     except BaseException:
         target.remove()
         raise
@@ -140,8 +140,8 @@ def _copy(
                     sums.add(split, item.name, row_sums(part))
             # int64 holds the sums of squares of 1,024 rows
             if k % 512 == 511:
-                sums.fold()
-        sums.fold()
+                sums.add_batch_to_totals()
+        sums.add_batch_to_totals()
         for item, array in zip(pixels, arrays, strict=True):
             writer.write(item.name, first, array)
             writer.wait()

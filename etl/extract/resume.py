@@ -15,8 +15,8 @@ from etl.extract.inputs import ExtractionInputs, PatchRows, fingerprint_of, init
 from etl.extract.provenance import store_attributes
 from etl.mpi import Comm, RootOnly, on_every_rank
 from etl.schema import REJECTED, UNWRITTEN, WRITTEN, Schema
-from etl.store.byte_ranges import TornError
 from etl.store.checksum import checksum, zero_row_checksum
+from etl.store.errors import DamagedStoreError
 from etl.store.interface import Backend
 from etl.store.journal import Journal, journal_location, row_ranges
 from etl.store.location import Location
@@ -199,7 +199,7 @@ def _verify_rows(store: Backend, schema: Schema, rows: npt.NDArray[np.intp], sha
             for row, parts in zip(shard, statistics, strict=True):
                 for item, plane in zip(schema.pixels, parts or (), strict=True):
                     sums.add(int(columns["split"][row]), item.name, plane)
-                sums.fold()  # int64 holds the sums of a row; those of a whole store pass 64 bits
+                sums.add_batch_to_totals()  # int64 holds the sums of a row; those of a whole store pass 64 bits
     return damaged
 
 
@@ -207,6 +207,6 @@ def _row_statistics(reader: StoreReader, row: int, expected: int) -> list[npt.ND
     """Statistics of each pixel data set of a row, or None if its pixels have not the `expected` checksum."""
     try:
         parts = reader.row(row)
-    except TornError:  # a shard that was half-written when a run was killed
+    except DamagedStoreError:  # a shard that was half-written when a run was killed
         return None
     return [row_sums(part) for part in parts] if checksum(parts) == expected else None

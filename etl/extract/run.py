@@ -60,7 +60,7 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
     steps.lap("write")
 
     # Statistics and rejected.csv; only then does the store say that it is complete.
-    totals = comm.gather(sums.of)
+    totals = comm.gather(sums.totals)
     state.then(lambda root: _complete_store(inputs, root, totals or []))
     lock.release()
     steps.lap("finish")
@@ -111,7 +111,7 @@ def _write_rows(
             writer.close()  # collective: every rank raises this error; after any other, closing could hang
             raise
     timer.add("cpu_s", time.process_time() - cpu_s)
-    sums.merge([pipeline.sums.of])
+    sums.merge([pipeline.sums.totals])
     return timer
 
 
@@ -124,6 +124,6 @@ def _complete_store(
     """
     sums = Sums(inputs.schema.pixels)
     sums.merge(totals)
-    inputs.store.overwrite(statistics_arrays(sums.of))
+    inputs.store.overwrite(statistics_arrays(sums.totals))
     report.write_rejected(inputs.settings.out, state)
     inputs.store.overwrite({"complete": np.ones((), np.uint8)})

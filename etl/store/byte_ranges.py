@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ByteRange", "OffsetReader", "TornError", "in_page_cache", "pread_exact", "prefetch_ranges"]
+__all__ = ["ByteRange", "OffsetReader", "in_page_cache", "pread_exact", "prefetch_ranges"]
 
 _PROBES = 8
 """Ranges that are tested for being in the page cache; up to twice as many, as the step is rounded down."""
@@ -25,10 +25,6 @@ _REMAP_BYTES = 4 << 30
 
 ByteRange = tuple[int, int, int]
 """(file descriptor, first byte, length in bytes)."""
-
-
-class TornError(OSError):
-    """The bytes on the disk are not what was written: half a shard, an index that does not fit its checksum."""
 
 
 def in_page_cache(ranges: Sequence[ByteRange]) -> bool:

@@ -164,7 +164,7 @@ class StoreReader:
         Rows of a missing Zarr shard, which were all rejected, are 0.
 
         Raises:
-            TornError: a shard is not what was written.
+            DamagedStoreError: a shard is not what was written.
             OSError: the store is truncated, or cannot be reached.
         """
         self._reader.read_rows(name, rows, out)
@@ -179,7 +179,7 @@ class StoreReader:
         """One row of every pixel array, each (y, x, band), uint16, in the order of `Schema.pixels`.
 
         Raises:
-            TornError: a shard is not what was written.
+            DamagedStoreError: a shard is not what was written.
             OSError: the store is truncated, or cannot be reached.
         """
         return [self.read(item.name, np.array([row]))[0] for item in self.schema.pixels]

@@ -16,12 +16,12 @@ __all__ = ["Sums", "from_words", "plane_sums", "row_sums", "statistics_arrays", 
 
 
 def row_sums(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
-    """Statistics of one row, shape (5 as in `STATS`, band), int64, of pixels of shape (row, col, band), uint16."""
+    """Statistics of one row, shape (statistic as in `STATS`, band), int64, of its pixels: (row, col, band), uint16."""
     return plane_sums(pixels.transpose(2, 0, 1))
 
 
 def plane_sums(planes: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
-    """The same of a row's pixels before they are interleaved, shape (band, row, col)."""
+    """As `row_sums`, of pixels that are still one plane for each band: shape (band, row, col), uint16."""
     bands = len(planes)
     flat = planes.reshape(bands, -1)
     values = flat.astype(np.float64)
@@ -39,40 +39,43 @@ def plane_sums(planes: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
 
 
 class Sums:
-    """Statistics of many rows, per pixel data set: object arrays of Python integers, shape (split, statistic, band)."""
+    """Accumulator of exact statistics of many rows, by pixel array.
+
+    `totals` holds Python integers in object arrays, shape (split, statistic, band), one for each pixel array.
+    """
 
     def __init__(self, pixels: Sequence[DataSet]) -> None:
-        self.of = {item.name: np.zeros((len(SPLITS), len(STATS), item.shape[-1]), object) for item in pixels}
-        self._batch = {name: np.zeros(total.shape, np.int64) for name, total in self.of.items()}
+        self.totals = {item.name: np.zeros((len(SPLITS), len(STATS), item.shape[-1]), object) for item in pixels}
+        self._batch = {name: np.zeros(total.shape, np.int64) for name, total in self.totals.items()}
 
     def add(self, split: int, name: str, sums: npt.NDArray[np.int64]) -> None:
-        """Add one row's sums of one data set, shape (statistic, band).
+        """Add one row's sums of one pixel array, shape (statistic, band), int64, to the current batch.
 
-        `fold` must follow before 2^63 / 2^53 = 1,024 rows have been added.
+        `add_batch_to_totals` must follow before 2^63 / 2^53 = 1,024 rows have been added.
         """
         self._batch[name][split] += sums
 
-    def fold(self) -> None:
-        """Bring what was added since the last call into the exact totals, shape (split, statistic, band)."""
+    def add_batch_to_totals(self) -> None:
+        """Add the current batch to `totals`, and begin a new one."""
         for name, batch in self._batch.items():
-            self.of[name] = self.of[name] + batch.astype(object)
+            self.totals[name] = self.totals[name] + batch.astype(object)
             batch[...] = 0
 
     def merge(self, others: Sequence[Mapping[str, npt.NDArray[np.object_]]]) -> None:
-        """Add the totals of other ranks, each of shape (split, statistic, band)."""
+        """Add totals of other accumulators, each as `totals`."""
         for other in others:
             for name, total in other.items():
-                self.of[name] = self.of[name] + total
+                self.totals[name] = self.totals[name] + total
 
 
 def to_words(total: npt.NDArray[np.object_]) -> npt.NDArray[np.uint64]:
-    """Whole numbers of any shape (...,) as uint64 words, high before low, of shape (..., 2)."""
+    """Python integers, shape (...), as uint64 words, high before low, shape (..., 2)."""
     words = [[int(v) >> 64, int(v) & (2**64 - 1)] for v in total.ravel()]
     return np.array(words, np.uint64).reshape(*total.shape, 2)
 
 
 def statistics_arrays(totals: Mapping[str, npt.NDArray[np.object_]]) -> dict[str, npt.NDArray[np.uint64]]:
-    """The arrays `Schema.statistics` by name, shape (split, band, word), uint64, from totals as `Sums.of` has them."""
+    """The arrays `Schema.statistics` by name, shape (split, band, word), uint64, from `Sums.totals`."""
     return {
         f"stats/{name}/{statistic}": to_words(total[:, k])
         for name, total in totals.items()

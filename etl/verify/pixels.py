@@ -20,7 +20,7 @@ from etl.catalogue.product_files import ProductError
 from etl.raster import Georeference, RasterError, RasterFile, configure
 from etl.source.radiometry import lookup_table
 from etl.source.safe import Product, read_product
-from etl.store.byte_ranges import TornError
+from etl.store.errors import DamagedStoreError
 from etl.store.location import Location
 from etl.store.reader import StoreReader
 from etl.verify.check import Faults
@@ -87,7 +87,7 @@ def check_pixels(store: Location, rows: Sequence[SourceRow], on_row: Callable[[i
                 for group, stored in zip(GROUPS, parts, strict=False):  # data_super is not in the source
                     product, files = open_last(source.path) if source.tiled else (None, {})
                     _compare(faults, f"{name}: data_{group.name}", group, stored, _read(source, group, product, files))
-            except (RasterError, ProductError, TornError) as error:
+            except (RasterError, ProductError, DamagedStoreError) as error:
                 faults.add(f"{name}: {error}")
             on_row(k)
     return faults

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from etl.bands import GROUPS
 from etl.schema import REJECTED, SPLITS, Schema
-from etl.store.byte_ranges import TornError
 from etl.store.checksum import checksum, zero_row_checksum
+from etl.store.errors import DamagedStoreError
 from etl.store.location import Location
 from etl.store.reader import StoreReader
 from etl.store.statistics import Sums, row_sums
@@ -17,7 +17,7 @@ from etl.verify.check import Check, Faults, judge
 
 __all__ = ["RowsFound", "check_rows", "check_statistics"]
 
-_FOLD_ROWS = 512
+_BATCH_ROWS = 512  # int64 holds the sums of squares of 1,024 rows
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +39,7 @@ class RowsFound:
 
     def merge(self, other: "RowsFound") -> None:
         """Add what the next rank found."""
-        self.sums.merge([other.sums.of])
+        self.sums.merge([other.sums.totals])
         self.written += other.written
         self.rejected += other.rejected
         for name in ("checksums", "blanks", "copies"):
@@ -51,7 +51,7 @@ class RowsFound:
             judge("checksums", f"{self.written} rows", self.checksums),
             judge("rejected rows", f"{self.rejected} rows, all pixels 0", self.blanks),
         ]
-        if "data_super" in self.sums.of:
+        if "data_super" in self.sums.totals:
             out.append(judge("10 m copies", f"data_super holds data_10m in {self.written} rows", self.copies))
         return out
 
@@ -71,7 +71,7 @@ def check_rows(store: Location, rows: Sequence[int], on_row: Callable[[int], Non
             name, stored = reader.row_name(row), int(columns["checksum"][row])
             try:
                 parts = reader.row(row)
-            except TornError as error:
+            except DamagedStoreError as error:
                 found.checksums.add(f"{name}: {error}")
                 continue
             if columns["state"][row] == REJECTED:
@@ -85,10 +85,10 @@ def check_rows(store: Location, rows: Sequence[int], on_row: Callable[[int], Non
                 for item, part in zip(schema.pixels, parts, strict=True):
                     # a split that is none is a fault of check_values; the row is counted all the same
                     found.sums.add(min(int(columns["split"][row]), len(SPLITS) - 1), item.name, row_sums(part))
-                if found.written % _FOLD_ROWS == 0:
-                    found.sums.fold()
+                if found.written % _BATCH_ROWS == 0:
+                    found.sums.add_batch_to_totals()
             on_row(k)
-    found.sums.fold()
+    found.sums.add_batch_to_totals()
     return found
 
 
@@ -107,15 +107,15 @@ def _check_written(
                 found.copies.add(f"{name}: data_super {band} is not data_10m {band}")
 
 
-def check_statistics(store: StoreReader, sums: dict[str, npt.NDArray[np.object_]]) -> Check:
-    """Whether the stored statistics are those of the rows, to the last digit; `sums` as `Sums.of`, in pixel values."""
+def check_statistics(store: StoreReader, totals: dict[str, npt.NDArray[np.object_]]) -> Check:
+    """Whether the stored statistics are those of the rows, to the last digit; `totals` as `Sums.totals`."""
     if not store.complete:
         return Check("statistics", None, "they are written when the store is complete")
     faults, numbers = Faults(), 0
     for item in store.schema.pixels:
         bands = store.text(item.dims[-1])
         for k, (statistic, stored) in enumerate(store.statistics(item.name).items()):
-            counted = sums[item.name][:, k]
+            counted = totals[item.name][:, k]
             numbers += stored.size
             for split, band in np.argwhere(stored != counted).tolist():
                 where = f"{item.name} {bands[band]} {statistic} of split {SPLITS[split]}"

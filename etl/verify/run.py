@@ -91,7 +91,7 @@ def _over_ranks(
 def _judge_rows(settings: VerifySettings, report: Report, found: RowsFound) -> None:
     """Rank 0's part: the checks of what all ranks found in the rows."""
     with StoreReader(settings.store) as store:
-        report.add(*found.checks(), check_statistics(store, found.sums.of))
+        report.add(*found.checks(), check_statistics(store, found.sums.totals))
 
 
 def _look(settings: VerifySettings, report: Report) -> RowsToRead | None:

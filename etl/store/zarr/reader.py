@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
-from etl.store.byte_ranges import TornError
+from etl.store.errors import DamagedStoreError
 from etl.store.location import Location
 from etl.store.object_store import TENSORSTORE_ERRORS, open_array, tensorstore_context, translate_error
 from etl.store.zarr.group import load_group
@@ -65,7 +65,7 @@ class ZarrReader:
         """Fill `out`, contiguous, shape (row, ...), uint16, with `rows` of a pixel array; 0 where a shard is missing.
 
         Raises:
-            TornError: a shard is not what was written.
+            DamagedStoreError: a shard is not what was written.
             OSError: it cannot be read.
         """
         if (shard_files := self._shard_files(name)) is not None:
@@ -75,7 +75,7 @@ class ZarrReader:
             ts.array(out).write(self._tensorstore(name)[rows]).result()
         except TENSORSTORE_ERRORS as error:
             translated = translate_error(error, self._location / name)
-            raise (TornError(f"{translated}; the shard is torn") if is_torn(error) else translated) from None
+            raise (DamagedStoreError(f"{translated}; the shard is torn") if is_torn(error) else translated) from None
 
     def close(self) -> None:
         """Drop the arrays, and with them the open shards."""

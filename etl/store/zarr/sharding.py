@@ -19,7 +19,8 @@ from numcodecs import blosc
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, ShardingCodecIndexLocation
 
 from etl.files import replace_atomically
-from etl.store.byte_ranges import ByteRange, TornError, in_page_cache, pread_exact, prefetch_ranges
+from etl.store.byte_ranges import ByteRange, in_page_cache, pread_exact, prefetch_ranges
+from etl.store.errors import DamagedStoreError
 from etl.store.sync import WriteBehind
 from etl.store.zarr.group import chunk_key
 
@@ -103,7 +104,7 @@ class ShardFiles:
         """Fill `out`, contiguous, shape (row, ...), uint16, with `rows` in their order; 0 where a shard is missing.
 
         Raises:
-            TornError: a shard is not what was written.
+            DamagedStoreError: a shard is not what was written.
             OSError: it cannot be read.
         """
         for first in range(0, len(rows), _TOGETHER):
@@ -144,8 +145,8 @@ class ShardFiles:
         return shard, (shard.file, start + inside % self.chunk_rows * row_bytes, row_bytes)
 
 
-def _torn(path: Path, row: int, row_bytes: int, start: int) -> TornError:
-    return TornError(f"{path}: row {row} must be {row_bytes} bytes, at byte {start}; the shard is torn")
+def _torn(path: Path, row: int, row_bytes: int, start: int) -> DamagedStoreError:
+    return DamagedStoreError(f"{path}: row {row} must be {row_bytes} bytes, at byte {start}; the shard is torn")
 
 
 def _read_chunk(file: int, start: int, length: int, part: memoryview) -> bool:
@@ -177,7 +178,7 @@ class _Shard:
         raw = bytearray(16 * chunks + 4)
         whole = pread_exact(self.file, memoryview(raw), os.fstat(self.file).st_size - len(raw))
         if not whole or google_crc32c.value(bytes(raw[:-4])) != int.from_bytes(raw[-4:], "little"):
-            raise TornError(
+            raise DamagedStoreError(
                 f"{path}: its last {len(raw)} bytes must be the index of {chunks} chunks; the shard is torn"
             )
         self.index: list[list[int]] = np.frombuffer(raw, "<u8", 2 * chunks).reshape(chunks, 2).tolist()
