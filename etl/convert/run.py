@@ -22,7 +22,7 @@ from etl.store.interface import Writer
 from etl.store.location import Location
 from etl.store.reader import StoreReader
 from etl.store.statistics import Sums, row_sums, statistics_arrays
-from etl.store.virtual import manifest_of
+from etl.store.manifest import manifest_of
 
 __all__ = ["convert", "draft_of"]
 

@@ -77,7 +77,7 @@ def _open(location: Location) -> xr.Dataset:
 
             return xr.open_dataset(location.path, engine="h5netcdf", **undecoded)
         if kind == "manifest":
-            from etl.store.virtual import mapped
+            from etl.store.manifest import mapped
 
             return xr.open_dataset(mapped(location.path), engine="zarr", consolidated=False, **undecoded)
         from etl.store.zarr.lazy import undecoded_dataset
