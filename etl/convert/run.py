@@ -20,9 +20,9 @@ from etl.store.backend import backend_of
 from etl.store.checksum import checksum
 from etl.store.interface import Writer
 from etl.store.location import Location
+from etl.store.manifest import build_manifest
 from etl.store.reader import StoreReader
 from etl.store.statistics import Sums, row_sums, statistics_arrays
-from etl.store.manifest import manifest_of
 
 __all__ = ["convert", "draft_of"]
 
@@ -39,13 +39,13 @@ def convert(settings: ConvertSettings, comm: Comm) -> int:
 def _convert(settings: ConvertSettings) -> None:
     start = time.perf_counter()
     out = settings.out
-    if out.path.exists() if settings.virtual else backend_of(out).exists():
+    if out.path.exists() if settings.is_manifest else backend_of(out).exists():
         raise ValueError(f"--out must not be there yet, got {out}; remove it or name another")
     with StoreReader(settings.store) as store:
         if not store.complete:
             raise ValueError(f"{settings.store} must be complete; python -m etl.extract --resume completes it")
-        if settings.virtual:
-            _refer(settings)
+        if settings.is_manifest:
+            _write_manifest(settings)
             return
         rows = chosen_rows(store, settings)
         schema = replace(store.schema, rows=len(rows))
@@ -62,9 +62,9 @@ def _convert(settings: ConvertSettings) -> None:
     print(f"{plan} in {seconds:.1f} s ({pace}) -> {out}{taken}")
 
 
-def _refer(settings: ConvertSettings) -> None:
+def _write_manifest(settings: ConvertSettings) -> None:
     """Write the manifest of an HDF5 store."""
-    manifest = manifest_of(settings.store.path)
+    manifest = build_manifest(settings.store.path)
     text = json.dumps(manifest)
     said = f"{len(manifest['refs'])} references, {len(text) / 2**20:.1f} MiB, no pixel copied"
     if settings.dry_run:

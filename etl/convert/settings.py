@@ -9,7 +9,7 @@ from etl.store.location import MANIFEST_SUFFIX, Location, format_of
 __all__ = ["ConvertSettings"]
 
 _CODECS = {"HDF5": ("none", "gzip", "zstd", "blosc"), "Zarr": ("zstd", "none"), "manifest": ("none",)}
-"""What each format can be compressed with; the first is its default."""
+"""Compressions of each format; the first is its default."""
 
 _ALIGN_BYTES = 1 << 20
 
@@ -45,7 +45,7 @@ class ConvertSettings:
 
     def __post_init__(self) -> None:
         source, known = format_of(self.store), _CODECS[self._format]
-        if self.virtual and (source != "HDF5" or self.split or self.tile or self.label):
+        if self.is_manifest and (source != "HDF5" or self.split or self.tile or self.label):
             raise ValueError(f"--out {self.out} must be of a whole HDF5 store, got {self.store} or a part of it")
         if self.compress and self.compress not in known:
             raise ValueError(f"--compress must be one of {', '.join(known)} for {self.out.suffix}, got {self.compress}")
@@ -56,21 +56,21 @@ class ConvertSettings:
             raise ValueError(f"--shard-rows must be a multiple of --chunk-rows, both at least 1, got {got}")
 
     @property
-    def virtual(self) -> bool:
-        """Whether no pixel is copied."""
+    def is_manifest(self) -> bool:
+        """Whether a manifest is written, without copying pixels."""
         return self.out.suffix == MANIFEST_SUFFIX
 
     @property
     def _format(self) -> str:
-        return "manifest" if self.virtual else format_of(self.out, "--out")
+        return "manifest" if self.is_manifest else format_of(self.out, "--out")
 
     @property
     def codec(self) -> str:
-        """The compression asked for, or the format's own."""
+        """The compression of --compress, or the format's default."""
         return self.compress or _CODECS[self._format][0]
 
     @property
     def layout(self) -> Layout:
-        """How the store to make lies on the disk."""
+        """Layout of the store to write; alignment in bytes, chunks and shards in rows."""
         compress, hdf5_codec = (self.codec, "none") if self._format == "Zarr" else ("none", self.codec)
         return Layout(_ALIGN_BYTES, False, self.shard_rows, self.chunk_rows, compress, self.level, hdf5_codec)

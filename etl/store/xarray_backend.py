@@ -77,9 +77,9 @@ def _open(location: Location) -> xr.Dataset:
 
             return xr.open_dataset(location.path, engine="h5netcdf", **undecoded)
         if kind == "manifest":
-            from etl.store.manifest import mapped
+            from etl.store.manifest import open_manifest
 
-            return xr.open_dataset(mapped(location.path), engine="zarr", consolidated=False, **undecoded)
+            return xr.open_dataset(open_manifest(location.path), engine="zarr", consolidated=False, **undecoded)
         from etl.store.zarr.lazy import undecoded_dataset
 
         return undecoded_dataset(location)
