@@ -96,7 +96,7 @@ def test_a_shard_of_rejected_rows_alone_is_read_as_zeros(both, tmp_path):
 def test_a_shard_that_another_thread_closes_meanwhile_is_still_read(both, tmp_path, monkeypatch):
     place = as_zarr(both[0], tmp_path / "other.zarr", compress="none", shard_rows=2)
     one, other = StoreReader(both[0]), StoreReader(place)
-    opened = other._reader._opened("data_60m")._opened
+    opened = other._reader._shard_files("data_60m")._open_shard
     monkeypatch.setattr(sharding, "in_page_cache", lambda ranges: False)
 
     def prefetch_ranges(ranges):
@@ -114,7 +114,7 @@ def test_a_batch_of_more_shards_than_files_may_be_open_is_read(tmp_path, monkeyp
     count = 40
     arrays = training_store(tmp_path / "store.h5", [TRAIN] * count)
     place = as_zarr(tmp_path / "store.h5", tmp_path / "store.zarr", compress="none", shard_rows=1)
-    monkeypatch.setattr(sharding, "_TOGETHER", 8)
+    monkeypatch.setattr(sharding, "_GROUP_ROWS", 8)
     monkeypatch.setattr(sharding, "_OPEN_SHARDS", 4)
     store = StoreReader(place)
     store.read("data_60m", np.arange(1))

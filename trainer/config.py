@@ -5,7 +5,7 @@ from pathlib import Path
 
 from etl.bands import BAND_BY_NAME, GROUPS
 from etl.settings import require_at_least, setting
-from etl.store.location import Location
+from etl.store.location import DEFAULT_STORE, Location
 
 __all__ = ["DECAYS", "EvaluateRunSettings", "PredictRunSettings", "RunSettings", "pixel_sets"]
 
@@ -39,7 +39,7 @@ def pixel_sets(bands: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
 class RunSettings:
     """Train ResNet-50 on the training patches of a store, on one worker, or under mpirun with one worker per rank."""
 
-    store: Location = setting(Location.parse("data/store.h5"), "store to train on, made by etl.extract")
+    store: Location = setting(DEFAULT_STORE, "store to train on, made by etl.extract")
     out: Path = setting(Path("runs/latest"), "folder of the run, for its record, checkpoints and logs")
     bands: str = setting("all", "input bands: rgb, all (twelve at 10 m), native (own resolutions) or a list: B02,B8A")
     classes: int = setting(0, "19 = convert the labels of a store of 43 classes to 19; 0 = the classes of the store")
@@ -101,7 +101,7 @@ class EvaluateRunSettings:
     """Score the network of a finished run on one split of a store, on one worker or under mpirun."""
 
     run: Path = setting(Path("runs/latest"), "folder of the run, made by trainer.run")
-    store: Location = setting(Location.parse("data/store.h5"), "store to read the patches from")
+    store: Location = setting(DEFAULT_STORE, "store to read the patches from")
     split: str = setting("test", "split to score", choices=("train", "val", "test", "none", "all"))
     batch: int = setting(64, "batch size of each worker", "patches")
     threads: int = setting(0, "threads per TensorFlow operation; 0 = the cores of the node divided by its workers")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from etl.settings import setting
 from etl.store.layout import Layout
-from etl.store.location import MANIFEST_SUFFIX, Location, format_of
+from etl.store.location import DEFAULT_STORE, MANIFEST_SUFFIX, Location, format_of
 
 __all__ = ["ConvertSettings"]
 
@@ -21,9 +21,7 @@ class ConvertSettings:
     With --out STORE.json no pixels are copied: the file is a manifest that lets Zarr readers read an HDF5 store.
     """
 
-    store: Location = setting(
-        Location.parse("data/store.h5"), "store to read (.h5, .hdf5, .zarr, or s3://BUCKET/NAME.zarr)"
-    )
+    store: Location = setting(DEFAULT_STORE, "store to read (.h5, .hdf5, .zarr, or s3://BUCKET/NAME.zarr)")
     out: Location = setting(
         Location.parse("data/store.zarr"),
         "store to write: NAME.h5, NAME.zarr, s3://BUCKET/NAME.zarr or NAME.json; must be new",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from etl.settings import require_at_least, setting
 from etl.store.layout import COMPRESSIONS, Layout
-from etl.store.location import Location, format_of
+from etl.store.location import DEFAULT_STORE, Location, format_of
 from etl.upsample.method import METHODS, PRECISIONS
 
 __all__ = ["ExtractSettings"]
@@ -17,9 +17,7 @@ class ExtractSettings:
 
     catalogue: Path = setting(Path("data/patches.parquet"), "table of the patches to extract, made by etl.catalogue")
     source: Path = setting(Path("data/tiles"), "folder of Level-2A products (.SAFE or .zip) or of BigEarthNet patches")
-    out: Location = setting(
-        Location.parse("data/store.h5"), "store to write: FILE.h5, FOLDER.zarr or s3://BUCKET/NAME.zarr"
-    )
+    out: Location = setting(DEFAULT_STORE, "store to write: FILE.h5, FOLDER.zarr or s3://BUCKET/NAME.zarr")
     upsample: str = setting("bilinear", "how to resample 20 m and 60 m bands to 10 m, if at all", choices=METHODS)
     weights: Path = setting(
         Path("data/weights/l2a"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etl.settings import setting
-from etl.store.location import Location
+from etl.store.location import DEFAULT_STORE, Location
 
 __all__ = ["CARD_COLUMNS", "PreviewSettings"]
 
@@ -16,9 +16,7 @@ CARD_COLUMNS = 3
 class PreviewSettings:
     """Draw a contact sheet of a store: patches in true and false colour with their labels, and a map of each tile."""
 
-    store: Location = setting(
-        Location.parse("data/store.h5"), "store to draw (.h5, .hdf5, .zarr, or s3://BUCKET/NAME.zarr)"
-    )
+    store: Location = setting(DEFAULT_STORE, "store to draw (.h5, .hdf5, .zarr, or s3://BUCKET/NAME.zarr)")
     out: Path = setting(Path("data/preview.png"), "PNG file to write; an existing one is replaced")
     catalogue: Path | None = setting(
         None, "catalogue that lists patches left out; if not given, the one that the store was made from"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etl.settings import setting
-from etl.store.location import Location
+from etl.store.location import DEFAULT_STORE, Location
 
 __all__ = ["StatsSettings"]
 
@@ -13,9 +13,7 @@ __all__ = ["StatsSettings"]
 class StatsSettings:
     """Compute percentiles and histograms of a store by band, split and class, and draw them on one page."""
 
-    store: Location = setting(
-        Location.parse("data/store.h5"), "store to read (.h5, .hdf5, .zarr, or s3://BUCKET/NAME.zarr)"
-    )
+    store: Location = setting(DEFAULT_STORE, "store to read (.h5, .hdf5, .zarr, or s3://BUCKET/NAME.zarr)")
     out: Path = setting(
         Path("data/stats.png"),
         "page to write (.png or .html), with the numbers in a .json file beside it; existing files are replaced",

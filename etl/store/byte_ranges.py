@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,22 +19,32 @@ import numpy.typing as npt
 __all__ = ["ByteRange", "OffsetReader", "in_page_cache", "pread_exact", "prefetch_ranges"]
 
 _PROBES = 8
-"""Ranges that are tested for being in the page cache; up to twice as many, as the step is rounded down."""
+"""Ranges that are tested for being in the page cache; at most twice this number: the sampling step is rounded down."""
 
 _REMAP_BYTES = 4 << 30
-"""After so many bytes the file is mapped anew: every page that was touched costs memory for page tables."""
+"""Bytes after which the file is mapped anew: every page that was touched costs memory for page tables."""
 
-ByteRange = tuple[int, int, int]
-"""(file descriptor, first byte, length in bytes)."""
+
+class ByteRange(NamedTuple):
+    """Part of an open file."""
+
+    fd: int
+    """File descriptor."""
+
+    start: int
+    """Offset of the first byte."""
+
+    length: int
+    """Number of bytes."""
 
 
 def in_page_cache(ranges: Sequence[ByteRange]) -> bool:
-    """Whether the ranges of bytes are in the page cache, judged by a few; False where the system cannot tell."""
+    """Whether the ranges of bytes are in the page cache, judged by a few; False if the system cannot tell."""
     if not hasattr(os, "RWF_NOWAIT"):
         return False
     try:
         probes = ranges[:: max(1, len(ranges) // _PROBES)]
-        return all(os.preadv(file, [bytearray(1)], start, os.RWF_NOWAIT) == 1 for file, start, _ in probes)
+        return all(os.preadv(probe.fd, [bytearray(1)], probe.start, os.RWF_NOWAIT) == 1 for probe in probes)
     except OSError:  # refused, or the file system does not support the flag
         return False
 
@@ -41,21 +52,21 @@ def in_page_cache(ranges: Sequence[ByteRange]) -> bool:
 def prefetch_ranges(ranges: Sequence[ByteRange]) -> None:
     """Start reading all ranges of bytes into the page cache.
 
-    Nothing is done where each range follows the one before: the system's own readahead takes larger pieces.
+    Nothing is done if each range follows the one before: the system's own readahead takes larger pieces.
     """
-    if any(here != [file, start + length] for (file, start, length), (*here, _) in pairwise(ranges)):
-        for file, start, length in ranges:
+    if any((b.fd, b.start) != (a.fd, a.start + a.length) for a, b in pairwise(ranges)):
+        for fd, start, length in ranges:
             with contextlib.suppress(OSError):  # only advice: without it the ranges are read one after the other
-                os.posix_fadvise(file, start, length, os.POSIX_FADV_WILLNEED)
+                os.posix_fadvise(fd, start, length, os.POSIX_FADV_WILLNEED)
 
 
-def pread_exact(file: int, part: memoryview, start: int) -> bool:
-    """Fill `part` with bytes of an open file from byte `start`; False where the file does not hold all of them."""
+def pread_exact(fd: int, out: memoryview, start: int) -> bool:
+    """Fill `out` with the bytes of an open file from byte `start` on; False if the file ends before."""
     if start < 0:
         return False
     done = 0
-    while done < len(part):
-        got = os.preadv(file, [part[done:]], start + done)
+    while done < len(out):
+        got = os.preadv(fd, [out[done:]], start + done)
         if got == 0:
             return False
         done += got
@@ -75,11 +86,11 @@ class OffsetReader:
         Raises:
             OSError: the file cannot be opened.
         """
-        self._path, self._offsets, self._file = path, offsets, os.open(path, os.O_RDONLY)
-        weakref.finalize(self, os.close, self._file).atexit = False
-        self._bytes: npt.NDArray[np.uint8] | None = None
+        self._path, self._offsets, self._fd = path, offsets, os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._fd).atexit = False
+        self._memory_map: npt.NDArray[np.uint8] | None = None
         self._touched_bytes = 0
-        self._mapping = threading.Lock()
+        self._map_lock = threading.Lock()
 
     def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
         """Fill `out`, contiguous, shape (row, ...), uint16, with `rows` of the array `name`.
@@ -90,38 +101,39 @@ class OffsetReader:
         if not len(rows):
             return
         start, row_bytes = self._offsets[name], out.nbytes // len(rows)
-        size = os.fstat(self._file).st_size
+        size = os.fstat(self._fd).st_size
         beyond = rows[start + (rows + 1) * row_bytes > size]
         if len(beyond):
             raise OSError(f"{self._path} is truncated: it ends before row {beyond[0]} of {name}")
         if (np.diff(rows) == 1).all():  # one run: a single read, and no mapping, whose pages would count as resident
-            if not pread_exact(self._file, memoryview(out).cast("B"), start + int(rows[0]) * row_bytes):
+            if not pread_exact(self._fd, memoryview(out).cast("B"), start + int(rows[0]) * row_bytes):
                 raise OSError(f"{self._path} is truncated: it ends before row {rows[-1]} of {name}")
             return
-        ranges = [(self._file, first, row_bytes) for first in (start + rows * row_bytes).tolist()]
+        ranges = [ByteRange(self._fd, first, row_bytes) for first in (start + rows * row_bytes).tolist()]
         if in_page_cache(ranges):
-            whole = self._mapped(size, out.nbytes)
+            mapped_file = self._map_file(size, out.nbytes)
             count = (size - start) // row_bytes
-            stored = whole[start : start + count * row_bytes].reshape(count, row_bytes)
+            stored = mapped_file[start : start + count * row_bytes].reshape(count, row_bytes)
             # mode="clip" makes numpy write into `out` without a buffer of its own; all indices are in range
             np.take(stored, rows, axis=0, out=out.view(np.uint8).reshape(len(rows), row_bytes), mode="clip")
             return
         prefetch_ranges(ranges)
         view = memoryview(out).cast("B")
-        for number, (file, first, _) in enumerate(ranges):
-            if not pread_exact(file, view[number * row_bytes : (number + 1) * row_bytes], first):
-                raise OSError(f"{self._path} is truncated: it ends before row {rows[number]} of {name}")
+        for k, (fd, first, _) in enumerate(ranges):
+            if not pread_exact(fd, view[k * row_bytes : (k + 1) * row_bytes], first):
+                raise OSError(f"{self._path} is truncated: it ends before row {rows[k]} of {name}")
 
     def close(self) -> None:
-        """Drop the mapping; the file itself is closed with the last reference to the reader."""
-        self._bytes = None
+        """Release the memory map; the file itself is closed with the last reference to the reader."""
+        self._memory_map = None
 
-    def _mapped(self, size: int, wanted_bytes: int) -> npt.NDArray[np.uint8]:
-        """The whole file as bytes; `wanted_bytes` of it are about to be touched."""
-        with self._mapping:  # two threads that begin together would each map the file
-            found = self._bytes
-            if found is None or len(found) != size or self._touched_bytes > _REMAP_BYTES:
-                found = self._bytes = np.frombuffer(mmap.mmap(self._file, size, access=mmap.ACCESS_READ), np.uint8)
+    def _map_file(self, size: int, wanted_bytes: int) -> npt.NDArray[np.uint8]:
+        """The whole file of `size` bytes, mapped into memory; `wanted_bytes` of it are about to be touched."""
+        with self._map_lock:  # two threads that begin together would each map the file
+            mapped_file = self._memory_map
+            if mapped_file is None or len(mapped_file) != size or self._touched_bytes > _REMAP_BYTES:
+                memory = mmap.mmap(self._fd, size, access=mmap.ACCESS_READ)
+                mapped_file = self._memory_map = np.frombuffer(memory, np.uint8)
                 self._touched_bytes = 0
             self._touched_bytes += wanted_bytes
-            return found
+            return mapped_file

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
-__all__ = ["MANIFEST_SUFFIX", "Location", "format_of"]
+__all__ = ["DEFAULT_STORE", "MANIFEST_SUFFIX", "Location", "format_of"]
 
 _FORMATS: dict[str, Literal["HDF5", "Zarr"]] = {".h5": "HDF5", ".hdf5": "HDF5", ".zarr": "Zarr"}
 
@@ -93,6 +93,10 @@ class Location:
 
     def __str__(self) -> str:
         return str(self.key) if self.bucket is None else "s3://" + "/".join((self.bucket, *self.key.parts))
+
+
+DEFAULT_STORE = Location.parse("data/store.h5")
+"""The store that commands write and read unless another is named."""
 
 
 def format_of(location: Location, name: str = "store") -> Literal["HDF5", "Zarr"]:

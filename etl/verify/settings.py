@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etl.settings import setting
-from etl.store.location import Location
+from etl.store.location import DEFAULT_STORE, Location
 
 __all__ = ["VerifySettings"]
 
@@ -16,7 +16,7 @@ class VerifySettings:
     Prints one line per check. The exit status is 0 if all passed, 1 if one failed, 2 if there is no store to verify.
     """
 
-    store: Location = setting(Location.parse("data/store.h5"), "store to verify")
+    store: Location = setting(DEFAULT_STORE, "store to verify")
     catalogue: Path | None = setting(None, "catalogue to compare with, if not the one that the store was made from")
     source: Path | None = setting(None, "folder of products or patches, to compare native pixels with")
     sample: int = setting(200, "with --source: number of patches to compare, chosen at random; 0 = all", "patches")

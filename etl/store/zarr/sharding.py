@@ -1,7 +1,7 @@
-"""Shards of a Zarr store in a folder, written and read as files: half of TensorStore's CPU time, and a copy less.
+"""Write and read the shards of a Zarr store in a folder as files: half of TensorStore's CPU time, and one copy less.
 
 Source: Zarr version 3 sharding codec 1.0: chunks, then (offset, bytes) of each as little-endian uint64, then the
-CRC-32C of that index; 2^64 - 1 twice for a chunk that is not there. c-blosc, README_HEADER: bytes 4 to 7 of a
+CRC-32C of that index; (2^64 - 1, 2^64 - 1) marks a missing chunk. c-blosc, README_HEADER: bytes 4 to 7 of a
 compressed chunk are its decompressed size.
 """
 
@@ -26,14 +26,14 @@ from etl.store.zarr.group import chunk_key
 
 __all__ = ["ShardFiles", "open_shards", "write_shard"]
 
-_ABSENT = 2**64 - 1
-_PIECE_BYTES = 1 << 23
-"""Written, and then dropped from the page cache, at a time."""
+_MISSING_CHUNK = 2**64 - 1
+_WRITE_BYTES = 1 << 23
+"""Bytes of one write call; WriteBehind then drops them from the page cache."""
 
 _OPEN_SHARDS = 256
 """Files that are kept open, each with its index: a parallel file system takes long to open one."""
 
-_TOGETHER = 64
+_GROUP_ROWS = 64
 """Rows of a batch that are looked up together: each thread may hold as many files open beside those kept."""
 
 _BLOSC_HEADER_BYTES = 16
@@ -47,22 +47,22 @@ def write_shard(path: Path, rows: npt.NDArray[Any], shard_rows: int, chunk_rows:
     Raises:
         OSError: the disk is full, or the folder cannot be written to.
     """
-    missing = -len(rows) % chunk_rows
-    chunks = (len(rows) + missing) // chunk_rows
+    padding_rows = -len(rows) % chunk_rows  # a last chunk is whole, too
+    chunks = (len(rows) + padding_rows) // chunk_rows
     chunk_bytes = chunk_rows * rows[0].nbytes
-    index = np.full((shard_rows // chunk_rows, 2), _ABSENT, "<u8")
+    index = np.full((shard_rows // chunk_rows, 2), _MISSING_CHUNK, "<u8")
     index[:chunks, 0], index[:chunks, 1] = np.arange(chunks) * chunk_bytes, chunk_bytes
-    end = index.tobytes()
-    end += google_crc32c.value(end).to_bytes(4, "little")
+    index_bytes = index.tobytes()
+    index_bytes += google_crc32c.value(index_bytes).to_bytes(4, "little")
     try:
         with replace_atomically(path, sync=False) as temporary, temporary.open("wb", buffering=0) as file:
-            behind, place = WriteBehind(file.fileno()), 0
-            for part in (memoryview(rows).cast("B"), bytes(missing * rows[0].nbytes) + end):
-                left = memoryview(part)
-                while len(left):
-                    done = os.write(file.fileno(), left[:_PIECE_BYTES])
-                    behind.add(place, done)
-                    left, place = left[done:], place + done
+            write_behind, offset = WriteBehind(file.fileno()), 0
+            for part in (memoryview(rows).cast("B"), bytes(padding_rows * rows[0].nbytes) + index_bytes):
+                remaining = memoryview(part)
+                while len(remaining):
+                    written = os.write(file.fileno(), remaining[:_WRITE_BYTES])
+                    write_behind.add(offset, written)
+                    remaining, offset = remaining[written:], offset + written
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
@@ -98,7 +98,7 @@ class ShardFiles:
         """
         self.path, self.name, self.compressed = path, name, compressed
         self.shard_rows, self.chunk_rows = shard_rows, chunk_rows
-        self._opened = lru_cache(_OPEN_SHARDS)(_Shard)
+        self._open_shard = lru_cache(_OPEN_SHARDS)(_Shard)
 
     def read_rows(self, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
         """Fill `out`, contiguous, shape (row, ...), uint16, with `rows` in their order; 0 where a shard is missing.
@@ -107,76 +107,73 @@ class ShardFiles:
             DamagedStoreError: a shard is not what was written.
             OSError: it cannot be read.
         """
-        for first in range(0, len(rows), _TOGETHER):
-            together = slice(first, first + _TOGETHER)
-            self._read_together(rows[together].tolist(), out[together])
+        for first in range(0, len(rows), _GROUP_ROWS):
+            group = slice(first, first + _GROUP_ROWS)
+            self._read_group(rows[group].tolist(), out[group])
 
-    def _read_together(self, rows: list[int], out: npt.NDArray[np.uint16]) -> None:
+    def _read_group(self, rows: list[int], out: npt.NDArray[np.uint16]) -> None:
         row_bytes, view = out[0].nbytes, memoryview(out).cast("B")
-        found = [self._find(row, row_bytes) for row in rows]
-        ranges = [range_ for _, range_ in found if range_]
+        locations = [self._locate(row, row_bytes) for row in rows]
+        ranges = [byte_range for _, byte_range in locations if byte_range]
         if not in_page_cache(ranges):
             prefetch_ranges(ranges)
-        for place, (row, (shard, range_)) in enumerate(zip(rows, found, strict=True)):
-            if shard is None or range_ is None:
-                out[place] = 0  # a shard of rejected rows alone is never written
-                continue
-            file, start, length = range_
-            part = view[place * row_bytes : (place + 1) * row_bytes]
-            read = _decompress_chunk if self.compressed else _read_chunk
-            if not read(file, start, length, part):
-                raise _torn(shard.path, row, row_bytes, start)
+        read = _decompress_chunk if self.compressed else _read_chunk
+        for k, (row, (shard, byte_range)) in enumerate(zip(rows, locations, strict=True)):
+            if shard is None or byte_range is None:
+                out[k] = 0  # a shard of rejected rows alone is never written
+            elif not read(byte_range, view[k * row_bytes : (k + 1) * row_bytes]):
+                raise _damaged(shard.path, row, row_bytes, byte_range.start)
 
-    def _find(self, row: int, row_bytes: int) -> "tuple[_Shard | None, ByteRange | None]":
-        """The shard of a row, held so that its file stays open, and where the row lies; None if it is not there."""
+    def _locate(self, row: int, row_bytes: int) -> "tuple[_Shard | None, ByteRange | None]":
+        """The shard of a row and the row's bytes in it, each None if missing; the shard keeps its file open."""
         number, inside = divmod(row, self.shard_rows)
         path = self.path / chunk_key(self.name, (number, 0, 0, 0))
         try:
-            shard = self._opened(path, self.shard_rows // self.chunk_rows)
+            shard = self._open_shard(path, self.shard_rows // self.chunk_rows)
         except FileNotFoundError:
             return None, None
         start, length = shard.index[inside // self.chunk_rows]
-        if start == _ABSENT:
+        if start == _MISSING_CHUNK:
             return shard, None
         if self.compressed:
-            return shard, (shard.file, start, length)
+            return shard, ByteRange(shard.fd, start, length)
         if length != self.chunk_rows * row_bytes:
-            raise _torn(path, row, row_bytes, start)
-        return shard, (shard.file, start + inside % self.chunk_rows * row_bytes, row_bytes)
+            raise _damaged(path, row, row_bytes, start)
+        return shard, ByteRange(shard.fd, start + inside % self.chunk_rows * row_bytes, row_bytes)
 
 
-def _torn(path: Path, row: int, row_bytes: int, start: int) -> DamagedStoreError:
+def _damaged(path: Path, row: int, row_bytes: int, start: int) -> DamagedStoreError:
     return DamagedStoreError(f"{path}: row {row} must be {row_bytes} bytes, at byte {start}; the shard is torn")
 
 
-def _read_chunk(file: int, start: int, length: int, part: memoryview) -> bool:
-    """Read the `length` bytes at `start` into `part`; False if the file does not hold them."""
-    return length == len(part) and pread_exact(file, part, start)
+def _read_chunk(chunk: ByteRange, out: memoryview) -> bool:
+    """Read the bytes of `chunk` into `out`; False if the file does not hold them."""
+    return chunk.length == len(out) and pread_exact(chunk.fd, out, chunk.start)
 
 
-def _decompress_chunk(file: int, start: int, length: int, part: memoryview) -> bool:
-    """Decompress the Blosc chunk of `length` bytes at `start` into `part`; False if it is none, or of another size."""
-    raw = bytearray(length)
-    if length < _BLOSC_HEADER_BYTES or not pread_exact(file, memoryview(raw), start):
+def _decompress_chunk(chunk: ByteRange, out: memoryview) -> bool:
+    """Decompress the Blosc chunk in the bytes of `chunk` into `out`; False if it is not one, or of another size."""
+    raw = bytearray(chunk.length)
+    if chunk.length < _BLOSC_HEADER_BYTES or not pread_exact(chunk.fd, memoryview(raw), chunk.start):
         return False
-    if int.from_bytes(raw[4:8], "little") != len(part):
+    if int.from_bytes(raw[4:8], "little") != len(out):
         return False
     try:
-        blosc.decompress(raw, part)
+        blosc.decompress(raw, out)
     except RuntimeError:
         return False
     return True
 
 
 class _Shard:
-    """A shard with its index, open for reading; closed when nobody holds it any more."""
+    """A shard with its index, open for reading; closed when its last reference is gone."""
 
     def __init__(self, path: Path, chunks: int) -> None:
         self.path = path
-        self.file = os.open(path, os.O_RDONLY)
-        weakref.finalize(self, os.close, self.file).atexit = False
+        self.fd = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self.fd).atexit = False
         raw = bytearray(16 * chunks + 4)
-        whole = pread_exact(self.file, memoryview(raw), os.fstat(self.file).st_size - len(raw))
+        whole = pread_exact(self.fd, memoryview(raw), os.fstat(self.fd).st_size - len(raw))
         if not whole or google_crc32c.value(bytes(raw[:-4])) != int.from_bytes(raw[-4:], "little"):
             raise DamagedStoreError(
                 f"{path}: its last {len(raw)} bytes must be the index of {chunks} chunks; the shard is torn"
