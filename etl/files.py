@@ -43,11 +43,11 @@ def replace_atomically(path: Path, *, sync: bool = True, concurrent: bool = Fals
 
 def sync_path(path: Path) -> None:
     """Wait until the bytes of a file, written by whatever process, or the names in a folder are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    fd = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(fd)
     finally:
-        os.close(handle)
+        os.close(fd)
 
 
 def remove_path(path: Path) -> None:

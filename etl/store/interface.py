@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy.typing as npt
 
@@ -13,26 +13,32 @@ from etl.store.layout import Layout
 from etl.store.location import Location
 from etl.store.reader import StoreReader
 
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
 __all__ = ["Backend", "Writer"]
 
 
 class Writer(ABC):
-    """A store open for writing on all ranks; to be used in a `with`."""
+    """A store, open for writing on all ranks; used in a `with` statement."""
 
     @abstractmethod
     def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
-        """Collective: hand over rows [first, first + n) of one data set, shape (n, ...); n may be 0 on some ranks."""
+        """Collective: write rows [first, first + n) of one data set, shape (n, ...); n may be 0 on some ranks.
+
+        `rows` must stay unchanged until `wait` returns.
+        """
 
     def wait(self) -> None:  # noqa: B027  # HDF5 has nothing to wait for
-        """Wait until the memory of what was handed over is free again."""
+        """Wait until the arrays given to `write` can be reused."""
 
     @abstractmethod
     def sync(self) -> None:
-        """Collective: bring the bytes that were written to the disk."""
+        """Collective: flush the written bytes to the disk."""
 
     @abstractmethod
     def close(self) -> None:
-        """Collective: end writing."""
+        """Collective: close the store."""
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +88,7 @@ class Backend(ABC):
 
     @abstractmethod
     def create(self, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
-        """Make the empty store, every array in the shape and dtype that `schema` gives; one process calls this."""
+        """Create the empty store, every array in the shape and dtype that `schema` gives; one process calls this."""
 
     @abstractmethod
     def overwrite(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -90,8 +96,8 @@ class Backend(ABC):
 
     @abstractmethod
     def zero_rows(self, rows: Sequence[int]) -> None:
-        """Set the pixels of `rows` to 0, on the disk."""
+        """Set the pixels of `rows` to 0, and flush them to the disk."""
 
     @abstractmethod
-    def writer(self, comm: Any, info: Any) -> Writer:
-        """Collective: open for writing; `comm` and `info` are mpi4py's."""
+    def writer(self, comm: "MPI.Intracomm", info: "MPI.Info | None") -> Writer:
+        """Collective: the store, open for writing; `info`: hints for MPI-IO."""

@@ -1,7 +1,8 @@
 """The journal beside a store: which rows are finished, one JSON line for each sync, written by rank 0 alone.
 
 The first line holds the fingerprint of the run's settings. Each further line names ranges of rows whose pixels and
-state are on the disk, and the rejected rows among them. Only the last line can be torn by a kill; it is ignored.
+state are on the disk, and the rejected rows among them. A killed run can leave only the last line incomplete; such a
+line is ignored.
 """
 
 import json
@@ -17,11 +18,11 @@ from etl.store.sidecar import read_file, write_line
 
 __all__ = ["Journal", "journal_location", "row_ranges"]
 
-_FINGERPRINT = "begun_with"  # the key in the file, which is older than the name used here
+_FINGERPRINT = "begun_with"  # the key in the file, as in journals of older versions
 
 
 def row_ranges(rows: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
-    """Ascending row numbers, shape (n,), as ranges [first, stop) of neighbours."""
+    """Ascending row numbers, shape (row,), as ranges [first, stop) of consecutive rows."""
     edges = np.flatnonzero(np.diff(rows) != 1) + 1
     return [(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, edges)] if len(rows) else []
 
@@ -45,7 +46,7 @@ class Journal:
     """Finished rows as [first, stop)."""
 
     rejected: dict[int, str] = field(default_factory=dict)
-    """Why each rejected row could not be made, by row number."""
+    """Why each rejected row could not be extracted, by row number."""
 
     @classmethod
     def begin(cls, location: Location, fingerprint: Mapping[str, Any]) -> "Journal":
@@ -59,7 +60,7 @@ class Journal:
         """The journal up to its last whole line; `repair` cuts off bytes after it, so that lines can be added.
 
         Raises:
-            ValueError: there is none, its first line is no header, or another line is broken.
+            ValueError: it is missing, its first line has no fingerprint, or another whole line is invalid.
         """
         text = read_file(location)
         if text is None:

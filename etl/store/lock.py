@@ -1,8 +1,8 @@
 """The lock that keeps two runs from writing one store: a lock file on a file system, a lease object in a bucket.
 
-A lock file is held by every writing process, so that it outlives a killed mpirun as long as one rank does. A lease is
-held by rank 0 alone: an object that names the process that writes and the time until which it counts. The other ranks
-need none, because what a late rank still puts is a whole shard with the same bytes.
+Every writing process holds the lock file, so that after a killed mpirun it stays locked until the last rank is gone. A
+lease is held by rank 0 alone: an object that names the writing process and the time at which the lease ends. The other
+ranks need none, because a rank that outlives the run can only put a whole shard with the same bytes.
 
 Source: flock(2); Amazon S3 User Guide, conditional writes (`If-None-Match`, `If-Match`).
 """
@@ -37,7 +37,7 @@ class StoreLock(ABC):
         """Wait until no other run writes the store, at most `timeout_s` seconds, then hold the lock.
 
         Raises:
-            ValueError: another run still writes.
+            ValueError: another run still writes the store.
             OSError: the bucket cannot be reached.
         """
         deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
@@ -57,7 +57,7 @@ class StoreLock(ABC):
 
     @abstractmethod
     def _try_acquire(self) -> bool:
-        """Acquire the lock without waiting; False where another run holds it."""
+        """Acquire the lock without waiting; False if another run holds it."""
 
 
 def open_lock(store: Location) -> StoreLock:
@@ -70,14 +70,14 @@ def open_lock(store: Location) -> StoreLock:
 
 
 class FileLock(StoreLock):
-    """A lock file that every writing process holds shared; `acquire` has it exclusive for a moment.
+    """A lock file that every writing process holds shared; `acquire` holds it exclusively for a moment.
 
-    Ranks outlive a killed mpirun by up to a second. A file system without locks lets every run pass.
+    Ranks outlive a killed mpirun by up to a second. On a file system without locks every run gets the lock.
     """
 
     def __init__(self, store: Location) -> None:
         super().__init__(store)
-        self._handle = os.open(self.location.path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._fd = os.open(self.location.path, os.O_RDWR | os.O_CREAT, 0o666)
 
     def acquire_shared(self) -> None:
         """Hold the lock together with the other ranks."""
@@ -85,15 +85,15 @@ class FileLock(StoreLock):
 
     def release(self) -> None:
         """Close the lock file; it is not removed, as another process may have it open."""
-        os.close(self._handle)
+        os.close(self._fd)
 
     def _try_acquire(self) -> bool:
-        # the exclusive lock is turned into a shared one, which the other ranks can join
+        # converted to a shared lock, which the other ranks can join
         return self._flock(fcntl.LOCK_EX) and self._flock(fcntl.LOCK_SH)
 
     def _flock(self, operation: int) -> bool:
         try:
-            fcntl.flock(self._handle, operation | fcntl.LOCK_NB)
+            fcntl.flock(self._fd, operation | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         except OSError:
@@ -104,7 +104,7 @@ class FileLock(StoreLock):
 class Lease(StoreLock):
     """A lease in a bucket, renewed by a thread while rank 0 holds it.
 
-    One left by a killed run ends at its time, or at once where that run's process was on this host.
+    The lease of a killed run ends at its time, or at once if the run's process was on this host.
     """
 
     timeout_s, poll_s = _LEASE_S + 10.0, 0.5
@@ -120,17 +120,17 @@ class Lease(StoreLock):
         self._renewal = threading.Thread(target=self._renew, name="lease", daemon=True)
 
     def release(self) -> None:
-        """Remove the object, if it is still this run's."""
+        """Remove the object if this run still holds the lease."""
         self._released.set()
         if self._renewal.is_alive():
             self._renewal.join()  # a renewal on its way would write the object again
         if self._held:
-            with contextlib.suppress(OSError):  # what stays ends by itself, at its time
+            with contextlib.suppress(OSError):  # an object that stays ends at its time
                 self._object.write(None)
 
     def _try_acquire(self) -> bool:
-        found = _parse(self._object.read())
-        self._held = self._is_own(found) or (self._is_over(found) and self._write())
+        lease = _parse(self._object.read())
+        self._held = self._is_own(lease) or (self._has_ended(lease) and self._write())
         if self._held:
             self._renewal.start()
         return self._held
@@ -141,15 +141,15 @@ class Lease(StoreLock):
 
     def _renew(self) -> None:
         while self._held and not self._released.wait(_RENEW_S):
-            with contextlib.suppress(OSError):  # the next renewal may come through
-                # A write whose answer was lost is tried again and then refused, because of itself.
+            with contextlib.suppress(OSError):  # the next renewal may succeed
+                # A write whose answer was lost is tried again, and then refused because the first one succeeded.
                 self._held = self._write() or self._is_own(_parse(self._object.read()))
 
     def _is_own(self, lease: Mapping[str, Any]) -> bool:
         return self._owner.items() <= lease.items()
 
-    def _is_over(self, lease: Mapping[str, Any]) -> bool:
-        """Whether its time or its process has ended; an object that is no lease counts for nothing."""
+    def _has_ended(self, lease: Mapping[str, Any]) -> bool:
+        """Whether the lease's time or its process has ended; True also for an object that is not a lease."""
         try:
             if time.time() > lease["until"]:
                 return True
@@ -159,7 +159,7 @@ class Lease(StoreLock):
 
 
 def _parse(data: bytes | None) -> dict[str, Any]:
-    """A lease as it is written; empty where there is none."""
+    """The content of a lease object; empty if it is missing or not a lease."""
     try:
         lease = json.loads(data or b"{}")
     except ValueError:
@@ -169,7 +169,7 @@ def _parse(data: bytes | None) -> dict[str, Any]:
 
 def _start_time(pid: int) -> float | None:
     """When the process `pid` of this host started, in seconds since 1970; None if there is none."""
-    import psutil  # here, because only a lease asks: it takes 2 MiB on every rank
+    import psutil  # here, as only a lease needs it: it takes 2 MiB on every rank
 
     try:
         return psutil.Process(pid).create_time()

@@ -37,14 +37,14 @@ __all__ = [
 _ATTEMPTS = 8
 
 TENSORSTORE_ERRORS = (ValueError, NotImplementedError)
-"""Exceptions of TensorStore; their types say nothing about the cause."""
+"""Exceptions of TensorStore, whatever the cause."""
 
 
 def tensorstore_context(sync: bool = True, threads: int | None = None, cache_bytes: int = 0) -> ts.Context:
-    """Settings that the arrays of one process share.
+    """TensorStore's settings that several arrays share.
 
-    `sync`: each write to a file waits for the disk; `threads` that copy and compress, None for one a core;
-    `cache_bytes`: memory for chunks.
+    `sync`: each write to a file waits for the disk; `threads`: number that copy and compress, None for one per core;
+    `cache_bytes`: memory for chunks, in bytes.
     """
     attempts = max(1, int(os.environ.get("AWS_MAX_ATTEMPTS", _ATTEMPTS)))
     settings: dict[str, Any] = {
@@ -59,7 +59,7 @@ def tensorstore_context(sync: bool = True, threads: int | None = None, cache_byt
 
 
 def _credentials() -> dict[str, str]:
-    """Where TensorStore finds credentials; its own default tries all places and logs each that has none."""
+    """Where TensorStore finds credentials; its own default tries every source and logs each failure."""
     if "AWS_ACCESS_KEY_ID" in os.environ:
         return {"type": "environment"}
     file, config = _aws_file("AWS_SHARED_CREDENTIALS_FILE", "credentials"), _aws_file("AWS_CONFIG_FILE", "config")
@@ -88,7 +88,7 @@ def _spec(location: Location) -> dict[str, Any]:
 
 
 def _aws_setting(option: str, *variables: str) -> str:
-    """The first of `variables` that is set, else `option` of the chosen profile in ~/.aws/config, else ""."""
+    """The first environment variable of `variables` that is set, else `option` in ~/.aws/config, else ""."""
     # TensorStore takes credentials from a profile, but neither region nor endpoint.
     config = configparser.ConfigParser(interpolation=None)
     config.read(_aws_file("AWS_CONFIG_FILE", "config"))
@@ -108,9 +108,9 @@ class RefusedError(ConnectionError):
 
 
 def translate_error(error: Exception, location: Location) -> OSError:
-    """An error of TensorStore as one that names the store at `location` and what to do.
+    """TensorStore's error as an OSError that names the store at `location` and says what to do.
 
-    A `ConnectionError` may be gone at the next try: a server that does not answer, credentials that expired.
+    After a `ConnectionError` a later try may succeed: a server that does not answer, credentials that expired.
     """
     text = re.sub(r" \[\S+='.*", "", str(error), flags=re.DOTALL)
     if not location.is_remote:
@@ -125,7 +125,7 @@ def translate_error(error: Exception, location: Location) -> OSError:
 
 @contextlib.contextmanager
 def translated_errors(location: Location) -> Iterator[None]:
-    """Raise errors of TensorStore as `translate_error` words them."""
+    """Raise errors of TensorStore as `translate_error` translates them."""
     try:
         yield
     except TENSORSTORE_ERRORS as error:
@@ -133,13 +133,13 @@ def translated_errors(location: Location) -> Iterator[None]:
 
 
 def open_array(location: Location, name: str, shared: ts.Context, **options: Any) -> Any:
-    """A future of the array `name`, dtype uint16, of a store; `options` are of TensorStore's description."""
+    """A future of the array `name`, dtype uint16, of a store; `options` are added to TensorStore's spec."""
     spec = {"driver": "zarr3", "kvstore": _spec(location / name), **options}
     return ts.open(spec, open=True, context=shared, dtype=ts.uint16)
 
 
 class VersionedObject:
-    """One object that is replaced or removed only while nobody else has written it.
+    """One object that is replaced or removed only if no other process has written it meanwhile.
 
     Source: Amazon S3 User Guide, conditional writes (`If-None-Match`, `If-Match`).
     """
@@ -149,7 +149,7 @@ class VersionedObject:
         self._version = b""  # as last read or written here
 
     def read(self) -> bytes | None:
-        """The object's bytes, None if there is none; the version that `write` may replace.
+        """The object's bytes, None if there is none; `write` replaces only this version.
 
         Raises:
             OSError: it cannot be read.
@@ -160,7 +160,7 @@ class VersionedObject:
         return bytes(result.value) if result.state == "value" else None
 
     def write(self, data: bytes | None) -> bool:
-        """Replace the bytes of the object, or remove it for None; False where another writer came first.
+        """Replace the bytes of the object, or remove it if `data` is None; False if another process wrote it first.
 
         Raises:
             OSError: it cannot be written.

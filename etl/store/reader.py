@@ -1,7 +1,7 @@
-"""Read a store, HDF5 or Zarr, in a folder or a bucket: the one way by which commands and training read it.
+"""Read a store, HDF5 or Zarr, in a folder or a bucket: commands and training read stores in this way alone.
 
-A store of another data set is read too, as long as it has the arrays that are asked for; `StoreReader.schema` says
-whether it is whole.
+A store of another data set can be read too, as long as it has the arrays that are asked for; `StoreReader.schema`
+raises if arrays of the schema are missing.
 """
 
 import json
@@ -25,7 +25,7 @@ __all__ = ["StoreReader"]
 
 
 class StoreReader:
-    """A store, open for reading by any number of threads; to be closed, or used in a `with`.
+    """A store, open for reading by any number of threads; to be closed, or used in a `with` statement.
 
     Columns and statistics are read when they are first asked for, and kept; pixels are read into the caller's memory.
     """
@@ -36,7 +36,7 @@ class StoreReader:
         """Open the store at `path`, which may be s3://BUCKET/NAME.zarr, in the format that its suffix names.
 
         Raises:
-            ValueError: nothing is there, or no store.
+            ValueError: nothing is there, or it is not a store.
         """
         self.location = Location.parse(path)
         """Its file or folder, or its prefix in a bucket."""
@@ -44,7 +44,7 @@ class StoreReader:
         if kind == "HDF5" and not self.location.path.exists():
             raise ValueError(f"store {self.location} is not there; make it with etl.extract, or name another")
         try:
-            # Each format's packages are loaded where a store of it is named: Zarr's take 60 MiB of a rank.
+            # Imported for a store of the format alone: Zarr's packages take 60 MiB on every rank.
             if kind == "HDF5":
                 from etl.store.hdf5.reader import Hdf5Reader
 
@@ -61,7 +61,7 @@ class StoreReader:
 
     @cached_property
     def schema(self) -> Schema:
-        """What a store of etl.extract holds: the shape and dtype of each array.
+        """Schema of the store: the shape and dtype of each array that etl.extract writes.
 
         Raises:
             ValueError: arrays of it are missing.
@@ -77,7 +77,7 @@ class StoreReader:
         return name in self._reader.arrays
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of an array; the patch axis, where it has one, comes first."""
+        """The shape of an array; a patch axis comes first."""
         return tuple(self._reader.arrays[name].shape)
 
     def dtype(self, name: str) -> np.dtype[Any]:
@@ -108,26 +108,27 @@ class StoreReader:
         names = tuple(names)
         unread = [name for name in names if name not in self._columns]
         try:
-            if unread:  # the file is opened, or the bucket asked, for what is not kept yet alone
+            if unread:  # the file is not opened, nor the bucket asked, for columns in memory
                 self._columns |= self._reader.read_arrays(unread)
         except (OSError, ValueError) as error:
-            raise ValueError(f"{self.location} must be a store of etl.extract, and whole: {error}") from None
+            text = f"arrays of {self.location} cannot be read; it is damaged or not a store of etl.extract: {error}"
+            raise ValueError(text) from None
         return {name: self._columns[name] for name in names}
 
     @property
     def columns(self) -> Mapping[str, npt.NDArray[Any]]:
-        """Identity and results by name, each of shape (patch,), `classes` (patch, class)."""
+        """All columns by name: `Schema.identity` and `Schema.results`, shape (patch,), but `classes` (patch, class)."""
         return self.read_columns(item.name for item in (*self.schema.identity, *self.schema.results))
 
     def text(self, name: str) -> tuple[str, ...]:
-        """A coordinate variable of names, stored with a dtype of bytes, e.g. `band_10m` or `class`."""
+        """Values of a coordinate variable of names, stored with a dtype of bytes, e.g. `band_10m` or `class`."""
         return tuple(name.decode() for name in self.column(name).tolist())
 
     def statistics(self, name: str, which: Iterable[str] = STATS) -> dict[str, npt.NDArray[np.object_]]:
         """Exact statistics of a pixel array, those of `STATS` in `which`: Python integers of shape (split, band).
 
         Raises:
-            ValueError: the store has not all of them.
+            ValueError: the store lacks one of them.
         """
         paths = {statistic: f"stats/{name}/{statistic}" for statistic in which}
         missing = [path for path in paths.values() if path not in self]
@@ -143,14 +144,14 @@ class StoreReader:
 
     @property
     def settings(self) -> dict[str, str]:
-        """Settings of the run that made the store, as it says itself; empty where it does not."""
+        """Settings of the run that made the store, from its attributes; empty if they do not hold them."""
         try:
             return dict(json.loads(self.attributes.get("settings", "{}")))
         except (ValueError, TypeError):  # the attribute of a store that another program wrote
             return {}
 
     def row_name(self, row: int) -> str:
-        """A row's number and its patch, for messages; needs the column `patch`."""
+        """A row's number and the name of its patch, for messages; needs the column `patch`."""
         return f"row {row} {self.column('patch')[row].decode(errors='replace')}"
 
     @property
@@ -164,7 +165,7 @@ class StoreReader:
         Rows of a missing Zarr shard, which were all rejected, are 0.
 
         Raises:
-            DamagedStoreError: a shard is not what was written.
+            DamagedStoreError: bytes of a shard are not what was written.
             OSError: the store is truncated, or cannot be reached.
         """
         self._reader.read_rows(name, rows, out)
@@ -179,7 +180,7 @@ class StoreReader:
         """One row of every pixel array, each (y, x, band), uint16, in the order of `Schema.pixels`.
 
         Raises:
-            DamagedStoreError: a shard is not what was written.
+            DamagedStoreError: bytes of a shard are not what was written.
             OSError: the store is truncated, or cannot be reached.
         """
         return [self.read(item.name, np.array([row]))[0] for item in self.schema.pixels]

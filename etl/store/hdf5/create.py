@@ -1,8 +1,8 @@
 """Create a store as one HDF5 file, complete with all metadata, and change its raw bytes afterwards.
 
-`create` lays out every data set, attribute and dimension scale under a temporary name, syncs and renames; from then on
+`create_hdf5` writes every data set, attribute and dimension scale under a temporary name, syncs and renames; after that
 no metadata byte changes, so that a run killed at any instant leaves a file that opens. Data sets are contiguous,
-allocated early and never filled: a row lies at a known offset and is read without HDF5.
+allocated early and never filled: a row lies at a known offset and can be read without HDF5.
 
 Source: HDF5 reference manual (allocation time, fill time, dimension scales); netCDF-4 conventions for strings.
 """
@@ -30,10 +30,10 @@ __all__ = ["create_hdf5", "overwrite_hdf5", "zero_hdf5_rows"]
 log = logging.getLogger(__name__)
 
 _CANNOT_RESERVE = (errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What `posix_fallocate` says where there is no such thing; EBADF by its emulation, as the file is open to append."""
+"""Errors of `posix_fallocate` on a file system without it; its emulation gives EBADF, as the file is open to append."""
 
 _METADATA_BYTES = 1 << 20
-"""More than HDF5's metadata take, beside the rows."""
+"""Bytes that are enough for HDF5's metadata."""
 
 _CONTIGUOUS = Layout()
 
@@ -41,10 +41,10 @@ _CONTIGUOUS = Layout()
 def create_hdf5(
     path: Path, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any], layout: Layout
 ) -> None:
-    """Make the complete, empty store at `path`: all metadata and `identity`, no pixels. One process calls this.
+    """Create the complete, empty store at `path`: all metadata and `identity`, no pixels. One process calls this.
 
     `identity` holds the columns of `schema.identity` and any of `schema.results`; without a `state` every row is in
-    state 0. Space for all contiguous rows is reserved at once; that of compressed chunks is taken as they are written.
+    state 0. Space for all contiguous rows is reserved at once; compressed chunks take space as they are written.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written to.
@@ -65,9 +65,9 @@ def create_hdf5(
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Make sure that `size` bytes of the file are on the disk: HDF5 can crash where its own metadata find no room.
+    """Reserve `size` bytes of disk space for the file: HDF5 can crash if there is no room for its metadata.
 
-    Where the file system cannot reserve (older NFS, Lustre), a full disk shows itself later, as an error of a write.
+    If the file system cannot reserve space (older NFS, Lustre), a full disk is noticed later, as an error of a write.
     """
     with path.open("ab") as file:
         try:
@@ -82,9 +82,9 @@ def _reserve(path: Path, size: int) -> None:
 def _lay_out(
     path: Path, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any], layout: Layout
 ) -> None:
-    """Make the file."""
+    """Write the file: every array in the shape and dtype of `schema`, and every attribute."""
     access = h5p.create(h5p.FILE_ACCESS)
-    # an older format: of the newest, HDF5 refuses a file that a killed writer left open
+    # an older format: HDF5 refuses to open a file of the newest one that a killed writer left open
     access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_LATEST)
     access.set_fclose_degree(h5f.CLOSE_STRONG)
     if layout.hdf5_codec == "none":
@@ -113,14 +113,14 @@ def _lay_out(
 
 
 def _creation(item: DataSet, layout: Layout) -> Any:
-    """How a data set lies in the file: contiguous, allocated at once and never filled, or in chunks."""
+    """HDF5's creation properties of a data set: contiguous, allocated at once and never filled, or in chunks."""
     out = h5p.create(h5p.DATASET_CREATE)
     out.set_fill_time(h5d.FILL_TIME_NEVER)
     if layout.hdf5_codec == "none" or not item.shape[0]:
         out.set_layout(h5d.CONTIGUOUS)
         out.set_alloc_time(h5d.ALLOC_TIME_EARLY)
         return out
-    import hdf5plugin  # here, as a rank that extracts needs none of it
+    import hdf5plugin  # here, as extraction never needs it
 
     out.set_chunk((min(layout.chunk_rows, item.shape[0]), *item.row_shape))
     blosc = hdf5plugin.Blosc(cname="zstd", clevel=layout.level, shuffle=hdf5plugin.Blosc.BITSHUFFLE)
@@ -129,7 +129,7 @@ def _creation(item: DataSet, layout: Layout) -> Any:
         "zstd": (hdf5plugin.Zstd.filter_id, (layout.level,)),
         "blosc": (blosc.filter_id, blosc.filter_options),
     }[layout.hdf5_codec]
-    if layout.hdf5_codec != "blosc":  # which shuffles bits by itself
+    if layout.hdf5_codec != "blosc":  # Blosc shuffles bits itself
         out.set_shuffle()
     out.set_filter(number, h5z.FLAG_MANDATORY, options)
     return out
@@ -140,7 +140,7 @@ def _add_coordinate(file: h5py.File, item: DataSet, values: Sequence[object]) ->
 
 
 def _add(file: h5py.File, item: DataSet, layout: Layout = _CONTIGUOUS) -> h5py.Dataset:
-    """A data set with its attributes, and the groups above it."""
+    """Create a data set with its attributes, and the groups above it."""
     file.require_group("/" + item.name.rpartition("/")[0])
     text = item.dtype.startswith("S")
     kind = h5py.string_dtype("utf-8", int(item.dtype[1:])) if text else np.dtype(item.dtype)
@@ -152,13 +152,13 @@ def _add(file: h5py.File, item: DataSet, layout: Layout = _CONTIGUOUS) -> h5py.D
 
 
 def _fill(target: h5py.Dataset, values: npt.NDArray[Any]) -> h5py.Dataset:
-    """Write a whole data set; text as the bytes that it is, which HDF5 would not convert to UTF-8."""
+    """Write a whole data set; text as it is, in bytes, since HDF5 would not convert it to UTF-8."""
     target.id.write(h5s.ALL, h5s.ALL, np.ascontiguousarray(values), mtype=target.id.get_type())
     return target
 
 
 def _attach_scales(file: h5py.File, item: DataSet, scales: Mapping[str, h5py.Dataset]) -> None:
-    """Attach the scale of each dimension; statistics have splits and words of their own."""
+    """Attach the scale of each dimension; statistics have their own scales of splits and words."""
     for axis, dim in enumerate(item.dims):
         if item.name != dim:
             own = f"stats/{dim}" if item.name.startswith("stats/") else dim
@@ -166,10 +166,10 @@ def _attach_scales(file: h5py.File, item: DataSet, scales: Mapping[str, h5py.Dat
 
 
 def overwrite_hdf5(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Replace whole data sets by plain writes at their offsets, and sync: no metadata byte changes.
+    """Replace whole data sets by writes at their file offsets, and sync: no metadata byte changes.
 
     Raises:
-        ValueError: an array has not the size of its data set in bytes.
+        ValueError: the size of an array in bytes differs from its data set's.
     """
     offsets = {}
     with h5py.File(path, "r") as file:
@@ -179,10 +179,10 @@ def overwrite_hdf5(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
                 raise ValueError(f"{name} must be {target.nbytes} bytes, got {array.nbytes}")
             offsets[name] = target.id.get_offset()
     # not through HDF5, which would also change metadata
-    with path.open("r+b", buffering=0) as raw:
+    with path.open("r+b", buffering=0) as file:
         for name, array in arrays.items():
-            os.pwrite(raw.fileno(), np.ascontiguousarray(array).tobytes(), offsets[name])
-        os.fsync(raw.fileno())
+            os.pwrite(file.fileno(), np.ascontiguousarray(array).tobytes(), offsets[name])
+        os.fsync(file.fileno())
 
 
 def zero_hdf5_rows(path: Path, schema: Schema, rows: Sequence[int]) -> None:

@@ -15,25 +15,25 @@ from etl.store.layout import as_json
 __all__ = ["ArrayInfo", "Hdf5Reader", "is_hdf5", "open_hdf5"]
 
 _CHUNK_CACHE_BYTES = 64 << 20
-"""Memory for chunks that hold more rows than are asked for, in each data set."""
+"""Bytes of memory for chunks that hold more rows than are asked for, in each data set."""
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether the first bytes of a file are those of HDF5, be it whole or not."""
+    """Whether the file starts with the HDF5 signature; it may be truncated."""
     return path.is_file() and bool(h5py.is_hdf5(path))
 
 
 def open_hdf5(path: Path, **options: Any) -> h5py.File:
-    """The file, open for reading, with the compressors of hdf5plugin known to HDF5.
+    """The file, open for reading, with the compression filters of hdf5plugin registered if it needs them.
 
-    Without a lock where the file system has none, so that a store on a read-only mount opens too.
+    It is locked only if the file system has locks, so that a store on a read-only mount opens too.
 
     Raises:
         OSError: it is not HDF5, or truncated.
     """
     file = h5py.File(path, "r", locking="best-effort", **options)
     if any(getattr(item, "chunks", None) for item in file.values()):
-        import hdf5plugin  # noqa: F401  # registers Blosc and Zstandard; loaded only where chunks may need them
+        import hdf5plugin  # noqa: F401  # registers Blosc and Zstandard, which chunks may need
     return file
 
 
@@ -54,14 +54,14 @@ class Hdf5Reader:
             OSError: the file is not HDF5, or truncated.
         """
         self._path = path
-        found: dict[str, h5py.HLObject] = {}
+        objects: dict[str, h5py.HLObject] = {}
         with open_hdf5(path) as file:
             self.attributes = {key: as_json(value) for key, value in file.attrs.items()}
-            file.visititems(found.__setitem__)
-            sets = {name: item for name, item in found.items() if isinstance(item, h5py.Dataset)}
-            self.arrays = {name: ArrayInfo(item.shape, item.dtype) for name, item in sets.items()}
-            places = {name: item.id.get_offset() for name, item in sets.items() if item.ndim == 4}
-        offsets = {name: place for name, place in places.items() if place is not None}
+            file.visititems(objects.__setitem__)
+            datasets = {name: item for name, item in objects.items() if isinstance(item, h5py.Dataset)}
+            self.arrays = {name: ArrayInfo(item.shape, item.dtype) for name, item in datasets.items()}
+            pixel_offsets = {name: item.id.get_offset() for name, item in datasets.items() if item.ndim == 4}
+        offsets = {name: offset for name, offset in pixel_offsets.items() if offset is not None}  # None: not contiguous
         self._contiguous = frozenset(offsets)
         self._by_offset = OffsetReader(path, offsets)
 
@@ -80,17 +80,17 @@ class Hdf5Reader:
         """Fill `out`, shape (row, ...), uint16, with `rows` of a pixel array, in any order.
 
         Raises:
-            OSError: the file ends before, or a chunk cannot be decompressed.
+            OSError: the file is truncated, or a chunk cannot be decompressed.
         """
         if name in self._contiguous or not len(rows):
             self._by_offset.read_rows(name, rows, out)
             return
         array, first = self._file[name], int(rows[0])
         if np.array_equal(rows, np.arange(first, first + len(rows))):
-            out[...] = array[first : first + len(rows)]  # a list of rows would be one selection each
+            out[...] = array[first : first + len(rows)]  # HDF5 selects each row of a list on its own, which is slow
             return
-        once, where = np.unique(rows, return_inverse=True)  # HDF5 takes each row once, in ascending order
-        out[...] = array[once][where]
+        distinct, inverse = np.unique(rows, return_inverse=True)  # HDF5 selects each row once, in ascending order
+        out[...] = array[distinct][inverse]
 
     def close(self) -> None:
         """Release the memory map, and the HDF5 file if it was opened."""

@@ -1,8 +1,8 @@
-"""Write rows of an existing HDF5 store: from all ranks with MPI-IO or by offset, or in compressed chunks by one."""
+"""Write rows of an existing HDF5 store: from all ranks by MPI-IO or by file offset, or compressed by one rank."""
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -14,14 +14,17 @@ from etl.store.interface import Writer
 from etl.store.location import Location, format_of
 from etl.store.sync import WriteBehind
 
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
 __all__ = ["ChunkedWriter", "Hdf5Writer", "OffsetWriter", "h5py_is_serial", "serial_h5py_problem"]
 
 
 class Hdf5Writer(Writer):
     """An existing store, open on all ranks for writing rows. Opening and closing are collective."""
 
-    def __init__(self, path: Path, comm: Any, info: Any, collective: bool) -> None:
-        """`comm` and `info` are mpi4py's; `collective` chooses between collective and independent transfers."""
+    def __init__(self, path: Path, comm: "MPI.Intracomm", info: "MPI.Info | None", collective: bool) -> None:
+        """`info`: hints for MPI-IO; `collective`: collective instead of independent transfers."""
         access = h5p.create(h5p.FILE_ACCESS)
         access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_LATEST)
         access.set_fclose_degree(h5f.CLOSE_STRONG)
@@ -30,14 +33,14 @@ class Hdf5Writer(Writer):
         self._sets: dict[str, h5d.DatasetID] = {}
         self._transfer = h5p.create(h5p.DATASET_XFER)
         self._transfer.set_dxpl_mpio(h5fd.MPIO_COLLECTIVE if collective else h5fd.MPIO_INDEPENDENT)
-        self._raw = os.open(path, os.O_RDWR)
-        self._behind = WriteBehind(self._raw)
+        self._fd = os.open(path, os.O_RDWR)
+        self._behind = WriteBehind(self._fd)
 
     def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
         """Collective: write `rows`, shape (n, ...), to rows [first, first + n) of a data set; n may be 0 on some ranks.
 
         Raises:
-            OSError: this rank's part was not written; the other ranks notice nothing.
+            OSError: this rank's rows were not written; other ranks do not raise.
         """
         target = self._sets.get(name)
         if target is None:
@@ -46,43 +49,43 @@ class Hdf5Writer(Writer):
         memory = h5s.create_simple(rows.shape if some else (1, *rows.shape[1:]))
         if some:
             space.select_hyperslab((first, *(0,) * (rows.ndim - 1)), rows.shape)
-        else:  # h5py skips the collective call for an empty array, and the other ranks would wait in theirs
+        else:  # h5py skips the collective call for an empty array, and the other ranks would hang
             rows = np.empty((1, *rows.shape[1:]), rows.dtype)
             space.select_none()
             memory.select_none()
         target.write(memory, space, rows, dxpl=self._transfer)
-        # only a contiguous array has an offset, from which the bytes that were written follow
+        # only a contiguous array has an offset, which tells where the rows were written
         offset = target.get_offset()
         if offset is not None and some:
             self._behind.add(offset + first * rows[0].nbytes, rows.nbytes)
 
     def sync(self) -> None:
-        """Bring the bytes that this process has written to the disk."""
+        """Flush the bytes that this process has written to the disk."""
         self._behind.sync()
 
     def close(self) -> None:
         """Collective: close the file."""
         self._sets.clear()
         self._file.close()
-        os.close(self._raw)
+        os.close(self._fd)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # After an error the other ranks may not come along to the collective `close`: the file is left as it is.
+        # After an error the other ranks may not call the collective `close`: the file is left open.
         if kind is None:
             self.close()
 
 
 class OffsetWriter(Writer):
-    """A contiguous store, written by `pwrite` at the offsets HDF5 gave its rows, by each rank independently of others.
+    """A contiguous store, written by `pwrite` at the file offsets of its rows, on each rank independently.
 
-    It needs no MPI in h5py.
+    It works without MPI in h5py.
     """
 
     def __init__(self, path: Path) -> None:
         with h5py.File(path, "r") as file:
             self._offsets = {k: item.id.get_offset() for k, item in file.items() if isinstance(item, h5py.Dataset)}
-        self._raw = os.open(path, os.O_RDWR)
-        self._behind = WriteBehind(self._raw)
+        self._fd = os.open(path, os.O_RDWR)
+        self._behind = WriteBehind(self._fd)
 
     def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
         """Write `rows`, shape (n, ...) in the data set's dtype, to rows [first, first + n) of data set `name`.
@@ -95,7 +98,7 @@ class OffsetWriter(Writer):
         start, view = self._offsets[name] + first * rows[0].nbytes, memoryview(np.ascontiguousarray(rows)).cast("B")
         done = 0
         while done < len(view):  # Linux writes at most 2 GiB a call
-            done += os.pwrite(self._raw, view[done:], start + done)
+            done += os.pwrite(self._fd, view[done:], start + done)
         self._behind.add(start, len(view))
 
     def sync(self) -> None:
@@ -104,7 +107,7 @@ class OffsetWriter(Writer):
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._raw)
+        os.close(self._fd)
 
 
 class ChunkedWriter(Writer):
@@ -128,7 +131,7 @@ class ChunkedWriter(Writer):
 
 
 def h5py_is_serial() -> bool:
-    """Whether h5py is built without MPI, as PyPI's wheels are."""
+    """Whether h5py is built without MPI, like the wheels of PyPI."""
     return not h5py.get_config().mpi
 
 

@@ -1,15 +1,15 @@
-"""Create and write a Zarr store, in a folder or a bucket, as `etl.store.interface.Backend` asks.
+"""Create and write a Zarr store, in a folder or a bucket: implements `etl.store.interface.Backend`.
 
 A store is one Zarr version 3 group. Pixel arrays are sharded along the patch axis; every other array is one chunk,
-which one process replaces whole. The metadata are consolidated in the root's `zarr.json`, and no metadata changes once
-the store is there.
+which one process replaces whole. The metadata are consolidated in the root's `zarr.json`, and do not change once the
+store exists.
 
 Source: Zarr version 3 specification, sharding codec 1.0; zarr-python: consolidated metadata, `null_terminated_bytes`.
 """
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from etl.store.location import Location
 from etl.store.object_store import RefusedError, VersionedObject, delete_objects, read_objects, write_objects
 from etl.store.zarr.group import ROOT_NAMES, ZARR_ROOT, load_group
 from etl.store.zarr.writer import ShardWriter, overwrite_zarr, zero_zarr_rows
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 __all__ = ["BucketBackend", "FolderBackend"]
 
@@ -54,7 +57,7 @@ class ZarrBackend(Backend):
         """Set the pixels of `rows` to 0."""
         zero_zarr_rows(self.location, rows)
 
-    def writer(self, comm: Any, info: Any) -> ShardWriter:
+    def writer(self, comm: "MPI.Intracomm", info: "MPI.Info | None") -> ShardWriter:
         """Collective: open for writing; `info`, of MPI-IO, is not used."""
         return ShardWriter(self.location, comm)
 

@@ -26,10 +26,10 @@ def chunk_key(name: str, index: tuple[int, ...]) -> str:
 
 
 class ZarrGroup(NamedTuple):
-    """What the metadata of a store say, and the values of some of its arrays."""
+    """Metadata of a store, and the values of some of its arrays."""
 
     attributes: dict[str, Any]
-    """Of the root."""
+    """Attributes of the root group."""
 
     arrays: dict[str, zarr.Array[Any]]
     """Every array by name, e.g. `data_10m`, `stats/data_10m/sum`."""
@@ -49,16 +49,18 @@ def load_group(location: Location, names: Iterable[str] | None = None) -> ZarrGr
         raise ValueError(f"{location} must be a Zarr store of version 3, as etl.extract makes it; it is of version 2")
     if root is None:
         raise ValueError(f"{location} must be a Zarr store of etl.extract; it has no {ZARR_ROOT}")
-    make = default_buffer_prototype().buffer.from_bytes
-    objects = {ZARR_ROOT: make(root)}
+    to_buffer = default_buffer_prototype().buffer.from_bytes
+    objects = {ZARR_ROOT: to_buffer(root)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fixed-length bytes are an extension of the specification
         group = zarr.open_group(MemoryStore(objects), mode="r", zarr_format=3, use_consolidated=None)
         if group.metadata.consolidated_metadata is None:
             raise ValueError(f"{location} must be a store of etl.extract; its {ZARR_ROOT} lists no arrays")
         arrays = {name: item for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array)}
-    # pixel arrays alone are sharded
-    wanted = [name for name, array in arrays.items() if array.shards is None] if names is None else names
-    chunks = read_objects(location, [chunk_key(name, (0,) * arrays[name].ndim) for name in wanted if name in arrays])
-    objects |= {key: make(data) for key, data in chunks.items() if data is not None}  # the arrays read this dict
+    # only pixel arrays are sharded
+    loaded = [name for name, array in arrays.items() if array.shards is None] if names is None else names
+    chunks = read_objects(location, [chunk_key(name, (0,) * arrays[name].ndim) for name in loaded if name in arrays])
+    objects |= {
+        key: to_buffer(data) for key, data in chunks.items() if data is not None
+    }  # `arrays` read from this dict
     return ZarrGroup(dict(group.attrs), arrays)

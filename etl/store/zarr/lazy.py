@@ -23,7 +23,7 @@ from etl.store.zarr.group import load_group
 __all__ = ["undecoded_dataset"]
 
 _CACHE_BYTES = 64 << 20
-"""Memory for shard indexes and chunks that hold more than what is asked for."""
+"""Bytes of memory for shard indexes, and for chunks of which only a part was asked for."""
 
 
 def undecoded_dataset(location: Location) -> xr.Dataset:

@@ -15,17 +15,17 @@ from etl.store.object_store import TENSORSTORE_ERRORS, open_array, tensorstore_c
 from etl.store.zarr.group import load_group
 from etl.store.zarr.sharding import ShardFiles, open_shards
 
-__all__ = ["ZarrReader", "is_torn"]
+__all__ = ["ZarrReader", "means_damage"]
 
 _CACHE_BYTES = 64 << 20
 """Memory for shard indexes, and for chunks that hold more rows than are asked for."""
 
-_TORN = re.compile(r"DATA_LOSS|OUT_OF_RANGE|Digest mismatch|INVALID_ARGUMENT|FAILED_PRECONDITION")
+_DAMAGE = re.compile(r"DATA_LOSS|OUT_OF_RANGE|Digest mismatch|INVALID_ARGUMENT|FAILED_PRECONDITION")
 
 
-def is_torn(error: Exception) -> bool:
-    """Whether TensorStore says that the bytes of a shard are not what was written."""
-    return bool(_TORN.search(str(error)))
+def means_damage(error: Exception) -> bool:
+    """Whether an error of TensorStore means that the bytes of a shard are not what was written."""
+    return bool(_DAMAGE.search(str(error)))
 
 
 class ZarrReader:
@@ -40,14 +40,13 @@ class ZarrReader:
         """
         self._location = location
         self.attributes, self.arrays = load_group(location, ())
-        # not cached_property: each has one value for each array
         self._shard_files, self._tensorstore = cache(self._open_shard_files), cache(self._open_tensorstore)
 
     def read_arrays(self, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
         """Whole arrays other than pixels, by name, in their stored shape and dtype.
 
         Raises:
-            ValueError: an array is not what was written.
+            ValueError: bytes of an array are not what was written.
         """
         names = tuple(names)
         arrays = load_group(self._location, names).arrays
@@ -62,10 +61,10 @@ class ZarrReader:
         return [(dim,) if dim else () for dim in array.metadata.dimension_names or (None,) * array.ndim]
 
     def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
-        """Fill `out`, contiguous, shape (row, ...), uint16, with `rows` of a pixel array; 0 where a shard is missing.
+        """Fill `out`, contiguous, shape (row, ...), uint16, with `rows` of a pixel array; 0 if a shard is missing.
 
         Raises:
-            DamagedStoreError: a shard is not what was written.
+            DamagedStoreError: bytes of a shard are not what was written.
             OSError: it cannot be read.
         """
         if (shard_files := self._shard_files(name)) is not None:
@@ -75,7 +74,9 @@ class ZarrReader:
             ts.array(out).write(self._tensorstore(name)[rows]).result()
         except TENSORSTORE_ERRORS as error:
             translated = translate_error(error, self._location / name)
-            raise (DamagedStoreError(f"{translated}; the shard is torn") if is_torn(error) else translated) from None
+            if means_damage(error):
+                translated = DamagedStoreError(f"{translated}; the shard is torn")
+            raise translated from None
 
     def close(self) -> None:
         """Drop the arrays, and with them the open shards."""

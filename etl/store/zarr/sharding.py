@@ -101,10 +101,10 @@ class ShardFiles:
         self._open_shard = lru_cache(_OPEN_SHARDS)(_Shard)
 
     def read_rows(self, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
-        """Fill `out`, contiguous, shape (row, ...), uint16, with `rows` in their order; 0 where a shard is missing.
+        """Fill `out`, contiguous, shape (row, ...), uint16, with `rows` in their order; 0 if a shard is missing.
 
         Raises:
-            DamagedStoreError: a shard is not what was written.
+            DamagedStoreError: bytes of a shard are not what was written.
             OSError: it cannot be read.
         """
         for first in range(0, len(rows), _GROUP_ROWS):

@@ -1,13 +1,13 @@
 """Write whole shards of an existing Zarr store from all ranks.
 
-A shard is one file or object with the checksum of its own index; TensorStore writes it under a temporary name and
-renames it, and in a bucket a put is whole or not at all. So no lock is needed where each shard has one owner.
+A shard is one file or object. TensorStore writes a file under a temporary name and renames it, and an object appears
+whole or not at all. So no lock is needed as long as each shard is written by one rank.
 """
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 import tensorstore as ts
@@ -31,56 +31,49 @@ from etl.store.object_store import (
 from etl.store.reader import StoreReader
 from etl.store.sync import sync_and_drop_cache
 from etl.store.zarr.group import ZARR_ROOT, chunk_key
-from etl.store.zarr.reader import ZarrReader, is_torn
+from etl.store.zarr.reader import ZarrReader, means_damage
 from etl.store.zarr.sharding import write_shard
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 __all__ = ["ShardWriter", "overwrite_zarr", "zero_zarr_rows"]
 
 _SYNC_THREADS = 4
-"""They wait for the disk, while the next shards are made; a disk takes several files at once."""
-
-
-class Gatherer(Protocol):
-    """What is needed of mpi4py's communicator."""
-
-    rank: int
-    size: int
-
-    def gather(self, sent: Any) -> list[Any] | None:
-        """Collective: what all ranks sent, on rank 0."""
+"""Threads that wait for the disk while the next shards are extracted; a disk syncs several files at once."""
 
 
 def _open(location: Location, pixels: Sequence[DataSet], shared: ts.Context) -> dict[str, Any]:
-    """The pixel arrays by name."""
+    """The pixel arrays by name, open in TensorStore."""
     with translated_errors(location):
-        asked = {item.name: open_array(location, item.name, shared) for item in pixels}
-        return {name: future.result() for name, future in asked.items()}
+        futures = {item.name: open_array(location, item.name, shared) for item in pixels}
+        return {name: future.result() for name, future in futures.items()}
 
 
 class ShardWriter(Writer):
-    """An existing store, open on all ranks for writing whole shards. `sync` is collective."""
+    """An existing store, open on all ranks for writing whole shards."""
 
-    def __init__(self, location: Location, comm: Gatherer) -> None:
-        """`comm` is mpi4py's. With several ranks only one thread compresses: other ranks use the other cores."""
-        source, schema = ZarrReader(location), StoreReader(location).schema
+    def __init__(self, location: Location, comm: "MPI.Intracomm") -> None:
+        """With several ranks only one thread compresses: other ranks use the other cores."""
+        reader, schema = ZarrReader(location), StoreReader(location).schema
         self._location, self._comm = location, comm
-        self._compressed = {item.name for item in schema.pixels if source.arrays[item.name].compressors}
+        self._compressed = {item.name for item in schema.pixels if reader.arrays[item.name].compressors}
         threads = None if comm.size == 1 else 1
         self._arrays = _open(location, schema.pixels, tensorstore_context(sync=False, threads=threads))
         self._results = {item.name for item in schema.results}
         self._shard_rows = {name: array.chunk_layout.write_chunk.shape[0] for name, array in self._arrays.items()}
         self._writing: list[tuple[str, Any]] = []
-        self._made: dict[int, dict[str, npt.NDArray[Any]]] = {}
-        self._unsynced: list[Path] = []
+        self._unsynced_results: dict[int, dict[str, npt.NDArray[Any]]] = {}
+        self._unsynced_shards: list[Path] = []
         self._syncing: dict[Path, Future[None]] = {}
-        self._disk = ThreadPoolExecutor(_SYNC_THREADS, "sync")
-        self._columns = source.read_arrays(self._results) if comm.rank == 0 else {}
+        self._sync_pool = ThreadPoolExecutor(_SYNC_THREADS, "sync")
+        self._columns = reader.read_arrays(self._results) if comm.rank == 0 else {}
 
     def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
-        """Begin to write `rows`, shape (n, ...), to rows [first, first + n): whole shards. `wait` ends it.
+        """Begin to write `rows`, shape (n, ...), to rows [first, first + n), whole shards; `wait` waits for the end.
 
-        An uncompressed shard of a folder is written at once. Results are kept until `sync`; there, rows of state 0
-        leave what is stored as it is.
+        An uncompressed shard in a folder is written before this returns. Results (cloud share, state, ...) are kept in
+        memory until `sync`, which leaves the stored results of rows in state 0 unchanged.
 
         Raises:
             OSError: an uncompressed shard was not written.
@@ -89,14 +82,14 @@ class ShardWriter(Writer):
             return
         if name in self._results:
             # a copy, as the caller fills the same memory again in the next round
-            self._made.setdefault(first, {})[name] = rows.copy()
+            self._unsynced_results.setdefault(first, {})[name] = rows.copy()
             return
         shard_rows = self._shard_rows[name]
         shards: dict[Path, int] = {}
         if not self._location.is_remote:
             starts = range(first, first + len(rows), shard_rows)
             shards = {self._location.path / chunk_key(name, (k // shard_rows, 0, 0, 0)): k for k in starts}
-            self._unsynced += shards
+            self._unsynced_shards += shards
         if not shards or name in self._compressed:
             self._writing.append((name, self._arrays[name][first : first + len(rows)].write(rows)))
             return
@@ -105,10 +98,10 @@ class ShardWriter(Writer):
             write_shard(path, rows[start - first : start - first + shard_rows], shard_rows, chunk_rows)
 
     def wait(self) -> None:
-        """Wait until the bytes handed over are written, and have them brought to the disk meanwhile.
+        """Wait until all shards given to `write` are written, and begin to flush their files to the disk.
 
         Raises:
-            OSError: a shard was not.
+            OSError: a shard was not written.
         """
         failed = None
         for name, future in self._writing:
@@ -119,14 +112,16 @@ class ShardWriter(Writer):
         self._writing = []
         if failed is not None:
             raise failed
-        self._syncing |= {path: self._disk.submit(_sync_and_drop_if_present, path) for path in self._unsynced}
-        self._unsynced = []
+        self._syncing |= {
+            path: self._sync_pool.submit(_sync_and_drop_if_present, path) for path in self._unsynced_shards
+        }
+        self._unsynced_shards = []
 
     def sync(self) -> None:
-        """Collective: flush the bytes of this rank's shards, then by rank 0 all ranks' results.
+        """Collective: flush this rank's shards to the disk; then rank 0 writes the results of all ranks.
 
         Raises:
-            OSError: on the ranks that could not.
+            OSError: on the ranks whose shards could not be flushed.
         """
         problem = None
         try:
@@ -137,26 +132,26 @@ class ShardWriter(Writer):
             self._syncing = {}
         except OSError as error:
             problem = error
-        # also after an error: the other ranks are in this call
-        parts = self._comm.gather(self._made if problem is None else {})
-        self._made = {}
+        # also after an error: the other ranks wait in this collective call
+        parts = self._comm.gather(self._unsynced_results if problem is None else {})
+        self._unsynced_results = {}
         if parts is not None and any(parts):
-            for first, found in (entry for part in parts for entry in part.items()):
-                made = found["state"] != UNWRITTEN
-                for name, values in found.items():
-                    self._columns[name][first : first + len(values)][made] = values[made]
+            for first, results in (entry for part in parts for entry in part.items()):
+                done = results["state"] != UNWRITTEN
+                for name, values in results.items():
+                    self._columns[name][first : first + len(values)][done] = values[done]
             overwrite_zarr(self._location, dict(sorted(self._columns.items())))  # `state` is the last
         if problem is not None:
             raise problem
 
     def close(self) -> None:
-        """Let go of the arrays."""
+        """Drop the arrays and stop the threads."""
         self._arrays = {}
-        self._disk.shutdown(wait=False, cancel_futures=True)
+        self._sync_pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _sync_and_drop_if_present(path: Path) -> None:
-    """Bring a shard to the disk and out of memory; one of rejected rows alone was never written."""
+    """Flush a shard to the disk and drop it from the page cache; a shard of rejected rows alone was never written."""
     if path.exists():
         sync_and_drop_cache(path)
 
@@ -194,6 +189,6 @@ def zero_zarr_rows(location: Location, rows: Sequence[int]) -> None:
             try:
                 array[[row for row in rows if row // shard_rows == shard]] = 0
             except TENSORSTORE_ERRORS as error:
-                if not is_torn(error):
+                if not means_damage(error):
                     raise translate_error(error, location) from None
                 write_objects(location, {chunk_key(name, (shard, 0, 0, 0)): None})
