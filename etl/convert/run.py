@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from etl.convert.choose import chosen_rows
+from etl.convert.selection import select_rows_to_copy
 from etl.convert.settings import ConvertSettings
 from etl.exit_status import ExitStatus, JobError
 from etl.files import replace_atomically, sync_path
@@ -47,7 +47,7 @@ def _convert(settings: ConvertSettings) -> None:
         if settings.is_manifest:
             _write_manifest(settings)
             return
-        rows = chosen_rows(store, settings)
+        rows = select_rows_to_copy(store, settings)
         schema = replace(store.schema, rows=len(rows))
         mib = len(rows) * schema.row_bytes / 2**20
         plan = f"{len(rows)} of {store.schema.rows} rows, {mib:.1f} MiB before compression ({settings.codec})"

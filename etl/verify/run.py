@@ -15,13 +15,13 @@ from etl.schema import REJECTED, WRITTEN
 from etl.store.hdf5.reader import is_hdf5
 from etl.store.location import Location, format_of
 from etl.store.reader import StoreReader
-from etl.verify.beside import check_journal, check_rejected_list
+from etl.verify.catalogue import check_catalogue
 from etl.verify.check import Check, Faults, Report, judge
 from etl.verify.columns import check_complete, check_layout, check_values
-from etl.verify.listed import check_catalogue
 from etl.verify.pixels import SourceRow, check_pixels, find_source_rows
 from etl.verify.rows import RowsFound, check_rows, check_statistics
 from etl.verify.settings import VerifySettings
+from etl.verify.sidecars import check_journal, check_rejected_list
 
 __all__ = ["verify"]
 

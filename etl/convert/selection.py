@@ -11,10 +11,10 @@ from etl.labels import classes_of
 from etl.schema import REJECTED, SPLITS
 from etl.store.reader import StoreReader
 
-__all__ = ["chosen_rows"]
+__all__ = ["select_rows_to_copy"]
 
 
-def chosen_rows(store: StoreReader, settings: ConvertSettings) -> npt.NDArray[np.intp]:
+def select_rows_to_copy(store: StoreReader, settings: ConvertSettings) -> npt.NDArray[np.intp]:
     """Rows to take, ascending, shape (row,).
 
     Raises:
