@@ -27,11 +27,11 @@ from etl.store.statistics import Sums, row_sums, statistics_arrays
 __all__ = ["convert", "draft_of"]
 
 _BATCH_ROWS = 32
-"""Least rows that are read at once; whole shards where those are larger."""
+"""Rows that are read at once, rounded up to whole shards."""
 
 
 def convert(settings: ConvertSettings, comm: Comm) -> int:
-    """Collective: write a store anew and return the exit status."""
+    """Collective: copy a store into another format and return the exit status."""
     on_root(comm, lambda: _convert(settings))
     return ExitStatus.DONE
 
@@ -57,23 +57,23 @@ def _convert(settings: ConvertSettings) -> None:
         _write(settings, store, rows, schema)
     seconds = time.perf_counter() - start
     files = out.files()
-    taken = f", {sum(file.stat().st_size for file in files) / 2**20:.1f} MiB" if files else ""
+    size = f", {sum(file.stat().st_size for file in files) / 2**20:.1f} MiB" if files else ""
     pace = f"{len(rows) / seconds:.0f} rows/s, {mib / seconds:.0f} MiB/s"
-    print(f"{plan} in {seconds:.1f} s ({pace}) -> {out}{taken}")
+    print(f"{plan} in {seconds:.1f} s ({pace}) -> {out}{size}")
 
 
 def _write_manifest(settings: ConvertSettings) -> None:
     """Write the manifest of an HDF5 store."""
     manifest = build_manifest(settings.store.path)
     text = json.dumps(manifest)
-    said = f"{len(manifest['refs'])} references, {len(text) / 2**20:.1f} MiB, no pixel copied"
+    summary = f"{len(manifest['refs'])} references, {len(text) / 2**20:.1f} MiB, no pixel copied"
     if settings.dry_run:
-        print(f"{said} -> {settings.out}; nothing written (--dry-run)")
+        print(f"{summary} -> {settings.out}; nothing written (--dry-run)")
         return
     settings.out.path.parent.mkdir(parents=True, exist_ok=True)
     with replace_atomically(settings.out.path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    print(f"{said} -> {settings.out}")
+    print(f"{summary} -> {settings.out}")
 
 
 def draft_of(out: Location) -> Location:
@@ -83,9 +83,9 @@ def draft_of(out: Location) -> Location:
 
 
 def _write(settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.intp], schema: Schema) -> None:
-    """Everything under a draft's name, which becomes the store's when all of it is on the disk.
+    """Write the store under a draft's name, and rename it when all of it is on the disk.
 
-    In a bucket nothing is renamed: there the store is incomplete until all of it is there.
+    A bucket cannot rename: there the store is marked incomplete until all of it is written.
     """
     draft = draft_of(settings.out)
     target = backend_of(draft, settings.layout)
@@ -113,19 +113,19 @@ def _write(settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.i
 def _copy(
     store: StoreReader, writer: Writer, rows: npt.NDArray[np.intp], batch_rows: int, on_rows: Callable[[int], None]
 ) -> Sums:
-    """Write the pixels of `rows`, a batch at a time, each row held against its checksum; their exact sums.
+    """Copy the pixels of `rows`, a batch at a time, verify each row's checksum, and return their exact statistics.
 
     `on_rows` is called with the number of rows done.
 
     Raises:
-        JobError: a row is not what was written.
+        JobError: the pixels of a row do not match its checksum.
     """
     pixels = store.schema.pixels
     sums = Sums(pixels)
     for first in range(0, len(rows), batch_rows):
-        taken = rows[first : first + batch_rows]
-        arrays = [store.read(item.name, taken) for item in pixels]
-        for k, row in enumerate(taken.tolist()):
+        batch = rows[first : first + batch_rows]
+        arrays = [store.read(item.name, batch) for item in pixels]
+        for k, row in enumerate(batch.tolist()):
             parts = [array[k] for array in arrays]
             stored, counted = int(store.columns["checksum"][row]), checksum(parts)
             if counted != stored:
@@ -145,18 +145,18 @@ def _copy(
         for item, array in zip(pixels, arrays, strict=True):
             writer.write(item.name, first, array)
             writer.wait()
-        on_rows(first + len(taken))
+        on_rows(first + len(batch))
     return sums
 
 
 def _attributes(store: StoreReader, rows: npt.NDArray[np.intp], settings: ConvertSettings) -> dict[str, Any]:
-    """Those of the source; a part of its rows no longer names the catalogue of all of them."""
-    found = dict(store.attributes)
-    taken = {name: getattr(settings, name) for name in ("split", "tile", "label") if getattr(settings, name)}
-    origin = {"from": settings.store.name, "rows": f"{len(rows)} of {store.schema.rows}", **taken}
-    found["converted"] = json.dumps(origin)
+    """Root attributes of the new store: those of the source, and how it was converted."""
+    attributes = dict(store.attributes)
+    filters = {name: getattr(settings, name) for name in ("split", "tile", "label") if getattr(settings, name)}
+    origin = {"from": settings.store.name, "rows": f"{len(rows)} of {store.schema.rows}", **filters}
+    attributes["converted"] = json.dumps(origin)
     if len(rows) < store.schema.rows:
-        # etl.verify would hold the rows against a catalogue that lists others, too
-        said = json.loads(found.get("settings", "{}"))
-        found["settings"] = json.dumps({key: value for key, value in said.items() if key != "catalogue"})
-    return found
+        # without the catalogue's path, as etl.verify would compare these rows with a catalogue of all rows
+        recorded = json.loads(attributes.get("settings", "{}"))
+        attributes["settings"] = json.dumps({key: value for key, value in recorded.items() if key != "catalogue"})
+    return attributes

@@ -1,4 +1,4 @@
-"""Which rows of a store are taken: by state, split, tile and label."""
+"""Select the rows of a store to copy: by state, split, tile and label."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ __all__ = ["select_rows_to_copy"]
 
 
 def select_rows_to_copy(store: StoreReader, settings: ConvertSettings) -> npt.NDArray[np.intp]:
-    """Rows to take, ascending, shape (row,).
+    """Numbers of the rows to copy, ascending, shape (row,).
 
     Raises:
         ValueError: a split, tile or label is unknown, or no row is left.

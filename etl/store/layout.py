@@ -1,4 +1,4 @@
-"""How a store lies on the disk."""
+"""Layout of a store on the disk: chunks, shards, compression."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,20 +10,21 @@ from etl.schema import FLAGS, DataSet
 __all__ = ["COMPRESSIONS", "Layout", "as_json", "stored_attributes"]
 
 COMPRESSIONS = ("zstd", "none")
+"""Compressions of a Zarr store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a new store lies on the disk, and how it is written."""
+    """Layout of a new store on the disk, and how it is written."""
 
     align_bytes: int = 1
-    """HDF5: data sets begin at multiples of this."""
+    """HDF5: data sets begin at multiples of this number of bytes."""
 
     collective: bool = True
     """HDF5: collective or independent transfers."""
 
     shard_rows: int = 128
-    """Zarr: patches of one shard, which is one file or object of each pixel array and made by one rank."""
+    """Zarr: patches of one shard, which is one file or object for each pixel array and written by one rank."""
 
     chunk_rows: int = 1
     """Patches of one chunk, the smallest piece that is read and compressed; HDF5 has them only with `hdf5_codec`."""
@@ -32,7 +33,7 @@ class Layout:
     """Zarr: zstd (blosc: bits shuffled, then zstd) or none."""
 
     level: int = 1
-    """Of the compression, 1 to 9: higher is smaller and slower."""
+    """Compression level, 1 to 9: higher is smaller and slower."""
 
     hdf5_codec: str = "none"
     """HDF5: gzip, zstd or blosc (bits shuffled, then zstd), written by one process; none for contiguous rows."""
@@ -46,17 +47,17 @@ class Layout:
 
 
 def stored_attributes(item: DataSet) -> dict[str, object]:
-    """Attributes of an array as they are stored: its own, the encoding of text, the meanings of flags."""
-    out = dict(item.attributes)
+    """Attributes of an array to store: its own, the encoding of text, the meanings of flags."""
+    attributes = dict(item.attributes)
     if item.dtype.startswith("S"):
-        out["_Encoding"] = "utf-8"
+        attributes["_Encoding"] = "utf-8"
     meanings = FLAGS.get(item.name.rsplit("/", 1)[-1], ())
     if meanings:
-        out["flag_values"] = np.arange(len(meanings), dtype=np.uint8)
-        out["flag_meanings"] = " ".join(meanings)
-    return out
+        attributes["flag_values"] = np.arange(len(meanings), dtype=np.uint8)
+        attributes["flag_meanings"] = " ".join(meanings)
+    return attributes
 
 
 def as_json(value: Any) -> Any:
-    """A value of an attribute in JSON's types: numpy's scalars and arrays as Python's, arrays of any shape as lists."""
+    """An attribute's value in JSON's types: numpy scalars as Python numbers, numpy arrays of any shape as lists."""
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else value

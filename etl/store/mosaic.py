@@ -36,10 +36,10 @@ def to_tile_mosaic(ds: xr.Dataset, tile: str, data: str = "data_10m", acquisitio
     pixels = ds[data].isel(patch=rows)
     side = pixels.sizes[pixels.dims[1]]
     ulx, uly = pixels["ulx"].values, pixels["uly"].values
-    places = np.stack([uly.max() - uly, ulx - ulx.min()], 1) / PATCH_M
-    if (places % 1).any():
+    cells = np.stack([uly.max() - uly, ulx - ulx.min()], 1) / PATCH_M
+    if (cells % 1).any():
         raise ValueError(f"patches of {tile} must lie on one grid of {PATCH_M} m, got corners between its lines")
-    picture = _stripes(pixels, places.astype(np.intp), side)
+    picture = _stripes(pixels, cells.astype(np.intp), side)
     pixel_m = PATCH_M / side
     band = str(pixels.dims[-1])
     out = xr.DataArray(
@@ -55,14 +55,14 @@ def to_tile_mosaic(ds: xr.Dataset, tile: str, data: str = "data_10m", acquisitio
         attrs=_attributes(pixels, tile),
     )
     epsg = int(pixels["epsg"].values[0])
-    placed: xr.DataArray = out.rio.write_crs(epsg).rio.write_transform().rio.write_nodata(NODATA)
-    return placed.assign_attrs(long_name=tuple(map(str, out["band"].values)))
+    georeferenced: xr.DataArray = out.rio.write_crs(epsg).rio.write_transform().rio.write_nodata(NODATA)
+    return georeferenced.assign_attrs(long_name=tuple(map(str, out["band"].values)))
 
 
 def _attributes(pixels: xr.DataArray, tile: str) -> dict[str, Any]:
-    kept = {key: pixels.attrs[key] for key in ("units", "gsd_m", "saturated") if key in pixels.attrs}
+    copied = {key: pixels.attrs[key] for key in ("units", "gsd_m", "saturated") if key in pixels.attrs}
     acquired = str(pixels["acquired"].values[0].astype("datetime64[s]"))
-    return {**kept, "tile": tile, "product": str(pixels["product"].values[0]), "acquired": acquired}
+    return {**copied, "tile": tile, "product": str(pixels["product"].values[0]), "acquired": acquired}
 
 
 def _rows(ds: xr.Dataset, tile: str, acquisition: str) -> npt.NDArray[np.intp]:
@@ -74,10 +74,10 @@ def _rows(ds: xr.Dataset, tile: str, acquisition: str) -> npt.NDArray[np.intp]:
     product = ds["product"].values[rows]
     acquired = np.datetime_as_string(ds["acquired"].values[rows], unit="s")
     chosen = np.char.startswith(acquired, acquisition) | (product == acquisition)
-    found = sorted({f"{when} {name}" for when, name in zip(acquired[chosen], product[chosen], strict=True)})
-    if len(found) != 1:
-        offered = found or sorted({f"{when} {name}" for when, name in zip(acquired, product, strict=True)})
-        listed = "; ".join(offered[:8])
+    matching = sorted({f"{when} {name}" for when, name in zip(acquired[chosen], product[chosen], strict=True)})
+    if len(matching) != 1:
+        choices = matching or sorted({f"{when} {name}" for when, name in zip(acquired, product, strict=True)})
+        listed = "; ".join(choices[:8])
         raise ValueError(
             f"acquisition must name one of tile {tile} by the beginning of its time or by its product, got "
             f"{acquisition!r}; there are: {listed}"
@@ -86,21 +86,23 @@ def _rows(ds: xr.Dataset, tile: str, acquisition: str) -> npt.NDArray[np.intp]:
 
 
 def _stripes(pixels: xr.DataArray, cells: npt.NDArray[np.intp], side: int) -> Any:
-    """A lazy array (band, y, x): one task for each row of cells, which reads the patches in it."""
+    """A lazy array, shape (band, y, x), uint16: one task for each row of cells, which reads the patches in it."""
     height, width = (cells.max(0) + 1).tolist()
     shape, stripes = (pixels.shape[-1], side, width * side), []
-    for j in range(height):
-        inside = np.flatnonzero(cells[:, 0] == j)
-        if len(inside):
-            made = delayed(_place)(pixels.isel(patch=inside).data, cells[inside, 1], width)
-            stripes.append(da.from_delayed(made, shape, pixels.dtype))
+    for cell_row in range(height):
+        patches = np.flatnonzero(cells[:, 0] == cell_row)
+        if len(patches):
+            stripe = delayed(_assemble_stripe)(pixels.isel(patch=patches).data, cells[patches, 1], width)
+            stripes.append(da.from_delayed(stripe, shape, pixels.dtype))
         else:
             # no task: an empty row of cells costs nothing
             stripes.append(da.full(shape, NODATA, pixels.dtype, chunks=shape))
     return da.concatenate(stripes, axis=1)
 
 
-def _place(pixels: npt.NDArray[np.uint16], columns: npt.NDArray[np.intp], width: int) -> npt.NDArray[np.uint16]:
+def _assemble_stripe(
+    pixels: npt.NDArray[np.uint16], columns: npt.NDArray[np.intp], width: int
+) -> npt.NDArray[np.uint16]:
     """One row of `width` cells, shape (band, y, x), from patches of shape (patch, row, col, band) in these columns."""
     side, bands = pixels.shape[1], pixels.shape[-1]
     out = np.full((bands, side, width, side), NODATA, np.uint16)

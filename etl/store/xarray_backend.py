@@ -19,7 +19,7 @@ __all__ = ["StoreEngine", "open_store", "to_reflectance"]
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 16 << 20
-"""About what one Dask chunk of the largest array holds; a whole number of the store's own chunks."""
+"""Approximate bytes of a Dask chunk of the largest array; rounded down to whole chunks of the store."""
 
 
 def open_store(path: str | os.PathLike[str] | Location, *, all_rows: bool = False) -> xr.Dataset:
@@ -47,7 +47,7 @@ def _dataset(location: Location, all_rows: bool, chunked: bool) -> xr.Dataset:
     if missing:
         raw.close()
         raise ValueError(f"{location} must be a store of etl.extract; it has no {', '.join(missing)}")
-    out = _decoded(raw, chunked)
+    out = _decode(raw, chunked)
     if out.attrs["complete"] != 1:
         log.warning("%s is incomplete; python -m etl.extract --resume completes it", location)
     written = np.flatnonzero(raw["state"].values == WRITTEN)
@@ -61,8 +61,8 @@ def to_reflectance(pixels: xr.DataArray) -> xr.DataArray:
     """Surface reflectance, float32, from pixels of a store, uint16; NaN for nodata and saturated pixels."""
     valid = (pixels != NODATA) & (pixels != SATURATED)
     out = (pixels.astype(np.float32) * np.float32(pixels.attrs["scale_factor"])).where(valid)
-    kept = {key: value for key, value in pixels.attrs.items() if key in ("long_name", "units", "gsd_m")}
-    return out.assign_attrs(kept)
+    copied = {key: value for key, value in pixels.attrs.items() if key in ("long_name", "units", "gsd_m")}
+    return out.assign_attrs(copied)
 
 
 def _open(location: Location) -> xr.Dataset:
@@ -88,7 +88,7 @@ def _open(location: Location) -> xr.Dataset:
 
 
 def _chunk_rows(raw: xr.Dataset) -> int:
-    """Rows of a Dask chunk: whole chunks of the store, or shards where those are small, about `_READ_BYTES`."""
+    """Rows of a Dask chunk of about `_READ_BYTES`: a whole number of the store's chunks."""
     largest = max((raw[name] for name in raw if str(name).startswith("data_")), key=lambda array: array.nbytes)
     row_bytes = max(largest.nbytes // max(len(largest), 1), 1)
     stored = largest.encoding.get("chunksizes") or largest.encoding.get("chunks") or (1,)
@@ -96,29 +96,31 @@ def _chunk_rows(raw: xr.Dataset) -> int:
     return max(1, _READ_BYTES // row_bytes // step) * step
 
 
-def _decoded(raw: xr.Dataset, chunked: bool) -> xr.Dataset:
-    one_a_patch = [str(name) for name in raw.variables if raw[name].dims == ("patch",)]
-    coords: dict[str, Any] = {name: _column(name, raw[name]) for name in one_a_patch}
+def _decode(raw: xr.Dataset, chunked: bool) -> xr.Dataset:
+    columns = [str(name) for name in raw.variables if raw[name].dims == ("patch",)]
+    coords: dict[str, Any] = {name: _decode_column(name, raw[name]) for name in columns}
     coords["row"] = ("patch", np.arange(raw.sizes["patch"]), {"long_name": "row in the store"})
     for dim in [str(name) for name in raw.dims if name != "patch" and name in raw]:
-        coords[dim] = (dim, _values(raw[dim].values), _kept(raw[dim].attrs))
-    arrays = {str(name): raw[name].assign_attrs(_kept(raw[name].attrs)) for name in raw if raw[name].ndim > 1}
+        coords[dim] = (dim, _decode_text(raw[dim].values), _without_encoding(raw[dim].attrs))
+    arrays = {
+        str(name): raw[name].assign_attrs(_without_encoding(raw[name].attrs)) for name in raw if raw[name].ndim > 1
+    }
     chunks = {"patch": _chunk_rows(raw)}
     for name in [name for name, array in arrays.items() if array.dtype == np.uint16]:
         arrays[name].encoding["preferred_chunks"] = chunks
         arrays[name] = arrays[name].chunk(chunks) if chunked else arrays[name]
     out = xr.Dataset({name: array.drop_vars(array.coords) for name, array in arrays.items()}, coords)
-    out.attrs = {**_kept(raw.attrs), "complete": int(raw["complete"].values) if "complete" in raw else 0}
-    return _described(out)
+    out.attrs = {**_without_encoding(raw.attrs), "complete": int(raw["complete"].values) if "complete" in raw else 0}
+    return _add_band_metadata(out)
 
 
-def _described(out: xr.Dataset) -> xr.Dataset:
-    """With centre wavelengths, ground sample distances, and the projection where all patches share one."""
+def _add_band_metadata(out: xr.Dataset) -> xr.Dataset:
+    """Add centre wavelengths in nm, ground sample distances in m, and the projection if all patches share one."""
     for name in [str(name) for name in out.dims if str(name).startswith("band_")]:
         bands = [BAND_BY_NAME[str(band)] for band in out[name].values]
         centres = np.array([band.centre_nm for band in bands], np.float32)
-        looks = {"units": "nm", "standard_name": "radiation_wavelength"}
-        out = out.assign_coords({name.replace("band", "wavelength"): (name, centres, looks)})
+        attributes = {"units": "nm", "standard_name": "radiation_wavelength"}
+        out = out.assign_coords({name.replace("band", "wavelength"): (name, centres, attributes)})
         for array in [array for array in out.data_vars if name in out[array].dims]:
             out[array].attrs["gsd_m"] = 10 if name == "band_super" else bands[0].gsd_m
     codes = np.unique(out["epsg"].values)
@@ -127,8 +129,8 @@ def _described(out: xr.Dataset) -> xr.Dataset:
     return out
 
 
-def _column(name: str, array: xr.DataArray) -> tuple[str, npt.NDArray[Any], dict[str, Any]]:
-    values, attributes = _values(array.values), _kept(array.attrs)
+def _decode_column(name: str, array: xr.DataArray) -> tuple[str, npt.NDArray[Any], dict[str, Any]]:
+    values, attributes = _decode_text(array.values), _without_encoding(array.attrs)
     if name in FLAGS:
         meanings = np.array(FLAGS[name], object)
         values = meanings[np.minimum(values, len(meanings) - 1)]
@@ -139,8 +141,8 @@ def _column(name: str, array: xr.DataArray) -> tuple[str, npt.NDArray[Any], dict
     return "patch", values, attributes
 
 
-def _values(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Numbers as they are; text, in whichever way it is stored, as Python strings, each kept once."""
+def _decode_text(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Text, however it is stored, as Python strings, equal ones as one object; numbers unchanged."""
     if values.dtype.kind not in "SUOT":
         return values
     distinct, index = np.unique(values.astype("S") if values.dtype.kind == "S" else values, return_inverse=True)
@@ -148,13 +150,13 @@ def _values(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.array(words, object)[index]
 
 
-def _kept(attributes: dict[Any, Any]) -> dict[str, Any]:
-    """Attributes without what only says how the bytes are stored."""
+def _without_encoding(attributes: dict[Any, Any]) -> dict[str, Any]:
+    """Attributes without those that describe how the bytes are stored."""
     return {str(key): value for key, value in attributes.items() if key not in ("_Encoding", "_FillValue")}
 
 
 class StoreEngine(BackendEntrypoint):
-    """`xarray.open_dataset(path, engine="sentinel-etl")`: what `open_store` gives, Dask arrays only with `chunks=`.
+    """`xarray.open_dataset(path, engine="sentinel-etl")`: as `open_store`, but Dask arrays only with `chunks=`.
 
     Source: xarray, "How to add a new backend".
     """
@@ -170,7 +172,7 @@ class StoreEngine(BackendEntrypoint):
         return _dataset(Location.parse(filename_or_obj), all_rows, chunked=False).drop_vars(dropped, errors="ignore")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Whether the name is one that a store may have; xarray asks its own engines first."""
+        """Whether the suffix is that of a store or manifest; xarray asks its own engines first."""
         try:
             location = Location.parse(filename_or_obj)
             return location.suffix == MANIFEST_SUFFIX or bool(format_of(location))

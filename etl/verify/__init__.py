@@ -1,1 +1,1 @@
-"""`python -m etl.verify STORE`: holds a store against itself, its catalogue and, if asked, its source pixels."""
+"""`python -m etl.verify STORE`: compares a store with its checksums, its catalogue and, if asked, its source."""

@@ -1,4 +1,4 @@
-"""`python -m etl.verify STORE`, alone or under mpirun: whether a store is what it should be."""
+"""`python -m etl.verify STORE`, alone or under mpirun: check a store."""
 
 from etl.mpi import launch
 from etl.settings import load_settings

@@ -1,4 +1,4 @@
-"""A store held against its catalogue: the same patches in the same order, with the same labels, splits and places."""
+"""Compare a store with its catalogue: same patches in the same order, with the same labels, splits and corners."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -20,21 +20,21 @@ _EQUAL = {"split": ("split",), "place": ("tile", "epsg", "ulx", "uly"), "acquire
 """Columns that must be equal, by the name of their check."""
 
 
-def check_catalogue(store: StoreReader, asked: Path | None) -> list[Check]:
-    """One check for each kind of thing that a catalogue says: the one asked for, else that the store was made from.
+def check_catalogue(store: StoreReader, given: Path | None) -> list[Check]:
+    """Results of the checks against the catalogue `given`, or the one that the store was made from if None.
 
     Columns are compared exactly: corners in metres, sensing times in seconds.
 
     Raises:
-        ValueError: the one asked for is not there, or the file is no catalogue.
+        ValueError: the catalogue given does not exist, or the file is not a catalogue.
         OSError: the file cannot be opened.
     """
-    if asked is not None and not asked.is_file():
-        raise ValueError(f"--catalogue must be a file made by etl.catalogue, got {asked}, which is not there")
-    said = store.settings.get("catalogue", "")
-    path = asked or Path(said)
+    if given is not None and not given.is_file():
+        raise ValueError(f"--catalogue must be a file made by etl.catalogue, got {given}, which is not there")
+    recorded = store.settings.get("catalogue", "")
+    path = given or Path(recorded)
     if not path.is_file():
-        why = f"{said}, which the store was made from, is not here" if said else "the store does not say which"
+        why = f"{recorded}, which the store was made from, is not here" if recorded else "the store does not say which"
         return [Check("catalogue", None, f"{why}; name one with --catalogue")]
     catalogue = read_catalogue(path)
     for name in ("snow", "cloud"):
@@ -51,13 +51,13 @@ def check_catalogue(store: StoreReader, asked: Path | None) -> list[Check]:
     ]
 
 
-# `same` below: whether row k of both is the same patch, over the rows that both have, shape (patch,).
+# `same` below: whether row k is the same patch in both, shape (patch,), bool, over the rows that both have.
 
 
 def _patches(store: StoreReader, catalogue: Catalogue, same: npt.NDArray[np.bool_]) -> Check:
-    faults, rows, kept = Faults(), store.schema.rows, len(catalogue)
-    if rows != kept:
-        faults.add(f"the store must have the {kept} rows that the catalogue keeps, got {rows}")
+    faults, rows, listed = Faults(), store.schema.rows, len(catalogue)
+    if rows != listed:
+        faults.add(f"the store must have the {listed} rows that the catalogue keeps, got {rows}")
     others = np.flatnonzero(~same).tolist()
     faults.extend(f"{store.row_name(k)} must be {catalogue.patch[k].decode(errors='replace')}" for k in others)
     return judge("patches", f"{rows} rows, the catalogue's in its order", faults)
@@ -71,25 +71,25 @@ def _labels(store: StoreReader, catalogue: Catalogue, same: npt.NDArray[np.bool_
     stored, listed = store.column("classes")[: len(same)], catalogue.classes[: len(same)]
     for row in np.flatnonzero(same & (stored != listed).any(1)).tolist():
         wrong = np.flatnonzero(stored[row] != listed[row]).tolist()
-        said = [f"{names[k]} is {stored[row, k]}, must be {listed[row, k]}" for k in wrong]
-        faults.add(f"{store.row_name(row)}: {', '.join(said[:3])}{', ...' if len(said) > 3 else ''}")
+        texts = [f"{names[k]} is {stored[row, k]}, must be {listed[row, k]}" for k in wrong]
+        faults.add(f"{store.row_name(row)}: {', '.join(texts[:3])}{', ...' if len(texts) > 3 else ''}")
     return judge("labels", f"{int(listed.sum())} labels of {len(same)} rows", faults)
 
 
 def _equal(store: StoreReader, catalogue: Catalogue, same: npt.NDArray[np.bool_], check: str) -> Check:
-    """Whether the columns of `check` are equal in both."""
+    """Compare the columns of `check`."""
     faults = Faults()
     for name in _EQUAL[check]:
         stored, listed = store.column(name)[: len(same)], getattr(catalogue, name)[: len(same)]
         if name == "acquired":
             listed = listed.astype("datetime64[s]").astype(np.int64)
         for row in np.flatnonzero(same & (stored != listed)).tolist():
-            got, must = (_shown(name, values[row]) for values in (stored, listed))
+            got, must = (_as_text(name, values[row]) for values in (stored, listed))
             faults.add(f"{store.row_name(row)}: {name} is {got}, must be {must}")
     return judge(check, f"{', '.join(_EQUAL[check])} of {len(same)} rows", faults)
 
 
-def _shown(name: str, value: object) -> str:
+def _as_text(name: str, value: object) -> str:
     if name == "split" and isinstance(value, np.uint8):
         return SPLITS[value] if value < len(SPLITS) else str(value)
     if name == "acquired" and isinstance(value, np.int64):
@@ -98,11 +98,11 @@ def _shown(name: str, value: object) -> str:
 
 
 def _products(store: StoreReader, catalogue: Catalogue, same: npt.NDArray[np.bool_]) -> Check:
-    """Whether each row was read from the product it is listed under, or from another of the same picture."""
-    faults, of_row = Faults(), store.column("product")
+    """Check that each row was read from the product it is listed under, or from another of the same acquisition."""
+    faults, products = Faults(), store.column("product")
     matches = lru_cache(None)(_match)  # a few pairs of products for many rows
     for row in np.flatnonzero(same).tolist():
-        pair = [name.decode(errors="replace") for name in (of_row[row], catalogue.product[row])]
+        pair = [name.decode(errors="replace") for name in (products[row], catalogue.product[row])]
         if not matches(*pair):
             faults.add(f"{store.row_name(row)}: read from {pair[0]}, listed under {pair[1]}")
     return judge("products", f"{matches.cache_info().currsize} products, each of the picture that is listed", faults)
@@ -116,7 +116,7 @@ def _match(read_from: str, listed: str) -> bool:
 
 
 def _problems(store: StoreReader, catalogue: Catalogue, same: npt.NDArray[np.bool_]) -> Check:
-    """Whether what the catalogue itself finds wrong was not written all the same."""
+    """Check that no row is written that the catalogue marks with a problem."""
     wrong, state, faults = catalogue.problem[: len(same)] != "", store.column("state")[: len(same)], Faults()
     written = np.flatnonzero(same & wrong & (state == WRITTEN)).tolist()
     faults.extend(f"{store.row_name(row)} must be rejected: {catalogue.problem[row]}" for row in written)

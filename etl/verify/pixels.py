@@ -1,6 +1,6 @@
-"""Native pixels read again from the source by the simplest path, and compared bit for bit; one rank's share.
+"""Read native pixels of one rank's part of the rows again from the source, and compare them bit for bit.
 
-Nothing of the extraction's way is used: no plan, no blocks, no cache of its own. Where a window lies in a file follows
+Independent of the code of extraction: no plan, no blocks, no cache of its own. A window's position in a file follows
 from the file's own georeference, not from the product's metadata.
 """
 
@@ -30,13 +30,13 @@ __all__ = ["SourceRow", "check_pixels", "find_source_rows"]
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """One row to read again."""
+    """A row of the store, and where its pixels are in the source."""
 
     row: int
     """Row of the store."""
 
     path: Path
-    """Its product, or its folder in a patch archive; a product that is not there gives a path that is not."""
+    """Its product, or its folder in a patch archive; does not exist if the product is missing."""
 
     tiled: bool
     """Whether `path` is a product."""
@@ -49,7 +49,7 @@ class SourceRow:
 
 
 def find_source_rows(store: StoreReader, source: Path, sample: int, seed: int) -> list[SourceRow]:
-    """`sample` rows of state 1 (all where 0), ascending, the same for the same seed, each with its place in `source`.
+    """`sample` rows of state 1 (all if 0), ascending, the same for the same seed, each with its path in `source`.
 
     Corners are in metres, in the UTM zone of the patch.
 
@@ -62,19 +62,19 @@ def find_source_rows(store: StoreReader, source: Path, sample: int, seed: int) -
     folder = None if products else patch_locator(source)
     if not products and folder is None:
         raise ValueError(f"--source must hold Level-2A products (.SAFE or .zip) or patch folders, got {source}")
-    rows, found = store.written, []
+    rows, source_rows = store.written, []
     if 0 < sample < len(rows):
         rows = np.sort(np.random.default_rng(seed).choice(rows, sample, replace=False))
     for row in rows.tolist():
         patch, product = (store.column(name)[row].decode() for name in ("patch", "product"))
         epsg, ulx, uly = (store.column(name)[row].item() for name in ("epsg", "ulx", "uly"))
         path = products.get(product, Path(product)) if folder is None else folder(patch)
-        found.append(SourceRow(row, path, folder is None, epsg, (ulx, uly)))
-    return found
+        source_rows.append(SourceRow(row, path, folder is None, epsg, (ulx, uly)))
+    return source_rows
 
 
 def check_pixels(store: Location, rows: Sequence[SourceRow], on_row: Callable[[int], None]) -> Faults:
-    """What differs between the native groups of the store at `store` and the source, pixel by pixel over `rows`."""
+    """Compare the native pixel arrays, uint16, of the store at `store` with the source, over `rows`."""
     os.environ.setdefault("GDAL_CACHEMAX", "400")  # MiB: neighbouring patches share blocks
     configure()
     faults = Faults()
@@ -94,7 +94,7 @@ def check_pixels(store: Location, rows: Sequence[SourceRow], on_row: Callable[[i
 
 
 def _open_product(path: Path) -> tuple[Product, dict[str, RasterFile]]:
-    """A product, and room for its open files by band."""
+    """A product, and an empty dictionary for its open files by band."""
     if not path.exists():
         raise ProductError(f"product {path.name} must be below --source, it is not")
     return read_product(path), {}
@@ -120,16 +120,16 @@ def _read(
     return out
 
 
-def _window(file: RasterFile, source: SourceRow, where: Georeference, group: Group) -> tuple[int, int, int, int]:
-    """(row, column, rows, columns) of the patch in the own pixels of a file that lies at `where`."""
+def _window(file: RasterFile, source: SourceRow, georeference: Georeference, group: Group) -> tuple[int, int, int, int]:
+    """(row, column, rows, columns) of the patch in a file with this georeference, in pixels of the file."""
     side, (ulx, uly) = group.patch_px, source.corner
-    row, column = (where.uly - uly) / group.gsd_m, (ulx - where.ulx) / group.gsd_m
+    row, column = (georeference.uly - uly) / group.gsd_m, (ulx - georeference.ulx) / group.gsd_m
     inside = 0 <= row <= file.shape[0] - side and 0 <= column <= file.shape[1] - side
-    if where.epsg != source.epsg or where.gsd_m != group.gsd_m or row % 1 or column % 1 or not inside:
+    if georeference.epsg != source.epsg or georeference.gsd_m != group.gsd_m or row % 1 or column % 1 or not inside:
         raise RasterError(
             f"{file.path} must hold EPSG:{source.epsg} {ulx:.0f}, {uly:.0f} in pixels of {group.gsd_m} m, "
-            f"got {file.shape[0]} x {file.shape[1]} pixels of {where.gsd_m} m from EPSG:{where.epsg} "
-            f"{where.ulx:.0f}, {where.uly:.0f}"
+            f"got {file.shape[0]} x {file.shape[1]} pixels of {georeference.gsd_m} m from EPSG:{georeference.epsg} "
+            f"{georeference.ulx:.0f}, {georeference.uly:.0f}"
         )
     return int(row), int(column), side, side
 
@@ -138,10 +138,10 @@ def _compare(
     faults: Faults, name: str, group: Group, stored: npt.NDArray[np.uint16], source: npt.NDArray[np.uint16]
 ) -> None:
     for k, band in enumerate(group.bands):
-        places = np.argwhere(stored[..., k] != source[..., k])
-        if len(places):
-            row, col = places[0].tolist()
+        differing = np.argwhere(stored[..., k] != source[..., k])
+        if len(differing):
+            row, col = differing[0].tolist()
             faults.add(
-                f"{name} {band} differs in {len(places)} pixels, first at ({row}, {col}): "
+                f"{name} {band} differs in {len(differing)} pixels, first at ({row}, {col}): "
                 f"store {stored[row, col, k]}, source {source[row, col, k]}"
             )

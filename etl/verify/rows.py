@@ -1,4 +1,4 @@
-"""Pixel rows held against their checksums, and their statistics counted anew; one rank's share."""
+"""Compare one rank's part of the rows with their checksums, and compute their statistics again."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,100 +15,105 @@ from etl.store.reader import StoreReader
 from etl.store.statistics import Sums, row_sums
 from etl.verify.check import Check, Faults, judge
 
-__all__ = ["RowsFound", "check_rows", "check_statistics"]
+__all__ = ["RowResults", "check_rows", "check_statistics"]
 
 _BATCH_ROWS = 512  # int64 holds the sums of squares of 1,024 rows
 
 
 @dataclass(slots=True, eq=False)
-class RowsFound:
-    """What one rank, or all of them, found in the rows."""
+class RowResults:
+    """Results of checking rows, of one rank or merged over all."""
 
     sums: Sums
     """Statistics of the rows in state 1."""
 
     written: int = 0
-    """Rows in state 1 that were held against their checksums."""
+    """Number of rows in state 1 that were compared with their checksums."""
 
     rejected: int = 0
-    """Rows in state 2 that were looked at."""
+    """Number of rows in state 2 that were read."""
 
-    checksums: Faults = field(default_factory=Faults)
-    blanks: Faults = field(default_factory=Faults)
-    copies: Faults = field(default_factory=Faults)
+    checksum_faults: Faults = field(default_factory=Faults)
+    """Rows whose pixels do not match their checksum, or cannot be read."""
 
-    def merge(self, other: "RowsFound") -> None:
-        """Add what the next rank found."""
+    rejected_faults: Faults = field(default_factory=Faults)
+    """Rejected rows with pixels or a checksum that are not those of zeros."""
+
+    copy_faults: Faults = field(default_factory=Faults)
+    """Rows whose 10 m bands differ between `data_10m` and `data_super`."""
+
+    def merge(self, other: "RowResults") -> None:
+        """Add the results of the next rank."""
         self.sums.merge([other.sums.totals])
         self.written += other.written
         self.rejected += other.rejected
-        for name in ("checksums", "blanks", "copies"):
+        for name in ("checksum_faults", "rejected_faults", "copy_faults"):
             getattr(self, name).merge(getattr(other, name))
 
     def checks(self) -> list[Check]:
-        """The checks that follow: of the pixels of written and of rejected rows, and of 10 m bands stored twice."""
+        """Results as checks: pixels of written rows, of rejected rows, and 10 m bands, which are stored twice."""
         out = [
-            judge("checksums", f"{self.written} rows", self.checksums),
-            judge("rejected rows", f"{self.rejected} rows, all pixels 0", self.blanks),
+            judge("checksums", f"{self.written} rows", self.checksum_faults),
+            judge("rejected rows", f"{self.rejected} rows, all pixels 0", self.rejected_faults),
         ]
         if "data_super" in self.sums.totals:
-            out.append(judge("10 m copies", f"data_super holds data_10m in {self.written} rows", self.copies))
+            out.append(judge("10 m copies", f"data_super holds data_10m in {self.written} rows", self.copy_faults))
         return out
 
 
-def check_rows(store: Location, rows: Sequence[int], on_row: Callable[[int], None]) -> RowsFound:
-    """What is found in `rows`, ascending, which are written or rejected, of the store at `store`.
+def check_rows(store: Location, rows: Sequence[int], on_row: Callable[[int], None]) -> RowResults:
+    """Check `rows`, ascending, each written or rejected, of the store at `store`.
 
     `on_row` is called with the number of rows done; statistics are exact integers, over uint16 pixels.
 
     Raises:
-        OSError: the file ends before.
+        OSError: the file is truncated.
     """
     with StoreReader(store) as reader:
         columns, schema = reader.read_columns(("patch", "state", "split", "checksum")), reader.schema
-        found = RowsFound(Sums(schema.pixels))
+        results = RowResults(Sums(schema.pixels))
         for k, row in enumerate(rows, start=1):
             name, stored = reader.row_name(row), int(columns["checksum"][row])
             try:
                 parts = reader.row(row)
             except DamagedStoreError as error:
-                found.checksums.add(f"{name}: {error}")
+                results.checksum_faults.add(f"{name}: {error}")
                 continue
             if columns["state"][row] == REJECTED:
-                found.rejected += 1
+                results.rejected += 1
                 if any(part.any() for part in parts):
-                    found.blanks.add(f"{name}: rejected, but its pixels are not all 0")
+                    results.rejected_faults.add(f"{name}: rejected, but its pixels are not all 0")
                 elif stored != zero_row_checksum(schema):
-                    found.blanks.add(f"{name}: its checksum is not that of a row of zeros")
+                    results.rejected_faults.add(f"{name}: its checksum is not that of a row of zeros")
             else:
-                _check_written(found, schema, name, parts, stored)
+                _check_written(results, schema, name, parts, stored)
                 for item, part in zip(schema.pixels, parts, strict=True):
-                    # a split that is none is a fault of check_values; the row is counted all the same
-                    found.sums.add(min(int(columns["split"][row]), len(SPLITS) - 1), item.name, row_sums(part))
-                if found.written % _BATCH_ROWS == 0:
-                    found.sums.add_batch_to_totals()
+                    # check_values reports a split that is out of range; the row is counted all the same
+                    results.sums.add(min(int(columns["split"][row]), len(SPLITS) - 1), item.name, row_sums(part))
+                if results.written % _BATCH_ROWS == 0:
+                    results.sums.add_batch_to_totals()
             on_row(k)
-    found.sums.add_batch_to_totals()
-    return found
+    results.sums.add_batch_to_totals()
+    return results
 
 
 def _check_written(
-    found: RowsFound, schema: Schema, name: str, parts: list[npt.NDArray[np.uint16]], stored: int
+    results: RowResults, schema: Schema, name: str, parts: list[npt.NDArray[np.uint16]], stored: int
 ) -> None:
-    """Hold a written row against its checksum, and its 10 m bands against each other."""
-    found.written += 1
+    """Compare a written row with its checksum, and its two copies of the 10 m bands with each other."""
+    results.written += 1
     counted = checksum(parts)
     if counted != stored:
-        found.checksums.add(f"{name}: stored {stored:016x}, its pixels give {counted:016x}")
+        results.checksum_faults.add(f"{name}: stored {stored:016x}, its pixels give {counted:016x}")
     if schema.upsampled:
         # band by band: a fancy index would copy four strided planes
         for k, (band, place) in enumerate(zip(GROUPS[0].bands, GROUPS[0].super_index, strict=True)):
             if not np.array_equal(parts[0][..., k], parts[3][..., place]):
-                found.copies.add(f"{name}: data_super {band} is not data_10m {band}")
+                results.copy_faults.add(f"{name}: data_super {band} is not data_10m {band}")
 
 
 def check_statistics(store: StoreReader, totals: dict[str, npt.NDArray[np.object_]]) -> Check:
-    """Whether the stored statistics are those of the rows, to the last digit; `totals` as `Sums.totals`."""
+    """Compare the stored statistics with those of the rows, exactly; `totals` as `Sums.totals`."""
     if not store.complete:
         return Check("statistics", None, "they are written when the store is complete")
     faults, numbers = Faults(), 0

@@ -1,4 +1,4 @@
-"""One verification, from settings to verdict: rank 0 looks at columns and lists, all ranks read rows between them."""
+"""One verification, from settings to verdict: rank 0 checks columns and lists, each rank a part of the rows."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,37 +19,37 @@ from etl.verify.catalogue import check_catalogue
 from etl.verify.check import Check, Faults, Report, judge
 from etl.verify.columns import check_complete, check_layout, check_values
 from etl.verify.pixels import SourceRow, check_pixels, find_source_rows
-from etl.verify.rows import RowsFound, check_rows, check_statistics
+from etl.verify.rows import RowResults, check_rows, check_statistics
 from etl.verify.settings import VerifySettings
 from etl.verify.sidecars import check_journal, check_rejected_list
 
 __all__ = ["verify"]
 
-S = TypeVar("S", RowsFound, Faults)
+S = TypeVar("S", RowResults, Faults)
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class RowsToRead:
-    """What is left to read once rank 0 has looked at everything but pixels."""
+    """Rows whose pixels are to be read, once rank 0 has checked everything else."""
 
     rows: list[int]
-    """Rows of the store, ascending, that must be as they are stored."""
+    """Rows of the store, ascending, to compare with their checksums."""
 
     row_bytes: int
-    """Bytes of one row."""
+    """Bytes of one row in all arrays."""
 
     source_rows: list[SourceRow]
-    """Rows to read again from the source."""
+    """Rows to compare with the source."""
 
 
 def verify(settings: VerifySettings, comm: Comm) -> int:
     """Collective: verify one store and return the exit status."""
     start, report, pace = time.perf_counter(), Report(), ""
-    work = on_root(comm, lambda: _look(settings, report))
+    work = on_root(comm, lambda: _check_all_but_pixels(settings, report))
     if comm.bcast(work is not None):
-        found = _over_ranks(comm, "rows", work.rows if work else (), partial(check_rows, settings.store))
-        on_root(comm, lambda: _judge_rows(settings, report, found))
+        results = _over_ranks(comm, "rows", work.rows if work else (), partial(check_rows, settings.store))
+        on_root(comm, lambda: _report_rows(settings, report, results))
         seconds = time.perf_counter() - start
         source = Check("source pixels", None, "not asked for; --source DIR reads native pixels again")
         if settings.source is not None:
@@ -58,7 +58,7 @@ def verify(settings: VerifySettings, comm: Comm) -> int:
             source = judge(source.name, f"{len(rows)} rows, native bands bit for bit as in {settings.source}", faults)
         if work is not None:
             report.add(source)
-            count = found.written + found.rejected
+            count = results.written + results.rejected
             speed = f"{count / seconds:.0f} rows/s, {count * work.row_bytes / 2**20 / seconds:.0f} MiB/s"
             pace = f"{count} rows in {seconds:.1f} s on {comm.size} {'rank' if comm.size == 1 else 'ranks'} ({speed})"
     return int(comm.bcast(report.close(settings.store, pace) if comm.rank == 0 else None))
@@ -67,12 +67,12 @@ def verify(settings: VerifySettings, comm: Comm) -> int:
 def _over_ranks(
     comm: Comm, what: str, items: Sequence[T], read: Callable[[Sequence[T], Callable[[int], None]], S]
 ) -> S:
-    """Collective: what `read` makes of each rank's run of rank 0's `items`; on rank 0 that of all ranks together.
+    """Collective: call `read` on each rank with a part of rank 0's `items`; on rank 0 the merged result of all ranks.
 
     Raises:
-        JobError: on every rank alike, where reading failed on any.
+        JobError: on every rank, if reading failed on any.
     """
-    items = comm.bcast(items)  # small beside the rows that they name
+    items = comm.bcast(items)  # small compared with the rows
     part = items[len(items) * comm.rank // comm.size : len(items) * (comm.rank + 1) // comm.size]
     results: list[S] = []
     problem = None
@@ -88,14 +88,14 @@ def _over_ranks(
     return results[0]
 
 
-def _judge_rows(settings: VerifySettings, report: Report, found: RowsFound) -> None:
-    """Rank 0's part: the checks of what all ranks found in the rows."""
+def _report_rows(settings: VerifySettings, report: Report, results: RowResults) -> None:
+    """On rank 0: report the results of all ranks, and check the stored statistics."""
     with StoreReader(settings.store) as store:
-        report.add(*found.checks(), check_statistics(store, found.sums.totals))
+        report.add(*results.checks(), check_statistics(store, results.sums.totals))
 
 
-def _look(settings: VerifySettings, report: Report) -> RowsToRead | None:
-    """Rank 0's part: everything but pixels; None if the store cannot be read any further."""
+def _check_all_but_pixels(settings: VerifySettings, report: Report) -> RowsToRead | None:
+    """On rank 0: check everything but pixels; None if the store cannot be read any further."""
     location, kind = settings.store, format_of(settings.store)
     if kind == "HDF5" and not is_hdf5(location.path):
         path = location.path
@@ -121,13 +121,13 @@ def _look(settings: VerifySettings, report: Report) -> RowsToRead | None:
         source_rows = []
         if settings.source is not None:
             source_rows = find_source_rows(store, settings.source, settings.sample, settings.seed)
-        # before any further line: a catalogue or source that is not there is bad input
+        # before any further line is printed: a catalogue or source that is not there is bad input
         catalogue = check_catalogue(store, settings.catalogue)
         report.add(check_complete(store), check_values(store))
-        journal, settled = check_journal(store)
+        journal, checkable = check_journal(store)
         report.add(journal, check_rejected_list(store), *catalogue)
-        # rows that are not settled may still be in the writing
-        rows = np.flatnonzero(settled & np.isin(store.column("state"), (WRITTEN, REJECTED))).tolist()
+        # the other rows of an incomplete store may be half-written
+        rows = np.flatnonzero(checkable & np.isin(store.column("state"), (WRITTEN, REJECTED))).tolist()
         return RowsToRead(rows, store.schema.row_bytes, source_rows)
 
 

@@ -1,4 +1,4 @@
-"""What lies beside a store, the journal and `rejected.csv`, held against the state of its rows."""
+"""Compare the files beside a store, the journal and `rejected.csv`, with the state of its rows."""
 
 import csv
 import io
@@ -16,40 +16,40 @@ __all__ = ["check_journal", "check_rejected_list"]
 
 
 def check_journal(store: StoreReader) -> tuple[Check, npt.NDArray[np.bool_]]:
-    """Whether the journal names the rows that are there, and as rejected those that are; and the rows to look at.
+    """Compare the journal with the state of the rows; also return which rows' pixels are to be checked.
 
-    Of an incomplete store, rows that are written and not journalled yet are as they should be. The rows to look at,
-    shape (patch,), bool, must be as they are stored: all of a complete store, else those journalled.
+    These are all rows of a complete store, else the journalled ones: bool, shape (patch,). Other rows of an incomplete
+    store may have been written without being journalled yet, which is not a fault.
     """
     path, rows, state, faults = journal_location(store.location), store.schema.rows, store.column("state"), Faults()
-    finished, rejected, everything = np.zeros(rows, bool), np.zeros(rows, bool), np.ones(rows, bool)
+    finished, rejected, all_rows = np.zeros(rows, bool), np.zeros(rows, bool), np.ones(rows, bool)
     if read_file(path) is None:
         needed = "" if store.complete else ", and an incomplete store cannot be resumed without it"
-        return Check("journal", False if needed else None, f"{path.name} is not beside the store{needed}"), everything
+        return Check("journal", False if needed else None, f"{path.name} is not beside the store{needed}"), all_rows
     try:
         journal = Journal.read(path)
     except ValueError as error:
-        return Check("journal", False, str(error)), everything
+        return Check("journal", False, str(error)), all_rows
     for first, stop in journal.ranges:
         finished[first:stop] = True
         if not 0 <= first <= stop <= rows:
             faults.add(f"{path.name} names rows [{first}, {stop}), the store has {rows}")
     rejected[[row for row in journal.rejected if 0 <= row < rows]] = True
-    doubts = {
+    faulty = {
         "is journalled as finished and is not written": finished & ~rejected & (state == UNWRITTEN),
         "is rejected, which the journal does not say": finished & ~rejected & (state == REJECTED),
     }
     if store.complete:
-        doubts["is not journalled"] = ~finished
-        doubts["is journalled as rejected and is not"] = rejected & (state != REJECTED)
-    for what, which in doubts.items():
+        faulty["is not journalled"] = ~finished
+        faulty["is journalled as rejected and is not"] = rejected & (state != REJECTED)
+    for what, which in faulty.items():
         faults.extend(f"{store.row_name(row)} {what}" for row in np.flatnonzero(which).tolist())
     counts = f"{int(finished.sum())} rows finished, {int(rejected.sum())} of them rejected"
-    return judge("journal", counts, faults), everything if store.complete else finished
+    return judge("journal", counts, faults), all_rows if store.complete else finished
 
 
 def check_rejected_list(store: StoreReader) -> Check:
-    """Whether `rejected.csv` lists the rejected rows with a reason, and no others."""
+    """Check that `rejected.csv` lists the rejected rows, each with a reason, and no others."""
     path = store.location.sibling(store.location.stem + ".rejected.csv")
     rejected = set(np.flatnonzero(store.column("state") == REJECTED).tolist())
     if not store.complete:
@@ -61,7 +61,7 @@ def check_rejected_list(store: StoreReader) -> Check:
         return Check("rejected list", False if missing else None, detail)
     faults, listed = Faults(), set()
     for line in csv.DictReader(io.StringIO(data.decode(), newline="")):
-        # -1 where it is no number: it matches no row and is named as a fault
+        # -1 if it is not a number: it matches no row and becomes a fault
         row = int(line["row"]) if (line.get("row") or "").isdecimal() else -1
         listed.add(row)
         if row not in rejected:
