@@ -1,8 +1,8 @@
-"""What a store holds: every array with its dimensions, type and attributes, the same for HDF5 and Zarr.
+"""Schema of a store: every array with its dimensions, dtype and attributes, the same for HDF5 and Zarr.
 
-Pure description that knows neither format. One row is one patch; row order is (tile, acquisition, product, row j,
-column i). Values are surface reflectance x 10,000 on the scale of processing baselines before 04.00, nodata 0,
-saturated 65535.
+It depends on neither format. One row is one patch; rows are in the order of (tile, acquisition, product, row and column
+of the tile's patch grid). Values are surface reflectance x 10,000 on the scale of processing baselines before 04.00,
+nodata 0, saturated 65535.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,10 +34,10 @@ __all__ = [
 SCHEMA_VERSION = "1"
 
 UNWRITTEN, WRITTEN, REJECTED = 0, 1, 2
-"""Values of `state`."""
+"""Values of the array `state`."""
 
 SPLITS = ("none", "train", "val", "test")
-"""Meanings of `split`: the value is the index."""
+"""Meanings of the values of the array `split`: a value is an index into this."""
 
 FLAGS = {"state": ("not_written", "written", "rejected"), "split": SPLITS}
 """CF flag meanings of the flag variables; the flag values are 0, 1, 2, ..."""
@@ -75,7 +75,7 @@ class DataSet:
 
 
 COMPLETE = DataSet("complete", (), (), "|u1", {"long_name": "1 once the run has finished"})
-"""The scalar that is written last of all."""
+"""A scalar array that is set to 1 after everything else is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Schema:
     """The data sets of a store of `rows` patches."""
 
     rows: int
-    """Number of kept patches, N."""
+    """Number of patches."""
 
     nomenclature: int = 43
     """Number of classes: 43 or 19."""
@@ -117,7 +117,7 @@ class Schema:
 
     @property
     def identity(self) -> tuple[DataSet, ...]:
-        """What is known of each patch before its pixels are read; written once, at creation."""
+        """Columns that are known before any pixel is read; written when the store is created."""
         column = partial(_column, self.rows)
         time = {"units": "seconds since 1970-01-01 00:00:00", "calendar": "proleptic_gregorian"}
         classes_text: dict[str, object] = {"long_name": "1 where the patch has the class"}
@@ -136,7 +136,7 @@ class Schema:
 
     @property
     def results(self) -> tuple[DataSet, ...]:
-        """What is found out with the pixels, one value a row; `state` is written last."""
+        """Columns that are computed from the pixels, one value for each row; `state` is written last."""
         column = partial(_column, self.rows)
         share = {"units": "1", "valid_min": 0.0, "valid_max": 1.0}
         return (
@@ -163,7 +163,7 @@ class Schema:
 
     @property
     def row_bytes(self) -> int:
-        """Number of bytes that one patch takes in all data sets over rows."""
+        """Bytes of one patch in all arrays with a patch axis."""
         sets = (*self.pixels, *self.identity, *self.results)
         return sum(int(np.prod(item.row_shape)) * np.dtype(item.dtype).itemsize for item in sets)
 

@@ -13,7 +13,7 @@ from etl.schema import REJECTED, SPLITS, WRITTEN
 __all__ = ["CELL_STATUS", "CellWindow", "TileMap", "cell_status_of", "merge_cell_status", "tile_cells"]
 
 CELL_STATUS = ("not listed", "snow", "cloud or shadow", "not written", "rejected", "no split", *SPLITS[:0:-1])
-"""Status of a cell, from weak to strong: where two patches of a tile share a cell, the stronger is shown."""
+"""Status of a cell, from weak to strong: if two patches of a tile share a cell, the stronger is shown."""
 
 _MIN_CELLS = 10
 
@@ -23,7 +23,7 @@ class CellWindow:
     """The part of a tile that is drawn: a rectangle of cells, each of 1200 x 1200 m."""
 
     first: tuple[int, int]
-    """(row j, column i) on the tile of its upper left cell."""
+    """(row, column) on the tile of its upper left cell."""
 
     shape: tuple[int, int]
     """(rows, columns) of cells."""
@@ -35,7 +35,7 @@ class CellWindow:
         if not len(inside):
             return cls((0, 0), (_MIN_CELLS, _MIN_CELLS))
         first, last = inside.min(0), inside.max(0)
-        # a small group of cells stands in the middle, but never beyond the tile's upper or left border
+        # centred on a small group of cells, but never beyond the tile's upper or left border
         first = np.maximum(np.minimum(first, (first + last + 1 - _MIN_CELLS) // 2), 0)
         rows, columns = np.maximum(last - first + 1, _MIN_CELLS).tolist()
         return cls((int(first[0]), int(first[1])), (rows, columns))
@@ -55,13 +55,13 @@ class TileMap:
     """Index into `CELL_STATUS`, shape (row, column)."""
 
     true_colour: npt.NDArray[np.uint16]
-    """B04 B03 B02 of its extracted patches, shape (row, column, 3), 0 where there is none."""
+    """B04 B03 B02 of its extracted patches, shape (row, column, 3), 0 without a patch."""
 
 
 def tile_cells(tile: str, ulx: npt.NDArray[np.float64], uly: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """Return (row j, column i) on the tile, shape (patch, 2), of patches with these upper left corners in metres.
+    """Return (row, column) on the tile, shape (patch, 2), of patches with these upper left corners in metres.
 
-    -1 where a corner lies on no corner of the tile's cells.
+    -1 if a corner is not a corner of the tile's cells.
     """
     try:
         grid = nominal_origin(tile)
@@ -90,7 +90,7 @@ def merge_cell_status(
     merged = np.zeros(window.shape, np.uint8)
     for cells, status in layers:
         inside = (cells >= 0).all(1)
-        j, i = (cells[inside] - window.first).T
+        row, column = (cells[inside] - window.first).T
         # unbuffered, since several patches can share a cell
-        np.maximum.at(merged, (j, i), status[inside])
+        np.maximum.at(merged, (row, column), status[inside])
     return merged

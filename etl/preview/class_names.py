@@ -19,9 +19,9 @@ def caption_lines(names: Sequence[str], width: int, lines: int) -> list[str]:
     if not names:
         return ["no label"]
     words = [short_name(name) for name in names]
-    for shown in range(len(words), 0, -1):
-        rest = [f"+{len(words) - shown}"] if shown < len(words) else []
-        out = _wrap(words[:shown] + rest, width)
+    for count in range(len(words), 0, -1):
+        rest = [f"+{len(words) - count}"] if count < len(words) else []
+        out = _wrap(words[:count] + rest, width)
         if len(out) <= lines:
             return out
     return [f"{len(words)} labels"]

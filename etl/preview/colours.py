@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 PAPER, TEXT, MUTED = "#fbfaf7", "#1f2a33", "#6b7780"
-"""Colours of the background, of text, and of what matters less."""
+"""Colours of the background, of text, and of secondary text."""
 
 STATUS_COLOURS = {
     "not listed": "#eceae4",

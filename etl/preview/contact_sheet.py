@@ -38,7 +38,7 @@ class Card:
     """MGRS tile."""
 
     cell: tuple[int, int]
-    """(row j, column i) on the tile; -1 where it is off its grid."""
+    """(row, column) on the tile; -1 if it is off the tile's grid."""
 
     split: str
     """One of `SPLITS`."""
@@ -78,13 +78,13 @@ class ContactSheet:
     """Name of the store."""
 
     counts: dict[str, int]
-    """Rows by their status; of the one tile where only one is asked for."""
+    """Number of rows by status; with --tile those of that tile."""
 
     tiles: int
-    """Number of tiles in the store, or 1 where only one is asked for."""
+    """Number of tiles in the store; 1 with --tile."""
 
     excluded: bool
-    """Whether the patches left out are known."""
+    """Whether the patches that were left out are known, from a catalogue."""
 
     cards: list[Card]
     """Patches shown, in store order."""
@@ -97,10 +97,10 @@ class ContactSheet:
 
 
 def choose_spread(rows: npt.NDArray[np.intp], number: int, seed: int) -> npt.NDArray[np.intp]:
-    """Return `number` of ascending `rows`, one at random from each of as many equal runs; all where they are fewer."""
+    """Return `number` of ascending `rows`, one at random from each of as many equal parts; all if there are fewer."""
     if len(rows) <= number:
         return rows
-    # rows of a store are in the order of tiles, so equal runs spread over the ground
+    # rows of a store are in the order of tiles, so equal parts are spread over the ground
     bounds = np.linspace(0, len(rows), number + 1)
     inside = np.random.default_rng(seed).random(number)
     return rows[(bounds[:-1] + inside * np.diff(bounds)).astype(np.intp)]
@@ -133,7 +133,7 @@ def read_contact_sheet(settings: PreviewSettings) -> ContactSheet:
 
 
 def _choose_tiles(settings: PreviewSettings, tiles: list[bytes], written: int) -> list[bytes]:
-    """The tile asked for, or as many of the store's as rows of cards stand beside them."""
+    """The tile of --tile, or as many of the store's tiles as there are rows of cards beside their maps."""
     if not settings.tile:
         number = min(_MAX_TILES, -(-min(settings.patches, written) // CARD_COLUMNS))
         return [tiles[k] for k in choose_spread(np.arange(len(tiles)), max(number, 1), settings.seed).tolist()]
@@ -145,7 +145,7 @@ def _choose_tiles(settings: PreviewSettings, tiles: list[bytes], written: int) -
 
 
 def _read_excluded(settings: PreviewSettings, store: StoreReader) -> Catalogue | None:
-    """Patches that the catalogue lists and the store has left out; None if there is no catalogue."""
+    """Patches that the catalogue lists but extraction left out; None if there is no catalogue."""
     path = settings.catalogue or Path(store.settings.get("catalogue", ""))
     if not path.is_file():
         if settings.catalogue is not None:
@@ -158,11 +158,11 @@ def _read_excluded(settings: PreviewSettings, store: StoreReader) -> Catalogue |
 def _read_card(store: StoreReader, row: int) -> Card:
     columns = store.columns
     tile = columns["tile"][row].decode()
-    j, i = tile_cells(tile, columns["ulx"][[row]], columns["uly"][[row]])[0].tolist()
+    cell_row, cell_col = tile_cells(tile, columns["ulx"][[row]], columns["uly"][[row]])[0].tolist()
     names = classes_of(columns["classes"].shape[1])
     labels = tuple(names[k] for k in np.flatnonzero(columns["classes"][row]).tolist())
     split = SPLITS[min(int(columns["split"][row]), len(SPLITS) - 1)]
-    return Card(row, tile, (j, i), split, labels, store.read("data_10m", np.array([row]))[0])
+    return Card(row, tile, (cell_row, cell_col), split, labels, store.read("data_10m", np.array([row]))[0])
 
 
 def _read_map(store: StoreReader, tile: bytes, excluded: Catalogue | None) -> TileMap:
@@ -172,9 +172,9 @@ def _read_map(store: StoreReader, tile: bytes, excluded: Catalogue | None) -> Ti
     state, split = columns["state"][rows], columns["split"][rows]
     layers = [(cells, cell_status_of(state, split))]
     if excluded is not None:
-        own = excluded.take(excluded.tile == tile)
-        status = np.where(own.snow, CELL_STATUS.index("snow"), CELL_STATUS.index("cloud or shadow")).astype(np.uint8)
-        layers.append((tile_cells(name, own.ulx, own.uly), status))
+        on_tile = excluded.take(excluded.tile == tile)
+        status = np.where(on_tile.snow, CELL_STATUS.index("snow"), CELL_STATUS.index("cloud or shadow"))
+        layers.append((tile_cells(name, on_tile.ulx, on_tile.uly), status.astype(np.uint8)))
     window = CellWindow.around(np.concatenate([layer_cells for layer_cells, _ in layers]))
     drawn = (state == WRITTEN) & (cells >= 0).all(1)
     true_colour = _read_true_colour(store, window, rows[drawn], cells[drawn])
@@ -184,29 +184,29 @@ def _read_map(store: StoreReader, tile: bytes, excluded: Catalogue | None) -> Ti
 def _read_true_colour(
     store: StoreReader, window: CellWindow, rows: npt.NDArray[np.intp], cells: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.uint16]:
-    """A tile in true colour from its patches, each 12 x 12 means of 10 x 10 pixels."""
+    """A tile in true colour, uint16, shape (row, column, 3); each patch becomes 12 x 12 means of 10 x 10 pixels."""
     out = np.zeros((*window.shape, _CELL_PX, _CELL_PX, 3), np.uint16)
     red_to_blue = band_indices(_BANDS["10m"], TRUE_COLOUR)
     step = 120 // _CELL_PX
     for start in range(0, len(rows), _READ_ROWS):
         batch = store.read("data_10m", rows[start : start + _READ_ROWS])
         blocks = batch.reshape(len(batch), _CELL_PX, step, _CELL_PX, step, -1)
-        j, i = (cells[start : start + _READ_ROWS] - window.first).T
-        out[j, i] = blocks[..., red_to_blue].mean((2, 4)).astype(np.uint16)
+        row, column = (cells[start : start + _READ_ROWS] - window.first).T
+        out[row, column] = blocks[..., red_to_blue].mean((2, 4)).astype(np.uint16)
     return out.transpose(0, 2, 1, 3, 4).reshape(window.shape[0] * _CELL_PX, window.shape[1] * _CELL_PX, 3)
 
 
 def _count_status(
     columns: Mapping[str, npt.NDArray[Any]], excluded: Catalogue | None, tiles: list[bytes]
 ) -> dict[str, int]:
-    """Rows of these tiles by their status."""
+    """Number of rows of these tiles by status."""
     rows = np.isin(columns["tile"], tiles)
     status = cell_status_of(columns["state"][rows], columns["split"][rows])
     counts = dict(zip(CELL_STATUS, np.bincount(status, minlength=len(CELL_STATUS)).tolist(), strict=True))
     if excluded is not None:
-        own = np.isin(excluded.tile, tiles)
-        counts["snow"] += int((own & excluded.snow).sum())
-        counts["cloud or shadow"] += int((own & excluded.cloud & ~excluded.snow).sum())
+        on_tiles = np.isin(excluded.tile, tiles)
+        counts["snow"] += int((on_tiles & excluded.snow).sum())
+        counts["cloud or shadow"] += int((on_tiles & excluded.cloud & ~excluded.snow).sum())
     return counts
 
 
@@ -216,7 +216,7 @@ def _read_detail(store: StoreReader, cards: list[Card]) -> BandDetail | None:
     rows = np.array([card.row for card in cards])
     b12 = store.read("data_20m", rows)[..., _BANDS["20m"].index("B12")]
     b01 = store.read("data_60m", rows)[..., _BANDS["60m"].index("B01")]
-    # the patch in which a finer grid shows most
+    # the patch with the highest contrast, in which a finer grid shows most
     contrast = [float(np.subtract(*np.percentile(pixels, (90, 10)))) for pixels in b01]
     best = int(np.argmax(contrast))
     method = str(store.attributes.get("upsample", ""))

@@ -112,11 +112,11 @@ def draw_contact_sheet(sheet: ContactSheet, width: int, out: Path) -> None:
 
 def _draw_header(page: _Page, sheet: ContactSheet) -> None:
     counts = sheet.counts
-    made = {name: counts[name] for name in ("train", "val", "test", "no split") if counts[name]}
-    splits = ", ".join(f"{count:,} {name}" for name, count in made.items()) or "none written yet"
+    extracted = {name: counts[name] for name in ("train", "val", "test", "no split") if counts[name]}
+    splits = ", ".join(f"{count:,} {name}" for name, count in extracted.items()) or "none written yet"
     some = f" ({len(sheet.maps)} shown)" if 1 < len(sheet.maps) < sheet.tiles else ""
     tiles = f"{sheet.tiles} tiles{some}" if sheet.tiles > 1 else f"tile {sheet.maps[0].tile}"
-    page.text(_MARGIN, 54, f"{sum(made.values()):,} patches from {tiles}", 31, weight="bold")
+    page.text(_MARGIN, 54, f"{sum(extracted.values()):,} patches from {tiles}", 31, weight="bold")
     page.text(_MARGIN, 84, f"{sheet.title} · {splits}", 17, color=colours.MUTED)
     words = "True colour (B04 B03 B02) and false colour (B08 B04 B03), 1200 m a side"
     page.text(_MARGIN, _HEADER - 13, words, 17, weight="bold")
@@ -126,9 +126,9 @@ def _draw_header(page: _Page, sheet: ContactSheet) -> None:
 def _draw_card(page: _Page, number: int, card: Card, stretch: Stretch) -> None:
     row, column = divmod(number - 1, CARD_COLUMNS)
     x, y = _card_left(column), _HEADER + row * _CARD_HEIGHT
-    shown = stretch(card.pixels)
-    page.image(x, y, _SIDE, shown[..., _TRUE_COLOUR])
-    page.image(x + _SIDE + _PAIR_GAP, y, _SIDE, shown[..., _FALSE_COLOUR])
+    brightness = stretch(card.pixels)
+    page.image(x, y, _SIDE, brightness[..., _TRUE_COLOUR])
+    page.image(x + _SIDE + _PAIR_GAP, y, _SIDE, brightness[..., _FALSE_COLOUR])
     y += _SIDE + 19
     page.text(x, y, f"{number}", 14, weight="bold")
     page.text(x + 26, y, f"{card.tile} · row {card.cell[0]}, column {card.cell[1]}", 14, color=colours.MUTED)
@@ -143,10 +143,10 @@ def _card_left(column: int) -> float:
     return _MARGIN + column * (2 * _SIDE + _PAIR_GAP + _CARD_GAP)
 
 
-def _draw_detail(page: _Page, detail: BandDetail, top: float, shown: npt.NDArray[np.float32]) -> None:
+def _draw_detail(page: _Page, detail: BandDetail, top: float, brightness: npt.NDArray[np.float32]) -> None:
     """One patch: bands as read beside the same bands at 10 m, and a composite that only the 10 m grid allows.
 
-    `shown`: brightness of the patch's 10 m bands, shape (row, col, band).
+    `brightness`: of the patch's 10 m bands, shape (row, col, band).
     """
     fine, method = detail.fine, f"10 m, {detail.method}" if detail.method else "10 m"
     b12, b01 = band_indices(SUPER_BANDS, ("B12", "B01"))
@@ -156,7 +156,7 @@ def _draw_detail(page: _Page, detail: BandDetail, top: float, shown: npt.NDArray
     pairs = [
         ((_grey(grey_12, detail.b12), "B12, 20 m as read"), (_grey(grey_12, fine[..., b12]), f"B12, {method}")),
         ((_grey(grey_01, detail.b01), "B01, 60 m as read"), (_grey(grey_01, fine[..., b01]), f"B01, {method}")),
-        ((shown[..., _TRUE_COLOUR], "B04 B03 B02"), (fit_stretch(infrared)(infrared), "B8A B11 B04, 10 m")),
+        ((brightness[..., _TRUE_COLOUR], "B04 B03 B02"), (fit_stretch(infrared)(infrared), "B8A B11 B04, 10 m")),
     ]
     page.text(_MARGIN, top + _HEADING - 13, f"Patch {detail.number}: every band on the 10 m grid", 17, weight="bold")
     for column, pair in enumerate(pairs):

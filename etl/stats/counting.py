@@ -1,4 +1,4 @@
-"""The pass over the pixels as a Dask graph: one task for each worker, which reads its run of rows batch by batch."""
+"""Count pixels as a Dask graph: one task for each worker, which reads its part of the rows batch by batch."""
 
 from typing import Any
 
@@ -14,21 +14,22 @@ from etl.store.reader import StoreReader
 
 __all__ = ["count_store"]
 
-# `data_super` is not counted: it holds the same values, and others interpolated between them
+# `data_super` is not counted: it holds the same values and interpolated ones
 _NATIVE_ARRAYS = tuple(f"data_{group.name}" for group in GROUPS)
 
 
 def count_store(store: StoreReader, workers: int, batch_rows: int, **dask_options: Any) -> dict[str, ValueCounts]:
-    """Return counts of the written rows by pixel array, from `workers` tasks; `dask_options`, e.g. the scheduler.
+    """Return counts of the written rows by pixel array, from `workers` tasks of `batch_rows` patches at a time.
 
-    Memory: a batch of pixels and one set of counts for each worker.
+    `dask_options` are for Dask's `compute`, e.g. the scheduler. Each worker needs memory for a batch of pixels and one
+    set of counts.
 
     Raises:
-        OSError: the store is truncated or torn.
+        OSError: the store is truncated or damaged.
     """
     member = group_membership(store.columns["split"], store.columns["classes"])
     parts = [rows for rows in np.array_split(store.written, workers) if len(rows)] or [store.written]
-    count, merge = delayed(_count, pure=False), delayed(_merge, pure=False)
+    count, merge = delayed(_count_rows, pure=False), delayed(_merge, pure=False)
     location = store.location.absolute()  # a worker may run in another folder
     tasks = [count(location, rows, member[rows], batch_rows) for rows in parts]
     while len(tasks) > 1:
@@ -38,7 +39,7 @@ def count_store(store: StoreReader, workers: int, batch_rows: int, **dask_option
     return dict(total)
 
 
-def _count(
+def _count_rows(
     location: Location, rows: npt.NDArray[np.intp], member: npt.NDArray[np.bool_], batch_rows: int
 ) -> dict[str, ValueCounts]:
     with StoreReader(location) as store:
@@ -51,5 +52,5 @@ def _count(
     return total
 
 
-def _merge(one: dict[str, ValueCounts], other: dict[str, ValueCounts]) -> dict[str, ValueCounts]:
-    return {name: counts.merge(other[name]) for name, counts in one.items()}
+def _merge(left: dict[str, ValueCounts], right: dict[str, ValueCounts]) -> dict[str, ValueCounts]:
+    return {name: counts.merge(right[name]) for name, counts in left.items()}

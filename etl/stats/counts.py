@@ -1,4 +1,4 @@
-"""Exact counts of each pixel value, by group of patches and band: the one pass over the pixels.
+"""Exact counts of each pixel value, by group of patches and band, from one pass over the pixels.
 
 A group is a split or a class; a patch counts in its split and in each of its classes. Patches of one batch that belong
 to the same groups are counted together, so that every pixel is counted once, and its count added to each group.
@@ -14,12 +14,12 @@ __all__ = ["ValueCounts", "group_membership"]
 
 _VALUES = SATURATED + 1
 
-# values that arrays hold at first, and by how many they grow: brighter pixels are rare
+# initial length of the arrays, and by how many values they grow: brighter pixels are rare
 _INITIAL_VALUES, _GROWTH_VALUES = 16384, 4096
 
 
 def group_membership(split: npt.NDArray[np.uint8], classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Return which groups each patch belongs to, shape (patch, group): the splits of the schema, then the classes.
+    """Return which groups each patch belongs to, bool, shape (patch, group): the schema's splits, then the classes.
 
     `split`: shape (patch,); `classes`: shape (patch, class), 0 or 1.
     """
@@ -33,22 +33,21 @@ class ValueCounts:
     def __init__(self, groups: int, bands: int) -> None:
         self.groups, self.bands = groups, bands
         self.valid = np.zeros((groups, bands, _INITIAL_VALUES), np.int64)
-        """Pixels by value, shape (group, band, value), of values up to the largest valid one seen or more; nodata
-        at 0, saturated pixels not among them."""
+        """Number of pixels of each value, shape (group, band, value), int64, without saturated ones; nodata is value 0.
+        It holds values up to the largest valid one counted, or more."""
         self.saturated = np.zeros((groups, bands), np.int64)
-        """Saturated pixels, shape (group, band)."""
+        """Number of saturated pixels, shape (group, band), int64."""
 
     def add(self, pixels: npt.NDArray[np.uint16], member: npt.NDArray[np.bool_]) -> None:
-        """Count a batch of patches: pixels of shape (patch, row, col, band), their `group_membership`."""
+        """Count a batch of patches: pixels of shape (patch, row, col, band), uint16, and their `group_membership`."""
         flat = pixels.reshape(len(pixels), -1, self.bands)
-        kinds, kind = np.unique(member, axis=0, return_inverse=True)
-        kind_rows = [np.flatnonzero(kind == k) for k in range(len(kinds))]
+        combinations, combination = np.unique(member, axis=0, return_inverse=True)
+        rows_by_combination = [np.flatnonzero(combination == k) for k in range(len(combinations))]
         for band in range(self.bands):
-            for groups, rows in zip(map(np.flatnonzero, kinds), kind_rows, strict=True):
-                # a view where one patch is alone of its kind, as most are; a copy else
-                self._add_values(
-                    band, groups, flat[rows[0], :, band] if len(rows) == 1 else flat[rows, :, band].ravel()
-                )
+            for groups, rows in zip(map(np.flatnonzero, combinations), rows_by_combination, strict=True):
+                # a view if only one patch has this combination of groups, as is usual; otherwise a copy
+                values = flat[rows[0], :, band] if len(rows) == 1 else flat[rows, :, band].ravel()
+                self._add_values(band, groups, values)
 
     def _add_values(self, band: int, groups: npt.NDArray[np.intp], values: npt.NDArray[np.uint16]) -> None:
         """Add values of patches that belong to these groups."""
@@ -69,19 +68,19 @@ class ValueCounts:
         return self
 
     def _grow(self, values: int) -> None:
-        """Make room for this many values."""
+        """Extend `valid` to hold this many values."""
         if values > self.valid.shape[2]:
             missing = -(-values // _GROWTH_VALUES) * _GROWTH_VALUES - self.valid.shape[2]
             self.valid = np.concatenate([self.valid, np.zeros((self.groups, self.bands, missing), np.int64)], 2)
 
     @property
     def nodata(self) -> npt.NDArray[np.int64]:
-        """Pixels without data, shape (group, band)."""
+        """Number of nodata pixels, shape (group, band), int64."""
         return self.valid[..., NODATA]
 
     @property
     def count(self) -> npt.NDArray[np.int64]:
-        """Valid pixels, shape (group, band)."""
+        """Number of valid pixels, shape (group, band), int64."""
         return np.asarray(self.valid[..., NODATA + 1 :].sum(-1))
 
     def sums(self, group: int, band: int) -> tuple[int, int]:
@@ -92,10 +91,10 @@ class ValueCounts:
         return sum(n * v for n, v in pairs), sum(n * v * v for n, v in pairs)
 
     def quantiles(self, levels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return quantiles of the valid pixels, shape (group, band, level), in pixel values; NaN where there are none.
+        """Return quantiles of the valid pixels, shape (group, band, level), in pixel values; NaN without valid pixels.
 
-        The definition "inverted_cdf" of numpy: the smallest value that at least this share of the pixels does not pass,
-        so always a value that occurs.
+        Defined as numpy's "inverted_cdf": the smallest value that at least this fraction of the pixels does not exceed,
+        which is always a value that occurs.
         """
         out = np.full((self.groups, self.bands, len(levels)), np.nan)
         count = self.count

@@ -19,7 +19,7 @@ def render_statistics(report: StatsReport, suffix: str) -> bytes:
         draw_statistics(report).savefig(picture, format="png")
     if suffix.lower() == ".png":
         return picture.getvalue()
-    # heading, the first of its groups, their names
+    # heading, index of the first group, names of the groups
     tables = (("By band and split", 0, SPLITS), ("By band and class", len(SPLITS), report.labels.classes))
     source = png_data_uri(picture.getvalue())
     text = render_page(__package__, "stats.html.j2", report=report, tables=tables, levels=QUANTILES, picture=source)

@@ -28,27 +28,27 @@ _BIN = 100
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelCounts:
-    """Labels of the written rows, counted without reading a pixel."""
+    """Counts of the labels of the written rows; no pixel is read for them."""
 
     classes: tuple[str, ...]
-    """Their names in published order."""
+    """Names of the classes in published order."""
 
     patches: npt.NDArray[np.int64]
-    """Patches by split, shape (split,)."""
+    """Number of patches by split, shape (split,)."""
 
     count: npt.NDArray[np.int64]
-    """Patches that have a class, shape (split, class)."""
+    """Number of patches that have a class, shape (split, class)."""
 
     together: npt.NDArray[np.int64]
-    """Patches that have two classes, shape (class, class); on the diagonal those that have one."""
+    """Number of patches that have both classes, shape (class, class); on the diagonal those of one class."""
 
     per_patch: npt.NDArray[np.int64]
-    """Patches by the number of their labels, shape (split, number)."""
+    """Number of patches by the number of their labels, shape (split, number of labels)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StatsReport:
-    """Statistics of one store, bands in the order of wavelength; a group is a split or, after the splits, a class."""
+    """Statistics of one store, bands in the order of wavelength; groups are the splits, then the classes."""
 
     store: str
     """Name of the store."""
@@ -60,22 +60,22 @@ class StatsReport:
     """Names of the bands."""
 
     percentiles: npt.NDArray[np.float64]
-    """Of the valid pixels, shape (group, band, quantile), stored units, NaN where there are none."""
+    """Percentiles of the valid pixels, shape (group, band, quantile), in stored units; NaN without valid pixels."""
 
     mean: npt.NDArray[np.float64]
-    """Shape (group, band), stored units, NaN where there are no valid pixels."""
+    """Mean of the valid pixels, shape (group, band), in stored units; NaN without valid pixels."""
 
     std: npt.NDArray[np.float64]
     """Standard deviation, as `mean`."""
 
     pixels: npt.NDArray[np.int64]
-    """Valid pixels, nodata, saturated: shape (3, group, band)."""
+    """Number of valid, nodata and saturated pixels, shape (3, group, band)."""
 
     histogram: npt.NDArray[np.int64]
-    """Valid pixels by value in bins of 100, shape (split, band, bin)."""
+    """Number of valid pixels by value in bins of 100, shape (split, band, bin)."""
 
     def to_record(self) -> dict[str, Any]:
-        """Return it as JSON: reflectance as stored (x 10,000), None if there are no pixels."""
+        """Return it in JSON's types: reflectance as stored (x 10,000), None if there are no pixels."""
         labels = self.labels
         names = (*SPLITS, *labels.classes)
         kinds = {"split": range(len(SPLITS)), "class": range(len(SPLITS), len(names))}
@@ -143,9 +143,9 @@ def make_stats_report(store: StoreReader, counts: dict[str, ValueCounts]) -> Sta
         binned = _bin_counts(values.valid[: len(SPLITS)])
         histogram[:, columns, : binned.shape[2]] = binned
         for g, band in np.argwhere(values.count > 0).tolist():
-            place = g, columns[band]
-            mean[place], std[place] = _mean_and_std(int(values.count[g, band]), *values.sums(g, band))
-    last_bin = int(np.flatnonzero(histogram.any((0, 1)))[-1:].sum())  # 0 where all bins are empty
+            index = g, columns[band]
+            mean[index], std[index] = _mean_and_std(int(values.count[g, band]), *values.sums(g, band))
+    last_bin = int(np.flatnonzero(histogram.any((0, 1)))[-1:].sum())  # 0 if all bins are empty
     bands = tuple(band.name for band in BANDS)
     shown = histogram[..., : last_bin + 1]
     return StatsReport(store.location.name, count_labels(store), bands, percentiles, mean, std, pixels, shown)
@@ -159,13 +159,13 @@ def _bin_counts(valid: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _mean_and_std(count: int, total: int, squares: int) -> tuple[float, float]:
-    # in whole numbers up to the last division: the difference of two large floats would lose its digits
+    # in integers up to the last division: the difference of two large floats would lose precision
     return total / count, float(np.sqrt(max(squares * count - total * total, 0) / (count * count)))
 
 
 def compare_stored_sums(store: StoreReader, counts: dict[str, ValueCounts]) -> list[str]:
-    """Return a line for each exact sum in the store that is not that of its pixels."""
-    out = []
+    """Return a line for each exact statistic in the store that differs from that of its pixels."""
+    differences = []
     for group in GROUPS:
         name = f"data_{group.name}"
         values, stored = counts[name], store.statistics(name)
@@ -175,6 +175,6 @@ def compare_stored_sums(store: StoreReader, counts: dict[str, ValueCounts]) -> l
             exact = (count[at], *values.sums(split, band), nodata[at], values.saturated[at])
             for statistic, value in zip(STATS, map(int, exact), strict=True):
                 if (stored_value := stored[statistic][at]) != value:
-                    place = f"{name} {band_name} {statistic} of split {split_name}"
-                    out.append(f"{place}: stored {stored_value}, pixels give {value}")
-    return out
+                    what = f"{name} {band_name} {statistic} of split {split_name}"
+                    differences.append(f"{what}: stored {stored_value}, pixels give {value}")
+    return differences

@@ -61,10 +61,10 @@ def _dask(scheduler: str, workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _on_ranks(settings: StatsSettings, comm: Comm) -> None:
-    """Collective: every rank a Dask worker; rank 0 the scheduler and the client, too.
+    """Collective: each rank is a Dask worker, rank 0 also scheduler and client.
 
     Raises:
-        JobError: on every rank, with what rank 0 met.
+        JobError: on every rank, with the error of rank 0.
     """
     on_root(comm, lambda: _open_complete(settings).close())
     import distributed
@@ -83,7 +83,7 @@ def _on_ranks(settings: StatsSettings, comm: Comm) -> None:
         except BaseException as error:
             outcome.set_exception(error)
 
-    # no memory limit: Dask's own guess would pause ranks that share a node
+    # no memory limit: Dask's default would pause ranks that share a node
     execute(
         client,
         client_rank=0,
@@ -107,18 +107,18 @@ def _open_complete(settings: StatsSettings) -> StoreReader:
 def _write_statistics(
     settings: StatsSettings, store: StoreReader, workers: int, dask_options: Mapping[str, Any]
 ) -> None:
-    """Count on `workers` workers, write page and numbers, and hold the counts against the sums in the store."""
+    """Count on `workers` workers, write page and numbers, and compare the counts with the statistics in the store."""
     start = time.perf_counter()
     counts = count_store(store, workers, settings.batch_rows, **dask_options)
     seconds = time.perf_counter() - start
     report = make_stats_report(store, counts)
-    wrong = compare_stored_sums(store, counts)
+    differences = compare_stored_sums(store, counts)
     record = report.to_record() | {
         "command": "etl.stats",
         "seconds": seconds,
         "workers": workers,
         "scheduler": settings.scheduler,
-        "agrees_with_stored_sums": not wrong,
+        "agrees_with_stored_sums": not differences,
     }
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     numbers = settings.out.with_suffix(".json")
@@ -129,6 +129,6 @@ def _write_statistics(
     rows = len(store.written)
     pace = f"{rows} rows counted in {seconds:.1f} s by {workers} workers ({rows / seconds:.0f} rows/s)"
     print(f"{pace} -> {settings.out}, {numbers}")
-    if wrong:
-        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise JobError(f"{store.location} must hold the sums of its pixels: {'; '.join(wrong[:3])}{more}")
+    if differences:
+        more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise JobError(f"{store.location} must hold the sums of its pixels: {'; '.join(differences[:3])}{more}")

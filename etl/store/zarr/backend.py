@@ -66,7 +66,7 @@ class FolderBackend(ZarrBackend):
     """A Zarr store in a folder."""
 
     def discard_unfinished(self) -> None:
-        """Remove what killed writers left half-written in the store's folder, while nobody writes there."""
+        """Remove what killed writers left half-written in the store's folder; the caller holds the lock."""
         # TensorStore (0.1.86) writes `name.__lock`, then renames it. It does not truncate one that is there already: a
         # shorter object would end with an older one's bytes. Shards that we write ourselves are `name.part`.
         folder = self.location.path
