@@ -139,14 +139,10 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _converted(name: str, value: object, kind: type[Any], choices: Sequence[str]) -> object:
-    is_number = kind in (bool, int, float)
-    what = kind.__name__ if is_number or kind is str else "path"
-    good = (  # bool is a subclass of int: true must not pass for 1
-        isinstance(value, (int, float)) and not (isinstance(value, bool) ^ (kind is bool))
-        if is_number
-        else isinstance(value, str)
-    )
-    if not good or (kind is int and not isinstance(value, int)):
+    accepted: Any = {bool: bool, int: int, float: int | float}.get(kind, str)
+    what = kind.__name__ if kind in (bool, int, float, str) else "path"
+    # bool is a subclass of int: true must not pass for 1
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"{name} must be a {what}, got {value!r}")
     if choices and value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")

@@ -71,7 +71,6 @@ def stats_of(schema: Schema, pixels: dict[str, Any], split: np.ndarray, state: n
     for row in np.flatnonzero(state == WRITTEN).tolist():
         for name, array in pixels.items():
             sums.add(int(split[row]), name, row_sums(array[row]))
-    sums.add_batch_to_totals()
     return statistics_arrays(sums.totals)
 
 

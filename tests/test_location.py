@@ -42,8 +42,9 @@ def test_a_location_is_parsed_from_path_or_uri_and_written_as_such(given, writte
 @pytest.mark.parametrize("folder", ["data", "s3://bucket", "s3://bucket/data"])
 def test_what_lies_beside_and_within_a_store_stays_in_its_folder_or_bucket(folder):
     store = Location.parse(f"{folder}/store.zarr")
-    assert (store.name, store.stem, store.suffix) == ("store.zarr", "store", ".zarr")
-    assert str(store.sibling("store.json")) == f"{folder}/store.json"
+    assert (store.name, store.suffix) == ("store.zarr", ".zarr")
+    assert str(store.sibling("store.zarr.lock")) == f"{folder}/store.zarr.lock"
+    assert str(store.with_suffix(".rejected.csv")) == f"{folder}/store.rejected.csv"
     assert str(store / "data_10m" / "zarr.json") == f"{folder}/store.zarr/data_10m/zarr.json"
     assert str(store.parent) == folder
     assert store.parent / "store.zarr" == store

@@ -35,7 +35,6 @@ def test_totals_beyond_64_bits_come_back_from_their_two_words():
     row[2] = 14400 * 65534**2
     for _ in range(1000):
         sums.add(1, "data_10m", row)
-        sums.add_batch_to_totals()
     sums.totals["data_10m"] = sums.totals["data_10m"] * 1_000_000
     words = to_words(sums.totals["data_10m"])
     total = int(words[1, 2, 0, 0]) * 2**64 + int(words[1, 2, 0, 1])
@@ -48,8 +47,6 @@ def test_merging_parts_gives_the_whole():
     parts = [Sums(Schema(1).pixels) for _ in range(3)]
     for k, row in enumerate(rows):
         parts[k % 3].add(k % 4, "data_60m", row_sums(row))
-    for part in parts:
-        part.add_batch_to_totals()
     whole = Sums(Schema(1).pixels)
     whole.merge([part.totals for part in parts])
     for split in range(4):

@@ -79,7 +79,7 @@ def _write_manifest(settings: ConvertSettings) -> None:
 def draft_of(out: Location) -> Location:
     """Location at which `out` is written before it is renamed; `out` itself in a bucket, which cannot rename."""
     # Not that of etl.files: the suffix must be that of a store.
-    return out if out.is_remote else out.sibling(f".{out.stem}.draft{out.suffix}")
+    return out if out.is_remote else out.sibling("." + out.name).with_suffix(".draft" + out.suffix)
 
 
 def _write(settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.intp], schema: Schema) -> None:
@@ -138,10 +138,6 @@ def _copy(
                 split = min(int(store.columns["split"][row]), len(SPLITS) - 1)
                 for item, part in zip(pixels, parts, strict=True):
                     sums.add(split, item.name, row_sums(part))
-            # int64 holds the sums of squares of 1,024 rows
-            if k % 512 == 511:
-                sums.add_batch_to_totals()
-        sums.add_batch_to_totals()
         for item, array in zip(pixels, arrays, strict=True):
             writer.write(item.name, first, array)
             writer.wait()

@@ -49,9 +49,7 @@ class ConvertSettings:
             raise ValueError(f"--compress must be one of {', '.join(known)} for {self.out.suffix}, got {self.compress}")
         if not 1 <= self.level <= 9:
             raise ValueError(f"--level must lie in [1, 9], got {self.level}")
-        if self.chunk_rows < 1 or self.shard_rows < 1 or self.shard_rows % self.chunk_rows:
-            got = f"{self.shard_rows} and {self.chunk_rows}"
-            raise ValueError(f"--shard-rows must be a multiple of --chunk-rows, both at least 1, got {got}")
+        _ = self.layout  # which checks chunks and shards
 
     @property
     def is_manifest(self) -> bool:

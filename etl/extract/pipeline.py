@@ -168,7 +168,6 @@ class PatchPipeline:
             if source_row != row:
                 raise RuntimeError(f"the source must give row {row} next, got {source_row}")
             self._place(batch, row - first, patch, split)
-        self.sums.add_batch_to_totals()  # int64 holds one batch; a whole store passes 64 bits
 
     def _new_fine(self) -> npt.NDArray[np.uint16]:
         """Buffer for one patch's `data_super`, shape (band, row, col)."""

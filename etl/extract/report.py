@@ -88,7 +88,7 @@ def write_rejected(out: Location, state: ResumeState) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    path = out.sibling(out.stem + ".rejected.csv")
+    path = out.with_suffix(".rejected.csv")
     catalogue = state.rows.selection.catalogue
     text = io.StringIO(newline="")
     rejected = sorted(state.journal.rejected.items())
@@ -148,7 +148,7 @@ def write_extraction_record(inputs: ExtractionInputs, journal: Journal, run: dic
         "software": extraction_software(),
         "settings": settings_record(settings),
     }
-    path = settings.out.sibling(settings.out.stem + ".json")
+    path = settings.out.with_suffix(".json")
     try:
         write_file(path, (json.dumps(record, indent=1) + "\n").encode())
     except OSError as error:

@@ -199,7 +199,6 @@ def _verify_rows(store: Backend, schema: Schema, rows: npt.NDArray[np.intp], sha
             for row, parts in zip(shard, statistics, strict=True):
                 for item, plane in zip(schema.pixels, parts or (), strict=True):
                     sums.add(int(columns["split"][row]), item.name, plane)
-                sums.add_batch_to_totals()  # int64 holds the sums of a row; those of a whole store pass 64 bits
     return damaged
 
 

@@ -59,18 +59,14 @@ class ExtractSettings:
         for name in ("max_cloud_share", "max_snow_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1], got {getattr(self, name)}")
-        require_at_least(self, round_mib=1, align_mib=1, shard_rows=1, chunk_rows=1)
-        require_at_least(self, decode_threads=1, network_threads=1)
+        require_at_least(self, round_mib=1, align_mib=1, decode_threads=1, network_threads=1)
         if self.round_mib > 1024:
             raise ValueError(
                 f"--round-mib must be at most 1024 (MPI-IO counts overflow at 2 GiB), got {self.round_mib}"
             )
         if self.retry_rejected and not self.resume:
             raise ValueError("--retry-rejected needs --resume")
-        if self.shard_rows % self.chunk_rows:
-            raise ValueError(
-                f"--shard-rows must be a multiple of --chunk-rows, got {self.shard_rows} and {self.chunk_rows}"
-            )
+        _ = self.layout  # which checks chunks and shards
 
     def over_limit(self, cloud: float, snow: float) -> str:
         """Why a patch with these fractions of its pixels, 0 to 1, is rejected; empty where it is kept.

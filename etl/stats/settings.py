@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from etl.settings import setting
+from etl.settings import require_at_least, setting
 from etl.store.location import DEFAULT_STORE, Location
 
 __all__ = ["StatsSettings"]
@@ -31,7 +31,6 @@ class StatsSettings:
             raise ValueError(f"--out must end in .png or .html, got {self.out}")
         if self.scheduler not in ("threads", "processes") and "://" not in self.scheduler:
             raise ValueError(f"--scheduler must be threads, processes or an address, got {self.scheduler!r}")
-        if self.workers < 0:
-            raise ValueError(f"--workers must not be negative, got {self.workers}")
+        require_at_least(self, workers=0)
         if not 1 <= self.batch_rows <= 16384:
             raise ValueError(f"--batch-rows must lie in [1, 16384], got {self.batch_rows}")

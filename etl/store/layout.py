@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from etl.schema import FLAGS, DataSet
+from etl.settings import require_at_least
 
 __all__ = ["COMPRESSIONS", "Layout", "as_json", "stored_attributes"]
 
@@ -39,9 +40,10 @@ class Layout:
     """HDF5: gzip, zstd or blosc (bits shuffled, then zstd), written by one process; none for contiguous rows."""
 
     def __post_init__(self) -> None:
-        if self.chunk_rows < 1 or self.shard_rows < 1 or self.shard_rows % self.chunk_rows:
+        require_at_least(self, shard_rows=1, chunk_rows=1)
+        if self.shard_rows % self.chunk_rows:
             got = f"{self.shard_rows} and {self.chunk_rows}"
-            raise ValueError(f"shard_rows must be a multiple of chunk_rows, both at least 1, got {got}")
+            raise ValueError(f"--shard-rows must be a multiple of --chunk-rows, got {got}")
         if self.compress not in COMPRESSIONS:
             raise ValueError(f"compress must be one of {', '.join(COMPRESSIONS)}, got {self.compress!r}")
 

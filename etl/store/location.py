@@ -56,11 +56,6 @@ class Location:
         return self.key.name
 
     @property
-    def stem(self) -> str:
-        """Last part without its suffix."""
-        return self.key.stem
-
-    @property
     def suffix(self) -> str:
         """Suffix of the last part, with its dot."""
         return self.key.suffix
@@ -73,6 +68,10 @@ class Location:
     def sibling(self, name: str) -> Self:
         """The location `name` in the same folder or prefix."""
         return replace(self, key=self.key.with_name(name))
+
+    def with_suffix(self, suffix: str) -> Self:
+        """The location with another suffix, e.g. `store.rejected.csv` for `store.h5`."""
+        return replace(self, key=self.key.with_suffix(suffix))
 
     def absolute(self) -> Self:
         """The same location for a process in another working folder."""

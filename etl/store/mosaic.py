@@ -92,7 +92,7 @@ def _stripes(pixels: xr.DataArray, cells: npt.NDArray[np.intp], side: int) -> An
     for cell_row in range(height):
         patches = np.flatnonzero(cells[:, 0] == cell_row)
         if len(patches):
-            stripe = delayed(_assemble_stripe)(pixels.isel(patch=patches).data, cells[patches, 1], width)
+            stripe = delayed(_assemble)(pixels.isel(patch=patches).data, cells[patches, 1], width)
             stripes.append(da.from_delayed(stripe, shape, pixels.dtype))
         else:
             # no task: an empty row of cells costs nothing
@@ -100,9 +100,7 @@ def _stripes(pixels: xr.DataArray, cells: npt.NDArray[np.intp], side: int) -> An
     return da.concatenate(stripes, axis=1)
 
 
-def _assemble_stripe(
-    pixels: npt.NDArray[np.uint16], columns: npt.NDArray[np.intp], width: int
-) -> npt.NDArray[np.uint16]:
+def _assemble(pixels: npt.NDArray[np.uint16], columns: npt.NDArray[np.intp], width: int) -> npt.NDArray[np.uint16]:
     """One row of `width` cells, shape (band, y, x), from patches of shape (patch, row, col, band) in these columns."""
     side, bands = pixels.shape[1], pixels.shape[-1]
     out = np.full((bands, side, width, side), NODATA, np.uint16)

@@ -1,4 +1,4 @@
-"""Exact statistics gathered row by row: counts, sums, sums of squares per split and band, as whole numbers.
+"""Exact statistics of pixels, row by row: counts, sums and sums of squares per split and band, as integers.
 
 One patch's sums fit float64 exactly (14,400 x 65,534^2 < 2^53), so that a BLAS product gives them without rounding;
 they are added up as Python integers, which never overflow. At full size the sums of squares pass 64 bits.
@@ -39,27 +39,15 @@ def plane_sums(planes: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
 
 
 class Sums:
-    """Accumulator of exact statistics of many rows, by pixel array.
-
-    `totals` holds Python integers in object arrays, shape (split, statistic, band), one for each pixel array.
-    """
+    """Accumulator of exact statistics of many rows, by pixel array."""
 
     def __init__(self, pixels: Sequence[DataSet]) -> None:
         self.totals = {item.name: np.zeros((len(SPLITS), len(STATS), item.shape[-1]), object) for item in pixels}
-        self._batch = {name: np.zeros(total.shape, np.int64) for name, total in self.totals.items()}
+        """Python integers, shape (split, statistic, band): sums of squares of a whole store pass 64 bits."""
 
     def add(self, split: int, name: str, sums: npt.NDArray[np.int64]) -> None:
-        """Add one row's sums of one pixel array, shape (statistic, band), int64, to the current batch.
-
-        `add_batch_to_totals` must follow before 2^63 / 2^53 = 1,024 rows have been added.
-        """
-        self._batch[name][split] += sums
-
-    def add_batch_to_totals(self) -> None:
-        """Add the current batch to `totals`, and begin a new one."""
-        for name, batch in self._batch.items():
-            self.totals[name] = self.totals[name] + batch.astype(object)
-            batch[...] = 0
+        """Add one row's statistics of one pixel array, shape (statistic, band), int64."""
+        self.totals[name][split] += sums.astype(object)
 
     def merge(self, others: Sequence[Mapping[str, npt.NDArray[np.object_]]]) -> None:
         """Add totals of other accumulators, each as `totals`."""

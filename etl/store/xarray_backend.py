@@ -101,16 +101,14 @@ def _decode(raw: xr.Dataset, chunked: bool) -> xr.Dataset:
     coords: dict[str, Any] = {name: _decode_column(name, raw[name]) for name in columns}
     coords["row"] = ("patch", np.arange(raw.sizes["patch"]), {"long_name": "row in the store"})
     for dim in [str(name) for name in raw.dims if name != "patch" and name in raw]:
-        coords[dim] = (dim, _decode_text(raw[dim].values), _without_encoding(raw[dim].attrs))
-    arrays = {
-        str(name): raw[name].assign_attrs(_without_encoding(raw[name].attrs)) for name in raw if raw[name].ndim > 1
-    }
+        coords[dim] = (dim, _decode_text(raw[dim].values), _cf_attributes(raw[dim].attrs))
+    arrays = {str(name): raw[name].assign_attrs(_cf_attributes(raw[name].attrs)) for name in raw if raw[name].ndim > 1}
     chunks = {"patch": _chunk_rows(raw)}
     for name in [name for name, array in arrays.items() if array.dtype == np.uint16]:
         arrays[name].encoding["preferred_chunks"] = chunks
         arrays[name] = arrays[name].chunk(chunks) if chunked else arrays[name]
     out = xr.Dataset({name: array.drop_vars(array.coords) for name, array in arrays.items()}, coords)
-    out.attrs = {**_without_encoding(raw.attrs), "complete": int(raw["complete"].values) if "complete" in raw else 0}
+    out.attrs = {**_cf_attributes(raw.attrs), "complete": int(raw["complete"].values) if "complete" in raw else 0}
     return _add_band_metadata(out)
 
 
@@ -130,7 +128,7 @@ def _add_band_metadata(out: xr.Dataset) -> xr.Dataset:
 
 
 def _decode_column(name: str, array: xr.DataArray) -> tuple[str, npt.NDArray[Any], dict[str, Any]]:
-    values, attributes = _decode_text(array.values), _without_encoding(array.attrs)
+    values, attributes = _decode_text(array.values), _cf_attributes(array.attrs)
     if name in FLAGS:
         meanings = np.array(FLAGS[name], object)
         values = meanings[np.minimum(values, len(meanings) - 1)]
@@ -150,7 +148,7 @@ def _decode_text(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.array(words, object)[index]
 
 
-def _without_encoding(attributes: dict[Any, Any]) -> dict[str, Any]:
+def _cf_attributes(attributes: dict[Any, Any]) -> dict[str, Any]:
     """Attributes without those that describe how the bytes are stored."""
     return {str(key): value for key, value in attributes.items() if key not in ("_Encoding", "_FillValue")}
 

@@ -17,8 +17,6 @@ from etl.verify.check import Check, Faults, judge
 
 __all__ = ["RowResults", "check_rows", "check_statistics"]
 
-_BATCH_ROWS = 512  # int64 holds the sums of squares of 1,024 rows
-
 
 @dataclass(slots=True, eq=False)
 class RowResults:
@@ -90,10 +88,7 @@ def check_rows(store: Location, rows: Sequence[int], on_row: Callable[[int], Non
                 for item, part in zip(schema.pixels, parts, strict=True):
                     # check_values reports a split that is out of range; the row is counted all the same
                     results.sums.add(min(int(columns["split"][row]), len(SPLITS) - 1), item.name, row_sums(part))
-                if results.written % _BATCH_ROWS == 0:
-                    results.sums.add_batch_to_totals()
             on_row(k)
-    results.sums.add_batch_to_totals()
     return results
 
 

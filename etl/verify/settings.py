@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from etl.settings import setting
+from etl.settings import require_at_least, setting
 from etl.store.location import DEFAULT_STORE, Location
 
 __all__ = ["VerifySettings"]
@@ -23,6 +23,4 @@ class VerifySettings:
     seed: int = setting(0, "seed of the random choice of patches")
 
     def __post_init__(self) -> None:
-        for name in ("sample", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--{name} must not be negative, got {getattr(self, name)}")
+        require_at_least(self, sample=0, seed=0)

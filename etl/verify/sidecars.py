@@ -50,7 +50,7 @@ def check_journal(store: StoreReader) -> tuple[Check, npt.NDArray[np.bool_]]:
 
 def check_rejected_list(store: StoreReader) -> Check:
     """Check that `rejected.csv` lists the rejected rows, each with a reason, and no others."""
-    path = store.location.sibling(store.location.stem + ".rejected.csv")
+    path = store.location.with_suffix(".rejected.csv")
     rejected = set(np.flatnonzero(store.column("state") == REJECTED).tolist())
     if not store.complete:
         return Check("rejected list", None, "it is written when the store is complete")

@@ -98,10 +98,7 @@ def _lay_out(
             elif item.name == "state":
                 made[...] = 0
         scales["patch"] = file["patch"]
-        scales |= {
-            item.name: _fill(_add(file, item), encoded(values, item.dtype))
-            for item, values in schema.statistics_coordinates
-        }
+        scales |= {item.name: _add_coordinate(file, item, values) for item, values in schema.statistics_coordinates}
         for item in (*schema.statistics, COMPLETE):
             _add(file, item)[...] = 0
         for name, scale in scales.items():

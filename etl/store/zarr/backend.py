@@ -9,7 +9,7 @@ Source: Zarr version 3 specification, sharding codec 1.0; zarr-python: consolida
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,6 @@ from etl.store.location import Location
 from etl.store.object_store import RefusedError, VersionedObject, delete_objects, read_objects, write_objects
 from etl.store.zarr.group import ROOT_NAMES, ZARR_ROOT, load_group
 from etl.store.zarr.writer import ShardWriter, overwrite_zarr, zero_zarr_rows
-
-if TYPE_CHECKING:
-    from mpi4py import MPI
 
 __all__ = ["BucketBackend", "FolderBackend"]
 
@@ -57,7 +54,7 @@ class ZarrBackend(Backend):
         """Set the pixels of `rows` to 0."""
         zero_zarr_rows(self.location, rows)
 
-    def writer(self, comm: "MPI.Intracomm", info: "MPI.Info | None") -> ShardWriter:
+    def writer(self, comm: Any, info: Any) -> ShardWriter:
         """Collective: open for writing; `info`, of MPI-IO, is not used."""
         return ShardWriter(self.location, comm)
 

@@ -60,7 +60,6 @@ def load_group(location: Location, names: Iterable[str] | None = None) -> ZarrGr
     # only pixel arrays are sharded
     loaded = [name for name, array in arrays.items() if array.shards is None] if names is None else names
     chunks = read_objects(location, [chunk_key(name, (0,) * arrays[name].ndim) for name in loaded if name in arrays])
-    objects |= {
-        key: to_buffer(data) for key, data in chunks.items() if data is not None
-    }  # `arrays` read from this dict
+    # `arrays` read from this dict
+    objects |= {key: to_buffer(data) for key, data in chunks.items() if data is not None}
     return ZarrGroup(dict(group.attrs), arrays)

@@ -33,10 +33,9 @@ def undecoded_dataset(location: Location) -> xr.Dataset:
         ValueError: there is no Zarr version 3 store with consolidated metadata.
         OSError: it cannot be read.
     """
-    attributes, arrays = load_group(location)
-    return xr.Dataset(
-        {n: _variable(location, n, array) for n, array in arrays.items() if "/" not in n}, attrs=attributes
-    )
+    group = load_group(location)
+    variables = {name: _variable(location, name, array) for name, array in group.arrays.items() if "/" not in name}
+    return xr.Dataset(variables, attrs=group.attributes)
 
 
 def _variable(location: Location, name: str, item: Any) -> xr.Variable:
