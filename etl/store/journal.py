@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.store.location import Location
-from etl.store.sidecar import read_file, write_line
+from etl.store.sidecar import read_file, write_file
 
 __all__ = ["Journal", "journal_location", "row_ranges"]
 
@@ -97,4 +97,4 @@ class Journal:
 
     def _write_line(self, entry: Mapping[str, Any], append: bool) -> None:
         line = (json.dumps(entry, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
-        write_line(self.location, line, append)
+        write_file(self.location, line, append)

@@ -7,7 +7,7 @@ import os
 
 from etl.store.location import Location
 
-__all__ = ["read_file", "write_file", "write_line"]
+__all__ = ["read_file", "write_file"]
 
 
 def read_file(location: Location) -> bytes | None:
@@ -23,33 +23,21 @@ def read_file(location: Location) -> bytes | None:
     return read_objects(location.parent, [location.name])[location.name]
 
 
-def write_file(location: Location, data: bytes) -> None:
-    """Write the bytes of a small file or object, in place of an older one.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    if not location.is_remote:
-        location.path.write_bytes(data)
-        return
-    from etl.store.object_store import write_objects
-
-    write_objects(location.parent, {location.name: data})
-
-
-def write_line(location: Location, line: bytes, append: bool) -> None:
-    """Write a line to a file and flush it to the disk: at its end with `append`, else in place of all bytes.
+def write_file(location: Location, data: bytes, append: bool = False) -> None:
+    """Write bytes to a small file or object and flush them to the disk: at its end with `append`, else in place of all.
 
     Raises:
         OSError: it cannot be written.
     """
     if location.is_remote:
+        from etl.store.object_store import write_objects
+
         # An object cannot be appended to: it is replaced as a whole, and so is never torn.
-        write_file(location, (read_file(location) or b"") + line if append else line)
+        write_objects(location.parent, {location.name: (read_file(location) or b"") + data if append else data})
         return
     try:
         with location.path.open("ab" if append else "wb") as file:
-            file.write(line)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
