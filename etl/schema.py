@@ -163,7 +163,7 @@ class Schema:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one patch in all arrays with a patch axis."""
+        """Size of one patch in all arrays with a patch axis, in bytes."""
         sets = (*self.pixels, *self.identity, *self.results)
         return sum(int(np.prod(item.row_shape)) * np.dtype(item.dtype).itemsize for item in sets)
 

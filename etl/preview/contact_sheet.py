@@ -97,7 +97,7 @@ class ContactSheet:
 
 
 def choose_spread(rows: npt.NDArray[np.intp], number: int, seed: int) -> npt.NDArray[np.intp]:
-    """Return `number` of ascending `rows`, one at random from each of as many equal parts; all if there are fewer."""
+    """Return `number` of `rows`, ascending, shape (row,): one at random from each of as many equal parts."""
     if len(rows) <= number:
         return rows
     # rows of a store are in the order of tiles, so equal parts are spread over the ground

@@ -61,7 +61,7 @@ class ValueCounts:
             self.valid[group, band, : len(counts)] += counts
 
     def merge(self, other: "ValueCounts") -> "ValueCounts":
-        """Add the counts of other rows, and return itself."""
+        """Add the counts of other rows, for which group and band have the same shape, and return itself."""
         self._grow(other.valid.shape[2])
         self.valid[..., : other.valid.shape[2]] += other.valid
         self.saturated += other.saturated

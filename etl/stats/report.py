@@ -116,7 +116,7 @@ class StatsReport:
 
 
 def count_labels(store: StoreReader) -> LabelCounts:
-    """Return how many patches of each split have each class, from the columns of the written rows."""
+    """Return how many patches of each split have each class, shape (split, class), from the columns of written rows."""
     rows, last = store.written, len(SPLITS) - 1
     # in floats, in which these counts are exact: BLAS multiplies nothing else
     classes = (store.columns["classes"][rows] > 0).astype(np.float64)

@@ -30,7 +30,7 @@ class Writer(ABC):
         """
 
     def wait(self) -> None:  # noqa: B027  # HDF5 has nothing to wait for
-        """Wait until the arrays given to `write` can be reused."""
+        """Wait until the memory of the pixels given to `write` can be reused."""
 
     @abstractmethod
     def sync(self) -> None:

@@ -172,7 +172,7 @@ class VersionedObject:
 
 
 def read_objects(location: Location, names: Iterable[str]) -> dict[str, bytes | None]:
-    """Bytes of the objects `names` below `location`, None if there is none.
+    """The bytes of the objects `names` below `location`; None for an object that does not exist.
 
     Raises:
         OSError: one cannot be read.

@@ -50,7 +50,7 @@ class Sums:
         self.totals[name][split] += sums.astype(object)
 
     def merge(self, others: Sequence[Mapping[str, npt.NDArray[np.object_]]]) -> None:
-        """Add totals of other accumulators, each as `totals`."""
+        """Add the `totals` of other accumulators, shape (split, statistic, band)."""
         for other in others:
             for name, total in other.items():
                 self.totals[name] = self.totals[name] + total

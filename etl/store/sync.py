@@ -48,7 +48,7 @@ def _fadvise_dontneed(fd: int, start: int = 0, length: int = 0) -> None:
 
 
 def sync_and_drop_cache(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk and drop it from the page cache."""
+    """Flush the bytes of a file, or the names in a folder, to the disk and drop them from the page cache."""
     sync_path(path)
     fd = os.open(path, os.O_RDONLY)
     _fadvise_dontneed(fd)

@@ -108,7 +108,7 @@ def _check_written(
 
 
 def check_statistics(store: StoreReader, totals: dict[str, npt.NDArray[np.object_]]) -> Check:
-    """Compare the stored statistics with those of the rows, exactly; `totals` as `Sums.totals`."""
+    """Compare the stored statistics with those of the rows, exactly; `totals`: shape (split, statistic, band)."""
     if not store.complete:
         return Check("statistics", None, "they are written when the store is complete")
     faults, numbers = Faults(), 0

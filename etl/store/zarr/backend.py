@@ -116,7 +116,7 @@ class BucketBackend(ZarrBackend):
         delete_objects(self.location)
 
     def create(self, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
-        """As `FolderBackend.create`, but the root object is written last.
+        """As `FolderBackend.create`, arrays in the shape and dtype of `schema`, but the root object is written last.
 
         Raises:
             FileExistsError: there is a store.

@@ -98,7 +98,7 @@ class ShardWriter(Writer):
             write_shard(path, rows[start - first : start - first + shard_rows], shard_rows, chunk_rows)
 
     def wait(self) -> None:
-        """Wait until all shards given to `write` are written, and begin to flush their files to the disk.
+        """Wait until the bytes of all shards are written, and begin to flush their files to the disk.
 
         Raises:
             OSError: a shard was not written.
@@ -118,7 +118,7 @@ class ShardWriter(Writer):
         self._unsynced_shards = []
 
     def sync(self) -> None:
-        """Collective: flush this rank's shards to the disk; then rank 0 writes the results of all ranks.
+        """Collective: flush the bytes of this rank's shards to the disk; then rank 0 writes the results of all ranks.
 
         Raises:
             OSError: on the ranks whose shards could not be flushed.
