@@ -57,7 +57,7 @@ def create_hdf5(
                 columns = (*schema.identity, *schema.results)
                 sizes = (int(np.prod(item.shape)) * np.dtype(item.dtype).itemsize for item in columns)
                 _reserve(temporary, _METADATA_BYTES + sum(sizes))
-            _lay_out(temporary, schema, identity, attributes, layout)
+            _create_file(temporary, schema, identity, attributes, layout)
             if contiguous:
                 _reserve(temporary, temporary.stat().st_size)
     except OSError as error:
@@ -79,7 +79,7 @@ def _reserve(path: Path, size: int) -> None:
         os.fsync(file.fileno())
 
 
-def _lay_out(
+def _create_file(
     path: Path, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any], layout: Layout
 ) -> None:
     """Write the file: every array in the shape and dtype of `schema`, and every attribute."""
@@ -90,17 +90,17 @@ def _lay_out(
     if layout.hdf5_codec == "none":
         access.set_alignment(layout.align_bytes, layout.align_bytes)
     with h5py.File(h5f.create(os.fsencode(path), h5f.ACC_TRUNC, fapl=access)) as file:
-        scales = {item.name: _add_coordinate(file, item, values) for item, values in schema.coordinates}
+        scales = {item.name: _create_coordinate(file, item, values) for item, values in schema.coordinates}
         for item in (*schema.identity, *schema.results, *schema.pixels):
-            made = _add(file, item, layout if item in schema.pixels else _CONTIGUOUS)
+            dataset = _create_dataset(file, item, layout if item in schema.pixels else _CONTIGUOUS)
             if item.name in identity:
-                _fill(made, identity[item.name].astype(item.dtype))
+                _write_whole(dataset, identity[item.name].astype(item.dtype))
             elif item.name == "state":
-                made[...] = 0
+                dataset[...] = 0
         scales["patch"] = file["patch"]
-        scales |= {item.name: _add_coordinate(file, item, values) for item, values in schema.statistics_coordinates}
+        scales |= {item.name: _create_coordinate(file, item, values) for item, values in schema.statistics_coordinates}
         for item in (*schema.statistics, COMPLETE):
-            _add(file, item)[...] = 0
+            _create_dataset(file, item)[...] = 0
         for name, scale in scales.items():
             scale.make_scale(name.rsplit("/", 1)[-1])
         for item in (*schema.identity, *schema.results, *schema.pixels, *schema.statistics):
@@ -109,17 +109,17 @@ def _lay_out(
             file.attrs[key] = value
 
 
-def _creation(item: DataSet, layout: Layout) -> Any:
+def _creation_properties(item: DataSet, layout: Layout) -> Any:
     """HDF5's creation properties of a data set: contiguous, allocated at once and never filled, or in chunks."""
-    out = h5p.create(h5p.DATASET_CREATE)
-    out.set_fill_time(h5d.FILL_TIME_NEVER)
+    properties = h5p.create(h5p.DATASET_CREATE)
+    properties.set_fill_time(h5d.FILL_TIME_NEVER)
     if layout.hdf5_codec == "none" or not item.shape[0]:
-        out.set_layout(h5d.CONTIGUOUS)
-        out.set_alloc_time(h5d.ALLOC_TIME_EARLY)
-        return out
+        properties.set_layout(h5d.CONTIGUOUS)
+        properties.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+        return properties
     import hdf5plugin  # here, as extraction never needs it
 
-    out.set_chunk((min(layout.chunk_rows, item.shape[0]), *item.row_shape))
+    properties.set_chunk((min(layout.chunk_rows, item.shape[0]), *item.row_shape))
     blosc = hdf5plugin.Blosc(cname="zstd", clevel=layout.level, shuffle=hdf5plugin.Blosc.BITSHUFFLE)
     number, options = {
         "gzip": (h5z.FILTER_DEFLATE, (layout.level,)),
@@ -127,28 +127,28 @@ def _creation(item: DataSet, layout: Layout) -> Any:
         "blosc": (blosc.filter_id, blosc.filter_options),
     }[layout.hdf5_codec]
     if layout.hdf5_codec != "blosc":  # Blosc shuffles bits itself
-        out.set_shuffle()
-    out.set_filter(number, h5z.FLAG_MANDATORY, options)
-    return out
+        properties.set_shuffle()
+    properties.set_filter(number, h5z.FLAG_MANDATORY, options)
+    return properties
 
 
-def _add_coordinate(file: h5py.File, item: DataSet, values: Sequence[object]) -> h5py.Dataset:
-    return _fill(_add(file, item), encoded(values, item.dtype))
+def _create_coordinate(file: h5py.File, item: DataSet, values: Sequence[object]) -> h5py.Dataset:
+    return _write_whole(_create_dataset(file, item), encoded(values, item.dtype))
 
 
-def _add(file: h5py.File, item: DataSet, layout: Layout = _CONTIGUOUS) -> h5py.Dataset:
+def _create_dataset(file: h5py.File, item: DataSet, layout: Layout = _CONTIGUOUS) -> h5py.Dataset:
     """Create a data set with its attributes, and the groups above it."""
     file.require_group("/" + item.name.rpartition("/")[0])
     text = item.dtype.startswith("S")
     kind = h5py.string_dtype("utf-8", int(item.dtype[1:])) if text else np.dtype(item.dtype)
     stored, space = h5py.h5t.py_create(kind, logical=True), h5s.create_simple(item.shape)
-    made = h5py.Dataset(h5d.create(file.id, item.name.encode(), stored, space, _creation(item, layout)))
+    dataset = h5py.Dataset(h5d.create(file.id, item.name.encode(), stored, space, _creation_properties(item, layout)))
     for key, value in stored_attributes(item).items():
-        made.attrs[key] = value
-    return made
+        dataset.attrs[key] = value
+    return dataset
 
 
-def _fill(target: h5py.Dataset, values: npt.NDArray[Any]) -> h5py.Dataset:
+def _write_whole(target: h5py.Dataset, values: npt.NDArray[Any]) -> h5py.Dataset:
     """Write a whole data set; text as it is, in bytes, since HDF5 would not convert it to UTF-8."""
     target.id.write(h5s.ALL, h5s.ALL, np.ascontiguousarray(values), mtype=target.id.get_type())
     return target

@@ -81,7 +81,9 @@ class FolderBackend(ZarrBackend):
         """
         try:
             with replace_atomically(self.location.path) as temporary:
-                write_objects(Location.parse(temporary), _lay_out(schema, identity, attributes, self.layout))
+                write_objects(
+                    Location.parse(temporary), _empty_store_objects(schema, identity, attributes, self.layout)
+                )
         except OSError as error:
             raise OSError(f"{self.location} cannot be created: {error.strerror or error}") from None
 
@@ -122,7 +124,7 @@ class BucketBackend(ZarrBackend):
             FileExistsError: there is a store.
             OSError: it cannot be written.
         """
-        objects = _lay_out(schema, identity, attributes, self.layout)
+        objects = _empty_store_objects(schema, identity, attributes, self.layout)
         if self.exists():
             raise FileExistsError(f"{self.location} is there already")
         # the root last: without it there is no store, and of two runs one puts it first
@@ -132,10 +134,10 @@ class BucketBackend(ZarrBackend):
             raise FileExistsError(f"{self.location} is there already: another run has just made it")
 
 
-def _lay_out(
+def _empty_store_objects(
     schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any], layout: Layout
 ) -> dict[str, bytes]:
-    """Every object of the empty store."""
+    """Every object of the empty store, by key: bytes of metadata, and of arrays other than pixels."""
     store = MemoryStore()
     codec = BloscCodec(typesize=2, cname="zstd", clevel=layout.level, shuffle="bitshuffle")
     compressors = codec if layout.compress == "zstd" else None
@@ -143,26 +145,26 @@ def _lay_out(
         warnings.simplefilter("ignore")  # fixed-length bytes are an extension of the specification
         group = zarr.create_group(store, zarr_format=3, attributes=dict(attributes))
         for item, values in (*schema.coordinates, *schema.statistics_coordinates):
-            _add(group, item, encoded(values, item.dtype))
+            _create_single_chunk(group, item, encoded(values, item.dtype))
         for item in (*schema.identity, *schema.results):
-            _add(group, item, identity[item.name] if item.name in identity else np.zeros(item.shape, item.dtype))
+            _create_single_chunk(group, item, identity.get(item.name, np.zeros(item.shape, item.dtype)))
         for item in schema.pixels:
             chunks, shards = ((rows, *item.row_shape) for rows in (layout.chunk_rows, layout.shard_rows))
-            _array(group, item, chunks=chunks, shards=shards, compressors=compressors, fill_value=0)
+            _create_array(group, item, chunks=chunks, shards=shards, compressors=compressors, fill_value=0)
         for item in (*schema.statistics, COMPLETE):
-            _add(group, item, np.zeros(item.shape, item.dtype))
+            _create_single_chunk(group, item, np.zeros(item.shape, item.dtype))
         zarr.consolidate_metadata(store)
     return {name: buffer.to_bytes() for name, buffer in store._store_dict.items()}
 
 
-def _add(group: zarr.Group, item: DataSet, values: npt.NDArray[Any]) -> None:
-    """An array of one chunk, and the groups above it."""
+def _create_single_chunk(group: zarr.Group, item: DataSet, values: npt.NDArray[Any]) -> None:
+    """Create an array of a single chunk, and the groups above it."""
     chunks = tuple(max(1, length) for length in item.shape)
-    _array(group, item, chunks=chunks, compressors=ZstdCodec(level=3))[...] = values.astype(item.dtype)
+    _create_array(group, item, chunks=chunks, compressors=ZstdCodec(level=3))[...] = values.astype(item.dtype)
 
 
-def _array(group: zarr.Group, item: DataSet, **options: Any) -> zarr.Array[Any]:
-    """A new array with its attributes, and the groups above it."""
+def _create_array(group: zarr.Group, item: DataSet, **options: Any) -> zarr.Array[Any]:
+    """Create an array with its attributes, and the groups above it."""
     above, _, name = item.name.rpartition("/")
     return (group.require_group(above) if above else group).create_array(
         name,
