@@ -75,8 +75,8 @@ class Journal:
                 entry = json.loads(line)
                 journal._note([(first, stop) for first, stop in entry["rows"]], entry["rejected"])
             except (ValueError, KeyError, TypeError) as error:
-                text = f"{location}, line {number} must name finished rows, got {line[:80]!r}: {error}"
-                raise ValueError(text) from None
+                problem = f"{location}, line {number} must name finished rows, got {line[:80]!r}: {error}"
+                raise ValueError(problem) from None
         if repair and len(text) > text.rfind(b"\n") + 1:
             with location.path.open("r+b") as file:
                 file.truncate(text.rfind(b"\n") + 1)

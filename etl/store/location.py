@@ -24,11 +24,11 @@ class Location:
     """Name of the bucket; None for a path of the file system."""
 
     @classmethod
-    def parse(cls, text: str | os.PathLike[str] | Self) -> Self:
+    def parse(cls, text: "str | os.PathLike[str] | Location") -> "Location":
         """The location that a user or caller names: a path, or `s3://BUCKET/KEY`."""
-        if isinstance(text, cls):
+        if isinstance(text, Location):
             return text
-        path = PurePosixPath(text)  # of s3://BUCKET/KEY it keeps one slash, as pathlib.Path("s3://...") did
+        path = PurePosixPath(os.fspath(text))  # of s3://BUCKET/KEY it keeps one slash, as pathlib.Path("s3://...") did
         if path.parts[:1] != ("s3:",):
             return cls(path)
         bucket, *key = path.parts[1:] or ("",)

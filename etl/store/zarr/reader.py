@@ -91,7 +91,8 @@ class ZarrReader:
         """A pixel array, open in TensorStore."""
         # Cached bytes, above all indexes of shards, are not compared with the store again at each read.
         no_recheck = {"recheck_cached_metadata": "open", "recheck_cached_data": "open"}
-        return open_array(self._location, name, self._context, **no_recheck).result()
+        array: ts.TensorStore = open_array(self._location, name, self._context, **no_recheck).result()
+        return array
 
     @cached_property
     def _context(self) -> ts.Context:
