@@ -104,7 +104,7 @@ def test_a_truncated_store_is_refused(store):
 
 def test_a_file_that_is_no_store_is_refused(tmp_path):
     (tmp_path / "text.h5").write_text("not HDF5")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="cannot be opened as HDF5"):
         read(tmp_path / "text.h5", "data_super")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
