@@ -19,6 +19,7 @@ from etl.exit_status import JobError
 from etl.sample.product import OFFSET
 from etl.superres import fetch
 from etl.superres.degradation import degrade, resize_bilinear
+from etl.superres.settings import FetchWeightsSettings
 from etl.upsample.weights import read_networks, read_weights
 
 
@@ -153,7 +154,7 @@ def pip_that_writes(monkeypatch, content):
 def test_a_wheel_with_another_hash_is_not_unpacked(tmp_path, monkeypatch):
     pip_that_writes(monkeypatch, b"something else")
     with pytest.raises(JobError, match=r"must have the SHA-256 .* nothing was written"):
-        fetch._fetch(tmp_path / "weights")
+        fetch.fetch_weights(FetchWeightsSettings(tmp_path / "weights"))
     assert not (tmp_path / "weights").exists()
 
 
@@ -165,7 +166,7 @@ def test_a_file_with_another_hash_is_not_written(tmp_path, monkeypatch):
     pip_that_writes(monkeypatch, path.read_bytes())
     monkeypatch.setattr(fetch, "_WHEEL_SHA256", fetch.hashlib.sha256(path.read_bytes()).hexdigest())
     with pytest.raises(JobError, match=r"l1c_dsen2_20m.* must have the SHA-256"):
-        fetch._fetch(tmp_path / "weights")
+        fetch.fetch_weights(FetchWeightsSettings(tmp_path / "weights"))
     assert not list((tmp_path / "weights").glob("*/*"))
 
 
@@ -173,7 +174,7 @@ def test_what_pip_says_is_passed_on(tmp_path, monkeypatch):
     failed = subprocess.CompletedProcess([sys.executable], 1, "", "looking\nERROR: No matching distribution found\n")
     monkeypatch.setattr(fetch.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(JobError, match="failed: ERROR: No matching distribution found"):
-        fetch._fetch(tmp_path)
+        fetch.fetch_weights(FetchWeightsSettings(tmp_path))
 
 
 # --- the published weights on real pixels -----------------------------------------------------------------------------

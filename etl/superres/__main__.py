@@ -4,7 +4,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from etl.mpi import Comm, launch
+from etl.exit_status import ExitStatus
+from etl.mpi import Comm, launch, on_root
 from etl.settings import load_settings
 from etl.superres.convert import convert_weights
 from etl.superres.fetch import fetch_weights
@@ -14,7 +15,7 @@ from etl.superres.settings import ConvertWeightsSettings, FetchWeightsSettings, 
 
 class _Command(NamedTuple):
     settings: type[Any]
-    run: Callable[[Any, Comm], int]
+    run: Callable[[Any], None]
     positional: str | None
     """The setting that may be given without its flag."""
 
@@ -42,5 +43,12 @@ def _parse(argv: list[str]) -> tuple[Any, str]:
     return load_settings(command.settings, f"etl.superres {name}", argv[1:], command.positional), name
 
 
+def _run(parsed: tuple[Any, str], comm: Comm) -> int:
+    """Collective: run the command on rank 0; other ranks have nothing to do."""
+    settings, name = parsed
+    on_root(comm, lambda: _COMMANDS[name].run(settings))
+    return ExitStatus.DONE
+
+
 if __name__ == "__main__":
-    launch(lambda: _parse(sys.argv[1:]), lambda parsed, comm: _COMMANDS[parsed[1]].run(parsed[0], comm))
+    launch(lambda: _parse(sys.argv[1:]), _run)

@@ -2,21 +2,18 @@
 
 from dataclasses import replace
 
-from etl.exit_status import ExitStatus
-from etl.mpi import Comm, on_root
 from etl.superres.settings import ConvertWeightsSettings
 from etl.upsample.weights import read_weights, write_weights
 
 __all__ = ["convert_weights"]
 
 
-def convert_weights(settings: ConvertWeightsSettings, comm: Comm) -> int:
-    """Collective: read and write, on rank 0, and return the exit status."""
-    on_root(comm, lambda: _convert(settings))
-    return ExitStatus.DONE
+def convert_weights(settings: ConvertWeightsSettings) -> None:
+    """Read a weights file and write it in the plain format.
 
-
-def _convert(settings: ConvertWeightsSettings) -> None:
+    Raises:
+        ValueError: it is not a weights file, or of another level than the settings say.
+    """
     network = read_weights(settings.file)
     if settings.level and network.level not in ("", settings.level):
         raise ValueError(f"{settings.file} says level {network.level}, --level says {settings.level}")

@@ -11,9 +11,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from etl.exit_status import ExitStatus, JobError
+from etl.exit_status import JobError
 from etl.files import replace_atomically
-from etl.mpi import Comm, on_root
 from etl.superres.settings import FetchWeightsSettings
 
 __all__ = ["PUBLISHED_FILES", "fetch_weights"]
@@ -35,13 +34,13 @@ PUBLISHED_FILES = {
 _TIMEOUT_S = 600
 
 
-def fetch_weights(settings: FetchWeightsSettings, comm: Comm) -> int:
-    """Collective: get the weights that are not there yet, on rank 0, and return the exit status."""
-    on_root(comm, lambda: _fetch(settings.out))
-    return ExitStatus.DONE
+def fetch_weights(settings: FetchWeightsSettings) -> None:
+    """Download the weights that are not in the folder yet.
 
-
-def _fetch(out: Path) -> None:
+    Raises:
+        JobError: pip cannot download them, or a file has another SHA-256.
+    """
+    out = settings.out
     missing = [name for name, sha256 in PUBLISHED_FILES.items() if not _has_digest(out / name, sha256)]
     if missing:
         with tempfile.TemporaryDirectory() as folder:

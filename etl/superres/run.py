@@ -1,9 +1,7 @@
-"""One evaluation, from settings to scores and a picture; rank 0 measures, other ranks have nothing to do."""
+"""One evaluation, from settings to scores and a picture."""
 
 import os
 
-from etl.exit_status import ExitStatus
-from etl.mpi import Comm, on_root
 from etl.raster import configure
 from etl.stderr import suppress_stderr
 from etl.superres.drawing import crop_middle, draw_comparison
@@ -17,14 +15,14 @@ from etl.upsample.weights import read_networks
 __all__ = ["evaluate_networks"]
 
 
-def evaluate_networks(settings: SuperresSettings, comm: Comm) -> int:
-    """Collective: measure the networks on a source and return the exit status."""
+def evaluate_networks(settings: SuperresSettings) -> None:
+    """Measure the networks on a source; write scores, in pixel values, and a picture.
+
+    Raises:
+        ValueError: the weights or the source cannot be used.
+        OSError: the output cannot be written.
+    """
     configure()
-    on_root(comm, lambda: _evaluate(settings))
-    return ExitStatus.DONE
-
-
-def _evaluate(settings: SuperresSettings) -> None:
     method = UpsampleMethod("dsen2", read_networks(settings.weights, PROCESSING_LEVEL), settings.precision)
     scenes = read_scenes(settings)
     first = next(scenes)  # bad input ends the command before TensorFlow is loaded
