@@ -12,10 +12,10 @@ from etl.catalogue.bigearthnet_v1 import read_v1
 from etl.catalogue.bigearthnet_v2 import join_v2_metadata, list_v2_patches, read_v2, read_v2_metadata
 from etl.catalogue.cells import list_grid_cells
 from etl.catalogue.lists import find_lists, join_lists, list_patches, read_lists
-from etl.catalogue.product_files import ProductFiles, read_tile_grid
 from etl.catalogue.source_kind import detect_source
 from etl.catalogue.table import CATALOGUE_SCHEMA, make_catalogue_table
 from etl.grid import TileGrid, nominal_origin
+from etl.product_files import ProductFiles, read_tile_grid
 
 PATCH = "S2A_MSIL2A_20170613T101031_26_57"
 V2_PATCH = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57"

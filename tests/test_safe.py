@@ -11,8 +11,8 @@ import pytest
 
 from etl.bands import BANDS, GROUPS
 from etl.catalogue.finder import find_products, index_products, matching_product
-from etl.catalogue.product_files import ProductError
 from etl.grid import nominal_origin
+from etl.product_files import ProductError
 from etl.raster import Georeference, RasterFile, write_jp2
 from etl.sample.pixels import TilePixels
 from etl.sample.product import OFFSET, ProductSpec

@@ -10,9 +10,9 @@ import pyarrow as pa
 from etl.bands import PATCH_M
 from etl.catalogue.georeference import Rejections
 from etl.catalogue.names import PatchName, newest_products, parse_product, product_stem
-from etl.catalogue.product_files import ProductError, ProductFiles, read_tile_grid
 from etl.catalogue.table import make_catalogue_table
 from etl.grid import nominal_origin
+from etl.product_files import ProductError, ProductFiles, read_tile_grid
 
 __all__ = ["list_grid_cells"]
 

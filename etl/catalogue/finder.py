@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from etl.catalogue.names import ProductName, is_patch, is_product, parse_product
+from etl.files import walk_folders
 
 __all__ = [
     "ProductIndex",
@@ -15,7 +16,6 @@ __all__ = [
     "matching_product",
     "patch_locator",
     "same_acquisition",
-    "walk_folders",
 ]
 
 ProductIndex = dict[tuple[str, int | None, str], list[tuple[ProductName, Path]]]
@@ -38,25 +38,12 @@ def find_products(folder: Path, any_name: bool = False) -> list[Path]:
 
     if is_wanted(folder.name):
         return [folder]
-    found = []
+    products = []
     for here, folders, files in walk_folders(folder):
-        found += [here / name for name in (*folders, *files) if is_wanted(name)]
-        # os.walk goes on with what is left in this very list
+        products += [here / name for name in (*folders, *files) if is_wanted(name)]
+        # os.walk continues with the folders left in this list
         folders[:] = [name for name in folders if not name.upper().endswith(".SAFE") and not is_patch(name)]
-    return sorted(found)
-
-
-def walk_folders(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Each folder from `top` down, also behind links, once, with the names of its folders and of its files."""
-    seen: set[Path] = set()
-    for root, folders, files in os.walk(top, followlinks=True):
-        here = Path(root)
-        if here.resolve() in seen:  # links can go in circles
-            folders.clear()
-            continue
-        seen.add(here.resolve())
-        folders.sort()
-        yield here, folders, files
+    return sorted(products)
 
 
 def index_products(paths: Iterable[Path]) -> ProductIndex:
@@ -85,13 +72,13 @@ def matching_product(listed: str, index: ProductIndex) -> Path | None:
         return None
     name = parse_product(listed)
     candidates = index.get((name.mission, name.orbit, name.tile), [])
-    near = [(found.version, str(path), path) for found, path in candidates if same_acquisition(found, name)]
+    near = [(other.version, str(path), path) for other, path in candidates if same_acquisition(other, name)]
     # the path decides between equal versions, so that every run takes the same
     return max(near)[2] if near else None
 
 
 def patch_locator(archive: Path) -> Callable[[str], Path] | None:
-    """A function from a patch's name to its folder in a patch archive; None if `archive` is none.
+    """A function from a patch's name to its folder in a patch archive; None if it holds no patches.
 
     BigEarthNet v1 has `<patch>`, v2 `<product>/<patch>`; the first patch found decides.
     """

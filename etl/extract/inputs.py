@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.catalogue.finder import find_products, index_products, matching_product, patch_locator
-from etl.catalogue.product_files import ProductError
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import choose_method
 from etl.grid import nominal_origin, patch_cell
 from etl.mpi import Comm, RootOnly
 from etl.plan.layers import Layer
+from etl.product_files import ProductError
 from etl.schema import UNWRITTEN, Schema
 from etl.source.safe import Product, read_product
 from etl.source.tiles import layers_of

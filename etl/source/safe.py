@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 from etl.bands import BANDS, GROUPS
 from etl.catalogue.names import product_stem
-from etl.catalogue.product_files import ProductError, ProductFiles, find_text, read_tile_grid
 from etl.grid import TileGrid
+from etl.product_files import ProductError, ProductFiles, find_text, read_tile_grid
 
 __all__ = ["Product", "read_product"]
 

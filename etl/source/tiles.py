@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
-from etl.catalogue.product_files import ProductError
 from etl.plan.decode_schedule import schedule_decoding
 from etl.plan.layers import Layer, patch_window
 from etl.plan.work import Block, RankWork, Tile
+from etl.product_files import ProductError
 from etl.raster import RasterError, RasterFile
 from etl.source.patch import Patch, PatchError, mirror_border
 from etl.source.radiometry import lookup_table

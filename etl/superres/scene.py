@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from etl.bands import GROUPS
 from etl.catalogue.finder import find_patch_folders, find_products
-from etl.catalogue.product_files import ProductError
+from etl.product_files import ProductError
 from etl.raster import RasterError, RasterFile
 from etl.source.archive import ArchivePatches
 from etl.source.patch import PatchError

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from etl.bands import GROUPS, Group
 from etl.catalogue.finder import find_products, patch_locator
 from etl.catalogue.names import product_stem
-from etl.catalogue.product_files import ProductError
+from etl.product_files import ProductError
 from etl.raster import Georeference, RasterError, RasterFile, configure
 from etl.source.radiometry import lookup_table
 from etl.source.safe import Product, read_product

@@ -16,9 +16,9 @@ from commands import content, ranks
 from PIL import Image
 
 from etl.bands import BAND_BY_NAME, BANDS, GROUPS
-from etl.catalogue.product_files import ProductError
 from etl.grid import nominal_origin
 from etl.labels import CLASSES_19, CLASSES_43
+from etl.product_files import ProductError
 from etl.raster import Georeference, write_jp2
 from etl.sample.pixels import TilePixels
 from etl.sample.product import OFFSET, ProductSpec

@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 from xml.etree import ElementTree
 
-from etl.catalogue.finder import walk_folders
+from etl.files import walk_folders
 from etl.grid import TileGrid
 
 __all__ = ["ProductError", "ProductFiles", "find_text", "read_tile_grid"]
