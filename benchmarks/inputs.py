@@ -158,7 +158,7 @@ def block_job(source: TileInput) -> dict[str, Any]:
     for layer in source.layers:
         bands = ("SCL",) if layer.name == "scl" else next(g.bands for g in GROUPS if g.name == layer.name)
         needed = np.unique(blocks_of(layer, j, i)).tolist()
-        windows = [(index, *layer.block_window(*divmod(index, layer.blocks[1]))) for index in needed]
+        windows = [(index, *layer.block_window(index)) for index in needed]
         files += [{"layer": layer.name, "path": source.product.files[band], "windows": windows} for band in bands]
     return {"files": files}
 

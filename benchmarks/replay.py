@@ -1,6 +1,7 @@
 """A plan replayed with the seconds that blocks really took: who is busy how long, and who waits for whom.
 
-Pure: tiles, a plan and seconds in, numbers out. Messages between ranks take no time here; waiting for them does.
+Pure: pending patches by product, a plan and seconds in, numbers out. Messages between ranks take no time here; waiting
+for them does.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.plan.layers import Layer, blocks_of
-from etl.plan.work import Block, PatchRange, Plan, RankWork, Tile
+from etl.plan.work import Block, PatchRange, Plan, ProductPatches, RankWork
 
 __all__ = ["Measured", "Replay", "Seconds", "draw", "pack_tiles", "replay"]
 
 Seconds = Mapping[tuple[int, int], npt.NDArray[np.float64]]
-"""By (tile, layer): seconds to decode each block of the layer, by its flat index; NaN where no patch needs it."""
+"""By (product, layer): seconds to decode each block of the layer, by its flat index; NaN where no patch needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +45,22 @@ class Measured:
 
 def _pixels(layer: Layer, index: int) -> tuple[int, bool]:
     """Pixels of a block in one band, and whether it is smaller than the others."""
-    _, _, rows, columns = layer.block_window(*divmod(index, layer.blocks[1]))
-    return rows * columns, (rows, columns) != layer.block_px
+    _, _, height, width = layer.block_window(index)
+    return height * width, (height, width) != layer.block_px
 
 
-def draw(tiles: Sequence[Tile], measured: Measured, spread: float = 0.0, seed: int = 0) -> Seconds:
+def draw(products: Sequence[ProductPatches], measured: Measured, spread: float = 0.0, seed: int = 0) -> Seconds:
     """Seconds of every needed block, drawn from the measured ones; the same for the same seed.
 
-    `spread`: standard deviation of the natural logarithm of a factor that all blocks of one tile share.
+    `spread`: standard deviation of the natural logarithm of a factor that all blocks of one product share.
     """
     out = {}
-    for number, tile in enumerate(tiles):
+    for number, product in enumerate(products):
         numbers = np.random.default_rng([seed, number])
         factor = float(np.exp(spread * numbers.standard_normal() - spread**2 / 2))
-        for k, layer in enumerate(tile.layers):
-            seconds = np.full(layer.blocks[0] * layer.blocks[1], np.nan)
-            needed = np.unique(blocks_of(layer, tile.j, tile.i))
+        for k, layer in enumerate(product.layers):
+            seconds = np.full(layer.block_grid[0] * layer.block_grid[1], np.nan)
+            needed = np.unique(blocks_of(layer, product.patch_row, product.patch_col))
             seconds[needed] = [factor * measured.of_block(layer, int(index), numbers) for index in needed]
             out[number, k] = seconds
     return out
@@ -105,19 +106,19 @@ class Replay:
         return float(self.decode_s.sum()) / self.once_s - 1.0
 
 
-def replay(plan: Plan, tiles: Sequence[Tile], seconds: Seconds, patch_s: float) -> Replay:
+def replay(plan: Plan, products: Sequence[ProductPatches], seconds: Seconds, patch_s: float) -> Replay:
     """Go through every rank's share: first the blocks that others wait for, then its patches in store order."""
     ranks = len(plan.work)
     decode_s, busy_s, finish_s = np.zeros(ranks), np.zeros(ranks), np.zeros(ranks)
     arrival: dict[tuple[Block, int], float] = {}
     for rank, work in enumerate(plan.work):
-        for sent, _ in work.sends:
-            decode_s[rank] += seconds[sent.tile, sent.layer][sent.index]
+        for sent in work.sends:
+            decode_s[rank] += seconds[sent.product, sent.layer][sent.index]
             arrival[sent, rank] = float(decode_s[rank])
     for rank, work in enumerate(plan.work):
-        have = {block for block, _ in work.sends}
+        have = set(work.sends)
         now = float(decode_s[rank])
-        for patches, block in _needs(work, tiles):
+        for patches, block in _needs(work, products):
             now += patches * patch_s
             busy_s[rank] += patches * patch_s
             if block is None or block in have:
@@ -126,43 +127,43 @@ def replay(plan: Plan, tiles: Sequence[Tile], seconds: Seconds, patch_s: float) 
             if block in work.receives:
                 now = max(now, arrival[block, work.receives[block]])
             else:
-                taken_s = seconds[block.tile, block.layer][block.index]
+                taken_s = seconds[block.product, block.layer][block.index]
                 decode_s[rank] += taken_s
                 now += taken_s
         finish_s[rank] = now
     once_s = float(sum(np.nansum(values) for values in seconds.values()))
-    patches = sum(len(tile.rows) for tile in tiles)
+    patches = sum(len(product.rows) for product in products)
     return Replay(decode_s, busy_s + decode_s, finish_s, once_s, once_s + patches * patch_s)
 
 
-def _needs(work: RankWork, tiles: Sequence[Tile]) -> Iterator[tuple[int, Block | None]]:
+def _needs(work: RankWork, products: Sequence[ProductPatches]) -> Iterator[tuple[int, Block | None]]:
     """(patches finished before, block needed next), in order; None at the end of a part."""
     for part in work.patches:
         done = 0
-        for place, block in _first_needs(part, tiles[part.tile]):
+        for place, block in _first_needs(part, products[part.product]):
             yield place - done, block
             done = place
         yield len(part) - done, None
 
 
-def _first_needs(part: PatchRange, tile: Tile) -> list[tuple[int, Block]]:
+def _first_needs(part: PatchRange, product: ProductPatches) -> list[tuple[int, Block]]:
     """(place in the part, block) where each block is needed for the first time."""
     found = []
-    j, i = tile.j[part.first : part.stop], tile.i[part.first : part.stop]
-    for k, layer in enumerate(tile.layers):
-        needed = blocks_of(layer, j, i)
+    patches = slice(part.first, part.stop)
+    for k, layer in enumerate(product.layers):
+        needed = blocks_of(layer, product.patch_row[patches], product.patch_col[patches])
         index, first = np.unique(needed.ravel(), return_index=True)
         places = (first // needed.shape[1]).tolist()
-        found += [(p, Block(part.tile, k, b)) for p, b in zip(places, index.tolist(), strict=True)]
+        found += [(p, Block(part.product, k, b)) for p, b in zip(places, index.tolist(), strict=True)]
     return sorted(found)
 
 
-def pack_tiles(tiles: Sequence[Tile], seconds: Seconds, patch_s: float, ranks: int) -> float:
-    """Inefficiency of whole tiles, the longest first, each to the rank with least work (LPT), its seconds known."""
-    own = np.zeros(len(tiles))
-    for (tile, _), values in seconds.items():
-        own[tile] += np.nansum(values)
-    own += np.array([len(tile.rows) for tile in tiles]) * patch_s
+def pack_tiles(products: Sequence[ProductPatches], seconds: Seconds, patch_s: float, ranks: int) -> float:
+    """Inefficiency of whole products, the longest first, each to the rank with least work (LPT), its seconds known."""
+    own = np.zeros(len(products))
+    for (number, _), values in seconds.items():
+        own[number] += np.nansum(values)
+    own += np.array([len(product.rows) for product in products]) * patch_s
     load = np.zeros(ranks)
     for work_s in np.sort(own)[::-1]:
         load[load.argmin()] += work_s

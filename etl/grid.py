@@ -1,12 +1,13 @@
-"""The grid of a Sentinel-2 tile: its nominal origin by MGRS name, and the patch cells on it.
+"""The grid of a Sentinel-2 tile: its nominal origin by MGRS name, the patch cells on it, and windows of pixels.
 
 Coordinates are metres in the tile's UTM zone; cells are always (row, column).
 """
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
-__all__ = ["TileGrid", "nominal_origin", "patch_cell"]
+__all__ = ["PixelWindow", "TileGrid", "nominal_origin", "patch_cell"]
 
 _TILE = re.compile(r"^T?(?P<zone>\d{2})(?P<band>[C-HJ-NP-X])(?P<col>[A-HJ-NP-Z])(?P<row>[A-HJ-NP-V])$")
 _LATITUDE_BANDS = "CDEFGHJKLMNPQRSTUVWX"
@@ -14,6 +15,27 @@ _LATITUDE_BANDS = "CDEFGHJKLMNPQRSTUVWX"
 _COLUMNS = ("STUVWXYZ", "ABCDEFGH", "JKLMNPQR")
 _ROWS = "ABCDEFGHJKLMNPQRSTUV"
 _FALSE_NORTHING_M = 10_000_000
+
+
+class PixelWindow(NamedTuple):
+    """Rectangle of pixels in a raster: first row and column, number of rows and columns."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    def intersection(self, other: "PixelWindow") -> "PixelWindow":
+        """The pixels that both windows hold; the windows must overlap."""
+        row, col = max(self.row, other.row), max(self.col, other.col)
+        bottom = min(self.row + self.height, other.row + other.height)
+        right = min(self.col + self.width, other.col + other.width)
+        return PixelWindow(row, col, bottom - row, right - col)
+
+    def slices_in(self, outer: "PixelWindow") -> tuple[slice, slice]:
+        """Row and column slices of these pixels in an array that holds the pixels of `outer`."""
+        row, col = self.row - outer.row, self.col - outer.col
+        return slice(row, row + self.height), slice(col, col + self.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +94,7 @@ def _unwrap_northing(northing_m: int, band: str, north: bool) -> int:
 
 
 def patch_cell(grid: TileGrid, ulx: float, uly: float, patch_m: int = 1200) -> tuple[int, int]:
-    """(row j, column i) of the patch of `patch_m` metres a side whose upper left corner is (ulx, uly), in metres.
+    """(row, column) of a patch in its tile's patch grid, from its upper left corner (ulx, uly) and side, in metres.
 
     Raises:
         ValueError: the corner is off the patch grid, or the patch reaches outside the tile.
@@ -83,8 +105,8 @@ def patch_cell(grid: TileGrid, ulx: float, uly: float, patch_m: int = 1200) -> t
             f"upper left corner must lie on the {patch_m} m patch grid of the tile "
             f"(from {grid.ulx:.10g}, {grid.uly:.10g}), got {ulx:.10g}, {uly:.10g}"
         )
-    i, j = int(right // patch_m), int(down // patch_m)
+    row, col = int(down // patch_m), int(right // patch_m)
     cells = grid.size_px * 10 // patch_m
-    if not (0 <= i < cells and 0 <= j < cells):
-        raise ValueError(f"patch must lie inside its tile of {cells} x {cells} cells, got row {j}, column {i}")
-    return j, i
+    if not (0 <= row < cells and 0 <= col < cells):
+        raise ValueError(f"patch must lie inside its tile of {cells} x {cells} cells, got row {row}, column {col}")
+    return row, col

@@ -1,8 +1,8 @@
-"""The communicator and what the ranks agree on: the only module that imports mpi4py and names COMM_WORLD.
+"""The communicator, and errors shared by all ranks: the only module that imports mpi4py and names COMM_WORLD.
 
-Settings are read on rank 0 alone; what only some ranks meet becomes one error on all; an error that nobody expected
-ends the whole job at once, shown with the rank that met it, because the others would wait for ever in their next
-collective call. Waiting is done by polling with short sleeps, so that a waiting rank leaves its core to its decoder.
+Settings are read on rank 0 alone. An expected error on some ranks is raised on all. An unexpected one ends the whole
+job at once and is shown with its rank, because the others would wait for ever in their next collective call. Waiting
+is done by polling with short sleeps, so that a waiting rank leaves its core to its decoder.
 """
 
 import logging
@@ -33,7 +33,6 @@ __all__ = [
     "Comm",
     "Request",
     "RootOnly",
-    "agree",
     "allreduce_max",
     "comm_self",
     "file_hints",
@@ -41,6 +40,7 @@ __all__ = [
     "local_rank",
     "on_every_rank",
     "on_root",
+    "raise_if_any_failed",
     "wait_polling",
 ]
 
@@ -82,7 +82,7 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int]) -> NoReturn:
 
 
 def _parsed(parse: Callable[[], S]) -> tuple[S | None, int]:
-    """The settings, or None and the exit status where there are none."""
+    """The settings and 0; None and the exit status if `parse` ended the program."""
     try:
         return parse(), ExitStatus.DONE
     except SystemExit as stop:  # argparse, after --help or bad arguments
@@ -95,7 +95,7 @@ def _abort(error: BaseException, comm: Comm) -> NoReturn:
     if isinstance(error, KeyboardInterrupt):
         text = "interrupted; the store, if one was begun, can be resumed with --resume"
         status = ExitStatus.RESUMABLE
-    time.sleep(min(0.05 * comm.rank, 2.0))  # where all ranks meet the same, the first one's abort ends the others
+    time.sleep(min(0.05 * comm.rank, 2.0))  # if all ranks meet the same, the first one's abort ends the others
     print(f"error: {where}{text}", file=sys.stderr, flush=True)
     if comm.size > 1:
         comm.Abort(status)
@@ -104,11 +104,11 @@ def _abort(error: BaseException, comm: Comm) -> NoReturn:
     os._exit(status)
 
 
-def agree(comm: Comm, what: str, error: str | None, status: ExitStatus = ExitStatus.FAILED) -> None:
-    """Collective: go on only if no rank has an `error`; the least `status` of those that have ends the job.
+def raise_if_any_failed(comm: Comm, what: str, error: str | None, status: ExitStatus = ExitStatus.FAILED) -> None:
+    """Collective: raise on every rank if any has an `error`, with the least `status` of those that have one.
 
     Raises:
-        JobError: on every rank alike; the message names `what`, how many ranks failed, which, and the first error.
+        JobError: on every rank; the message names `what`, how many ranks failed, which, and the first error.
     """
     reports = comm.allgather((error, status))
     errors = {rank: text for rank, (text, _) in enumerate(reports) if text is not None}
@@ -117,10 +117,11 @@ def agree(comm: Comm, what: str, error: str | None, status: ExitStatus = ExitSta
 
 
 def on_every_rank(comm: Comm, what: str, action: Callable[[], S]) -> S:
-    """Collective: what `action` returns on this rank, where it raises no ValueError and no OSError on any.
+    """Collective: run `action` on every rank and return its result; its error on any rank is raised on all.
 
     Raises:
-        JobError: on every rank alike; the message says that `what` failed, on which ranks, and the first error.
+        JobError: on every rank, if `action` raised a ValueError or an OSError on any; the message says that `what`
+            failed, on which ranks, and the first error.
     """
     results: list[S] = []
     problem, status = None, ExitStatus.FAILED
@@ -128,15 +129,15 @@ def on_every_rank(comm: Comm, what: str, action: Callable[[], S]) -> S:
         results.append(action())
     except (ValueError, OSError) as error:
         problem, status = str(error), exit_status_of(error)
-    agree(comm, what, problem, status)
+    raise_if_any_failed(comm, what, problem, status)
     return results[0]
 
 
 def on_root(comm: Comm, action: Callable[[], S]) -> S | None:
-    """Collective: what `action` returns, on rank 0; None elsewhere.
+    """Collective: run `action` on rank 0 and return its result there, None elsewhere.
 
     Raises:
-        JobError: on every rank, where `action` raised one, a ValueError (bad input) or an OSError on rank 0.
+        JobError: on every rank, if `action` raised one, a ValueError (bad input) or an OSError.
     """
     result, problem = None, None
     if comm.rank == 0:
@@ -151,7 +152,7 @@ def on_root(comm: Comm, action: Callable[[], S]) -> S | None:
 
 
 class RootOnly(Generic[T]):
-    """A value that rank 0 alone has. Every method is collective; the function it takes runs on rank 0 alone."""
+    """A value that only rank 0 has. Every method is collective; the function given to it runs on rank 0 alone."""
 
     def __init__(self, comm: Comm, make: Callable[[], T]) -> None:
         """Collective: hold what `make` returns on rank 0.
@@ -160,29 +161,25 @@ class RootOnly(Generic[T]):
             JobError: on every rank, as `on_root` does.
         """
         self._comm = comm
-        self._value = on_root(comm, make)
+        self.value_on_root = on_root(comm, make)
+        """The value on rank 0, None elsewhere."""
 
-    @property
-    def local(self) -> T | None:
-        """The value on rank 0, None elsewhere; not collective."""
-        return self._value
-
-    def then(self, action: Callable[[T], S]) -> "RootOnly[S]":
-        """Collective: what `action` makes of the value, again on rank 0 alone.
+    def apply_on_root(self, action: Callable[[T], S]) -> "RootOnly[S]":
+        """Collective: call `action` with the value on rank 0, and hold its result, again on rank 0 alone.
 
         Raises:
             JobError: on every rank, as `on_root` does.
         """
-        return RootOnly(self._comm, lambda: action(cast("T", self._value)))
+        return RootOnly(self._comm, lambda: action(cast("T", self.value_on_root)))
 
     def bcast(self, read: Callable[[T], S]) -> S:
-        """Collective: what `read` finds in the value, on every rank."""
-        result: S = self._comm.bcast(read(cast("T", self._value)) if self._comm.rank == 0 else None)
+        """Collective: call `read` with the value on rank 0, and return its result on every rank."""
+        result: S = self._comm.bcast(read(cast("T", self.value_on_root)) if self._comm.rank == 0 else None)
         return result
 
     def scatter(self, read: Callable[[T], Sequence[S]]) -> S:
-        """Collective: this rank's item of the sequence, one a rank, that `read` finds in the value."""
-        part: S = self._comm.scatter(read(cast("T", self._value)) if self._comm.rank == 0 else None)
+        """Collective: call `read` with the value on rank 0; it returns one item per rank. Return this rank's item."""
+        part: S = self._comm.scatter(read(cast("T", self.value_on_root)) if self._comm.rank == 0 else None)
         return part
 
 
@@ -192,10 +189,9 @@ def comm_self() -> Comm:
 
 
 def wait_polling(request: Request, meanwhile: Callable[[], None] | None = None) -> None:
-    """Wait until `request` is complete, calling `meanwhile` between short sleeps.
+    """Wait until `request` is complete, calling `meanwhile` between sleeps that grow from 0.05 to 2 milliseconds.
 
-    MPI's own wait keeps a core busy, which the decoding threads need; a sleep grows from 0.05 to 2 thousandths of a
-    second.
+    MPI's own wait keeps a core busy, which the decoding threads need.
     """
     pause_s = _FIRST_PAUSE_S
     while not request.Test():

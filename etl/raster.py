@@ -1,7 +1,7 @@
 """Read and write raster files through GDAL; the only module that imports `osgeo`.
 
-Reading decodes straight into the caller's array; writing serves samples and tests. GDAL's errors become exceptions
-that carry its last message.
+Reading decodes straight into the caller's array; only samples and tests are written. GDAL's errors become exceptions
+with its last message.
 """
 
 import os
@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from osgeo import gdal, osr
+
+from etl.grid import PixelWindow
 
 __all__ = ["Georeference", "RasterError", "RasterFile", "configure", "utm_wkt", "write_geotiff", "write_jp2"]
 
@@ -46,7 +48,7 @@ class Georeference:
 
 
 def configure(threads: int = 1) -> None:
-    """Set GDAL's options for fast reading where the environment does not; `threads` decode one file's pixels."""
+    """Set GDAL's options for fast reading, unless the environment sets them; `threads` decode one file's pixels."""
     for key, value in {**_OPTIONS, "GDAL_NUM_THREADS": str(threads)}.items():
         if gdal.GetConfigOption(key) is None:
             gdal.SetConfigOption(key, value)
@@ -86,13 +88,13 @@ class RasterFile:
             return None
         return Georeference(int(code), ulx, uly, int(width))
 
-    def read(self, window: tuple[int, int, int, int], out: npt.NDArray[np.generic]) -> None:
-        """Decode window (row, column, rows, columns) into `out`, shape (rows, columns), of any strides.
+    def read(self, window: PixelWindow, out: npt.NDArray[np.generic]) -> None:
+        """Decode the pixels of a window into `out`, shape (row, col), of any strides.
 
         Raises:
             RasterError: the file is broken there.
         """
-        row, column, rows, columns = window
+        row, column, rows, columns = window  # GDAL takes columns first
         try:
             decoded = self._band.ReadAsArray(column, row, columns, rows, buf_obj=out)
         except RuntimeError as error:

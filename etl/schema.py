@@ -8,7 +8,7 @@ nodata 0, saturated 65535.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ __all__ = [
     "UNWRITTEN",
     "WRITTEN",
     "DataSet",
+    "RowSpan",
     "Schema",
     "encoded",
     "schema_of",
@@ -47,6 +48,18 @@ STATS = ("count", "sum", "sum_squares", "nodata", "saturated")
 
 `count`, `sum` and `sum_squares` leave nodata and saturated pixels out; those two are counted apart.
 """
+
+
+class RowSpan(NamedTuple):
+    """Neighbouring store rows [first, stop); empty if first = stop."""
+
+    first: int
+    stop: int
+
+    @property
+    def empty(self) -> bool:
+        """Whether it holds no row."""
+        return self.first == self.stop
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Iterator
 
 __all__ = ["StageTimer"]
@@ -15,14 +14,11 @@ class StageTimer:
         """`stages` are there from the start, with 0 seconds, in this order; others are added when first timed."""
         self.seconds: dict[str, float] = dict.fromkeys(stages, 0.0)
         """Wall seconds by stage."""
-        self.entries: Counter[str] = Counter()
-        """How often each stage was timed."""
         self._lap_start = time.perf_counter()
 
     def add(self, stage: str, seconds: float) -> None:
         """Add seconds that were measured elsewhere."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-        self.entries[stage] += 1
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:

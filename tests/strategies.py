@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from etl.plan.layers import Layer
-from etl.plan.work import Tile
+from etl.plan.work import ProductPatches
 
 
 @st.composite
@@ -19,25 +19,25 @@ def layers(draw: st.DrawFn, tile_px: int) -> tuple[Layer, ...]:
 
 
 @st.composite
-def tiles(draw: st.DrawFn) -> list[Tile]:
-    """One to four tiles with any of their patches pending, as rows of one store."""
+def products(draw: st.DrawFn) -> list[ProductPatches]:
+    """One to four products with any of their patches pending, as rows of one store."""
     out, first = [], 0
     for _ in range(draw(st.integers(1, 4))):
         cells = draw(st.integers(1, 8))
         kept = np.array(draw(st.lists(st.booleans(), min_size=cells * cells, max_size=cells * cells)))
         j, i = np.divmod(np.flatnonzero(kept), cells)
         rows = first + np.flatnonzero(kept)
-        out.append(Tile(rows, j, i, draw(layers(cells * 120))))
+        out.append(ProductPatches(rows, j, i, draw(layers(cells * 120))))
         first += cells * cells
     return out
 
 
-def full_tiles(count: int) -> list[Tile]:
-    """Tiles of 91 x 91 patches in blocks as real products have them."""
+def full_products(count: int) -> list[ProductPatches]:
+    """Products of 91 x 91 patches in blocks as real ones have them."""
     cut = ((10, 4, 1024, 0), (20, 6, 640, 1), (60, 2, 192, 1))
     parts = tuple(Layer(f"{g}m", g, n, (109800 // g,) * 2, (b,) * 2, c) for g, n, b, c in cut)
     j, i = np.divmod(np.arange(91 * 91), 91)
-    return [Tile(np.arange(8281) + 8281 * k, j, i, parts) for k in range(count)]
+    return [ProductPatches(np.arange(8281) + 8281 * k, j, i, parts) for k in range(count)]
 
 
 @st.composite

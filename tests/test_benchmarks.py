@@ -21,7 +21,7 @@ from benchmarks.runner import SCENARIOS, run_scenario
 from benchmarks.setup import Setup
 from benchmarks.table import BEGIN, END, README, figure_pages, read_records, write_tables
 from etl.plan.layers import Layer
-from etl.plan.work import Cost, Tile, make_plan
+from etl.plan.work import Cost, ProductPatches, make_plan
 
 UNITS = ("ratio", "share", "seconds", "per_second", "mib", "count", "inefficiency", "f1")
 """One of these words stands in every figure's name."""
@@ -225,9 +225,9 @@ def test_a_file_that_was_just_read_lies_in_the_page_cache(tmp_path):
 LAYERS = (Layer("10m", 10, 4, (1200, 1200), (1024, 1024)), Layer("20m", 20, 6, (600, 600), (320, 320), 1))
 
 
-def _tiles() -> list[Tile]:
+def _products() -> list[ProductPatches]:
     j, i = np.divmod(np.arange(100), 10)
-    return [Tile(np.arange(100) + 100 * k, j, i, LAYERS) for k in range(3)]
+    return [ProductPatches(np.arange(100) + 100 * k, j, i, LAYERS) for k in range(3)]
 
 
 MEASURED = Measured.of(LAYERS, {(layer.name, b): 0.1 + 0.01 * b for layer in LAYERS for b in range(4)})
@@ -236,8 +236,8 @@ MEASURED = Measured.of(LAYERS, {(layer.name, b): 0.1 + 0.01 * b for layer in LAY
 @pytest.mark.parametrize("balance", ["cost", "paper"])
 @pytest.mark.parametrize("ranks", [1, 2, 7, 40])
 def test_a_replay_does_all_the_work_and_nobody_ends_before_its_own(balance, ranks):
-    tiles = _tiles()
-    done = replay(make_plan(tiles, ranks, balance), tiles, draw(tiles, MEASURED), 0.002)
+    products = _products()
+    done = replay(make_plan(products, ranks, balance), products, draw(products, MEASURED), 0.002)
     assert done.decode_s.sum() == pytest.approx(done.once_s * (1 + done.decoded_twice))
     assert done.busy_s.sum() == pytest.approx(done.decode_s.sum() + 300 * 0.002)
     assert (done.finish_s >= done.busy_s - 1e-9).all()
@@ -246,13 +246,13 @@ def test_a_replay_does_all_the_work_and_nobody_ends_before_its_own(balance, rank
 
 
 def test_a_replay_with_the_plans_own_seconds_is_what_the_plan_predicts():
-    tiles, cost = _tiles(), Cost()
-    plan = make_plan(tiles, 5, "cost", cost)
+    products, cost = _products(), Cost()
+    plan = make_plan(products, 5, "cost", cost)
     own = Measured.of(
         LAYERS,
         {(y.name, b): cost.block_s(y, b) for y in LAYERS for b in range(4)},
     )
-    done = replay(plan, tiles, draw(tiles, own), cost.patch_s)
+    done = replay(plan, products, draw(products, own), cost.patch_s)
     assert done.decode_s == pytest.approx(plan.decode_s)
     assert done.busy_s == pytest.approx(plan.busy_s)
     assert done.once_s == pytest.approx(plan.once_s)
@@ -260,19 +260,19 @@ def test_a_replay_with_the_plans_own_seconds_is_what_the_plan_predicts():
 
 
 def test_drawn_seconds_are_the_same_for_the_same_seed_and_cover_what_is_needed():
-    tiles = _tiles()
-    one, other = draw(tiles, MEASURED, 0.2, seed=1), draw(tiles, MEASURED, 0.2, seed=1)
+    products = _products()
+    one, other = draw(products, MEASURED, 0.2, seed=1), draw(products, MEASURED, 0.2, seed=1)
     assert one.keys() == {(tile, layer) for tile in range(3) for layer in range(2)}
     assert all((one[key] == other[key]).all() and (one[key] > 0).all() for key in one)
-    assert not (one[0, 0] == draw(tiles, MEASURED, 0.2, seed=2)[0, 0]).all()
+    assert not (one[0, 0] == draw(products, MEASURED, 0.2, seed=2)[0, 0]).all()
 
 
 def test_whole_tiles_on_more_ranks_than_tiles_leave_ranks_without_work():
-    tiles = _tiles()
+    products = _products()
     seconds = {(tile, 0): np.array([1.0, 2.0, np.nan]) for tile in range(3)}
-    assert pack_tiles(tiles, seconds, 0.0, 3) == pytest.approx(1.0)
-    assert pack_tiles(tiles, seconds, 0.0, 2) == pytest.approx(2 * 6 / 9)
-    assert pack_tiles(tiles, seconds, 0.01, 30) == pytest.approx(10.0)
+    assert pack_tiles(products, seconds, 0.0, 3) == pytest.approx(1.0)
+    assert pack_tiles(products, seconds, 0.0, 2) == pytest.approx(2 * 6 / 9)
+    assert pack_tiles(products, seconds, 0.01, 30) == pytest.approx(10.0)
 
 
 def test_a_model_of_epochs_finds_the_parts_that_made_them():

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import tiles
+from strategies import products
 
 from etl.plan.decode_schedule import schedule_decoding, smooth_load
 from etl.plan.layers import Layer, blocks_of
-from etl.plan.work import Block, PatchRange, RankWork, Tile, make_plan
+from etl.plan.work import Block, PatchRange, ProductPatches, RankWork, make_plan
 
 
 @given(data=st.data(), patches=st.integers(1, 60), horizon=st.integers(1, 80))
@@ -23,22 +23,23 @@ def test_a_block_is_decoded_before_its_first_patch_and_never_a_horizon_or_more_a
     assert np.all(before > first - horizon)
 
 
-@given(tiles=tiles(), ranks=st.integers(1, 5), shard_rows=st.integers(1, 9))
+@given(products=products(), ranks=st.integers(1, 5), shard_rows=st.integers(1, 9))
 @settings(max_examples=60)
-def test_a_rank_decodes_what_it_needs_and_nobody_sends_and_counts_who_needs_it(tiles, ranks, shard_rows):
-    for work in make_plan(tiles, ranks, shard_rows=shard_rows).work:
-        schedule, position, users = schedule_decoding(work, dict(enumerate(tiles))), 0, {}
+def test_a_rank_decodes_what_it_needs_and_nobody_sends_and_counts_who_needs_it(products, ranks, shard_rows):
+    for work in make_plan(products, ranks, shard_rows=shard_rows).work:
+        schedule, position, users = schedule_decoding(work, dict(enumerate(products))), 0, {}
         for part in work.patches:
             for k in range(part.first, part.stop):
-                for number, layer in enumerate(tiles[part.tile].layers):
-                    found = blocks_of(layer, tiles[part.tile].j[k : k + 1], tiles[part.tile].i[k : k + 1])
+                product = products[part.product]
+                for number, layer in enumerate(product.layers):
+                    found = blocks_of(layer, product.patch_row[k : k + 1], product.patch_col[k : k + 1])
                     for index in set(found.ravel().tolist()):
-                        users.setdefault(Block(part.tile, number, index), []).append(position)
+                        users.setdefault(Block(part.product, number, index), []).append(position)
                 position += 1
-        sent = {block for block, _ in work.sends}
+        sent = set(work.sends)
         assert dict(schedule.uses) == {block: len(at) for block, at in users.items()}
-        assert sorted(block for _, block in schedule.due) == sorted(users.keys() - sent - work.receives.keys())
-        assert all(0 <= before <= users[block][0] for before, block in schedule.due)
+        assert sorted(block for _, block in schedule.decodes) == sorted(users.keys() - sent - work.receives.keys())
+        assert all(0 <= before <= users[block][0] for before, block in schedule.decodes)
         longest = max((at[-1] - at[0] + 1 for block, at in users.items()), default=1)
         assert longest >= schedule.lifetime or len(work.patches) > 1
 
@@ -48,8 +49,9 @@ def test_no_row_of_patches_of_a_full_tile_waits_for_more_than_one_block_above_th
     cells = 91
     j, i = np.divmod(np.arange(cells**2), cells)
     layer = Layer("10m", 10, 4, (10980, 10980), (block_px, block_px))
-    schedule = schedule_decoding(RankWork([PatchRange(0, 0, cells**2)]), {0: Tile(np.arange(cells**2), j, i, (layer,))})
-    by_row = np.bincount([before // cells for before, _ in schedule.due], minlength=cells)
-    assert by_row.sum() == layer.blocks[0] * layer.blocks[1]
+    product = ProductPatches(np.arange(cells**2), j, i, (layer,))
+    schedule = schedule_decoding(RankWork([PatchRange(0, 0, cells**2)]), {0: product})
+    by_row = np.bincount([before // cells for before, _ in schedule.decodes], minlength=cells)
+    assert by_row.sum() == layer.block_grid[0] * layer.block_grid[1]
     ahead = cells - 1 - -(-block_px // 120)  # the last rows need no blocks that are not there
     assert by_row[1:ahead].max() < by_row[1:ahead].mean() + 1

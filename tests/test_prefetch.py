@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from etl.extract.prefetch import prefetch
-from etl.source.patch import Patch, PatchError
+from etl.source.patch import Patch, PatchError, SourcePatch
 
 
 def patches(count, buffer=None, pace=None):
@@ -17,7 +17,7 @@ def patches(count, buffer=None, pace=None):
         if pace is not None:
             pace.acquire()
         window[...] = row
-        yield row, PatchError("broken") if row == 3 else Patch((window,), None)
+        yield SourcePatch(row, PatchError("broken") if row == 3 else Patch((window,), None))
 
 
 def unchanged(patch):
@@ -62,10 +62,10 @@ def test_no_more_than_so_many_patches_are_decoded_ahead():
 
 
 def test_what_preparing_raises_is_raised_where_its_patch_is_asked_for():
-    def refuse(patch):
-        if isinstance(patch, PatchError):
+    def refuse(source_patch):
+        if isinstance(source_patch.patch, PatchError):
             raise ValueError("not this one")
-        return patch
+        return source_patch
 
     prefetcher = prefetch(patches(9), refuse, workers=2, depth=2)
     assert [next(prefetcher)[0] for _ in range(3)] == [0, 1, 2]

@@ -3,26 +3,26 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import full_tiles, tiles
+from strategies import full_products, products
 
 from etl.plan.rounds import plan_rounds, predict_ready_s
 from etl.plan.work import Cost, make_plan
 
 
-def given_to(tiles, ranks, shard_rows=1):
+def given_to(products, ranks, shard_rows=1):
     """Rows of each rank, ascending, and when each is ready."""
-    works = make_plan(tiles, ranks, shard_rows=shard_rows).work
-    rows = [[int(tiles[r.tile].rows[k]) for r in s.patches for k in range(r.first, r.stop)] for s in works]
+    works = make_plan(products, ranks, shard_rows=shard_rows).work
+    rows = [[int(products[r.product].rows[k]) for r in s.patches for k in range(r.first, r.stop)] for s in works]
     return [np.array(mine, np.intp) for mine in rows], [
-        predict_ready_s(s, dict(enumerate(tiles)), Cost()) for s in works
+        predict_ready_s(s, dict(enumerate(products)), Cost()) for s in works
     ]
 
 
-@given(tiles=tiles(), ranks=st.integers(1, 5), shard_rows=st.integers(1, 9), capacity=st.integers(1, 40))
+@given(products=products(), ranks=st.integers(1, 5), shard_rows=st.integers(1, 9), capacity=st.integers(1, 40))
 @settings(max_examples=60)
-def test_every_rank_writes_its_rows_once_in_as_many_rounds_in_whole_shards(tiles, ranks, shard_rows, capacity):
-    store_rows = max((int(tile.rows[-1]) + 1 for tile in tiles if len(tile.rows)), default=1)
-    rows, ready = given_to(tiles, ranks, shard_rows)
+def test_every_rank_writes_its_rows_once_in_as_many_rounds_in_whole_shards(products, ranks, shard_rows, capacity):
+    store_rows = max((int(item.rows[-1]) + 1 for item in products if len(item.rows)), default=1)
+    rows, ready = given_to(products, ranks, shard_rows)
     found = plan_rounds(rows, ready, capacity, shard_rows, store_rows)
     assert len(found) == ranks
     assert len({len(mine) for mine in found}) == 1
@@ -37,10 +37,10 @@ def test_every_rank_writes_its_rows_once_in_as_many_rounds_in_whole_shards(tiles
         assert all(first % shard_rows == 0 and (stop % shard_rows == 0 or stop == store_rows) for first, stop in mine)
 
 
-@given(tiles=tiles(), ranks=st.integers(1, 5), capacity=st.integers(1, 40))
+@given(products=products(), ranks=st.integers(1, 5), capacity=st.integers(1, 40))
 @settings(max_examples=60)
-def test_a_round_holds_what_is_ready_when_the_first_rank_can_take_no_more(tiles, ranks, capacity):
-    rows, ready = given_to(tiles, ranks)
+def test_a_round_holds_what_is_ready_when_the_first_rank_can_take_no_more(products, ranks, capacity):
+    rows, ready = given_to(products, ranks)
     found = plan_rounds(rows, ready, capacity, 1, 10_000)
     for ranges in zip(*found, strict=True):
         done = [int(np.searchsorted(mine, stop)) for mine, (_, stop) in zip(rows, ranges, strict=True)]
@@ -72,7 +72,7 @@ def seconds(rows, ready, found, buffers, write_s):
 
 def test_ranks_that_write_a_full_tile_together_take_hardly_longer_than_the_slowest_alone():
     for ranks in (2, 3, 4):
-        rows, ready = given_to(full_tiles(1), ranks)
+        rows, ready = given_to(full_products(1), ranks)
         found = plan_rounds(rows, ready, 132, 1, 91 * 91)
         assert len(found[0]) <= 2 * max(-(-len(mine) // 132) for mine in rows)
         assert seconds(rows, ready, found, 2, 0.0) <= 1.02 * max(times[-1] for times in ready)

@@ -1,4 +1,4 @@
-"""Level-2A products: found wherever they lie, the right one serves, and what they say of themselves is read exactly."""
+"""Level-2A products: found wherever they lie, the right one matches, and their metadata is read exactly."""
 
 import random
 import re
@@ -17,8 +17,9 @@ from etl.raster import Georeference, RasterFile, write_jp2
 from etl.sample.pixels import TilePixels
 from etl.sample.product import OFFSET, ProductSpec
 from etl.sample.safe import write_product, zip_product
+from etl.source.block import BlockData
 from etl.source.safe import read_product
-from etl.source.tiles import BlockData, layers_of
+from etl.source.tiles import layers_of
 
 SENSED = datetime(2017, 6, 13, 10, 10, 31)
 NATIVE = {band: group.gsd_m for group in GROUPS for band in group.bands} | {"SCL": 20}
@@ -82,7 +83,7 @@ def test_what_a_product_says_is_read_in_every_era_and_alike_from_folder_zip_and_
             assert file.endswith(f"/IMG_DATA/R{NATIVE[band]}m/{spec.prefix}_{band}_{NATIVE[band]}m.jp2")
             assert RasterFile(file).shape == (1200 // NATIVE[band],) * 2
         layers = layers_of(product, (0, 1, 1))
-        assert [(layer.name, layer.bands, layer.size_px[0]) for layer in layers] == [
+        assert [(layer.name, layer.band_count, layer.size_px[0]) for layer in layers] == [
             ("10m", 4, 120), ("20m", 6, 60), ("60m", 2, 20), ("scl", 1, 60)
         ]  # fmt: skip
 

@@ -13,6 +13,7 @@ from networks import assert_same_counts, assert_same_image, publish, small_folde
 from scipy.signal import correlate
 
 from etl.bands import GROUPS
+from etl.grid import PixelWindow
 from etl.source.patch import mirror_border
 from etl.upsample import dsen2
 from etl.upsample.bilinear import interpolate_bilinear, upsample_bilinear
@@ -283,7 +284,7 @@ def test_beyond_a_border_the_inside_is_mirrored_as_often_as_needed(context):
     inside = np.random.default_rng(0).integers(1, 99, (2, 6, 9)).astype(np.uint16)
     out = np.zeros((2, 6 + 2 * context, 9 + 2 * context), np.uint16)
     out[:, context:-context, context:-context] = inside
-    mirror_border(out, (context, context + 6, context, context + 9))
+    mirror_border(out, PixelWindow(context, context, 6, 9))
     assert np.array_equal(out, np.pad(inside, ((0, 0), (context, context), (context, context)), "symmetric"))
 
 

@@ -15,8 +15,9 @@ import numpy as np
 
 from benchmarks.programs.world import in_step, world, write_result
 from etl.mpi import local_rank
-from etl.plan.work import PatchRange, RankWork, Tile
+from etl.plan.work import Block, PatchRange, ProductPatches, RankWork
 from etl.raster import configure
+from etl.source.block import BlockData
 from etl.source.patch import PatchError
 from etl.source.safe import read_product
 from etl.source.tiles import TilePatches, layers_of
@@ -54,18 +55,24 @@ def _windows(path: Path, cells: "np.ndarray[Any, np.dtype[np.intp]]", way: DSen2
     """What the networks see of each patch."""
     configure()
     product = read_product(path)
-    tile = Tile(np.arange(len(cells)), cells[:, 0], cells[:, 1], layers_of(product, way.halo_px))
+    patches = ProductPatches(np.arange(len(cells)), cells[:, 0], cells[:, 1], layers_of(product, way.halo_px))
     work = RankWork(patches=[PatchRange(0, 0, len(cells))])
     out = []
-    for row, patch in TilePatches(work, {0: tile}, {0: product}, _no_other).patches():
+    for row, patch in TilePatches(work, {0: patches}, {0: product}, _NoOtherRank()).patches():
         if isinstance(patch, PatchError):
             raise SystemExit(f"patch {row} of {path}: {patch}")
         out.append(network_inputs([window.transpose(1, 2, 0) for window in patch.native], way.geometry))
     return out
 
 
-def _no_other(block: object, wait: bool) -> Any:
-    raise RuntimeError(f"every rank decodes for itself, got {block} to wait for")
+class _NoOtherRank:
+    """A `BlockReceiver` for ranks that decode all their blocks themselves."""
+
+    def take_arrived(self, block: Block) -> BlockData | None:
+        raise RuntimeError(f"every rank decodes for itself, got {block} to wait for")
+
+    def wait_for(self, block: Block) -> BlockData:
+        raise RuntimeError(f"every rank decodes for itself, got {block} to wait for")
 
 
 if __name__ == "__main__":

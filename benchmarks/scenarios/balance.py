@@ -20,7 +20,7 @@ from etl.bands import PATCH_M
 from etl.catalogue.table import read_catalogue
 from etl.grid import nominal_origin
 from etl.plan.layers import Layer
-from etl.plan.work import Cost, Tile, make_plan
+from etl.plan.work import Cost, ProductPatches, make_plan
 
 __all__ = ["QUESTION", "measure"]
 
@@ -30,7 +30,7 @@ _REPLAYED = {"tiny": (3, 16), "laptop": (72, 256, 1024, 16384), "cluster": (72, 
 _REAL = {"tiny": (1, 2), "laptop": (1, 2, 4, 8), "cluster": (1, 2, 4, 8, 36)}
 _BARS = {72: (1.08, 1.04), 256: (1.25, 1.1), 1024: (1.5, 1.25)}
 _TILE_SPREAD = 0.2
-"""A guess: how much tiles may differ in seconds a pixel (clouds and water decode faster than towns)."""
+"""A guess: how much products may differ in seconds a pixel (clouds and water decode faster than towns)."""
 
 
 def measure(setup: Setup) -> Findings:
@@ -45,13 +45,13 @@ def measure(setup: Setup) -> Findings:
     found.figures["patch_cpu_seconds"] = patch_s
     for run in runs:
         _put_real(found, run, runs[0])
-    tiles = _small_tiles(source.layers) if setup.size == "tiny" else _listed_tiles(setup, source.layers)
-    if not tiles:
+    products = _small_products(source.layers) if setup.size == "tiny" else _listed_products(setup, source.layers)
+    if not products:
         found.notes.append(f"Not replayed: the lists of BigEarthNet are not at {REAL_DATA / 'lists'}.")
         return found
-    found.data = {"tiles": len(tiles), "patches": sum(len(t.rows) for t in tiles), "tile_spread": _TILE_SPREAD}
+    found.data = {"tiles": len(products), "patches": sum(len(t.rows) for t in products), "tile_spread": _TILE_SPREAD}
     for ranks in _REPLAYED[setup.size]:
-        _put_replayed(found, tiles, _measured(source, loop), patch_s, ranks)
+        _put_replayed(found, products, _measured(source, loop), patch_s, ranks)
     found.notes += [
         "Replayed: each block's CPU seconds drawn from those of its layer; the plan knows only its own costs.",
         "Real: CPU seconds of each rank from its first block to its last sync, as ranks share cores; once: those of "
@@ -67,23 +67,25 @@ def _measured(source: TileInput, loop: Loop) -> Measured:
     return Measured.of(source.layers, seconds)
 
 
-def _put_replayed(found: Findings, tiles: Sequence[Tile], measured: Measured, patch_s: float, ranks: int) -> None:
+def _put_replayed(
+    found: Findings, products: Sequence[ProductPatches], measured: Measured, patch_s: float, ranks: int
+) -> None:
     """Figures of one number of ranks."""
-    seconds, figures, at = draw(tiles, measured), found.figures, f"{ranks}_ranks"
+    seconds, figures, at = draw(products, measured), found.figures, f"{ranks}_ranks"
     for balance in ("cost", "paper"):
         start = time.perf_counter()
-        plan = make_plan(tiles, ranks, balance)
+        plan = make_plan(products, ranks, balance)
         figures[f"plan_{balance}_{at}_seconds"] = time.perf_counter() - start
-        whole = replay(plan, tiles, seconds, patch_s)
+        whole = replay(plan, products, seconds, patch_s)
         figures[f"inefficiency_all_work_{balance}_{at}"] = whole.inefficiency
         figures[f"inefficiency_all_work_with_waiting_{balance}_{at}"] = whole.inefficiency_with_waiting
         figures[f"decoded_twice_{balance}_{at}_share"] = whole.decoded_twice
-        alone = replay(make_plan(tiles, ranks, balance, Cost(patch_s=0.0)), tiles, seconds, 0.0)
+        alone = replay(make_plan(products, ranks, balance, Cost(patch_s=0.0)), products, seconds, 0.0)
         figures[f"inefficiency_decoding_{balance}_{at}"] = alone.decode_inefficiency
         figures[f"inefficiency_decoding_with_waiting_{balance}_{at}"] = alone.inefficiency_with_waiting
-    figures[f"inefficiency_decoding_whole_tiles_{at}"] = pack_tiles(tiles, seconds, 0.0, ranks)
-    figures[f"inefficiency_all_work_whole_tiles_{at}"] = pack_tiles(tiles, seconds, patch_s, ranks)
-    uneven = replay(make_plan(tiles, ranks), tiles, draw(tiles, measured, _TILE_SPREAD), patch_s)
+    figures[f"inefficiency_decoding_whole_tiles_{at}"] = pack_tiles(products, seconds, 0.0, ranks)
+    figures[f"inefficiency_all_work_whole_tiles_{at}"] = pack_tiles(products, seconds, patch_s, ranks)
+    uneven = replay(make_plan(products, ranks), products, draw(products, measured, _TILE_SPREAD), patch_s)
     figures[f"inefficiency_all_work_cost_uneven_tiles_{at}"] = uneven.inefficiency
     if ranks in _BARS:
         limit, aim = _BARS[ranks]
@@ -99,17 +101,17 @@ def _put_real(found: Findings, run: Extraction, alone: Extraction) -> None:
     found.figures[f"predicted_inefficiency_decoding_{run.ranks}_ranks"] = run.record["predicted_inefficiency"]
 
 
-def _small_tiles(layers: Sequence[Layer]) -> list[Tile]:
-    """Three small tiles with some patches left out, for the tests."""
-    numbers, tiles = np.random.default_rng(0), []
+def _small_products(layers: Sequence[Layer]) -> list[ProductPatches]:
+    """Three small products with some patches left out, for the tests."""
+    numbers, products = np.random.default_rng(0), []
     side = layers[0].size_px[0] // layers[0].patch_px
     for number in range(3):
         keep = np.flatnonzero(numbers.random(side**2) < 0.7)
-        tiles.append(Tile(keep + number * side**2, keep // side, keep % side, tuple(layers)))
-    return tiles
+        products.append(ProductPatches(keep + number * side**2, keep // side, keep % side, tuple(layers)))
+    return products
 
 
-def _listed_tiles(setup: Setup, layers: Sequence[Layer]) -> list[Tile]:
+def _listed_products(setup: Setup, layers: Sequence[Layer]) -> list[ProductPatches]:
     """The kept patches of BigEarthNet by product, as the extraction would have them; empty without the lists."""
     path, lists = setup.cache / "bigearthnet.parquet", REAL_DATA / "lists"
     if not path.exists() and not lists.is_dir():
@@ -120,11 +122,11 @@ def _listed_tiles(setup: Setup, layers: Sequence[Layer]) -> list[Tile]:
             raise Skipped(problem)
     catalogue = read_catalogue(path)
     catalogue = catalogue.take(~(catalogue.snow | catalogue.cloud))
-    tiles = []
-    _, first, tile_of = np.unique(catalogue.product, return_index=True, return_inverse=True)
+    products = []
+    _, first, product_of = np.unique(catalogue.product, return_index=True, return_inverse=True)
     for number in np.argsort(first):
-        rows = np.flatnonzero(tile_of == number)
+        rows = np.flatnonzero(product_of == number)
         grid = nominal_origin(catalogue.tile[rows[0]].decode())
         j, i = (grid.uly - catalogue.uly[rows]) // PATCH_M, (catalogue.ulx[rows] - grid.ulx) // PATCH_M
-        tiles.append(Tile(rows, j.astype(np.intp), i.astype(np.intp), tuple(layers)))
-    return tiles
+        products.append(ProductPatches(rows, j.astype(np.intp), i.astype(np.intp), tuple(layers)))
+    return products

@@ -24,7 +24,7 @@ def measure(setup: Setup) -> Findings:
     job, task = block_job(source), Task(source.catalogue, source.source)
     source_bytes, store_bytes = warm(source.files), Schema(source.cells**2).row_bytes * source.cells**2
     found = Findings(ranks=list(_RANKS[setup.size]), data=_data(setup, source, source_bytes))
-    found.layout = {layer.name: {"block_px": layer.block_px, "bands": layer.bands} for layer in source.layers}
+    found.layout = {layer.name: {"block_px": layer.block_px, "bands": layer.band_count} for layer in source.layers}
     found.notes.append("Both run from a warm page cache, one decoding thread a rank; the bar holds for the most ranks.")
     repeats = setup.times(1, 5)
     for ranks in found.ranks:

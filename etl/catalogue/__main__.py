@@ -13,11 +13,11 @@ def catalogue(settings: CatalogueSettings, comm: Comm) -> int:
     source = RootOnly(comm, lambda: detect_source(settings.source))
     patches = source.bcast(lambda found: found.patches if found.kind == "v1" else None)
     if patches is None:
-        parts = source.then(lambda found: [read_source(found)]).local or []
+        parts = source.apply_on_root(lambda kind: [read_source(kind)]).value_on_root or []
     else:
         mine = patches[len(patches) * comm.rank // comm.size : len(patches) * (comm.rank + 1) // comm.size]
         parts = comm.gather(read_v1(mine, settings.source)) or []
-    rejected = source.then(lambda found: write_joined(settings, found, parts)).bcast(bool)
+    rejected = source.apply_on_root(lambda kind: write_joined(settings, kind, parts)).bcast(bool)
     return ExitStatus.REJECTED if rejected and settings.strict else ExitStatus.DONE
 
 

@@ -2,7 +2,7 @@
 
 from etl.exit_status import ExitStatus
 from etl.extract.settings import ExtractSettings
-from etl.mpi import Comm, agree, file_hints, on_every_rank, on_root
+from etl.mpi import Comm, file_hints, on_every_rank, on_root, raise_if_any_failed
 from etl.store.hdf5.writer import serial_h5py_problem
 from etl.store.interface import Backend, Writer
 from etl.store.location import Location
@@ -18,15 +18,15 @@ def require_parallel_h5py(settings: ExtractSettings, comm: Comm) -> None:
         JobError: it cannot.
     """
     problem = serial_h5py_problem(settings.out, settings.write == "collective", comm.size)
-    agree(comm, "preparing collective writes", problem, ExitStatus.BAD_INPUT)
+    raise_if_any_failed(comm, "preparing collective writes", problem, ExitStatus.BAD_INPUT)
 
 
 def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> StoreLock:
     """Collective: make sure that no other run writes the store.
 
     Raises:
-        JobError: the store is there and not to be resumed, another run writes it, or its folder or bucket is out of
-            reach.
+        JobError: the store exists and is not to be resumed, another run writes it, or its folder or bucket cannot be
+            reached.
     """
     out = settings.out
 
@@ -39,7 +39,7 @@ def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> StoreLo
         refuse_existing()
         lock = open_lock(out)
         lock.acquire()
-        refuse_existing()  # whoever held the lock may have made it meanwhile
+        refuse_existing()  # a run that held the lock before may have created it
         store.discard_unfinished()  # under the lock: nobody else is writing it
         return lock
 

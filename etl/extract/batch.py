@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from etl.schema import UNWRITTEN, Schema
+from etl.schema import UNWRITTEN, RowSpan, Schema
 
 __all__ = ["Batch"]
 
@@ -25,18 +25,18 @@ class Batch:
         self.rejected: dict[int, str] = {}
         """Reason by store row."""
 
-    def begin(self, first: int, stop: int, to_make: npt.NDArray[np.intp]) -> None:
-        """Use the buffers for store rows [first, stop); all but `to_make` get pixels 0 and state 0."""
-        self.first, self.rows, self.rejected = first, stop - first, {}
+    def begin(self, span: RowSpan, to_extract: npt.NDArray[np.intp]) -> None:
+        """Use the buffers for the store rows of `span`; all but the rows `to_extract` get pixels 0 and state 0."""
+        self.first, self.rows, self.rejected = span.first, span.stop - span.first, {}
         others = np.ones(self.rows, bool)
-        others[to_make - first] = False
+        others[to_extract - span.first] = False
         if others.any():
             for array in (*self.pixels.values(), *self.results.values()):
                 array[: self.rows][others] = 0
 
     @property
-    def made(self) -> npt.NDArray[np.intp]:
-        """Store rows that were made, written or rejected, ascending, shape (row,)."""
+    def finished_rows(self) -> npt.NDArray[np.intp]:
+        """Store rows that were extracted or rejected, ascending, shape (row,)."""
         return self.first + np.flatnonzero(self.results["state"][: self.rows] != UNWRITTEN)
 
     def arrays(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:

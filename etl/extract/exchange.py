@@ -1,7 +1,7 @@
 """Blocks on their way between ranks: non-blocking MPI messages, moved on by polling from the main thread.
 
-The decoding thread posts blocks and takes blocks; only the main thread calls MPI. Each pair of ranks sends and receives
-in the order of the plan, and MPI keeps that order, so one message tag is enough.
+The decoding thread posts and takes blocks; only the main thread calls MPI. Each pair of ranks sends and receives in
+the order of the plan, and MPI keeps that order, so one message tag is enough.
 """
 
 import queue
@@ -9,40 +9,48 @@ import threading
 from collections.abc import Mapping
 
 from etl.mpi import Comm, Request
-from etl.plan.work import Block, RankWork, Tile
-from etl.source.tiles import BlockData
+from etl.plan.work import Block, ProductPatches, RankWork
+from etl.source.block import BlockData, OutgoingBlock
 
 __all__ = ["Exchange"]
 
 
 class Exchange:
-    """Blocks that one rank sends to others and gets from them."""
+    """Blocks that one rank sends to others and receives from them; a `BlockReceiver`."""
 
-    def __init__(self, comm: Comm, work: RankWork, tiles: Mapping[int, Tile]) -> None:
+    def __init__(self, comm: Comm, work: RankWork, product_patches: Mapping[int, ProductPatches]) -> None:
         """Start receiving; each block expected takes one buffer of its uint16 pixels."""
         self._comm = comm
-        self._outbox: queue.SimpleQueue[tuple[BlockData, tuple[int, ...]]] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[OutgoingBlock] = queue.SimpleQueue()
         self._sending: list[tuple[Request, BlockData]] = []
         self._arrived: dict[Block, BlockData] = {}
         self._changed = threading.Condition()
         self._stopped = False
         self._receiving: dict[Block, tuple[Request, BlockData]] = {}
         for block, source in work.receives.items():
-            data = BlockData(tiles[block.tile].layers[block.layer], block.index)
+            data = BlockData(product_patches[block.product].layers[block.layer], block.index)
             self._receiving[block] = (comm.Irecv(data.message, source), data)
 
-    def post(self, data: BlockData, ranks: tuple[int, ...]) -> None:
-        """Hand the pixels of a block over for sending to `ranks`; any thread."""
-        self._outbox.put((data, ranks))
+    def post(self, block: OutgoingBlock) -> None:
+        """Hand the pixels of a block over for sending; any thread."""
+        self._outbox.put(block)
 
-    def take(self, block: Block, wait: bool) -> BlockData | None:
-        """The pixels of another rank's block; where they have not arrived, wait or return None. The decoding thread."""
+    def take_arrived(self, block: Block) -> BlockData | None:
+        """The pixels of another rank's block, uint16, or None if they have not arrived; the decoding thread."""
         with self._changed:
-            if wait:
-                self._changed.wait_for(lambda: block in self._arrived or self._stopped)
-            if self._stopped:
-                raise RuntimeError("the run was stopped")
+            self._require_running(block)
             return self._arrived.pop(block, None)
+
+    def wait_for(self, block: Block) -> BlockData:
+        """The pixels of another rank's block, uint16, once they have arrived; the decoding thread."""
+        with self._changed:
+            self._changed.wait_for(lambda: block in self._arrived or self._stopped)
+            self._require_running(block)
+            return self._arrived.pop(block)
+
+    def _require_running(self, block: Block) -> None:
+        if self._stopped:
+            raise RuntimeError(f"{block} is not received: the run was stopped")
 
     def poll(self) -> None:
         """Start and complete messages; the main thread."""
@@ -50,7 +58,7 @@ class Exchange:
             data, ranks = self._outbox.get()
             self._sending += [(self._comm.Isend(data.message, rank), data) for rank in ranks]
         # requests are kept with their data: MPI reads the buffer until the message is sent
-        self._sending = [entry for entry in self._sending if not entry[0].Test()]
+        self._sending = [(request, data) for request, data in self._sending if not request.Test()]
         arrived = [block for block, (request, _) in self._receiving.items() if request.Test()]
         if arrived:
             with self._changed:

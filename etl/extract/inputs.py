@@ -1,6 +1,6 @@
-"""Inputs of an extraction: patches of the catalogue, the products that serve them, and which cannot be made.
+"""Inputs of an extraction: patches of the catalogue, the matching products, and which patches cannot be extracted.
 
-Rank 0 reads the catalogue and finds the products; all ranks open the products, each its part of them.
+Rank 0 reads the catalogue and finds the products; each rank opens a part of the products.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from etl.catalogue.finder import find_products, index_products, matching_product, patch_locator
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import choose_method
-from etl.grid import nominal_origin, patch_cell
+from etl.grid import TileGrid, nominal_origin, patch_cell
 from etl.mpi import Comm, RootOnly
 from etl.plan.layers import Layer
 from etl.product_files import ProductError
@@ -39,14 +39,14 @@ class CatalogueSelection:
     catalogue: "Catalogue"
     """Selected patches in store order: row k of the store is entry k."""
 
-    product_of: npt.NDArray[np.intp]
-    """Index into `listed` of each patch, shape (patch,)."""
+    product_index: npt.NDArray[np.intp]
+    """Index into `listed_products` of each patch, shape (patch,)."""
 
-    listed: tuple[str, ...]
-    """Product names under which the patches are listed, in store order."""
+    listed_products: tuple[str, ...]
+    """Names of the products under which the patches are listed, in store order."""
 
     product_paths: tuple[Path | None, ...]
-    """Product on disk that serves each of `listed`; None if there is none, and for a patch archive."""
+    """Matching product on disk of each of `listed_products`; None if there is none, and for a patch archive."""
 
     patch_folder: Callable[[str], Path] | None
     """Folder of a patch in a patch archive, by its name; None if the source holds products."""
@@ -54,16 +54,16 @@ class CatalogueSelection:
 
 @dataclass(frozen=True, slots=True)
 class ProductInspection:
-    """One product and what is decoded of it, or why it cannot be used."""
+    """One product and its layers, or why it cannot be used."""
 
     product: Product | None
     """None if there is a problem, and for a patch archive."""
 
     layers: tuple[Layer, ...]
-    """Empty where there is no product."""
+    """Empty if there is no product."""
 
     problem: str
-    """Why no patch of it can be made; empty where they can."""
+    """Why no patch of it can be extracted; empty if they can."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +73,7 @@ class ExtractionInputs:
     settings: ExtractSettings
     method: UpsampleMethod
     inspections: list[ProductInspection]
-    """By product, in the order of `CatalogueSelection.listed`."""
+    """By product, in the order of `CatalogueSelection.listed_products`."""
     schema: Schema
     is_archive: bool
     """Whether the source is a patch archive, with twelve files a patch, instead of products."""
@@ -86,29 +86,29 @@ class ExtractionInputs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatchRows:
-    """Where each patch lies on its tile, why some cannot be made, and which are still to be made; on rank 0 alone."""
+    """Where each patch lies in its tile, and which are still to be extracted or cannot be; on rank 0 alone."""
 
     selection: CatalogueSelection
 
     cells: npt.NDArray[np.intp]
-    """(row j, column i) of each patch in its tile's patch grid, shape (patch, 2)."""
+    """(row, column) of each patch in its tile's patch grid, shape (patch, 2)."""
 
     problems: dict[int, str]
-    """Reason by store row of what cannot be made, ascending."""
+    """Why patches cannot be extracted, by store row, ascending."""
 
     pending: npt.NDArray[np.bool_]
-    """Whether each row is still to be made, shape (patch,)."""
+    """Whether each row is still to be extracted, shape (patch,)."""
 
 
 def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInputs, RootOnly[CatalogueSelection]]:
     """Collective: read the catalogue on rank 0, find its products, and inspect them on all ranks.
 
     Raises:
-        JobError: on every rank, with status 2, where catalogue, source or weights cannot be used.
+        JobError: on every rank, with status 2, if catalogue, source or weights cannot be used.
     """
     method = choose_method(settings, comm)
     selection = RootOnly(comm, lambda: select_patches(settings))
-    products = selection.bcast(lambda chosen: tuple(zip(chosen.product_paths, chosen.listed, strict=True)))
+    products = selection.bcast(lambda chosen: tuple(zip(chosen.product_paths, chosen.listed_products, strict=True)))
     is_archive = selection.bcast(lambda chosen: chosen.patch_folder is not None)
     if is_archive:  # nothing to open: each patch has files of its own
         inspections = [ProductInspection(None, (), "")] * len(products)
@@ -120,32 +120,32 @@ def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInp
 
 
 def select_patches(settings: ExtractSettings) -> CatalogueSelection:
-    """Read the catalogue and find what serves it in the source.
+    """Read the catalogue and find the matching products, or patch folders, in the source.
 
     Raises:
-        ValueError: catalogue or source is absent, empty or not what it should be.
+        ValueError: catalogue or source is absent, empty or of another kind.
     """
     catalogue, source = _read_catalogue(settings), settings.source
-    listed, first, product_of = np.unique(catalogue.product, return_index=True, return_inverse=True)
-    order = np.argsort(first)  # np.unique sorts by name; the store's order is that of first appearance
-    names = tuple(listed[k].decode() for k in order)
-    product_of = np.argsort(order)[product_of].astype(np.intp)
+    unique_names, first, product_index = np.unique(catalogue.product, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # np.unique sorts by name, the store by first appearance
+    names = tuple(unique_names[k].decode() for k in order)
+    product_index = np.argsort(order)[product_index].astype(np.intp)
     if not source.exists():
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which does not exist")
     products = find_products(source)
     if products:
-        scenes = index_products(products)
-        paths = tuple(matching_product(name, scenes) for name in names)
-        return CatalogueSelection(catalogue, product_of, names, paths, None)
+        index = index_products(products)
+        paths = tuple(matching_product(name, index) for name in names)
+        return CatalogueSelection(catalogue, product_index, names, paths, None)
     folder = patch_locator(source)
     if folder is None or not any(folder(name.decode()).is_dir() for name in catalogue.patch):
         raise ValueError(f"--source must hold products (.SAFE, .zip) or the catalogue's patch folders, got {source}")
-    return CatalogueSelection(catalogue, product_of, names, (None,) * len(names), folder)
+    return CatalogueSelection(catalogue, product_index, names, (None,) * len(names), folder)
 
 
 def _read_catalogue(settings: ExtractSettings) -> "Catalogue":
-    """Patches of the catalogue without those under snow and cloud, unless these are to be kept."""
-    from etl.catalogue.table import read_catalogue  # pyarrow takes 40 MiB, on rank 0 alone
+    """Read the catalogue and leave out patches under snow or cloud, unless the settings keep them."""
+    from etl.catalogue.table import read_catalogue  # on rank 0 alone: pyarrow takes 40 MiB
 
     try:
         catalogue = read_catalogue(settings.catalogue)
@@ -160,7 +160,7 @@ def _read_catalogue(settings: ExtractSettings) -> "Catalogue":
 
 
 def _inspect(path: Path | None, listed: str, halo_px: Sequence[int]) -> ProductInspection:
-    """What the product at `path` says of itself; `listed`: the name under which its patches are listed."""
+    """Read the metadata of the product at `path`; `listed`: the name under which its patches are listed."""
     if path is None:
         return ProductInspection(None, (), f"no Level-2A product on disk serves {listed}")
     try:
@@ -171,40 +171,38 @@ def _inspect(path: Path | None, listed: str, halo_px: Sequence[int]) -> ProductI
 
 
 def place_patches(inputs: ExtractionInputs, selection: CatalogueSelection) -> PatchRows:
-    """Where every patch lies on its tile's grid, or why it cannot be made; all that can be made are pending.
+    """Cell of every patch in its tile's patch grid, or why it cannot be extracted; all others are pending.
 
-    A patch must be in its tile's projection, with its corner in metres on the grid's patch cells.
+    A patch must be in its tile's projection, with its corner, in metres, on the patch grid.
     """
     catalogue, inspections = selection.catalogue, inputs.inspections
-    problems = {int(k): str(catalogue.problem[k]) for k in np.flatnonzero(catalogue.problem != "")}
     cells = np.zeros((len(catalogue), 2), np.intp)
-    grids = {}
-    corners = zip(selection.product_of.tolist(), catalogue.ulx, catalogue.uly, strict=True)
-    for k, (number, ulx, uly) in enumerate(corners):
+    problems, grids = dict[int, str](), dict[int, TileGrid]()
+    for k, (number, listed_problem) in enumerate(zip(selection.product_index.tolist(), catalogue.problem, strict=True)):
         inspection = inspections[number]
-        if k not in problems and inspection.problem:
-            problems[k] = inspection.problem
-        if k in problems:
-            continue
-        if number not in grids:  # once a product, as a store has 500,000 patches
-            product = inspection.product
-            grids[number] = product.grid if product else nominal_origin(catalogue.tile[k].decode())
-        grid, epsg = grids[number], catalogue.epsg[k]
-        try:
-            if epsg != grid.epsg:
-                raise ValueError(f"patch must lie in its tile's projection EPSG:{grid.epsg}, got EPSG:{epsg}")
-            cells[k] = patch_cell(grid, ulx, uly)
-        except ValueError as error:
-            problems[k] = str(error)
+        problem = listed_problem or inspection.problem
+        if not problem:
+            if number not in grids:  # once a product: a catalogue can have 500,000 patches
+                product = inspection.product
+                grids[number] = product.grid if product else nominal_origin(catalogue.tile[k].decode())
+            grid, epsg = grids[number], catalogue.epsg[k]
+            try:
+                if epsg != grid.epsg:
+                    raise ValueError(f"patch must lie in its tile's projection EPSG:{grid.epsg}, got EPSG:{epsg}")
+                cells[k] = patch_cell(grid, catalogue.ulx[k], catalogue.uly[k])
+            except ValueError as error:
+                problem = str(error)
+        if problem:
+            problems[k] = problem
     pending = np.ones(len(cells), bool)
     pending[list(problems)] = False
-    return PatchRows(selection, cells, dict(sorted(problems.items())), pending)
+    return PatchRows(selection, cells, problems, pending)
 
 
 def _product_names(selection: CatalogueSelection, inspections: Sequence[ProductInspection]) -> list[bytes]:
-    """Name of the product that is read for each of `selection.listed`; the listed one where there is none."""
+    """Name of the product that is read for each of `selection.listed_products`; if there is none, the listed one."""
     products = [inspection.product for inspection in inspections]
-    return [(p.name if p else listed).encode() for p, listed in zip(products, selection.listed, strict=True)]
+    return [(p.name if p else listed).encode() for p, listed in zip(products, selection.listed_products, strict=True)]
 
 
 def _schema_for(selection: CatalogueSelection, inspections: Sequence[ProductInspection], upsampled: bool) -> Schema:
@@ -216,14 +214,14 @@ def _schema_for(selection: CatalogueSelection, inspections: Sequence[ProductInsp
 
 
 def initial_columns(inputs: ExtractionInputs, selection: CatalogueSelection) -> dict[str, npt.NDArray[Any]]:
-    """Columns that are known before any pixel is read, by data set, shape (patch, ...)."""
-    catalogue, product_of = selection.catalogue, selection.product_of
+    """Columns that are known before any pixel is read, by array name, shape (patch, ...)."""
+    catalogue, product_index = selection.catalogue, selection.product_index
     baselines = [item.product.baseline if item.product else "" for item in inputs.inspections]
     rows = len(catalogue)
     return {
         **{name: getattr(catalogue, name) for name in ("patch", "tile", "epsg", "ulx", "uly", "split", "classes")},
-        "product": np.array(_product_names(selection, inputs.inspections))[product_of],
-        "baseline": np.array([text.encode() for text in baselines], "S5")[product_of],
+        "product": np.array(_product_names(selection, inputs.inspections))[product_index],
+        "baseline": np.array([text.encode() for text in baselines], "S5")[product_index],
         "acquired": catalogue.acquired.astype("datetime64[s]").astype(np.int64),
         "state": np.full(rows, UNWRITTEN, np.uint8),
         "checksum": np.zeros(rows, np.uint64),
@@ -233,7 +231,7 @@ def initial_columns(inputs: ExtractionInputs, selection: CatalogueSelection) -> 
 
 
 def fingerprint_of(settings: ExtractSettings, selection: CatalogueSelection, method: UpsampleMethod) -> dict[str, Any]:
-    """What decides the store's content, as the journal keeps it; a resumed run must have the same."""
+    """Settings and input hashes that decide the store's content, for the journal; a resumed run must have the same."""
     networks = {"weights": [network.sha256 for network in method.networks], "precision": method.precision}
     catalogue = selection.catalogue
     digest = hashlib.sha256()

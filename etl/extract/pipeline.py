@@ -1,12 +1,12 @@
-"""From a source's patches to full batches, in a thread of its own, while the main thread writes earlier batches."""
+"""Extract patches and fill batches with them, in a thread; the main thread writes earlier batches meanwhile."""
 
 import contextlib
+import math
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +16,15 @@ from etl.extract.assignment import RankAssignment
 from etl.extract.batch import Batch
 from etl.extract.prefetch import prefetch
 from etl.extract.settings import ExtractSettings
-from etl.schema import REJECTED, WRITTEN, Schema
-from etl.source.patch import Patch, PatchError, cloud_snow_fraction
-from etl.source.tiles import BlockData
+from etl.schema import REJECTED, WRITTEN, RowSpan, Schema
+from etl.source.block import OutgoingBlock
+from etl.source.patch import CloudSnow, PatchError, PatchSource, SourcePatch, cloud_snow_fraction
 from etl.stage_timer import StageTimer
 from etl.store.checksum import checksum
 from etl.store.statistics import Sums, plane_sums
 from etl.upsample.method import Upsampler
 
-__all__ = ["PatchPipeline", "PatchSource"]
+__all__ = ["PatchPipeline"]
 
 _LONGEST_PATCH_S = 30.0
 
@@ -35,33 +35,23 @@ _PREFETCH_DEPTH = 4
 """Patches that are decoded while networks run on others."""
 
 
-class PatchSource(Protocol):
-    """Where one rank's patches come from."""
-
-    def outgoing(self) -> Iterator[tuple[BlockData, tuple[int, ...]]]:
-        """Blocks of pixels that other ranks wait for, each with those ranks; exhausted before `patches` is begun."""
-
-    def patches(self) -> Iterator[tuple[int, Patch | PatchError]]:
-        """(store row, pixels of the patch or why there are none), in store order."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedPatch:
     """One patch, upsampled or rejected, before it is copied into a batch."""
 
-    cloud: float
-    """Fraction of cloud and shadow pixels, 0 to 1; NaN without a scene classification."""
+    row: int
+    """Row in the store."""
 
-    snow: float
-    """Fraction of snow pixels, 0 to 1; NaN without a scene classification."""
+    fractions: CloudSnow
+    """Fractions of cloud and snow pixels, 0 to 1; NaN without a scene classification."""
 
     problem: str
-    """Why the patch is rejected; empty where it is kept."""
+    """Why the patch is rejected; empty if it is kept."""
 
     native: tuple[npt.NDArray[np.uint16], ...] = ()
     """The three groups with their halo, shape (band, row, col); empty for a rejected patch."""
 
-    fine: npt.NDArray[np.uint16] | None = None
+    upsampled: npt.NDArray[np.uint16] | None = None
     """`data_super`, shape (band, row, col); None if nothing is upsampled."""
 
     upsample_s: float = 0.0
@@ -74,7 +64,7 @@ class PreparedPatch:
             halo = (window.shape[1] - group.patch_px) // 2
             inner = slice(halo, halo + group.patch_px)
             planes[f"data_{group.name}"] = window[:, inner, inner]
-        return planes if self.fine is None else {**planes, "data_super": self.fine}
+        return planes if self.upsampled is None else {**planes, "data_super": self.upsampled}
 
 
 @dataclass(slots=True, eq=False)
@@ -87,20 +77,21 @@ class PatchPipeline:
     """None if nothing is upsampled."""
     settings: ExtractSettings
     assignment: RankAssignment
-    send: Callable[[BlockData, tuple[int, ...]], None]
+    send: Callable[[OutgoingBlock], None]
     """Hands a block over for sending to other ranks."""
     timer: StageTimer
     workers: int = 0
-    """Threads that upsample one patch each while others are decoded; 0: in the pipeline's own thread."""
+    """Threads that upsample one patch each while others are decoded; with 0 the pipeline's thread does both."""
     sums: Sums = field(init=False)
-    """Statistics of the rows made so far."""
+    """Statistics of the rows extracted so far."""
     filled: "queue.SimpleQueue[Batch]" = field(default_factory=queue.SimpleQueue)
+    """Batches to write."""
     free: "queue.SimpleQueue[Batch | None]" = field(default_factory=queue.SimpleQueue)
     """Batches to fill; None ends the thread."""
     empty: Batch = field(init=False)
     """A batch of no rows, for the rounds in which this rank has nothing to write."""
     error: BaseException | None = None
-    """What ended the thread before its time."""
+    """What ended the thread early."""
     _stopped: bool = False
     _thread: threading.Thread = field(init=False)
 
@@ -109,12 +100,12 @@ class PatchPipeline:
         self.empty = Batch(self.schema, 0)
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
         batches = self.assignment.batches
-        capacity = max((stop - first for first, stop in batches), default=0)
+        capacity = max((span.stop - span.first for span in batches), default=0)
         for _ in range(min(_BATCHES, len(batches))):
             self.free.put(Batch(self.schema, capacity))
 
     def start(self) -> None:
-        """Begin filling."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -128,8 +119,8 @@ class PatchPipeline:
 
     def _run(self) -> None:
         try:
-            for data, ranks in self.source.outgoing():
-                self.send(data, ranks)
+            for block in self.source.outgoing():
+                self.send(block)
                 if self._stopped:
                     return
             if self.workers:
@@ -137,62 +128,60 @@ class PatchPipeline:
                 with contextlib.closing(patches) as prepared:
                     self._fill_all(prepared)
             else:
-                buffer = self._new_fine() if self.upsampler else None
-                self._fill_all((row, self._prepare(patch, buffer)) for row, patch in self.source.patches())
-        except BaseException as error:  # raised again by the main thread, which other ranks listen to
+                buffer = self._new_upsampled() if self.upsampler else None
+                self._fill_all(self._prepare(patch, buffer) for patch in self.source.patches())
+        except BaseException as error:  # the main thread raises it again: only that one can tell the other ranks
             self.error = error
 
-    def _fill_all(self, prepared: Iterator[tuple[int, PreparedPatch]]) -> None:
-        # strict: a source that gives fewer patches than were planned must not pass unnoticed
-        patches = zip(prepared, self.assignment.splits.tolist(), strict=True)
-        for first, stop in self.assignment.batches:
+    def _fill_all(self, patches: Iterator[PreparedPatch]) -> None:
+        for span in self.assignment.batches:
             with self.timer.stage("blocked_s"):
                 batch = self.free.get()
             if batch is None:
                 return
-            self._fill(batch, first, stop, patches)
+            self._fill(batch, span, patches)
             if self._stopped:
                 return
             self.filled.put(batch)
 
-    def _fill(
-        self, batch: Batch, first: int, stop: int, patches: Iterator[tuple[tuple[int, PreparedPatch], int]]
-    ) -> None:
-        rows = self.assignment.rows
-        to_make = rows[slice(*np.searchsorted(rows, (first, stop)))]
-        batch.begin(first, stop, to_make)
-        for row in to_make.tolist():
+    def _fill(self, batch: Batch, span: RowSpan, patches: Iterator[PreparedPatch]) -> None:
+        in_span = slice(*np.searchsorted(self.assignment.rows, span))
+        to_extract, splits = self.assignment.rows[in_span], self.assignment.splits[in_span]
+        batch.begin(span, to_extract)
+        for row, split in zip(to_extract.tolist(), splits.tolist(), strict=True):
             if self._stopped:
                 return
-            (source_row, patch), split = next(patches)
-            if source_row != row:
-                raise RuntimeError(f"the source must give row {row} next, got {source_row}")
-            self._place(batch, row - first, patch, split)
+            patch = next(patches, None)
+            if patch is None or patch.row != row:
+                raise RuntimeError(f"the source must give row {row} next, got {patch and patch.row}")
+            self._place(batch, patch, split)
 
-    def _new_fine(self) -> npt.NDArray[np.uint16]:
+    def _new_upsampled(self) -> npt.NDArray[np.uint16]:
         """Buffer for one patch's `data_super`, shape (band, row, col)."""
         rows, columns, bands = next(item.row_shape for item in self.schema.pixels if item.name == "data_super")
         return np.empty((bands, rows, columns), np.uint16)
 
-    def _prepare(self, patch: Patch | PatchError, fine: npt.NDArray[np.uint16] | None = None) -> PreparedPatch:
-        """The patch upsampled into `fine`, or a buffer of its own, unless it is rejected; any thread."""
+    def _prepare(self, source_patch: SourcePatch, upsampled: npt.NDArray[np.uint16] | None = None) -> PreparedPatch:
+        """The patch upsampled into the given buffer, or a new one, unless it is rejected; any thread."""
+        row, patch = source_patch
         if isinstance(patch, PatchError):
-            return PreparedPatch(*cloud_snow_fraction(None), str(patch))
-        cloud, snow = cloud_snow_fraction(patch.scl)
-        problem = self.settings.over_limit(cloud, snow)
+            return PreparedPatch(row, CloudSnow(math.nan, math.nan), str(patch))
+        fractions = cloud_snow_fraction(patch.scl)
+        problem = self.settings.over_limit(*fractions)
         if problem or self.upsampler is None:
-            return PreparedPatch(cloud, snow, problem, () if problem else patch.native)
+            return PreparedPatch(row, fractions, problem, () if problem else patch.native)
         start = time.perf_counter()
-        fine = self._new_fine() if fine is None else fine
-        self.upsampler(patch.native, fine)
-        return PreparedPatch(cloud, snow, "", patch.native, fine, time.perf_counter() - start)
+        upsampled = self._new_upsampled() if upsampled is None else upsampled
+        self.upsampler(patch.native, upsampled)
+        return PreparedPatch(row, fractions, "", patch.native, upsampled, time.perf_counter() - start)
 
-    def _place(self, batch: Batch, position: int, patch: PreparedPatch, split: int) -> None:
-        """Copy one patch to its position in the batch, with all that is said of it."""
+    def _place(self, batch: Batch, patch: PreparedPatch, split: int) -> None:
+        """Copy one patch into its row of the batch, with its cloud and snow fractions, checksum and state."""
+        position = patch.row - batch.first
         results, pixels = batch.results, {name: array[position] for name, array in batch.pixels.items()}
-        results["cloud_share"][position], results["snow_share"][position] = patch.cloud, patch.snow
+        results["cloud_share"][position], results["snow_share"][position] = patch.fractions
         if patch.problem:
-            batch.rejected[batch.first + position] = patch.problem
+            batch.rejected[patch.row] = patch.problem
             for target in pixels.values():  # the buffer still holds an earlier patch
                 target[...] = 0
         else:

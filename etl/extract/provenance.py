@@ -1,4 +1,4 @@
-"""How a store was made, as its attributes and the run's record tell: software versions, settings, networks."""
+"""Provenance: software versions, settings and networks, for the store's attributes and the run's record."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ def store_attributes(settings: ExtractSettings, nomenclature: int, method: Upsam
 
 
 def extraction_software() -> dict[str, str | None]:
-    """Versions of the packages that decide content and speed, by name; TensorFlow's only where it is in use."""
+    """Versions of the packages that decide content and speed, by name; TensorFlow's only if it is in use."""
     names, tensorflow = ["sentinel-etl", "numpy", "h5py", "mpi4py", "gdal"], sys.modules.get("tensorflow")
     if tensorflow is None:
         return software_versions(names, "not installed as a package")

@@ -1,4 +1,4 @@
-"""What an extraction tells: the plan, `rejected.csv`, the JSON record and the closing lines."""
+"""Reports of an extraction: dry run, `rejected.csv`, JSON record and closing lines."""
 
 import csv
 import io
@@ -48,10 +48,10 @@ class RankReport:
     """What one rank did, and on which processor."""
 
     patches: int
-    """Rows that it made."""
+    """Rows that it extracted."""
 
     blocks: int
-    """Blocks that it decoded, all bands of a layer counted as one; patches of a patch archive."""
+    """Blocks that it decoded, all bands of a layer counted as one; patches read, in a patch archive."""
 
     seconds: dict[str, float]
     """Seconds by stage, as in `RANK_STAGES`."""
@@ -60,7 +60,7 @@ class RankReport:
 
 
 def print_dry_run(inputs: ExtractionInputs, rows: PatchRows, ranks: int) -> None:
-    """Answer of `--dry-run`, on stdout: rows, bytes, seconds and load per rank; on rank 0."""
+    """Print the plan for `--dry-run`: rows, bytes, seconds and load per rank; on rank 0."""
     settings, schema = inputs.settings, inputs.schema
     plan = plan_extraction(inputs, rows, ranks).plan
     mean_s, slowest_s = sum(plan.busy_s) / len(plan.busy_s), max(plan.busy_s)
@@ -71,8 +71,8 @@ def print_dry_run(inputs: ExtractionInputs, rows: PatchRows, ranks: int) -> None
         f"balance {mean_s / slowest_s if mean_s else 1:.3f}"
     )
     for rank, (work, busy_s) in enumerate(zip(plan.work, plan.busy_s, strict=True)):
-        tiles = len({part.tile for part in work.patches})
-        print(f"rank {rank}: {work.patch_count} patches of {tiles} tiles, {busy_s:.1f} s")
+        products = len({part.product for part in work.patches})
+        print(f"rank {rank}: {work.patch_count} patches of {products} products, {busy_s:.1f} s")
     _log_rejections(rows.problems)
 
 

@@ -1,7 +1,7 @@
-"""Create a store, or resume the one that an interrupted run left: what is finished, and what is left to do.
+"""Create a store, or resume the one that an interrupted run left.
 
-Every finished row is read once, by all ranks between them, and compared with its checksum: a row that the disk lost is
-found and made again, and the statistics of the finished rows are gathered anew.
+On resuming, every finished row is read by one of the ranks and compared with its checksum. Rows that the disk lost are
+extracted again, and the statistics of the finished rows are computed anew.
 """
 
 from collections.abc import Mapping
@@ -28,12 +28,13 @@ __all__ = ["ResumeState", "begin_store", "resume_store", "verify_finished_rows"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResumeState:
-    """A store that is there, and what is left to do; rank 0 alone has it."""
+    """State of a store when extraction starts, whether new or resumed; rank 0 alone has it."""
 
     journal: Journal
     rows: PatchRows
+    """Patches of all rows, and which are pending."""
     written: npt.NDArray[np.intp]
-    """Finished rows in state 1, ascending, whose checksums are still to be verified."""
+    """Finished rows in state 1, ascending, whose checksums are still to be verified; shape (row,)."""
     complete: bool = False
     """Whether nothing is left to do."""
 
@@ -43,15 +44,15 @@ class ResumeState:
         return len(self.journal.rejected)
 
     def reopen_rows(self, rows: list[int]) -> None:
-        """Have these store rows made again."""
+        """Mark these store rows as pending again."""
         self.rows.pending[rows] = True
 
 
 def begin_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
-    """Create the store, or resume it where --resume is given and there is one; on rank 0.
+    """Create the store, or resume it if --resume is given and there is one; on rank 0.
 
     Raises:
-        ValueError: the store was begun with another catalogue, source or settings, or is no store.
+        ValueError: the store was begun with another catalogue, source or settings, or is not a store.
         OSError: it cannot be written.
     """
     resume = inputs.settings.resume and inputs.store.exists()
@@ -59,7 +60,7 @@ def begin_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
 
 
 def _create_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
-    """Journal and complete, empty store; rows that cannot be made are rejected from the start."""
+    """Create the journal and an empty store with all its arrays; rows that cannot be extracted are rejected at once."""
     settings, selection, rejected = inputs.settings, rows.selection, np.flatnonzero(~rows.pending)
     columns = initial_columns(inputs, selection)
     columns["state"][rejected] = REJECTED
@@ -73,14 +74,14 @@ def _create_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
 
 
 def resume_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
-    """What an interrupted run left to do; sets its store back to incomplete and rejects what cannot be made any more.
+    """State of the store of an interrupted run; marks it as incomplete, and rejects rows that cannot be extracted now.
 
     Raises:
-        ValueError: the store was begun with another catalogue, source or settings, or is no store.
+        ValueError: the store was begun with another catalogue, source or settings, or is not a store.
         OSError: it cannot be written.
     """
     settings, store, problems = inputs.settings, inputs.store, rows.problems
-    journal = Journal.read(journal_location(settings.out), repair=True)  # a kill can tear its last line
+    journal = Journal.read(journal_location(settings.out), repair=True)  # its last line may be incomplete after a kill
     _require_same_fingerprint(settings.out, journal, fingerprint_of(settings, rows.selection, inputs.method))
     stored = store.reader().read_columns(("state", "product", "complete"))
     state, done = stored["state"], _finished_rows(stored["state"], journal)
@@ -92,14 +93,14 @@ def resume_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
     pending = ~done & rows.pending
     if not pending.any() and stored["complete"] and not rejected_now:
         return ResumeState(journal, replace(rows, pending=pending), np.empty(0, np.intp), complete=True)
-    # incomplete first, on the disk; products may be others now for rows that are not made yet
+    # incomplete first, on the disk; another product may now match a row that is not finished
     product, baseline = columns["product"].astype(f"S{inputs.schema.product_bytes}"), columns["baseline"].astype("S5")
-    begun = {"complete": np.zeros((), np.uint8), "state": np.where(done, state, np.uint8(UNWRITTEN))}
-    store.overwrite({"product": product, "baseline": baseline, **begun})
+    incomplete = {"complete": np.zeros((), np.uint8), "state": np.where(done, state, np.uint8(UNWRITTEN))}
+    store.overwrite({"product": product, "baseline": baseline, **incomplete})
     # on the disk before the journal names them as finished
     _reject_rows(store, inputs.schema, rejected_now)
     journal.add(row_ranges(np.array(rejected_now, np.intp)), {row: problems[row] for row in rejected_now})
-    # a shard is written whole, so rows that share one with a pending row are made again
+    # a shard is written whole, so all rows that share one with a pending row are extracted again
     rejected = done & (state == REJECTED) | ~rows.pending
     shard = np.arange(len(pending)) // store.shard_rows
     pending = (np.bincount(shard, weights=pending) > 0)[shard] & ~rejected
@@ -107,7 +108,7 @@ def resume_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
 
 
 def _require_same_fingerprint(out: Location, journal: Journal, fingerprint: Mapping[str, Any]) -> None:
-    """Raise a ValueError where the store was begun with another catalogue, source or settings."""
+    """Raise a ValueError if the store was begun with another catalogue, source or settings."""
     differing = [key for key in fingerprint if journal.fingerprint.get(key) != fingerprint[key]]
     if differing:
         changes = "; ".join(f"{key} was {journal.fingerprint.get(key)}, is {fingerprint[key]}" for key in differing)
@@ -115,12 +116,12 @@ def _require_same_fingerprint(out: Location, journal: Journal, fingerprint: Mapp
 
 
 def _finished_rows(state: npt.NDArray[np.uint8], journal: Journal) -> npt.NDArray[np.bool_]:
-    """Whether the journal names each row as finished, shape (patch,); `state`: of each row, in the store."""
+    """Whether the journal names each row as finished, shape (patch,); `state`: state of each row in the store."""
     done = np.zeros(len(state), bool)
     for first, stop in journal.ranges:
         done[first:stop] = True
     done &= (state == WRITTEN) | (state == REJECTED)
-    # journalled as rejected and written since: tried again by a run that was killed before it could journal that
+    # journalled as rejected, but written since: a later run retried it and was killed before it could journal that
     done[[row for row in journal.rejected if state[row] == WRITTEN]] = False
     return done
 
@@ -128,21 +129,21 @@ def _finished_rows(state: npt.NDArray[np.uint8], journal: Journal) -> npt.NDArra
 def _require_same_products(
     out: Location,
     written: npt.NDArray[np.bool_],
-    made_from: npt.NDArray[np.bytes_],
+    read_from: npt.NDArray[np.bytes_],
     product: npt.NDArray[np.bytes_],
     problems: Mapping[int, str],
 ) -> None:
-    """Raise a ValueError where a `written` row was made from another product than the one that serves it now.
+    """Raise a ValueError if a `written` row was extracted from another product than the matching one of now.
 
-    Arrays of shape (patch,).
+    All arrays: shape (patch,).
     """
     gone = [row for row in problems if written[row]]
-    changed = np.flatnonzero(written & (made_from != product.astype(made_from.dtype))).tolist()
+    changed = np.flatnonzero(written & (read_from != product.astype(read_from.dtype))).tolist()
     if gone or changed:
         row = (gone or changed)[0]
-        why = f"but cannot be made again: {problems[row]}" if gone else "which is not the product that serves it now"
+        why = f"but cannot be made again: {problems[row]}" if gone else "which is not the matching product now"
         raise ValueError(
-            f"row {row} of {out} was made from {made_from[row].decode()}, {why}; resume with the same --source"
+            f"row {row} of {out} was made from {read_from[row].decode()}, {why}; resume with the same --source"
         )
 
 
@@ -157,34 +158,37 @@ def _reject_rows(store: Backend, schema: Schema, rows: list[int]) -> None:
         store.overwrite(columns)
 
 
-def verify_finished_rows(inputs: ExtractionInputs, state: RootOnly[ResumeState], comm: Comm) -> Sums:
-    """Collective: sums over the pixels of this rank's part of the finished rows.
+def verify_finished_rows(inputs: ExtractionInputs, store_state: RootOnly[ResumeState], comm: Comm) -> Sums:
+    """Collective: verify the checksums of all finished rows, each rank a part; return the statistics of valid rows.
 
-    Rows whose pixels have not their checksum become pending again, with all rows of their shard.
+    Rows with a wrong checksum become pending again, with all rows of their shard.
 
     Raises:
-        JobError: on every rank, where one cannot read the store.
+        JobError: on every rank, if one cannot read the store.
     """
     sums = Sums(inputs.schema.pixels)
-    rows = state.scatter(lambda root: _assign_shards(root.written, inputs.store.shard_rows, comm.size))
-    shard_rows = state.bcast(lambda _: inputs.store.shard_rows)
+    rows = store_state.scatter(lambda state: _assign_shards(state.written, inputs.store.shard_rows, comm.size))
+    shard_rows = store_state.bcast(lambda _: inputs.store.shard_rows)
     damaged = on_every_rank(
         comm, "reading finished rows", lambda: _verify_rows(inputs.store, inputs.schema, rows, shard_rows, sums)
     )
     parts = comm.gather(damaged)
-    state.then(lambda root: root.reopen_rows([row for part in parts or [] for row in part]))
+    store_state.apply_on_root(lambda state: state.reopen_rows([row for part in parts or [] for row in part]))
     return sums
 
 
 def _assign_shards(rows: npt.NDArray[np.intp], shard_rows: int, ranks: int) -> list[npt.NDArray[np.intp]]:
-    """Ascending `rows` split over ranks, those of one shard to one rank."""
+    """Ascending `rows` divided over ranks, shape (row,) each; all rows of a shard go to one rank."""
     shards, shard = np.unique(rows // shard_rows, return_inverse=True)
-    parts = np.array_split(np.arange(len(shards)), ranks)  # empty ones where there are more ranks than shards
+    parts = np.array_split(np.arange(len(shards)), ranks)  # empty ones if there are more ranks than shards
     return [rows[(shard >= part[0]) & (shard <= part[-1])] if len(part) else rows[:0] for part in parts]
 
 
 def _verify_rows(store: Backend, schema: Schema, rows: npt.NDArray[np.intp], shard_rows: int, sums: Sums) -> list[int]:
-    """Those of `rows` (state 1, ascending) in whose shard a row lacks its checksum; `sums` takes all others."""
+    """Rows to extract again: all of `rows` (state 1, ascending) whose shard holds one with a wrong checksum.
+
+    Statistics of the other rows are added to `sums`.
+    """
     if not len(rows):
         return []
     damaged: list[int] = []
@@ -203,7 +207,7 @@ def _verify_rows(store: Backend, schema: Schema, rows: npt.NDArray[np.intp], sha
 
 
 def _row_statistics(reader: StoreReader, row: int, expected: int) -> list[npt.NDArray[np.int64]] | None:
-    """Statistics of each pixel data set of a row, or None if its pixels have not the `expected` checksum."""
+    """Statistics of each pixel data set of a row, or None if the row does not match its `expected` checksum."""
     try:
         parts = reader.row(row)
     except DamagedStoreError:  # a shard that was half-written when a run was killed

@@ -1,7 +1,7 @@
 """One extraction, from settings to a finished store: the collective steps, in order.
 
-Every rank runs this file line by line. What rank 0 alone knows, the catalogue's patches and the state of the store, is
-held in a `RootOnly`; what differs between the other ranks is in their assignment.
+Every rank runs this file line by line. What only rank 0 knows (the selected patches, the state of the store) is wrapped
+in a `RootOnly`. What differs between ranks is in `RankAssignment`.
 """
 
 import time
@@ -16,7 +16,7 @@ from etl.extract.access import lock_store, open_writer, require_parallel_h5py
 from etl.extract.assignment import RankAssignment, scatter_assignments
 from etl.extract.exchange import Exchange
 from etl.extract.inputs import ExtractionInputs, inspect_inputs, place_patches
-from etl.extract.pipeline import PatchPipeline, PatchSource
+from etl.extract.pipeline import PatchPipeline
 from etl.extract.resume import ResumeState, begin_store, verify_finished_rows
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import ReadyUpsampling, open_upsampling
@@ -38,81 +38,86 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
     configure(settings.decode_threads)
     require_parallel_h5py(settings, comm)
 
-    # What is asked for, and what the source has of it.
+    # The patches to extract, and the products or patch folders that hold them.
     inputs, selection = inspect_inputs(settings, comm)
     if settings.dry_run:
-        selection.then(lambda chosen: report.print_dry_run(inputs, place_patches(inputs, chosen), comm.size))
+        selection.apply_on_root(lambda chosen: report.print_dry_run(inputs, place_patches(inputs, chosen), comm.size))
         return ExitStatus.DONE
     upsampling = open_upsampling(inputs.method, settings, comm)
 
-    # The store, which no other run writes meanwhile: created, or as an interrupted run left it.
+    # The store, locked against other runs: created, or resumed from an interrupted run.
     lock = lock_store(settings, inputs.store, comm)
-    state = selection.then(lambda chosen: begin_store(inputs, place_patches(inputs, chosen)))
-    if state.bcast(lambda root: root.complete):
-        state.then(lambda root: print(f"{settings.out} is complete, {root.rejected} rejected: nothing to do"))
-        return _done(settings, state)
-    sums = verify_finished_rows(inputs, state, comm)
+    store_state = selection.apply_on_root(lambda chosen: begin_store(inputs, place_patches(inputs, chosen)))
+    if store_state.bcast(lambda state: state.complete):
+        store_state.apply_on_root(
+            lambda state: print(f"{settings.out} is complete, {state.rejected} rejected: nothing to do")
+        )
+        return _done(settings, store_state)
+    sums = verify_finished_rows(inputs, store_state, comm)
 
-    # Which rank makes which rows; then decode, upsample and write them.
-    assignment = scatter_assignments(inputs, state, comm, upsampling.on_gpu)
+    # Which rank extracts which rows; then decode, upsample and write them.
+    assignment = scatter_assignments(inputs, store_state, comm, upsampling.on_gpu)
     steps.lap("prepare")
-    timer = _write_rows(inputs, state, assignment, upsampling, sums, comm)
+    rank_report = _write_rows(inputs, store_state, assignment, upsampling, sums, comm)
     steps.lap("write")
 
-    # Statistics and rejected.csv; only then does the store say that it is complete.
+    # Statistics and rejected.csv; then the store is marked complete.
     totals = comm.gather(sums.totals)
-    state.then(lambda root: _complete_store(inputs, root, totals or []))
+    store_state.apply_on_root(lambda state: _complete_store(inputs, state, totals or []))
     lock.release()
     steps.lap("finish")
 
-    # The record of the run, beside a store that is complete whether or not this succeeds.
-    reports = comm.gather(report.RankReport(len(assignment.rows), timer.entries["decode_s"], timer.seconds))
-    state.then(
-        lambda root: report.write_extraction_record(
-            inputs, root.journal, report.extraction_record(reports or [], assignment, steps) | upsampling.record
+    # The record of the run; the store is complete even if this fails.
+    reports = comm.gather(rank_report)
+    store_state.apply_on_root(
+        lambda state: report.write_extraction_record(
+            inputs, state.journal, report.extraction_record(reports or [], assignment, steps) | upsampling.record
         )
     )
-    return _done(settings, state)
+    return _done(settings, store_state)
 
 
-def _done(settings: ExtractSettings, state: RootOnly[ResumeState]) -> ExitStatus:
+def _done(settings: ExtractSettings, store_state: RootOnly[ResumeState]) -> ExitStatus:
     """Collective: the exit status of a run whose store is complete."""
-    rejected = state.bcast(lambda root: root.rejected)
+    rejected = store_state.bcast(lambda state: state.rejected)
     return ExitStatus.REJECTED if rejected and settings.strict else ExitStatus.DONE
 
 
 def _write_rows(
     inputs: ExtractionInputs,
-    state: RootOnly[ResumeState],
+    store_state: RootOnly[ResumeState],
     assignment: RankAssignment,
     upsampling: ReadyUpsampling,
     sums: Sums,
     comm: Comm,
-) -> StageTimer:
-    """Collective: decode, upsample and write this rank's rows; `sums` takes their statistics. Seconds by stage."""
+) -> report.RankReport:
+    """Collective: decode, upsample and write this rank's rows; their statistics are added to `sums`.
+
+    Returns counts, and seconds by stage.
+    """
     settings, timer, cpu_s = inputs.settings, StageTimer(*report.RANK_STAGES), time.process_time()
-    exchange = Exchange(comm, assignment.work, assignment.tiles)
-    source: PatchSource
+    exchange = Exchange(comm, assignment.work, assignment.product_patches)
+    source: ArchivePatches | TilePatches
     if inputs.is_archive:
         source = ArchivePatches(assignment.rows.tolist(), assignment.folders, inputs.method.halo_px, timer)
     else:
         products = {number: item.product for number, item in enumerate(inputs.inspections) if item.product}
-        source = TilePatches(assignment.work, assignment.tiles, products, exchange.take, timer)
+        source = TilePatches(assignment.work, assignment.product_patches, products, exchange, timer)
     upsampler, workers = upsampling.upsampler, upsampling.workers
     pipeline = PatchPipeline(source, inputs.schema, upsampler, settings, assignment, exchange.post, timer, workers)
     shown_progress = report_progress("extract", len(assignment.rounds), "round", enabled=comm.rank == 0)
-    journal = state.then(lambda root: root.journal).local
+    journal = store_state.apply_on_root(lambda state: state.journal).value_on_root
     with shown_progress as on_round, open_writer(settings.out, inputs.store, comm) as writer:
         pipeline.start()
         loop = WriteLoop(comm, writer, pipeline, exchange, journal, settings.sync_s, on_round, timer)
         try:
             loop.run(assignment.rounds)
         except JobError:
-            writer.close()  # collective: every rank raises this error; after any other, closing could hang
+            writer.close()  # collective, like every JobError; after an error of one rank alone it could hang
             raise
     timer.add("cpu_s", time.process_time() - cpu_s)
     sums.merge([pipeline.sums.totals])
-    return timer
+    return report.RankReport(len(assignment.rows), source.decoded, timer.seconds)
 
 
 def _complete_store(

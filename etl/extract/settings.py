@@ -69,7 +69,7 @@ class ExtractSettings:
         _ = self.layout  # which checks chunks and shards
 
     def over_limit(self, cloud: float, snow: float) -> str:
-        """Why a patch with these fractions of its pixels, 0 to 1, is rejected; empty where it is kept.
+        """Why a patch with these fractions of its pixels, 0 to 1, is rejected; empty if it is kept.
 
         NaN, of a source without scene classification, is kept.
         """

@@ -1,4 +1,4 @@
-"""The upsampling method asked for: weights read once, on rank 0; a device for each rank; warnings and the record."""
+"""Set up the upsampling method: weights read once, on rank 0; a device for each rank; warnings and the record."""
 
 import logging
 from collections import Counter
@@ -23,7 +23,7 @@ log = logging.getLogger("etl.extract")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadyUpsampling:
-    """A method that is ready to run on this rank."""
+    """An upsampling method, ready to run on this rank."""
 
     upsampler: Upsampler | None
     """None if nothing is upsampled."""
@@ -35,18 +35,18 @@ class ReadyUpsampling:
     """Whether the networks of any rank run on a GPU."""
 
     record: dict[str, Any]
-    """What the run's record keeps of it: weights, precision, devices, warnings; the same on every rank."""
+    """Its entries in the run's record: weights, precision, devices, warnings; the same on every rank."""
 
 
 def choose_method(settings: ExtractSettings, comm: Comm) -> UpsampleMethod:
     """Collective: the method, with its weights on every rank.
 
     Raises:
-        JobError: on every rank, with status 2, where the weights do not fit.
+        JobError: on every rank, with status 2, if the weights do not fit.
     """
     if settings.upsample != "dsen2":
         return UpsampleMethod(settings.upsample)
-    networks = RootOnly(comm, lambda: read_networks(settings.weights, PROCESSING_LEVEL)).bcast(lambda read: read)
+    networks = RootOnly(comm, lambda: read_networks(settings.weights, PROCESSING_LEVEL)).bcast(tuple)
     return UpsampleMethod("dsen2", networks, settings.precision)
 
 
@@ -54,7 +54,7 @@ def open_upsampling(method: UpsampleMethod, settings: ExtractSettings, comm: Com
     """Collective: the method ready to run; with DSen2 each rank sets up its CPU threads or its GPU.
 
     Raises:
-        JobError: on every rank, where TensorFlow cannot be started on one.
+        JobError: on every rank, if TensorFlow cannot be started on one.
     """
     if not method.networks:
         return ReadyUpsampling(method.open(), 0, False, {})
@@ -86,7 +86,7 @@ def open_upsampling(method: UpsampleMethod, settings: ExtractSettings, comm: Com
 
 
 def mixed_devices(devices: Sequence[str], processors: Sequence[str]) -> list[str]:
-    """A warning where ranks compute on unlike devices, which round the networks' sums differently; else empty.
+    """A warning if ranks compute on unlike devices, which round the networks' sums differently; else empty.
 
     `devices`, `processors`: one name a rank.
     """

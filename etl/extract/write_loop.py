@@ -1,8 +1,9 @@
-"""The loop that writes batches: as many collective rounds on every rank, each after an agreement, some after a sync.
+"""The loop that writes batches: the same number of collective rounds on every rank.
 
-Only the main thread calls MPI and HDF5. It waits by polling with short sleeps, moving blocks between ranks meanwhile,
-so that the decoding thread has the core. What fails on one rank is kept until the next agreement, which ends all ranks
-together: a rank that raised at once would leave the others waiting in a collective call.
+Before each round the ranks exchange flags: failed, stop, sync due. An error on one rank is kept until then and ends
+all ranks together: a rank that raised at once would leave the others waiting in a collective call. Only the main
+thread calls MPI and HDF5. It waits by polling with short sleeps and moves blocks between ranks meanwhile, so that the
+decoding thread has the core.
 """
 
 import queue
@@ -18,7 +19,8 @@ from etl.exit_status import ExitStatus, JobError, exit_status_of
 from etl.extract.batch import Batch
 from etl.extract.exchange import Exchange
 from etl.extract.pipeline import PatchPipeline
-from etl.mpi import Comm, agree, allreduce_max
+from etl.mpi import Comm, allreduce_max, raise_if_any_failed
+from etl.schema import RowSpan
 from etl.stage_timer import StageTimer
 from etl.store.interface import Writer
 from etl.store.journal import Journal, row_ranges
@@ -28,7 +30,7 @@ __all__ = ["STOP_SIGNALS", "WriteLoop"]
 _POLL_S = 0.005
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-"""Signals that stop a run cleanly. mpirun hands the last one on; the others it follows by SIGKILL within a second."""
+"""Signals that stop a run cleanly. mpirun forwards SIGUSR1; after SIGTERM or SIGINT it kills all ranks in a second."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,41 +42,41 @@ class WriteLoop:
     pipeline: PatchPipeline
     exchange: Exchange
     journal: Journal | None
-    """On rank 0 alone."""
+    """On rank 0 alone, None elsewhere."""
     sync_every_s: float
     """Seconds between syncs, which precede every entry in the journal."""
     on_round: Callable[[int], None]
     """Called after each round with the number of rounds done."""
     timer: StageTimer
-    _finished: list[tuple[int, int]] = field(default_factory=list)
-    """Rows [first, stop) written since the last sync."""
+    _finished: list[RowSpan] = field(default_factory=list)
+    """Rows written since the last sync."""
     _rejected: dict[int, str] = field(default_factory=dict)
     """Rejections among them: reason by row."""
     _error: str = ""
     _status: ExitStatus = ExitStatus.FAILED
-    """What `_error` ends the job with."""
+    """Exit status with which `_error` ends the job."""
     _stop: bool = False
     _last_sync: float = field(default_factory=time.monotonic)
 
-    def run(self, rounds: Sequence[tuple[int, int]]) -> None:
+    def run(self, rounds: Sequence[RowSpan]) -> None:
         """Collective: write all batches, and sync and journal them every `sync_every_s` seconds.
 
-        `rounds` holds this rank's rows [first, stop) of each round, first = stop where it has none.
+        `rounds`: rows that this rank writes in each round; empty in a round for which it has none.
 
         Raises:
-            JobError: on every rank, where one failed, or with status 75 where one was told to stop.
+            JobError: on every rank, if one failed, or with status 75 if one got a signal to stop.
         """
         previous = {kind: signal.signal(kind, self._on_signal) for kind in STOP_SIGNALS}
         try:
-            for done, (first, stop) in enumerate(rounds, start=1):  # the same number on every rank
-                batch = self._next_batch() if stop > first else None
-                self._agree()
+            for done, span in enumerate(rounds, start=1):  # the same number on every rank
+                batch = None if span.empty else self._next_batch()
+                self._exchange_flags()
                 self._write(batch)
                 self.on_round(done)
-            while not self.exchange.idle:  # lower ranks may still wait for blocks of this one
+            while not self.exchange.idle:  # other ranks may still wait for blocks of this one
                 self._poll()
                 time.sleep(_POLL_S)
-            self._agree(final=True)
+            self._exchange_flags(final=True)
         finally:
             self.exchange.stop()
             self.pipeline.stop()
@@ -97,19 +99,19 @@ class WriteLoop:
         return batch
 
     def _poll(self) -> None:
-        """Move blocks between ranks; raise what ended the pipeline, as other ranks may wait for its blocks."""
+        """Move blocks between ranks; raise the pipeline's error at once, as other ranks may wait for its blocks."""
         self.exchange.poll()
         if self.pipeline.error is not None:
             raise self.pipeline.error
 
-    def _agree(self, final: bool = False) -> None:
-        """Collective: stop together where any rank must; sync where it is time."""
+    def _exchange_flags(self, final: bool = False) -> None:
+        """Collective: exchange the flags failed, stop and sync due; raise, stop or sync on all ranks if any has one."""
         due = final or (self.comm.rank == 0 and time.monotonic() - self._last_sync >= self.sync_every_s)
         with self.timer.stage("agree_s"):
             flags = np.array([bool(self._error), self._stop, due], np.int32)
             failed, stop, due = allreduce_max(self.comm, flags, self._poll).tolist()
         if failed:
-            self._raise_together()
+            self._raise_if_any_failed()
         if due or stop:
             self._sync()
         if stop and not final:
@@ -131,9 +133,9 @@ class WriteLoop:
                 self._fail(f"writing failed: {error}", error)
             if batch is not None:
                 if not self._error:
-                    self._finished += row_ranges(batch.made)
+                    self._finished += row_ranges(batch.finished_rows)
                     self._rejected.update(batch.rejected)
-                self.pipeline.free.put(batch)  # after drain: nothing reads its memory any more
+                self.pipeline.free.put(batch)  # after `wait`: nothing reads its memory any more
 
     def _fail(self, text: str, error: OSError) -> None:
         """Keep the first error until all ranks end."""
@@ -141,30 +143,29 @@ class WriteLoop:
             self._status = exit_status_of(error)
             self._error = text + ("; --resume completes the store" if self._status == ExitStatus.RESUMABLE else "")
 
-    def _raise_together(self) -> None:
-        """Collective: end where a rank has an error."""
-        agree(self.comm, "extraction", self._error or None, self._status)
+    def _raise_if_any_failed(self) -> None:
+        """Collective: raise a JobError on every rank if any has recorded an error."""
+        raise_if_any_failed(self.comm, "extraction", self._error or None, self._status)
 
     def _sync(self) -> None:
-        """Collective: bring finished rows to the disk on every rank, then journal them.
+        """Collective: sync finished rows to the disk on every rank, then journal them.
 
-        In this order, because in collective I/O another rank may write this one's rows: a row is in the journal only
-        after every rank's sync.
+        In collective I/O another rank may write this one's rows, so a row is journalled only after every rank's sync.
         """
         with self.timer.stage("sync_s"):
             try:
                 self.writer.sync()
             except OSError as error:
                 self._fail(f"syncing the store failed: {error}", error)
-            self._raise_together()
+            self._raise_if_any_failed()
             parts = self.comm.gather((self._finished, self._rejected)) or []
-            finished = [rows for ranges, _ in parts for rows in ranges]
+            finished = [span for spans, _ in parts for span in spans]
             rejected = {row: reason for _, reasons in parts for row, reason in reasons.items()}
             try:
                 if self.journal is not None:
                     self.journal.add(finished, rejected)
             except OSError as error:
                 self._fail(f"journalling finished rows failed: {error}", error)
-            self._raise_together()
+            self._raise_if_any_failed()
             self._finished, self._rejected = [], {}
             self._last_sync = time.monotonic()

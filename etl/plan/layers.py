@@ -1,7 +1,7 @@
-"""Layers of a tile, the JPEG 2000 blocks of each, and which blocks a patch needs.
+"""Layers of a product, the JPEG 2000 blocks of each, and which blocks a patch needs.
 
-Integer arithmetic only. Patches are counted by their row j and column i in the tile's patch grid, blocks by their row
-by and column bx in a layer; sizes are in the layer's own pixels.
+Integer arithmetic only. Patches are counted by their row and column in the tile's patch grid, blocks by their row and
+column in a layer; sizes are in the layer's own pixels.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import PATCH_M
+from etl.grid import PixelWindow
 
-__all__ = ["Layer", "blocks_of", "patch_window"]
+__all__ = ["IntArray", "Layer", "blocks_of", "patch_window"]
 
-Index = npt.NDArray[np.intp]
+IntArray = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Bands of a tile that share one pixel grid and one cut into blocks."""
+    """Bands of a product that share one pixel grid and one division into blocks."""
 
     name: str
     """10m, 20m, 60m or scl (the scene classification, on the 20 m grid)."""
@@ -26,8 +27,8 @@ class Layer:
     gsd_m: int
     """Pixel side in m."""
 
-    bands: int
-    """Number of files that are decoded together."""
+    band_count: int
+    """Number of bands, each a file; a block is decoded in all of them together."""
 
     size_px: tuple[int, int]
     """(rows, columns) in the layer's own pixels."""
@@ -44,42 +45,47 @@ class Layer:
         return PATCH_M // self.gsd_m
 
     @property
-    def blocks(self) -> tuple[int, int]:
+    def block_grid(self) -> tuple[int, int]:
         """Number of blocks along (rows, columns); the last ones may have fewer pixels."""
         return (-(-self.size_px[0] // self.block_px[0]), -(-self.size_px[1] // self.block_px[1]))
 
-    def block_window(self, by: int, bx: int) -> tuple[int, int, int, int]:
-        """(row, column, rows, columns) of a block in own pixels; blocks at the border are smaller."""
-        (height, width), row, col = self.block_px, by * self.block_px[0], bx * self.block_px[1]
-        return row, col, min(height, self.size_px[0] - row), min(width, self.size_px[1] - col)
+    def block_window(self, index: int) -> PixelWindow:
+        """Own pixels of a block, by its flat index; blocks at the lower and right border are smaller."""
+        (height, width), (block_row, block_col) = self.block_px, divmod(index, self.block_grid[1])
+        row, col = block_row * height, block_col * width
+        return PixelWindow(row, col, min(height, self.size_px[0] - row), min(width, self.size_px[1] - col))
 
     def block_pixels(self, index: int) -> int:
         """Number of pixels of a block, all bands counted, by its flat index."""
-        _, _, rows, columns = self.block_window(*divmod(index, self.blocks[1]))
-        return self.bands * rows * columns
+        window = self.block_window(index)
+        return self.band_count * window.height * window.width
 
 
-def patch_window(layer: Layer, j: int, i: int) -> tuple[int, int, int, int]:
-    """(row, column, rows, columns) of the patch with its halo, in the layer's pixels, not clipped to the tile."""
+def patch_window(layer: Layer, patch_row: int, patch_col: int) -> PixelWindow:
+    """The patch with its halo, in the layer's own pixels; it may reach beyond the tile."""
     side = layer.patch_px + 2 * layer.halo_px
-    return j * layer.patch_px - layer.halo_px, i * layer.patch_px - layer.halo_px, side, side
+    row, col = (k * layer.patch_px - layer.halo_px for k in (patch_row, patch_col))
+    return PixelWindow(row, col, side, side)
 
 
-def blocks_of(layer: Layer, j: Index, i: Index) -> Index:
+def blocks_of(layer: Layer, patch_row: IntArray, patch_col: IntArray) -> IntArray:
     """Flat indices of the blocks that each patch needs, shape (patch, k).
 
-    `j`, `i`: shape (patch,). A patch that needs fewer than k blocks repeats its last one.
+    `patch_row`, `patch_col`: shape (patch,). A patch that needs fewer than k blocks repeats its last one.
     """
-    rows = _along(j, layer.patch_px, layer.halo_px, layer.size_px[0], layer.block_px[0])
-    columns = _along(i, layer.patch_px, layer.halo_px, layer.size_px[1], layer.block_px[1])
-    flat = rows[:, :, None] * layer.blocks[1] + columns[:, None, :]
-    return flat.reshape(len(j), flat.shape[1] * flat.shape[2])
+    rows = _blocks_on_axis(patch_row, layer.patch_px, layer.halo_px, layer.size_px[0], layer.block_px[0])
+    columns = _blocks_on_axis(patch_col, layer.patch_px, layer.halo_px, layer.size_px[1], layer.block_px[1])
+    flat = rows[:, :, None] * layer.block_grid[1] + columns[:, None, :]
+    return flat.reshape(len(patch_row), flat.shape[1] * flat.shape[2])
 
 
-def _along(k: Index, patch: int, halo: int, size: int, block: int) -> Index:
-    """Block indices along one axis, shape (patch, most blocks that any patch meets)."""
-    first = np.maximum(k * patch - halo, 0) // block
-    last = np.minimum((k + 1) * patch - 1 + halo, size - 1) // block
+def _blocks_on_axis(position: IntArray, patch: int, halo: int, size: int, block: int) -> IntArray:
+    """Indices of the blocks that each patch overlaps along one axis, shape (patch, k); the last is repeated.
+
+    `position`: of each patch on the axis of the patch grid, shape (patch,); all others in pixels.
+    """
+    first = np.maximum(position * patch - halo, 0) // block
+    last = np.minimum((position + 1) * patch - 1 + halo, size - 1) // block
     most = int((last - first).max(initial=0)) + 1
-    blocks: Index = np.minimum(first[:, None] + np.arange(most), last[:, None])
+    blocks: IntArray = np.minimum(first[:, None] + np.arange(most), last[:, None])
     return blocks

@@ -1,8 +1,9 @@
 """Which rows each rank writes in which collective round.
 
 A round takes as long as its slowest rank, and a rank whose buffers are full waits for it. Work is uneven: a rank
-decodes for seconds before its first patch is ready, and its last patches need no new blocks. So a round is held when,
-by the plan's own prediction, the first rank has filled a buffer; every rank brings the rows that it has by then.
+decodes for seconds before its first patch is ready, and its last patches need no new blocks. So a round is planned for
+the moment at which the first rank is predicted to have filled a buffer; every rank writes the rows that it has ready
+by then.
 
 Pure: numbers in, row numbers out. Which rows are written together changes no value in the store.
 """
@@ -14,33 +15,34 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.plan.decode_schedule import schedule_decoding
-from etl.plan.layers import Index
-from etl.plan.work import Block, Cost, RankWork, Tile
+from etl.plan.layers import IntArray
+from etl.plan.work import Block, Cost, ProductPatches, RankWork
+from etl.schema import RowSpan
 
 __all__ = ["plan_rounds", "predict_ready_s"]
 
 Seconds = npt.NDArray[np.float64]
 
 
-def predict_ready_s(work: RankWork, tiles: Mapping[int, Tile], cost: Cost) -> Seconds:
+def predict_ready_s(work: RankWork, products: Mapping[int, ProductPatches], cost: Cost) -> Seconds:
     """Seconds after which each patch of a rank is ready, shape (patch,), ascending, if it never waits for others."""
     patches = work.patch_count
-    due = schedule_decoding(work, tiles).due
+    decodes = schedule_decoding(work, products).decodes
     decoded = np.zeros(patches)
-    np.add.at(decoded, [patch for patch, _ in due], [_block_s(tiles, block, cost) for _, block in due])
-    sent = sum(_block_s(tiles, block, cost) for block, _ in work.sends)
+    np.add.at(decoded, [patch for patch, _ in decodes], [_block_s(products, block, cost) for _, block in decodes])
+    sent = sum(_block_s(products, block, cost) for block in work.sends)
     ready: Seconds = sent + np.cumsum(decoded) + np.arange(1, patches + 1) * cost.patch_s
     return ready
 
 
-def _block_s(tiles: Mapping[int, Tile], block: Block, cost: Cost) -> float:
-    return cost.block_s(tiles[block.tile].layers[block.layer], block.index)
+def _block_s(products: Mapping[int, ProductPatches], block: Block, cost: Cost) -> float:
+    return cost.block_s(products[block.product].layers[block.layer], block.index)
 
 
 def plan_rounds(
-    rows: Sequence[Index], ready: Sequence[Seconds], capacity: int, shard_rows: int, store_rows: int
-) -> list[list[tuple[int, int]]]:
-    """Store rows [first, stop) that each rank writes in each round, by rank; first = stop where it has none.
+    rows: Sequence[IntArray], ready: Sequence[Seconds], capacity: int, shard_rows: int, store_rows: int
+) -> list[list[RowSpan]]:
+    """Store rows that each rank writes in each round, by rank; an empty span in a round for which it has none.
 
     `rows`, `ready`: one array a rank, shape (patch,), ascending: store rows, and seconds when each is ready. A rank
     writes whole shards of `shard_rows` neighbouring rows, at most `capacity` rows but at least one shard; the last
@@ -49,12 +51,12 @@ def plan_rounds(
     queues = [
         _ShardQueue.of(*rank, max(1, capacity // shard_rows), shard_rows) for rank in zip(rows, ready, strict=True)
     ]
-    rounds: list[list[tuple[int, int]]] = [[] for _ in queues]
-    while any(queue.next < len(queue.shards) for queue in queues):
-        time_s = min(queue.full_s for queue in queues)  # the first full buffer makes all ranks write
-        for queue, ranges in zip(queues, rounds, strict=True):
+    rounds: list[list[RowSpan]] = [[] for _ in queues]
+    while any(queue.position < len(queue.shards) for queue in queues):
+        time_s = min(queue.full_s for queue in queues)  # all ranks write when the first buffer is full
+        for queue, spans in zip(queues, rounds, strict=True):
             first, stop = queue.take(time_s)
-            ranges.append((first * shard_rows, min(stop * shard_rows, store_rows)))
+            spans.append(RowSpan(first * shard_rows, min(stop * shard_rows, store_rows)))
     return rounds
 
 
@@ -62,39 +64,39 @@ def plan_rounds(
 class _ShardQueue:
     """The shards that one rank still has to write."""
 
-    shards: Index
+    shards: IntArray
     """Shard numbers, ascending."""
 
     ready: Seconds
     """Seconds when each is ready."""
 
-    limit: Index
-    """For a batch that begins at each position: the position behind its last possible shard."""
+    longest_stop: IntArray
+    """Stop position of the longest batch that begins at each position: neighbouring shards that fill one buffer."""
 
-    next: int = 0
+    position: int = 0
     """Position of the first shard that is in no round yet."""
 
     @classmethod
-    def of(cls, rows: Index, ready: Seconds, most: int, shard_rows: int) -> "_ShardQueue":
+    def of(cls, rows: IntArray, ready: Seconds, most: int, shard_rows: int) -> "_ShardQueue":
         """Shards of `rows`, each ready when its last row is, in seconds; a batch takes at most `most` neighbours."""
         numbers = rows // shard_rows
         shards, first = np.unique(numbers, return_index=True)
         last = np.append(first, len(rows))[1:] - 1
         positions = np.arange(len(shards))
         ends = np.append(np.flatnonzero(np.diff(shards) > 1) + 1, len(shards))
-        limit = np.minimum(positions + most, ends[np.searchsorted(ends, positions, side="right")])
-        return cls(shards, ready[last], limit)
+        longest_stop = np.minimum(positions + most, ends[np.searchsorted(ends, positions, side="right")])
+        return cls(shards, ready[last], longest_stop)
 
     @property
     def full_s(self) -> float:
-        """Time in seconds when the next batch is full; infinite where it is the last one, which needs no haste."""
-        limit = self.limit[self.next] if self.next < len(self.shards) else len(self.shards)
-        return float(self.ready[limit - 1]) if limit < len(self.shards) else np.inf
+        """Time in seconds when the next batch is full; infinite for the rank's last batch, which triggers no round."""
+        stop = self.longest_stop[self.position] if self.position < len(self.shards) else len(self.shards)
+        return float(self.ready[stop - 1]) if stop < len(self.shards) else np.inf
 
     def take(self, time_s: float) -> tuple[int, int]:
-        """Shards [first, stop) of the next batch that are ready after `time_s` seconds; first = stop where none is."""
-        if self.next == len(self.shards):
+        """Shards [first, stop) of the next batch that are ready after `time_s` seconds; first = stop if none is."""
+        if self.position == len(self.shards):
             return 0, 0
-        first, stop = self.next, self.limit[self.next]
-        self.next += int(np.searchsorted(self.ready[first:stop], time_s, side="right"))
-        return int(self.shards[first]), int(self.shards[first]) + self.next - first
+        first, stop = self.position, self.longest_stop[self.position]
+        self.position += int(np.searchsorted(self.ready[first:stop], time_s, side="right"))
+        return int(self.shards[first]), int(self.shards[first]) + self.position - first

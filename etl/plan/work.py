@@ -1,9 +1,13 @@
-"""Work of each rank: the patches that it assembles, the blocks that it decodes, and those it sends to others.
+"""Work of each rank: the patches that it extracts, the blocks that it decodes, and those it sends to others.
 
-Two kinds of plan. `paper` assigns whole tiles by Algorithm 1 of Sedona et al. 2019. `cost` puts all work in store
+Two kinds of plan. `paper` assigns whole products by Algorithm 1 of Sedona et al. 2019. `cost` puts all work in store
 order, each block at the last patch that needs it, and cuts this sequence into parts of equal seconds. Every block is
-decoded once, by one rank, which sends it to the others that need it. Blocks go from higher to lower ranks only: the
-blocks that a rank shares with the one below are those it needs first itself, so it decodes and sends them first.
+decoded once, by one rank, which sends it to the others that need it.
+
+Ranks cannot wait for each other in a circle: each decodes and posts all blocks that others need before it waits for
+any. With shards of one row (HDF5) `cost` sends blocks from higher to lower ranks only: a block belongs to the rank of
+its last patch. Where whole shards must go to one rank (Zarr), patches move to the next rank, but blocks stay, so a
+block may also go to a higher rank.
 
 Pure: integers in, dataclasses out. Which rank does what changes no value in the store.
 """
@@ -15,9 +19,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from etl.plan.layers import Index, Layer, blocks_of
+from etl.plan.layers import IntArray, Layer, blocks_of
 
-__all__ = ["Block", "Cost", "PatchRange", "Plan", "RankWork", "Tile", "assign_tiles", "make_plan"]
+__all__ = ["Block", "Cost", "PatchRange", "Plan", "ProductPatches", "RankWork", "assign_tiles", "make_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +40,16 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tile:
-    """The pending patches of one tile, in store order. `rows`, `j`, `i`: shape (patch,)."""
+class ProductPatches:
+    """Pending patches of one product, in store order. All arrays: shape (patch,)."""
 
-    rows: Index
+    rows: IntArray
     """Store rows, ascending."""
 
-    j: Index
+    patch_row: IntArray
     """Row of each in the tile's patch grid."""
 
-    i: Index
+    patch_col: IntArray
     """Column of each in the tile's patch grid."""
 
     layers: tuple[Layer, ...] = ()
@@ -54,13 +58,13 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class PatchRange:
-    """Patches [first, stop) of the pending patches of one tile, all assembled by one rank."""
+    """Patches [first, stop) of the pending patches of one product, all extracted by one rank."""
 
-    tile: int
-    """Index of the tile."""
+    product: int
+    """Index of the product in the sequence that the plan is made of."""
 
     first: int
-    """Position among the tile's pending patches."""
+    """Position among the product's pending patches."""
 
     stop: int
     """Position behind the last one."""
@@ -71,13 +75,13 @@ class PatchRange:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Block:
-    """One block of all bands of a layer of a tile."""
+    """One block of all bands of a layer of a product."""
 
-    tile: int
-    """Index of the tile."""
+    product: int
+    """Index of the product in the sequence that the plan is made of."""
 
     layer: int
-    """Index into the tile's layers."""
+    """Index into the product's layers."""
 
     index: int
     """Flat block index, row by row."""
@@ -88,22 +92,24 @@ class RankWork:
     """The part of the work that one rank does."""
 
     patches: list[PatchRange] = field(default_factory=list)
-    """Patches that it assembles and writes, in store order."""
+    """Patches that it extracts and writes, in store order."""
 
-    sends: list[tuple[Block, tuple[int, ...]]] = field(default_factory=list)
-    """(block, ranks): blocks that it decodes first and sends to these ranks; it may need them itself."""
+    sends: dict[Block, tuple[int, ...]] = field(default_factory=dict)
+    """Blocks that it decodes before all others, in order, each with the ranks that receive it; it may need them too."""
 
     receives: dict[Block, int] = field(default_factory=dict)
-    """Blocks that it gets, each with the rank that decodes it. Any other block that it needs it decodes itself."""
+    """Blocks that other ranks decode for it, each with that rank. It decodes any other block that it needs itself."""
 
     @property
     def patch_count(self) -> int:
         """Number of patches."""
         return sum(map(len, self.patches))
 
-    def store_rows(self, tiles: Sequence[Tile]) -> Index:
+    def store_rows(self, products: Sequence[ProductPatches]) -> IntArray:
         """Store rows of its patches, shape (patch,), ascending."""
-        return np.concatenate([np.empty(0, np.intp), *(tiles[p.tile].rows[p.first : p.stop] for p in self.patches)])
+        return np.concatenate(
+            [np.empty(0, np.intp), *(products[p.product].rows[p.first : p.stop] for p in self.patches)]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +138,12 @@ class Plan:
 
 
 def make_plan(
-    tiles: Sequence[Tile], ranks: int, balance: str = "cost", cost: Cost | None = None, shard_rows: int = 1
+    products: Sequence[ProductPatches], ranks: int, balance: str = "cost", cost: Cost | None = None, shard_rows: int = 1
 ) -> Plan:
-    """Plan for `ranks` ranks.
+    """Plan of the pending patches of `products` for `ranks` ranks.
 
-    `balance`: cost or paper, see above. `cost`: seconds that work is predicted to take. `shard_rows`: neighbouring
-    store rows that must go to one rank, because they are written as one piece.
+    `balance`: cost or paper, see the top of this module. `cost`: seconds that work is predicted to take. `shard_rows`:
+    neighbouring store rows that must go to one rank, because they are written as one piece.
 
     Raises:
         ValueError: unknown `balance`, or no rank.
@@ -147,23 +153,23 @@ def make_plan(
     if balance not in ("cost", "paper"):
         raise ValueError(f"balance must be cost or paper, got {balance!r}")
     cost = cost or Cost()
-    sequence = _WorkSequence.of(tiles, cost)
+    sequence = _WorkSequence.of(products, cost)
     if balance == "paper":
-        owner_of_tile = np.zeros(len(tiles), np.intp)
-        for rank, numbers in enumerate(assign_tiles([len(tile.rows) for tile in tiles], ranks)):
-            owner_of_tile[list(numbers)] = rank
-        patch_owner, block_owner = owner_of_tile[sequence.patch_tile], owner_of_tile[sequence.block_tile]
+        product_owner = np.zeros(len(products), np.intp)
+        for rank, numbers in enumerate(assign_tiles([len(item.rows) for item in products], ranks)):
+            product_owner[list(numbers)] = rank
+        patch_owner, block_owner = product_owner[sequence.patch_product], product_owner[sequence.block_product]
     else:
         patch_owner, block_owner = sequence.cut(ranks, cost)
-    patch_owner = _keep_shards_whole(tiles, patch_owner, shard_rows)
-    owners = np.split(patch_owner, np.cumsum([len(tile.rows) for tile in tiles], dtype=np.intp))[: len(tiles)]
+    patch_owner = _keep_shards_whole(products, patch_owner, shard_rows)
+    owners = np.split(patch_owner, np.cumsum([len(item.rows) for item in products], dtype=np.intp))[: len(products)]
     work = tuple(RankWork() for _ in range(ranks))
-    _add_transfers(work, tiles, sequence, owners, block_owner)
-    for number, of_tile in enumerate(owners):  # each rank's patches, as ranges of neighbours within a tile
-        edges = [0, *(np.flatnonzero(np.diff(of_tile)) + 1).tolist(), len(of_tile)]
+    _add_transfers(work, products, sequence, owners, block_owner)
+    for number, patch_ranks in enumerate(owners):  # each rank's patches, as ranges of neighbours within a product
+        edges = [0, *(np.flatnonzero(np.diff(patch_ranks)) + 1).tolist(), len(patch_ranks)]
         for first, stop in pairwise(edges):
             if stop > first:
-                work[int(of_tile[first])].patches.append(PatchRange(number, first, stop))
+                work[int(patch_ranks[first])].patches.append(PatchRange(number, first, stop))
     decode_s = np.bincount(block_owner, weights=sequence.block_s, minlength=ranks)
     # messages are left out: beside decoding they take no time that counts
     busy_s = decode_s + np.bincount(patch_owner, minlength=ranks) * cost.patch_s
@@ -174,9 +180,9 @@ def make_plan(
 def assign_tiles(patches: Sequence[int], ranks: int) -> list[tuple[int, ...]]:
     """Algorithm 1: indices of the tiles of each rank, from the number of patches of each tile.
 
-    Tiles are sorted by number of patches, most first, and cut into groups of `ranks` tiles. The first group goes to
-    ranks 0, 1, ... in order; every later group, the last one padded, goes in reverse order, so that the rank with the
-    largest tile gets the smallest of every later group, or none.
+    A product of the plan counts as a tile. Tiles are sorted by number of patches, most first, and cut into groups of
+    `ranks` tiles. The first group goes to ranks 0, 1, ... in order; every later group, the last one padded, goes in
+    reverse order, so that the rank with the largest tile gets the smallest of every later group, or none.
 
     Source: Sedona et al., Remote Sensing 2019, 11, 3056, Algorithm 1.
     """
@@ -193,51 +199,51 @@ def assign_tiles(patches: Sequence[int], ranks: int) -> list[tuple[int, ...]]:
 class _WorkSequence:
     """All work in store order: patches, and each block behind the last patch that needs it. Arrays of one dimension."""
 
-    patch_tile: Index
-    """Tile of each pending patch."""
+    patch_product: IntArray
+    """Product of each pending patch."""
 
-    block_tile: Index
-    """Tile of each needed block."""
+    block_product: IntArray
+    """Product of each needed block."""
 
-    block_layer: Index
+    block_layer: IntArray
     """Layer of each needed block."""
 
-    block_index: Index
+    block_index: IntArray
     """Flat index of each needed block within its layer."""
 
-    block_last: Index
-    """Pending patch, counted over all tiles, that needs the block last; ascending."""
+    block_last: IntArray
+    """Pending patch, counted over all products, that needs the block last; ascending."""
 
     block_s: npt.NDArray[np.float64]
     """Seconds to decode each needed block."""
 
     @classmethod
-    def of(cls, tiles: Sequence[Tile], cost: Cost) -> "_WorkSequence":
-        """Sequence of the work of all tiles, with the seconds that each block takes."""
+    def of(cls, products: Sequence[ProductPatches], cost: Cost) -> "_WorkSequence":
+        """Sequence of the work of all products, with the seconds that each block takes."""
         keys, seconds, start = [np.empty((4, 0), np.intp)], [np.empty(0)], 0
-        for number, tile in enumerate(tiles):
-            for layer_number, layer in enumerate(tile.layers):
-                needed = blocks_of(layer, tile.j, tile.i)
+        for number, product in enumerate(products):
+            for layer_number, layer in enumerate(product.layers):
+                needed = blocks_of(layer, product.patch_row, product.patch_col)
                 # np.unique tells where a value comes first: reversed, that is the last patch that needs the block
                 index, from_end = np.unique(needed.ravel()[::-1], return_index=True)
-                last = len(tile.rows) - 1 - from_end // needed.shape[1]
+                last = len(product.rows) - 1 - from_end // needed.shape[1]
                 keys.append(
                     np.stack([np.full_like(index, number), np.full_like(index, layer_number), index, start + last])
                 )
                 seconds.append(np.array([cost.block_s(layer, block) for block in index.tolist()]))
-            start += len(tile.rows)
-        tile_, layer_, index_, last_ = np.concatenate(keys, axis=1)
+            start += len(product.rows)
+        product_, layer_, index_, last_ = np.concatenate(keys, axis=1)
         order = np.lexsort((index_, layer_, last_))
-        patch_tile = np.repeat(np.arange(len(tiles)), [len(tile.rows) for tile in tiles])
+        patch_product = np.repeat(np.arange(len(products)), [len(item.rows) for item in products])
         seconds_ = np.concatenate(seconds)
-        return cls(patch_tile, tile_[order], layer_[order], index_[order], last_[order], seconds_[order])
+        return cls(patch_product, product_[order], layer_[order], index_[order], last_[order], seconds_[order])
 
-    def cut(self, ranks: int, cost: Cost) -> tuple[Index, Index]:
+    def cut(self, ranks: int, cost: Cost) -> tuple[IntArray, IntArray]:
         """Owner of each patch and of each block: the sequence cut into parts of equal seconds.
 
         An item belongs to the part in which its middle lies.
         """
-        patches = len(self.patch_tile)
+        patches = len(self.patch_product)
         before_block = np.cumsum(self.block_s) - self.block_s
         block_middle = before_block + self.block_s / 2 + (self.block_last + 1) * cost.patch_s
         decoded = np.concatenate(([0.0], np.cumsum(self.block_s)))
@@ -248,37 +254,37 @@ class _WorkSequence:
         return owners[0], owners[1]
 
 
-def _keep_shards_whole(tiles: Sequence[Tile], patch_owner: Index, shard_rows: int) -> Index:
+def _keep_shards_whole(products: Sequence[ProductPatches], patch_owner: IntArray, shard_rows: int) -> IntArray:
     """Owner of each patch, where all patches of a shard go to the owner of the middle one."""
     if shard_rows == 1 or not len(patch_owner):
         return patch_owner
-    shards = np.concatenate([tile.rows for tile in tiles]) // shard_rows
+    shards = np.concatenate([item.rows for item in products]) // shard_rows
     _, shard, patches = np.unique(shards, return_inverse=True, return_counts=True)
     # the middle patch moves the fewest patches to another rank; blocks stay with their owner
     middle = np.cumsum(patches) - patches + patches // 2
-    owner: Index = patch_owner[middle][shard]
+    owner: IntArray = patch_owner[middle][shard]
     return owner
 
 
 def _add_transfers(
     work: Sequence[RankWork],
-    tiles: Sequence[Tile],
+    products: Sequence[ProductPatches],
     sequence: _WorkSequence,
-    owners: Sequence[Index],
-    block_owner: Index,
+    owners: Sequence[IntArray],
+    block_owner: IntArray,
 ) -> None:
-    """Add to every rank's work the blocks that it sends and receives; `owners`: by tile, that of each patch."""
+    """Add to every rank's work the blocks that it sends and receives; `owners`: by product, the rank of each patch."""
     needers: dict[Block, list[int]] = {}  # ranks that need each block, ascending
-    for number, (tile, of_tile) in enumerate(zip(tiles, owners, strict=True)):
-        for layer_number, layer in enumerate(tile.layers):
-            needed = blocks_of(layer, tile.j, tile.i)
-            for pair in np.unique((needed * len(work) + of_tile[:, None]).ravel()).tolist():
+    for number, (product, patch_ranks) in enumerate(zip(products, owners, strict=True)):
+        for layer_number, layer in enumerate(product.layers):
+            needed = blocks_of(layer, product.patch_row, product.patch_col)
+            for pair in np.unique((needed * len(work) + patch_ranks[:, None]).ravel()).tolist():
                 needers.setdefault(Block(number, layer_number, pair // len(work)), []).append(pair % len(work))
-    columns = (sequence.block_tile, sequence.block_layer, sequence.block_index)
+    columns = (sequence.block_product, sequence.block_layer, sequence.block_index)
     blocks = map(Block, *(column.tolist() for column in columns))
     for block, owner in zip(blocks, block_owner.tolist(), strict=True):
         others = tuple(rank for rank in needers[block] if rank != owner)
         if others:
-            work[owner].sends.append((block, others))
+            work[owner].sends[block] = others
             for rank in others:
                 work[rank].receives[block] = owner

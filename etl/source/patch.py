@@ -1,11 +1,26 @@
 """One patch as a source gives it: native pixels with the halo that upsampling needs around them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SCL_CLOUD", "SCL_SNOW", "Patch", "PatchError", "cloud_snow_fraction", "mirror_border"]
+from etl.grid import PixelWindow
+from etl.source.block import OutgoingBlock
+
+__all__ = [
+    "SCL_CLOUD",
+    "SCL_SNOW",
+    "CloudSnow",
+    "Patch",
+    "PatchError",
+    "PatchSource",
+    "SourcePatch",
+    "cloud_snow_fraction",
+    "mirror_border",
+]
 
 SCL_CLOUD = (3, 8, 9, 10)
 """Scene classes that count as cloud: cloud shadow, cloud of medium and of high probability, thin cirrus."""
@@ -18,7 +33,7 @@ Source: ESA, Sentinel-2 Level-2A Algorithm Theoretical Basis Document, scene cla
 
 
 class PatchError(Exception):
-    """One patch cannot be made; the message is its reason in `rejected.csv`."""
+    """One patch cannot be extracted; the message is its reason in `rejected.csv`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,28 +50,54 @@ class Patch:
     """Scene classes at 20 m, shape (60, 60), or None if the source has none."""
 
 
-def cloud_snow_fraction(scl: npt.NDArray[np.uint8] | None) -> tuple[float, float]:
-    """Fraction of cloud (and shadow) pixels and of snow pixels, in [0, 1]; NaN where there is no classification.
+class SourcePatch(NamedTuple):
+    """Store row of a patch, and its pixels, uint16, or why it cannot be extracted."""
 
-    `scl`: scene classes, shape (row, col), uint8.
-    """
+    row: int
+    patch: Patch | PatchError
+
+
+class PatchSource(Protocol):
+    """Where one rank's patches come from: products, or a patch archive."""
+
+    decoded: int
+    """Blocks that this rank decoded, all bands of a layer counted as one; patches read, in a patch archive."""
+
+    def outgoing(self) -> Iterator[OutgoingBlock]:
+        """Blocks of pixels that other ranks wait for; to be exhausted before `patches` is begun."""
+
+    def patches(self) -> Iterator[SourcePatch]:
+        """The rank's patches in store order, pixels uint16."""
+
+
+class CloudSnow(NamedTuple):
+    """Fractions of a patch's pixels: cloud (and its shadow) and snow, in [0, 1]; NaN without a scene classification."""
+
+    cloud: float
+    snow: float
+
+
+def cloud_snow_fraction(scl: npt.NDArray[np.uint8] | None) -> CloudSnow:
+    """Fractions of cloud and of snow pixels in scene classes `scl`, shape (row, col), uint8; None gives NaN."""
     if scl is None:
-        return float("nan"), float("nan")
+        return CloudSnow(float("nan"), float("nan"))
     counts = np.bincount(scl.ravel(), minlength=12)
-    return float(counts[list(SCL_CLOUD)].sum() / scl.size), float(counts[list(SCL_SNOW)].sum() / scl.size)
+    cloud, snow = (float(counts[list(classes)].sum() / scl.size) for classes in (SCL_CLOUD, SCL_SNOW))
+    return CloudSnow(cloud, snow)
 
 
-def mirror_border(out: npt.NDArray[np.uint16], inside: tuple[int, int, int, int]) -> None:
-    """Fill pixels outside rows [top, bottom) and columns [left, right) with the mirror image of those inside.
+def mirror_border(out: npt.NDArray[np.uint16], inside: PixelWindow) -> None:
+    """Fill the pixels outside a window of `out` with the mirror image of those inside it.
 
     The first pixel outside repeats the outermost one inside; where the halo is wider than the inside, the mirror image
     is mirrored again.
 
     Args:
         out: shape (band, row, col), uint16, changed in place.
-        inside: (top, bottom, left, right) in pixels.
+        inside: window of `out` that holds pixels.
     """
-    top, bottom, left, right = inside
+    top, left = inside.row, inside.col
+    bottom, right = top + inside.height, left + inside.width
     for row in (*range(top), *range(bottom, out.shape[1])):
         out[:, row] = out[:, _mirrored(row, top, bottom)]
     for column in (*range(left), *range(right, out.shape[2])):

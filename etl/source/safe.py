@@ -1,4 +1,4 @@
-"""What a Level-2A product in the SAFE format says of itself, whatever its processing baseline, as folder or zip file.
+"""Metadata of a Level-2A product in the SAFE format: folder or zip file, any processing baseline.
 
 Baseline, quantification value, offsets per band, georeference and image files are read from the product's own XML,
 never inferred from dates or names. Products of BigEarthNet's time call the same things by other names
@@ -23,7 +23,7 @@ T = TypeVar("T", int, float)
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What one Level-2A product says of itself."""
+    """Metadata of one Level-2A product."""
 
     path: str
     """Folder or zip file."""
@@ -38,7 +38,7 @@ class Product:
     """Georeference and size of its tile."""
 
     files: dict[str, str]
-    """Path for GDAL of each band's file at its native ground sample distance, and of SCL at 20 m where there is one."""
+    """Path for GDAL of each band's file at its native ground sample distance, and of SCL at 20 m if it has one."""
 
     offsets: dict[str, int]
     """What is added to each band's pixel values before dividing by `quantification`; 0 before baseline 04.00."""
@@ -48,7 +48,7 @@ class Product:
 
 
 def read_product(path: Path) -> Product:
-    """What the product at `path` says of itself: grid in pixels and metres, files, offsets, quantification value.
+    """Read the metadata of the product at `path`: grid in pixels and metres, files, offsets, quantification value.
 
     Raises:
         ProductError: its XML is missing, malformed, or lacks what extraction needs.
@@ -71,7 +71,7 @@ def _quantification(metadata: ElementTree.Element, where: str) -> float:
 
 
 def _offsets(metadata: ElementTree.Element, where: str) -> dict[str, int]:
-    """`BOA_ADD_OFFSET` by band name: all twelve, or 0 for all where the product has none (before baseline 04.00)."""
+    """`BOA_ADD_OFFSET` by band name: all twelve, or 0 for all if the product has none (before baseline 04.00)."""
     texts = {element.get("band_id"): element.text or "" for element in metadata.iterfind(".//{*}BOA_ADD_OFFSET")}
     if not texts:
         return {band.name: 0 for band in BANDS}
@@ -97,16 +97,16 @@ def _image_files(metadata: ElementTree.Element, files: ProductFiles) -> dict[str
         for element in metadata.iterfind(".//{*}" + tag)
     ]
     # products also hold bands at coarser resolutions than their own, and list those first
-    wanted = {band: f"_{band}_{group.gsd_m}m" for group in GROUPS for band in group.bands} | {"SCL": "_SCL_20m"}
+    endings = {band: f"_{band}_{group.gsd_m}m" for group in GROUPS for band in group.bands} | {"SCL": "_SCL_20m"}
     # The XML lists images without their suffix; .tif is what some users convert them to.
     present = {name.rsplit(".", 1)[0]: name for name in sorted(files.names) if name.endswith((".jp2", ".tif"))}
-    found = {}
-    for band, ending in wanted.items():
+    path_by_band = {}
+    for band, ending in endings.items():
         stems = [stem for stem in listed if stem.endswith(ending) and stem in present]
         stems += [stem for stem in present if stem.endswith(ending) and "/IMG_DATA/" in stem]
         if stems:
-            found[band] = files.gdal_path(present[stems[0]])
-    missing = [band for band in wanted if band not in found and band != "SCL"]
+            path_by_band[band] = files.gdal_path(present[stems[0]])
+    missing = [band for band in endings if band not in path_by_band and band != "SCL"]
     if missing:
         raise ProductError(f"{files.path} must hold all twelve bands; {', '.join(missing)} missing below IMG_DATA")
-    return found
+    return path_by_band

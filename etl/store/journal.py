@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from etl.schema import RowSpan
 from etl.store.location import Location
 from etl.store.sidecar import read_file, write_file
 
@@ -21,10 +22,10 @@ __all__ = ["Journal", "journal_location", "row_ranges"]
 _FINGERPRINT = "begun_with"  # the key in the file, as in journals of older versions
 
 
-def row_ranges(rows: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
-    """Ascending row numbers, shape (row,), as ranges [first, stop) of consecutive rows."""
+def row_ranges(rows: npt.NDArray[np.intp]) -> list[RowSpan]:
+    """Ascending row numbers, shape (n,), as spans of neighbours."""
     edges = np.flatnonzero(np.diff(rows) != 1) + 1
-    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, edges)] if len(rows) else []
+    return [RowSpan(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, edges)] if len(rows) else []
 
 
 def journal_location(store: Location) -> Location:
@@ -42,8 +43,8 @@ class Journal:
     fingerprint: dict[str, Any]
     """Settings, catalogue and source that decide the store's content; compared on resuming."""
 
-    ranges: list[tuple[int, int]] = field(default_factory=list)
-    """Finished rows as [first, stop)."""
+    ranges: list[RowSpan] = field(default_factory=list)
+    """Finished rows."""
 
     rejected: dict[int, str] = field(default_factory=dict)
     """Why each rejected row could not be extracted, by row number."""
@@ -73,7 +74,7 @@ class Journal:
         for number, line in enumerate(lines[1:], start=2):
             try:
                 entry = json.loads(line)
-                journal._note([(first, stop) for first, stop in entry["rows"]], entry["rejected"])
+                journal._note([RowSpan(first, stop) for first, stop in entry["rows"]], entry["rejected"])
             except (ValueError, KeyError, TypeError) as error:
                 problem = f"{location}, line {number} must name finished rows, got {line[:80]!r}: {error}"
                 raise ValueError(problem) from None
@@ -82,12 +83,12 @@ class Journal:
                 file.truncate(text.rfind(b"\n") + 1)
         return journal
 
-    def add(self, ranges: Sequence[tuple[int, int]], rejected: Mapping[int, str]) -> None:
-        """Append ranges [first, stop) of rows whose bytes are on the disk, and the reason of each rejected row."""
+    def add(self, ranges: Sequence[RowSpan], rejected: Mapping[int, str]) -> None:
+        """Append spans of rows whose bytes are on the disk, and the reason of each rejected row."""
         self._note(ranges, rejected)
         self._write_line({"rows": ranges, "rejected": {str(k): v for k, v in rejected.items()}}, append=True)
 
-    def _note(self, ranges: Sequence[tuple[int, int]], rejected: Mapping[Any, str]) -> None:
+    def _note(self, ranges: Sequence[RowSpan], rejected: Mapping[Any, str]) -> None:
         # A rejected row that was retried and is finished now is no longer rejected, unless `rejected` names it again.
         self.ranges += ranges
         for first, stop in ranges if self.rejected else ():

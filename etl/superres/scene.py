@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from etl.bands import GROUPS
 from etl.catalogue.finder import find_patch_folders, find_products
+from etl.grid import PixelWindow
 from etl.product_files import ProductError
 from etl.raster import RasterError, RasterFile
 from etl.source.archive import ArchivePatches
@@ -77,7 +78,7 @@ def _read(product: Product, number: int, region: tuple[int, ...]) -> npt.NDArray
     row, column, side = (px // group.factor for px in region)
     out = np.empty((side, side, len(group.bands)), np.uint16)
     for k, band in enumerate(group.bands):
-        RasterFile(product.files[band]).read((row, column, side, side), out[..., k])
+        RasterFile(product.files[band]).read(PixelWindow(row, column, side, side), out[..., k])
         values = lookup_table(product.offsets[band], product.quantification)
         if values is not None:
             out[..., k] = values[out[..., k]]

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from etl.exit_status import ExitStatus, JobError
-from etl.mpi import Comm, agree, on_root
+from etl.mpi import Comm, on_root, raise_if_any_failed
 from etl.progress import report_progress
 from etl.schema import REJECTED, WRITTEN
 from etl.store.hdf5.reader import is_hdf5
@@ -81,7 +81,7 @@ def _over_ranks(
             results.append(read(part, show))
     except OSError as error:
         problem = str(error)
-    agree(comm, f"reading {what}", problem)
+    raise_if_any_failed(comm, f"reading {what}", problem)
     results = comm.gather(results[0]) or results
     for other in results[1:]:
         results[0].merge(other)

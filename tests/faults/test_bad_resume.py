@@ -99,7 +99,7 @@ def test_a_store_is_resumed_only_with_the_product_it_was_begun_with(begun, tile)
     done = job(1, begun, begun / "store.h5", "--resume")
     assert done.returncode == 2
     assert (
-        f"was made from {tile.spec.name.removesuffix('.SAFE')}, which is not the product that serves it"
+        f"was made from {tile.spec.name.removesuffix('.SAFE')}, which is not the matching product now"
         in errors(done)[0]
     )
 

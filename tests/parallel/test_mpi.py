@@ -17,10 +17,10 @@ def test_only_rank_0_holds_the_value_and_the_others_get_what_is_read_from_it(mpi
 
     held = RootOnly(comm, make)
     assert calls == ([0] if comm.rank == 0 else [])
-    assert held.local == (list(range(comm.size)) if comm.rank == 0 else None)
+    assert held.value_on_root == (list(range(comm.size)) if comm.rank == 0 else None)
     assert held.bcast(len) == comm.size
     assert held.scatter(lambda numbers: [10 * number for number in numbers]) == 10 * comm.rank
-    assert held.then(sum).bcast(lambda total: total) == sum(range(comm.size))
+    assert held.apply_on_root(sum).bcast(lambda total: total) == sum(range(comm.size))
 
 
 @pytest.mark.mpi(ranks=[1, 3], timeout=60)
@@ -35,7 +35,10 @@ def test_an_error_of_rank_0_is_raised_on_all(mpi_ranks, comm):
         def fail(*_, error=error):
             raise error
 
-        for attempt in (lambda fail=fail: on_root(comm, fail), lambda fail=fail: RootOnly(comm, lambda: 1).then(fail)):
+        for attempt in (
+            lambda fail=fail: on_root(comm, fail),
+            lambda fail=fail: RootOnly(comm, lambda: 1).apply_on_root(fail),
+        ):
             with pytest.raises(JobError, match=str(error)) as caught:
                 attempt()
             assert caught.value.status is status
