@@ -5,8 +5,8 @@ order, each block at the last patch that needs it, and cuts this sequence into p
 decoded once, by one rank, which sends it to the others that need it.
 
 Ranks cannot wait for each other in a circle: each decodes and posts all blocks that others need before it waits for
-any. With shards of one row (HDF5) `cost` sends blocks from higher to lower ranks only: a block belongs to the rank of
-its last patch. Where whole shards must go to one rank (Zarr), patches move to the next rank, but blocks stay, so a
+any. With shards of one row (HDF5) `cost` sends blocks from higher to lower ranks only, as a block comes after its last
+patch in the sequence. If whole shards must go to one rank (Zarr), patches move to another rank, but blocks stay, so a
 block may also go to a higher rank.
 
 Pure: integers in, dataclasses out. Which rank does what changes no value in the store.
