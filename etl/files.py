@@ -10,7 +10,7 @@ __all__ = ["remove_path", "replace_atomically", "sync_path", "temporary_path", "
 
 
 def temporary_path(path: Path, concurrent: bool = False) -> Path:
-    """The name beside `path` under which it is made: `store.h5.part`, or with the process id `store.h5.4711.part`."""
+    """The name beside `path` to write it under: `store.h5.part`, or with the process id `store.h5.4711.part`."""
     return path.with_name(f"{path.name}.{os.getpid()}.part" if concurrent else f"{path.name}.part")
 
 
@@ -22,7 +22,7 @@ def replace_atomically(path: Path, *, sync: bool = True, concurrent: bool = Fals
 
     Args:
         path: name of the file or folder.
-        sync: wait until all bytes are on the disk; False for what can be made again after a power loss.
+        sync: wait until all bytes are on the disk; False for what can be written again after a power loss.
         concurrent: other processes may make `path` at the same time, as in a cache; the last one counts.
     """
     temporary = temporary_path(path, concurrent)
@@ -51,7 +51,7 @@ def sync_path(path: Path) -> None:
 
 
 def remove_path(path: Path) -> None:
-    """Remove a file or a folder with all it holds; do nothing where there is none."""
+    """Remove a file or a folder with all it holds; do nothing if there is none."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

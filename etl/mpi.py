@@ -1,7 +1,7 @@
 """The communicator, and errors shared by all ranks: the only module that imports mpi4py and names COMM_WORLD.
 
 Settings are read on rank 0 alone. An expected error on some ranks is raised on all. An unexpected one ends the whole
-job at once and is shown with its rank, because the others would wait for ever in their next collective call. Waiting
+job at once and is shown with its rank, because the others would wait forever in their next collective call. Waiting
 is done by polling with short sleeps, so that a waiting rank leaves its core to its decoder.
 """
 

@@ -103,15 +103,15 @@ class RasterFile:
             raise RasterError(f"{self.path} is broken at row {row}, column {column}")
 
 
-def write_jp2(path: Path, pixels: npt.NDArray[np.generic], where: Georeference, block: int) -> None:
+def write_jp2(path: Path, pixels: npt.NDArray[np.generic], georeference: Georeference, block: int) -> None:
     """Write `pixels`, shape (row, col), uint16 or uint8, as lossless JPEG 2000 with square tiles of `block` pixels."""
     options = ["QUALITY=100", "REVERSIBLE=YES", f"BLOCKXSIZE={block}", f"BLOCKYSIZE={block}", "YCBCR420=NO"]
-    _write(path, pixels, where, "JP2OpenJPEG", options)
+    _write(path, pixels, georeference, "JP2OpenJPEG", options)
 
 
-def write_geotiff(path: Path, pixels: npt.NDArray[np.generic], where: Georeference) -> None:
+def write_geotiff(path: Path, pixels: npt.NDArray[np.generic], georeference: Georeference) -> None:
     """Write `pixels`, shape (row, col), as an uncompressed one-band GeoTIFF, as in BigEarthNet."""
-    _write(path, pixels, where, "GTiff", [])
+    _write(path, pixels, georeference, "GTiff", [])
 
 
 def utm_wkt(epsg: int) -> str:
@@ -122,12 +122,15 @@ def utm_wkt(epsg: int) -> str:
     return str(text.replace(code, f',AXIS["Latitude",NORTH],AXIS["Longitude",EAST]{code}'))
 
 
-def _write(path: Path, pixels: npt.NDArray[np.generic], where: Georeference, driver: str, options: list[str]) -> None:
+def _write(
+    path: Path, pixels: npt.NDArray[np.generic], georeference: Georeference, driver: str, options: list[str]
+) -> None:
     kind = {"uint8": gdal.GDT_Byte, "uint16": gdal.GDT_UInt16}[pixels.dtype.name]
     # JP2OpenJPEG can only copy a finished raster, so both formats are written that way
     memory = gdal.GetDriverByName("MEM").Create("", pixels.shape[1], pixels.shape[0], 1, kind)
-    memory.SetGeoTransform((where.ulx, where.gsd_m, 0.0, where.uly, 0.0, -where.gsd_m))
-    memory.SetProjection(_reference(where.epsg).ExportToWkt())
+    gsd_m = georeference.gsd_m
+    memory.SetGeoTransform((georeference.ulx, gsd_m, 0.0, georeference.uly, 0.0, -gsd_m))
+    memory.SetProjection(_reference(georeference.epsg).ExportToWkt())
     memory.GetRasterBand(1).WriteArray(pixels)
     gdal.GetDriverByName(driver).CreateCopy(str(path), memory, options=options).FlushCache()
 

@@ -40,7 +40,7 @@ def read_v2(files: Sequence[Path]) -> tuple[pa.Table, Rejections]:
 
 
 def list_v2_patches(patch: pa.ChunkedArray) -> tuple[pa.Table, Rejections]:
-    """Unlabelled rows of the patches with these names, corners in metres; (patch, reason) where a name is unusable."""
+    """Unlabelled rows of the patches with these names, corners in metres; (patch, reason) of unusable names."""
     return georeference_patches(patch, split_patch_names(patch)[0])
 
 

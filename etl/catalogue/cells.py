@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def list_grid_cells(products: Sequence[Path]) -> tuple[pa.Table, Rejections]:
-    """Rows for all whole cells (1200 metres a side) of these products; (product, reason) where the grid is unreadable.
+    """Rows for all whole cells (1200 metres a side) of these products; (product, reason) of those without a grid.
 
     Of several products of one acquisition only the newest gives rows.
     """

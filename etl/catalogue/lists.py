@@ -82,10 +82,10 @@ def list_patches(lists: PublishedLists) -> tuple[pa.Table, Rejections]:
 
 
 def join_lists(rows: pa.Table, lists: PublishedLists) -> tuple[pa.Table, Rejections, int]:
-    """`rows` with the lists joined, (patch, reason) where the listed product is none, and the number that matched.
+    """`rows` with the lists joined, (patch, reason) of those whose product's name is invalid, and how many matched.
 
     The list of products is authoritative for product, tile and acquisition; corners (in metres) stay as they were. A
-    split comes from the lists where they name the patch; a patch is excluded if the rows or the lists say so.
+    split comes from the lists if they name the patch; `snow` and `cloud` are true if the rows or the lists say so.
     """
     patch = rows["patch"]
     snow, cloud = (pc.is_in(patch, value_set=names) for names in (lists.snow, lists.cloud))

@@ -59,10 +59,10 @@ class ProductName:
     """Relative orbit, 1 to 143; None if the name leaves it out (patches of version 1)."""
 
     tile: str
-    """MGRS tile, e.g. 33UUP; empty where the name leaves it out (products before December 2016)."""
+    """MGRS tile, e.g. 33UUP; empty if the name leaves it out (products before December 2016)."""
 
     baseline: str
-    """Processing baseline, e.g. 02.05; empty where the name leaves it out."""
+    """Processing baseline, e.g. 02.05; empty if the name leaves it out."""
 
     processed: datetime | None
     """Processing time (the discriminator of the name), UTC; None if the name leaves it out."""

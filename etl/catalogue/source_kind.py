@@ -27,7 +27,7 @@ SOURCE_KINDS = {
     "products": "Sentinel-2 products without a list, so every cell of their grids",
     "v2 folder": "a folder of BigEarthNet v2 patches without their metadata",
 }
-"""What a source can be, the likelier first: where several fit, the first is taken."""
+"""Kinds of sources, the likelier first: if several fit, the first is taken."""
 
 _ALL_KINDS = "; or ".join(SOURCE_KINDS.values())
 
@@ -74,12 +74,12 @@ def detect_source(path: Path) -> CatalogueSource:
 
 
 def find_v2_tables(folder: Path) -> tuple[Path, ...]:
-    """Metadata tables of BigEarthNet v2 in `folder`, one row a patch; none where the folder is absent."""
+    """Metadata tables of BigEarthNet v2 in `folder`, one row a patch; none if the folder is absent."""
     return tuple(path for path in sorted(folder.glob("*.parquet")) if _table_kind(path) == "v2")
 
 
 def _detect_folder(path: Path) -> CatalogueSource:
-    """What a folder holds: names tell patches, products and lists apart, only tables are opened."""
+    """Kind and content of a folder; patches, products and lists are known by name, only tables are opened."""
     found, folders = defaultdict[str, list[Any]](list), list[Path]()
     with os.scandir(path) as entries:  # one pass over up to half a million entries
         for entry in entries:
@@ -125,14 +125,14 @@ def _v2_patches(folders: list[Path]) -> list[str]:
 
 
 def _table_kind(path: Path, required: bool = False) -> str:
-    """What a Parquet file is: `v2`, `catalogue`, or empty where it is neither (an error where `required`)."""
+    """Kind of a Parquet file: `v2`, `catalogue`, or empty if it is neither (an error if `required`)."""
     try:
         names = pq.read_schema(path).names
     except (pa.ArrowException, OSError) as error:
         if required:
             raise ValueError(f"{path} must be Parquet or a zipped product: {str(error).splitlines()[0]}") from None
         return ""
-    # the column with the patches' names tells the published tables from a catalogue
+    # the column of patch names is called patch_id in the published tables
     kind = "v2" if "patch_id" in names else "catalogue" if "patch" in names else ""
     if required and not kind:
         raise ValueError(f"{path}: column patch (or patch_id, in version 2) must be there; it has {', '.join(names)}")

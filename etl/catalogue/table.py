@@ -72,7 +72,7 @@ class Catalogue:
     """Product under which the patch is listed (Level-1C or Level-2A name, without or with .SAFE)."""
 
     acquired: npt.NDArray[np.datetime64]
-    """Sensing time in UTC, datetime64[s]; NaT where unknown."""
+    """Sensing time in UTC, datetime64[s]; NaT if unknown."""
 
     epsg: npt.NDArray[np.int32]
     """EPSG code of the UTM projection."""
@@ -96,7 +96,7 @@ class Catalogue:
     """On the published list of cloud and cloud shadow."""
 
     country: npt.NDArray[np.bytes_]
-    """Country, empty where unknown."""
+    """Country, empty if unknown."""
 
     problem: npt.NDArray[np.object_]
     """Why it cannot be extracted as listed (unknown label, listed twice, off its tile's grid), else empty; str."""
@@ -116,7 +116,7 @@ def read_catalogue(path: Path) -> Catalogue:
     Strings become fixed-length UTF-8 bytes, labels a multi-hot array of shape (patch, class), uint8.
 
     Raises:
-        ValueError: the file is no Parquet, holds no patch, or a column is missing, of another type or null where it
+        ValueError: the file is no Parquet, holds no patch, or a column is missing, of another type or null although it
             must not be.
         OSError: the file cannot be opened.
     """
@@ -158,7 +158,7 @@ def write_catalogue(path: Path, table: pa.Table, nomenclature: int = 43) -> None
     """Write `table`, with the columns of CATALOGUE_SCHEMA (corners in metres), atomically and in store order.
 
     Raises:
-        ValueError: the table holds no patch, or a column is missing, of another type or null where it must not be.
+        ValueError: the table holds no patch, or a column is missing, of another type or null although it must not be.
         OSError: the file cannot be written.
     """
     software = software_versions(["sentinel-etl"], "(not installed)")["sentinel-etl"]
@@ -199,7 +199,7 @@ def sort_in_store_order(table: pa.Table) -> pa.Table:
 
 
 def detect_nomenclature(table: pa.Table) -> int:
-    """43 or 19: what the file's metadata states, else the one that more of the labels belong to (43 where equal)."""
+    """43 or 19, as the file's metadata states; else the one with more of the labels (43 if equal)."""
     stated = _stated_nomenclature(table)
     if stated is not None:
         return stated

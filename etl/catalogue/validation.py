@@ -32,7 +32,7 @@ def multi_hot(labels: pa.ChunkedArray, nomenclature: int) -> tuple[npt.NDArray[n
 
 
 def find_problems(table: pa.Table, unknown: dict[int, str]) -> npt.NDArray[np.object_]:
-    """Why each row of a catalogue's table cannot be extracted as listed, shape (patch,), str; empty where it can.
+    """Why each row of a catalogue's table cannot be extracted as listed, shape (patch,), str; empty if it can.
 
     `unknown` holds the problems of labels, by row. Of a name that is listed several times the first row is good.
     """

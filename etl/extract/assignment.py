@@ -1,4 +1,4 @@
-"""Which rank extracts which rows: the plan, made on rank 0, and the part of it that each rank is sent."""
+"""Which rank extracts which rows: rank 0 makes the plan and sends each rank its part."""
 
 from dataclasses import dataclass
 from pathlib import Path

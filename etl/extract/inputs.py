@@ -34,7 +34,7 @@ __all__ = ["ExtractionInputs", "PatchRows", "fingerprint_of", "initial_columns",
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CatalogueSelection:
-    """Patches of the catalogue that are to be extracted, and where their pixels are; rank 0 alone has it."""
+    """Patches of the catalogue that are to be extracted, and the files with their pixels; rank 0 alone has it."""
 
     catalogue: "Catalogue"
     """Selected patches in store order: row k of the store is entry k."""
@@ -110,7 +110,7 @@ def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInp
     selection = RootOnly(comm, lambda: select_patches(settings))
     products = selection.bcast(lambda chosen: tuple(zip(chosen.product_paths, chosen.listed_products, strict=True)))
     is_archive = selection.bcast(lambda chosen: chosen.patch_folder is not None)
-    if is_archive:  # nothing to open: each patch has files of its own
+    if is_archive:  # nothing to open: each patch has its own files
         inspections = [ProductInspection(None, (), "")] * len(products)
     else:  # each rank opens every `comm.size`-th product
         parts = comm.allgather([_inspect(*product, method.halo_px) for product in products[comm.rank :: comm.size]])

@@ -42,7 +42,7 @@ def prefetch(
 
 
 def _copied(source_patch: SourcePatch) -> SourcePatch:
-    """The patch in buffers of its own: a source gives every patch in the same ones."""
+    """The patch with a copy of its pixels: the source reuses its buffers for the next patch."""
     row, patch = source_patch
     if isinstance(patch, PatchError):
         return source_patch

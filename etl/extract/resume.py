@@ -1,7 +1,7 @@
 """Create a store, or resume the one that an interrupted run left.
 
 On resuming, every finished row is read by one of the ranks and compared with its checksum. Rows that the disk lost are
-extracted again, and the statistics of the finished rows are computed anew.
+extracted again, and the statistics of the finished rows are computed again.
 """
 
 from collections.abc import Mapping

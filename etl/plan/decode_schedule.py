@@ -2,7 +2,7 @@
 
 Blocks decoded only when first needed come in bursts: a whole row of blocks, then hundreds of patches that need no new
 one. Ranks that write together would wait for each other. Here the decoding done before patch k is the mean of what the
-patches from k to k + lifetime need, where the lifetime is the longest span of patches over which a block is used. The
+patches from k to k + lifetime need; the lifetime is the longest span of patches over which a block is used. The
 mean is never less than what patch k itself needs.
 
 Pure: integers in, integers out. When a block is decoded changes no value in the store.

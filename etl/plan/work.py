@@ -53,7 +53,7 @@ class ProductPatches:
     """Column of each in the tile's patch grid."""
 
     layers: tuple[Layer, ...] = ()
-    """What is decoded; empty for a patch archive, where each patch has files of its own."""
+    """Layers that are decoded; empty for a patch archive, as each of its patches has its own files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class Plan:
 
     @property
     def inefficiency(self) -> float:
-        """Ranks x predicted seconds of the slowest rank's decoding / `once_s`; 1 where nothing is decoded."""
+        """Ranks x predicted seconds of the slowest rank's decoding / `once_s`; 1 if nothing is decoded."""
         return len(self.work) * max(self.decode_s) / self.once_s if self.once_s else 1.0
 
 
@@ -197,7 +197,10 @@ def assign_tiles(patches: Sequence[int], ranks: int) -> list[tuple[int, ...]]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _WorkSequence:
-    """All work in store order: patches, and each block behind the last patch that needs it. Arrays of one dimension."""
+    """All work in store order: patches, and each block after the last patch that needs it.
+
+    Arrays have shape (patch,) or (block,).
+    """
 
     patch_product: IntArray
     """Product of each pending patch."""
@@ -224,7 +227,7 @@ class _WorkSequence:
         for number, product in enumerate(products):
             for layer_number, layer in enumerate(product.layers):
                 needed = blocks_of(layer, product.patch_row, product.patch_col)
-                # np.unique tells where a value comes first: reversed, that is the last patch that needs the block
+                # np.unique gives the first position of a value: reversed, the last patch that needs the block
                 index, from_end = np.unique(needed.ravel()[::-1], return_index=True)
                 last = len(product.rows) - 1 - from_end // needed.shape[1]
                 keys.append(
@@ -255,7 +258,7 @@ class _WorkSequence:
 
 
 def _keep_shards_whole(products: Sequence[ProductPatches], patch_owner: IntArray, shard_rows: int) -> IntArray:
-    """Owner of each patch, where all patches of a shard go to the owner of the middle one."""
+    """Owner of each patch, shape (patch,), after all patches of a shard went to the owner of the middle one."""
     if shard_rows == 1 or not len(patch_owner):
         return patch_owner
     shards = np.concatenate([item.rows for item in products]) // shard_rows

@@ -12,7 +12,7 @@ from etl.upsample.gaps import invalid_mask
 
 __all__ = ["measure_scene", "upsample_by_all_methods"]
 
-# least side of a group that was made coarser: below, there is nothing to interpolate between
+# least side of a group at reduced scale: a smaller one has too few pixels to interpolate between
 _MIN_SIDE_PX = 6
 
 FloatImage = npt.NDArray[np.float32]
@@ -21,7 +21,7 @@ Groups = tuple[npt.NDArray[np.uint16], ...]
 
 
 def measure_scene(scene: Scene, networks: tuple[Network, Network], border_px: int, windows: int) -> list[GroupScores]:
-    """Return scores of the 20 m and the 60 m group; the latter is left out where the scene is too small for it.
+    """Return scores of the 20 m and the 60 m group; the latter is left out if the scene is too small for it.
 
     `border_px`: left out along the borders, in pixels of the group. Networks run on `windows` windows at once.
     """

@@ -100,7 +100,7 @@ def _uiq(x: Floats, y: Floats, valid: npt.NDArray[np.bool_]) -> float:
     covariance = window_mean(x * y) - mean_x * mean_y
     true_x, true_y = mean_x + shift, mean_y + shift
     divisor = variances * (true_x**2 + true_y**2)
-    # sums of floats: a window is wholly valid where its mean is 1 up to rounding
+    # sums of floats: a window is wholly valid if its mean is 1 up to rounding
     whole = (window_mean(valid.astype(np.float64)) > 1 - 1e-9) & (variances > 1e-6)
     quality = 4 * covariance[whole] * true_x[whole] * true_y[whole] / divisor[whole]
     return float(quality.mean()) if whole.any() else float("nan")

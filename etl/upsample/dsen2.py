@@ -27,7 +27,7 @@ from etl.upsample.network import DIVISOR, NetworkWeights, WindowGeometry
 
 __all__ = ["DSen2", "Device", "Network", "configure_tensorflow", "network_inputs", "sharpen_image"]
 
-# side of the windows in which a whole image is made; a multiple of 6
+# side of the windows into which a whole image is divided; a multiple of 6
 _WINDOW_PX = 240
 
 FloatImage = npt.NDArray[np.float32]
@@ -45,7 +45,7 @@ class Device:
 
 
 def configure_tensorflow(windows: int, gpu: int) -> Device:
-    """Set TensorFlow up for `windows` windows at once or, where there are GPUs, for the one numbered `gpu` of them.
+    """Set TensorFlow up for `windows` windows at once or, if there are GPUs, for GPU number `gpu`.
 
     Comes before the first operation: TensorFlow refuses later changes. GPUs beyond the last are counted from the first
     again. On a GPU float32 is not cut to TensorFloat-32 and kernels are deterministic.
@@ -194,7 +194,7 @@ def _build_model(weights: NetworkWeights, precision: str) -> keras.Model:
 
 
 def _to_stored(fine: FloatImage, own: npt.NDArray[np.uint16], factor: int) -> npt.NDArray[np.uint16]:
-    """Round to nearest in [1, 65534]; nodata and saturated where the own source pixel is so."""
+    """Round to nearest in [1, 65534]; an output pixel whose source pixel is nodata or saturated keeps that value."""
     values = np.clip(np.floor(fine + np.float32(0.5)), NODATA + 1, SATURATED - 1).astype(np.uint16)
     source = np.repeat(np.repeat(own, factor, 0), factor, 1)
     return np.where(invalid_mask(source), source, values)

@@ -26,8 +26,8 @@ def invalid_mask(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
 def fill_gaps(window: npt.NDArray[np.uint16], radius: int) -> npt.NDArray[np.float32]:
     """Return the window with its gaps filled, shape (row, col, band), float32, whole numbers.
 
-    `radius` times each empty pixel with a known neighbour, of the eight around it, takes their mean, rounded; what is
-    farther from data is 0.
+    In each of `radius` steps an empty pixel with known pixels among its eight neighbours is set to their mean, rounded;
+    pixels that stay empty are 0.
     """
     empty = invalid_mask(window)
     values = window.astype(np.float32)

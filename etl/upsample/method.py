@@ -2,7 +2,7 @@
 
 Every method is a function of one patch's windows alone, so that its result depends neither on the unit of work nor on
 the number of ranks. `none` leaves `data_super` out; `bilinear` is defined here; `dsen2` is imported, with TensorFlow,
-only where it is asked for.
+only if it is chosen.
 """
 
 from dataclasses import dataclass

@@ -49,7 +49,7 @@ class NetworkWeights:
     """SHA-256 of the file's bytes, in hexadecimal."""
 
     level: str
-    """Processing level of the products it was trained on, L1C or L2A; empty where the file does not say."""
+    """Processing level of the products it was trained on, L1C or L2A; empty if the file does not say."""
 
     scale: float
     """Factor on the output of each residual block's second convolution."""
@@ -128,7 +128,7 @@ class WindowGeometry:
     """Of the network with the most convolutions, in pixels of 10 m: 14 for DSen2, 66 for VDSen2."""
 
     fill_radius_px: tuple[int, int, int]
-    """Pixels around a patch that the networks see, by group in its own pixels: the receptive field and, where the group
+    """Pixels around a patch that the networks see, by group in its own pixels: the receptive field and, if the group
     is interpolated, one more. Gaps are filled as far."""
 
     halo_px: tuple[int, int, int]

@@ -21,7 +21,7 @@ __all__ = ["read_networks", "read_weights", "write_weights"]
 # root attribute `format` of a file of the plain format
 _FORMAT = "sentinel-etl dsen2 1"
 
-# factor of the residual blocks where a file does not give one. Source: the paper, 3.2.
+# factor of the residual blocks if a file does not give one. Source: the paper, 3.2.
 _SCALE = 0.1
 
 _MAX_BYTES = 1 << 30
@@ -100,7 +100,7 @@ def _text(value: str | bytes) -> str:
 
 
 def _lambda_scale(name: str, file: h5py.File) -> float:
-    """The factor of the model's Lambda layers, which is stored beside their code; the paper's where there is none."""
+    """The factor of the model's Lambda layers, which is stored beside their code; the paper's if there is none."""
     config = json.loads(_text(file.attrs.get("model_config", "{}"))).get("config", {})
     scales = set()
     for layer in config.get("layers", []) if isinstance(config, dict) else []:
