@@ -57,7 +57,7 @@ def _cells(path: Path) -> pa.Table:
     across = grid.size_px * 10 // PATCH_M
     row, col = (axis.ravel() for axis in np.indices((across, across)))
     return make_catalogue_table(
-        patch=[PatchName(name, int(j), int(i)).name for j, i in zip(row, col, strict=True)],
+        patch=[PatchName(name, row=int(r), col=int(c)).name for r, c in zip(row, col, strict=True)],
         tile=pa.repeat(name.tile, len(row)),
         product=pa.repeat(product_stem(path.name), len(row)),
         acquired=pa.repeat(pa.scalar(name.acquired, pa.timestamp("s", tz="UTC")), len(row)),

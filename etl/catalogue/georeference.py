@@ -22,7 +22,7 @@ _PRODUCT_COLUMNS = pa.schema(
 def georeference_patches(patch: pa.ChunkedArray, product: pa.ChunkedArray) -> tuple[pa.Table, Rejections]:
     """Unlabelled catalogue rows of patches, with tile, time and corner from the names of patches and of their products.
 
-    A patch's name ends in its column i and row j on the tile: ulx = tile ulx + 1200 i, uly = tile uly - 1200 j, metres.
+    A patch's name ends in its column and row in the tile: ulx = tile ulx + 1200 col, uly = tile uly - 1200 row, metres.
     Patches whose names lack one of these are left out of the table and returned with the reason.
     """
     _, col, row = split_patch_names(patch)
@@ -47,7 +47,7 @@ def drop_rejected(rows: pa.Table, reason: pa.ChunkedArray) -> tuple[pa.Table, Re
 
 
 def split_patch_names(patch: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray, pa.ChunkedArray]:
-    """The part before the cell, column i and row j (dtype float64) of each patch name; null if it names no cell."""
+    """The part before the cell, the column and the row (dtype float64) of each patch name; null if it has no cell."""
     found = pc.extract_regex(patch, r"^(?P<stem>.+)_(?P<col>\d{1,3})_(?P<row>\d{1,3})$")
     stem, col, row = (pc.struct_field(found, [index]) for index in range(3))
     return stem, pc.cast(col, pa.float64()), pc.cast(row, pa.float64())

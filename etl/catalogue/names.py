@@ -99,10 +99,10 @@ class PatchName:
     """The part before the cell; of a version 1 name the time is off by seconds, and orbit, tile and baseline lack."""
 
     row: int
-    """Row j of the patch on its tile's grid, from the top."""
+    """Row of the patch in its tile's patch grid, from the top."""
 
     col: int
-    """Column i of the patch on its tile's grid, from the left."""
+    """Column of the patch in its tile's patch grid, from the left."""
 
     @property
     def name(self) -> str:

@@ -57,7 +57,7 @@ _NULLABLE = ("acquired", "labels", "split", "country")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Catalogue:
-    """Patches as columns, all of the same length, in store order: (tile, acquired, product, row j, column i)."""
+    """Patches as columns, all of the same length, in store order: (tile, acquired, product, row, column)."""
 
     nomenclature: int
     """Number of classes of `classes`: 43 or 19."""

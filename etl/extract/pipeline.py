@@ -91,7 +91,7 @@ class PatchPipeline:
     empty: Batch = field(init=False)
     """A batch of no rows, for the rounds in which this rank has nothing to write."""
     error: BaseException | None = None
-    """What ended the thread early."""
+    """Exception that ended the thread early."""
     _stopped: bool = False
     _thread: threading.Thread = field(init=False)
 
@@ -109,9 +109,9 @@ class PatchPipeline:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after the patch or block that it is at, waiting for up to 30 seconds.
+        """End the thread after its current patch or block, waiting for up to 30 seconds.
 
-        Decoding must not go on while the process ends.
+        Decoding must not continue while the process ends.
         """
         self._stopped = True
         self.free.put(None)
@@ -191,7 +191,7 @@ class PatchPipeline:
             results["state"][position] = REJECTED if patch.problem else WRITTEN
 
     def _place_pixels(self, targets: Mapping[str, npt.NDArray[np.uint16]], patch: PreparedPatch, split: int) -> None:
-        """Sum up the patch's pixels and copy them to `targets`, shape (row, col, band)."""
+        """Add the patch's statistics to `sums`, and copy its pixels to `targets`, shape (row, col, band)."""
         planes = patch.planes()
         self.timer.add("upsample_s", patch.upsample_s)
         with self.timer.stage("sum_s"):

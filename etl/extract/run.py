@@ -52,7 +52,7 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
         store_state.apply_on_root(
             lambda state: print(f"{settings.out} is complete, {state.rejected} rejected: nothing to do")
         )
-        return _done(settings, store_state)
+        return _exit_status(settings, store_state)
     sums = verify_finished_rows(inputs, store_state, comm)
 
     # Which rank extracts which rows; then decode, upsample and write them.
@@ -74,10 +74,10 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
             inputs, state.journal, report.extraction_record(reports or [], assignment, steps) | upsampling.record
         )
     )
-    return _done(settings, store_state)
+    return _exit_status(settings, store_state)
 
 
-def _done(settings: ExtractSettings, store_state: RootOnly[ResumeState]) -> ExitStatus:
+def _exit_status(settings: ExtractSettings, store_state: RootOnly[ResumeState]) -> ExitStatus:
     """Collective: the exit status of a run whose store is complete."""
     rejected = store_state.bcast(lambda state: state.rejected)
     return ExitStatus.REJECTED if rejected and settings.strict else ExitStatus.DONE

@@ -129,15 +129,15 @@ class TilePatches:
         # astype copies, while the native windows are reused for the next patch
         return Patch(tuple(native), scene[0][0].astype(np.uint8) if scene else None)
 
-    def _fill(self, out: npt.NDArray[np.uint16], product: int, number: int, window: PixelWindow) -> None:
+    def _fill(self, out: npt.NDArray[np.uint16], product: int, layer_index: int, window: PixelWindow) -> None:
         """Copy a window of a product's layer from the blocks that hold it, mirrored beyond the tile's border."""
-        layer = self._product_patches[product].layers[number]
+        layer = self._product_patches[product].layers[layer_index]
         inside = window.intersection(PixelWindow(0, 0, *layer.size_px))
         (height, width), columns = layer.block_px, layer.block_grid[1]
         problem = ""
         for block_row in range(inside.row // height, (inside.row + inside.height - 1) // height + 1):
             for block_col in range(inside.col // width, (inside.col + inside.width - 1) // width + 1):
-                block = Block(product, number, block_row * columns + block_col)
+                block = Block(product, layer_index, block_row * columns + block_col)
                 data, block_window = self._block_data(block), layer.block_window(block.index)
                 problem = problem or data.problem
                 overlap = inside.intersection(block_window)
