@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from etl.extract.prefetch import prefetch
-from etl.source.patch import Patch, PatchError, SourcePatch
+from etl.source.interface import SourcePatch
+from etl.source.patch import Patch, PatchError
 
 
 def patches(count, buffer=None, pace=None):

@@ -16,13 +16,14 @@ from etl.extract.assignment import RankAssignment
 from etl.extract.batch import Batch
 from etl.extract.prefetch import prefetch
 from etl.extract.settings import ExtractSettings
+from etl.extract.upsampling import ReadyUpsampling
 from etl.schema import REJECTED, WRITTEN, RowSpan, Schema
 from etl.source.block import OutgoingBlock
-from etl.source.patch import CloudSnow, PatchError, PatchSource, SourcePatch, cloud_snow_fraction
+from etl.source.interface import PatchSource, SourcePatch
+from etl.source.patch import CloudSnow, PatchError, cloud_snow_fraction
 from etl.stage_timer import StageTimer
 from etl.store.checksum import checksum
 from etl.store.statistics import Sums, plane_sums
-from etl.upsample.method import Upsampler
 
 __all__ = ["PatchPipeline"]
 
@@ -73,15 +74,12 @@ class PatchPipeline:
 
     source: PatchSource
     schema: Schema
-    upsampler: Upsampler | None
-    """None if nothing is upsampled."""
+    upsampling: ReadyUpsampling
     settings: ExtractSettings
     assignment: RankAssignment
     send: Callable[[OutgoingBlock], None]
     """Hands a block over for sending to other ranks."""
     timer: StageTimer
-    workers: int = 0
-    """Threads that upsample one patch each while others are decoded; with 0 the pipeline's thread does both."""
     sums: Sums = field(init=False)
     """Statistics of the rows extracted so far."""
     filled: "queue.SimpleQueue[Batch]" = field(default_factory=queue.SimpleQueue)
@@ -123,12 +121,12 @@ class PatchPipeline:
                 self.send(block)
                 if self._stopped:
                     return
-            if self.workers:
-                patches = prefetch(self.source.patches(), self._prepare, self.workers, _PREFETCH_DEPTH)
+            if self.upsampling.workers:
+                patches = prefetch(self.source.patches(), self._prepare, self.upsampling.workers, _PREFETCH_DEPTH)
                 with contextlib.closing(patches) as prepared:
                     self._fill_all(prepared)
             else:
-                buffer = self._new_upsampled() if self.upsampler else None
+                buffer = self._new_upsampled() if self.upsampling.upsampler else None
                 self._fill_all(self._prepare(patch, buffer) for patch in self.source.patches())
         except BaseException as error:  # the main thread raises it again: only that one can tell the other ranks
             self.error = error
@@ -167,12 +165,12 @@ class PatchPipeline:
         if isinstance(patch, PatchError):
             return PreparedPatch(row, CloudSnow(math.nan, math.nan), str(patch))
         fractions = cloud_snow_fraction(patch.scl)
-        problem = self.settings.over_limit(*fractions)
-        if problem or self.upsampler is None:
+        problem, upsampler = self.settings.over_limit(*fractions), self.upsampling.upsampler
+        if problem or upsampler is None:
             return PreparedPatch(row, fractions, problem, () if problem else patch.native)
         start = time.perf_counter()
         upsampled = self._new_upsampled() if upsampled is None else upsampled
-        self.upsampler(patch.native, upsampled)
+        upsampler(patch.native, upsampled)
         return PreparedPatch(row, fractions, "", patch.native, upsampled, time.perf_counter() - start)
 
     def _place(self, batch: Batch, patch: PreparedPatch, split: int) -> None:

@@ -6,7 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
-from etl.source.patch import PatchError, SourcePatch
+from etl.source.interface import SourcePatch
+from etl.source.patch import PatchError
 
 __all__ = ["prefetch"]
 

@@ -103,8 +103,7 @@ def _write_rows(
     else:
         products = {number: item.product for number, item in enumerate(inputs.inspections) if item.product}
         source = TilePatches(assignment.work, assignment.product_patches, products, exchange, timer)
-    upsampler, workers = upsampling.upsampler, upsampling.workers
-    pipeline = PatchPipeline(source, inputs.schema, upsampler, settings, assignment, exchange.post, timer, workers)
+    pipeline = PatchPipeline(source, inputs.schema, upsampling, settings, assignment, exchange.post, timer)
     shown_progress = report_progress("extract", len(assignment.rounds), "round", enabled=comm.rank == 0)
     journal = store_state.apply_on_root(lambda state: state.journal).value_on_root
     with shown_progress as on_round, open_writer(settings.out, inputs.store, comm) as writer:

@@ -29,7 +29,7 @@ class ReadyUpsampling:
     """None if nothing is upsampled."""
 
     workers: int
-    """Patches that this rank's networks upsample at once; 0 without networks."""
+    """Threads that run the networks on one patch each while others are decoded; 0: the decoding thread upsamples."""
 
     on_gpu: bool
     """Whether the networks of any rank run on a GPU."""

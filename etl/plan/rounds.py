@@ -9,7 +9,6 @@ Pure: numbers in, row numbers out. Which rows are written together changes no va
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -48,9 +47,8 @@ def plan_rounds(
     writes whole shards of `shard_rows` neighbouring rows, at most `capacity` rows but at least one shard; the last
     shard ends at `store_rows`. Every rank has the same number of rounds, as each is collective.
     """
-    queues = [
-        _ShardQueue.of(*rank, max(1, capacity // shard_rows), shard_rows) for rank in zip(rows, ready, strict=True)
-    ]
+    most = max(1, capacity // shard_rows)
+    queues = [_ShardQueue(*rank, most, shard_rows) for rank in zip(rows, ready, strict=True)]
     rounds: list[list[RowSpan]] = [[] for _ in queues]
     while any(queue.position < len(queue.shards) for queue in queues):
         time_s = min(queue.full_s for queue in queues)  # all ranks write when the first buffer is full
@@ -60,32 +58,21 @@ def plan_rounds(
     return rounds
 
 
-@dataclass(slots=True, eq=False)
 class _ShardQueue:
     """The shards that one rank still has to write."""
 
-    shards: IntArray
-    """Shard numbers, ascending."""
-
-    ready: Seconds
-    """Seconds when each is ready."""
-
-    longest_stop: IntArray
-    """Stop position of the longest batch that begins at each position: neighbouring shards that fill one buffer."""
-
-    position: int = 0
-    """Position of the first shard that is in no round yet."""
-
-    @classmethod
-    def of(cls, rows: IntArray, ready: Seconds, most: int, shard_rows: int) -> "_ShardQueue":
-        """Shards of `rows`, each ready when its last row is, in seconds; a batch takes at most `most` neighbours."""
-        numbers = rows // shard_rows
-        shards, first = np.unique(numbers, return_index=True)
-        last = np.append(first, len(rows))[1:] - 1
-        positions = np.arange(len(shards))
-        ends = np.append(np.flatnonzero(np.diff(shards) > 1) + 1, len(shards))
-        longest_stop = np.minimum(positions + most, ends[np.searchsorted(ends, positions, side="right")])
-        return cls(shards, ready[last], longest_stop)
+    def __init__(self, rows: IntArray, ready: Seconds, most: int, shard_rows: int) -> None:
+        """Each shard of `rows` is ready when its last row is, in seconds; a batch takes at most `most` neighbours."""
+        self.shards, first = np.unique(rows // shard_rows, return_index=True)
+        """Shard numbers, ascending."""
+        self.ready = ready[np.append(first, len(rows))[1:] - 1]
+        """Seconds when each is ready."""
+        positions = np.arange(len(self.shards))
+        ends = np.append(np.flatnonzero(np.diff(self.shards) > 1) + 1, len(self.shards))
+        self.longest_stop = np.minimum(positions + most, ends[np.searchsorted(ends, positions, side="right")])
+        """Stop position of the longest batch that begins at each position: neighbouring shards that fill one buffer."""
+        self.position = 0
+        """Position of the first shard that is in no round yet."""
 
     @property
     def full_s(self) -> float:

@@ -230,9 +230,7 @@ class _WorkSequence:
                 # np.unique gives the first position of a value: reversed, the last patch that needs the block
                 index, from_end = np.unique(needed.ravel()[::-1], return_index=True)
                 last = len(product.rows) - 1 - from_end // needed.shape[1]
-                keys.append(
-                    np.stack([np.full_like(index, number), np.full_like(index, layer_number), index, start + last])
-                )
+                keys.append(np.stack(np.broadcast_arrays(number, layer_number, index, start + last)))
                 seconds.append(np.array([cost.block_s(layer, block) for block in index.tolist()]))
             start += len(product.rows)
         product_, layer_, index_, last_ = np.concatenate(keys, axis=1)
@@ -283,8 +281,7 @@ def _add_transfers(
             needed = blocks_of(layer, product.patch_row, product.patch_col)
             for pair in np.unique((needed * len(work) + patch_ranks[:, None]).ravel()).tolist():
                 needers.setdefault(Block(number, layer_number, pair // len(work)), []).append(pair % len(work))
-    columns = (sequence.block_product, sequence.block_layer, sequence.block_index)
-    blocks = map(Block, *(column.tolist() for column in columns))
+    blocks = map(Block, sequence.block_product.tolist(), sequence.block_layer.tolist(), sequence.block_index.tolist())
     for block, owner in zip(blocks, block_owner.tolist(), strict=True):
         others = tuple(rank for rank in needers[block] if rank != owner)
         if others:

@@ -13,7 +13,8 @@ from etl.bands import GROUPS
 from etl.grid import PixelWindow
 from etl.raster import RasterError, RasterFile
 from etl.source.block import OutgoingBlock
-from etl.source.patch import Patch, PatchError, SourcePatch, mirror_border
+from etl.source.interface import SourcePatch
+from etl.source.patch import Patch, PatchError, mirror_border
 from etl.stage_timer import StageTimer
 
 __all__ = ["ArchivePatches"]

@@ -1,13 +1,12 @@
 """Pixels of one decoded block, as they are held in memory and sent between ranks."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from etl.plan.layers import Layer
-from etl.plan.work import Block
 
-__all__ = ["BlockData", "BlockReceiver", "OutgoingBlock"]
+__all__ = ["BlockData", "OutgoingBlock"]
 
 _HEADER_WORDS = 1024
 """uint16 words before a block's pixels: the reason why it could not be decoded, as text; all 0 if it could."""
@@ -43,13 +42,3 @@ class OutgoingBlock(NamedTuple):
 
     data: BlockData
     ranks: tuple[int, ...]
-
-
-class BlockReceiver(Protocol):
-    """Where blocks arrive that other ranks decode."""
-
-    def take_arrived(self, block: Block) -> BlockData | None:
-        """The pixels of the block, uint16, or None if they have not arrived yet."""
-
-    def wait_for(self, block: Block) -> BlockData:
-        """The pixels of the block, uint16, once they have arrived."""

@@ -1,26 +1,14 @@
 """One patch as a source gives it: native pixels with the halo that upsampling needs around them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from etl.grid import PixelWindow
-from etl.source.block import OutgoingBlock
 
-__all__ = [
-    "SCL_CLOUD",
-    "SCL_SNOW",
-    "CloudSnow",
-    "Patch",
-    "PatchError",
-    "PatchSource",
-    "SourcePatch",
-    "cloud_snow_fraction",
-    "mirror_border",
-]
+__all__ = ["SCL_CLOUD", "SCL_SNOW", "CloudSnow", "Patch", "PatchError", "cloud_snow_fraction", "mirror_border"]
 
 SCL_CLOUD = (3, 8, 9, 10)
 """Scene classes that count as cloud: cloud shadow, cloud of medium and of high probability, thin cirrus."""
@@ -48,26 +36,6 @@ class Patch:
 
     scl: npt.NDArray[np.uint8] | None
     """Scene classes at 20 m, shape (60, 60), or None if the source has none."""
-
-
-class SourcePatch(NamedTuple):
-    """Store row of a patch, and its pixels, uint16, or why it cannot be extracted."""
-
-    row: int
-    patch: Patch | PatchError
-
-
-class PatchSource(Protocol):
-    """Where one rank's patches come from: products, or a patch archive."""
-
-    decoded: int
-    """Blocks that this rank decoded, all bands of a layer counted as one; patches read, in a patch archive."""
-
-    def outgoing(self) -> Iterator[OutgoingBlock]:
-        """Blocks of pixels that other ranks wait for; to be exhausted before `patches` is begun."""
-
-    def patches(self) -> Iterator[SourcePatch]:
-        """The rank's patches in store order, pixels uint16."""
 
 
 class CloudSnow(NamedTuple):

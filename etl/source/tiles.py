@@ -19,8 +19,9 @@ from etl.plan.layers import Layer, patch_window
 from etl.plan.work import Block, ProductPatches, RankWork
 from etl.product_files import ProductError
 from etl.raster import RasterError, RasterFile
-from etl.source.block import BlockData, BlockReceiver, OutgoingBlock
-from etl.source.patch import Patch, PatchError, SourcePatch, mirror_border
+from etl.source.block import BlockData, OutgoingBlock
+from etl.source.interface import BlockReceiver, SourcePatch
+from etl.source.patch import Patch, PatchError, mirror_border
 from etl.source.radiometry import lookup_table
 from etl.source.safe import Product
 from etl.stage_timer import StageTimer
