@@ -10,14 +10,14 @@ from etl.settings import load_settings
 
 def catalogue(settings: CatalogueSettings, comm: Comm) -> int:
     """Collective: make the catalogue and return the exit status."""
-    source = RootOnly(comm, lambda: detect_source(settings.source))
-    patches = source.bcast(lambda found: found.patches if found.kind == "v1" else None)
+    detected = RootOnly(comm, lambda: detect_source(settings.source))
+    patches = detected.bcast(lambda source: source.patches if source.kind == "v1" else None)
     if patches is None:
-        parts = source.apply_on_root(lambda kind: [read_source(kind)]).value_on_root or []
+        parts = detected.apply_on_root(lambda source: [read_source(source)]).value_on_root or []
     else:
-        mine = patches[len(patches) * comm.rank // comm.size : len(patches) * (comm.rank + 1) // comm.size]
-        parts = comm.gather(read_v1(mine, settings.source)) or []
-    rejected = source.apply_on_root(lambda kind: write_joined(settings, kind, parts)).bcast(bool)
+        own_patches = patches[len(patches) * comm.rank // comm.size : len(patches) * (comm.rank + 1) // comm.size]
+        parts = comm.gather(read_v1(own_patches, settings.source)) or []
+    rejected = detected.apply_on_root(lambda source: write_joined(settings, source, parts)).bcast(bool)
     return ExitStatus.REJECTED if rejected and settings.strict else ExitStatus.DONE
 
 

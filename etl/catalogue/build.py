@@ -106,12 +106,12 @@ def write_joined(
 
 def _summary_line(rows: pa.Table, rejected: int) -> str:
     """Counts in one line; splits are counted over kept patches, which have neither snow nor cloud."""
-    kept = rows.filter(pc.invert(pc.or_(rows["snow"], rows["cloud"])))
+    usable = rows.filter(pc.invert(pc.or_(rows["snow"], rows["cloud"])))
     counts = {name: pc.sum(rows[name]).as_py() or 0 for name in ("snow", "cloud")}
-    splits = [f"{name} {pc.sum(pc.equal(kept['split'], name)).as_py() or 0}" for name in SPLITS[1:]]
+    splits = [f"{name} {pc.sum(pc.equal(usable['split'], name)).as_py() or 0}" for name in SPLITS[1:]]
     products = pc.count_distinct(rows["product"]).as_py()
     return (
-        f"{len(rows)} patches of {products} products: {len(kept)} kept, {counts['snow']} snow, "
+        f"{len(rows)} patches of {products} products: {len(usable)} kept, {counts['snow']} snow, "
         f"{counts['cloud']} cloud, {' '.join(splits)}, {rejected} rejected"
     )
 

@@ -48,8 +48,8 @@ def drop_rejected(rows: pa.Table, reason: pa.ChunkedArray) -> tuple[pa.Table, Re
 
 def split_patch_names(patch: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray, pa.ChunkedArray]:
     """The part before the cell, the column and the row (dtype float64) of each patch name; null if it has no cell."""
-    found = pc.extract_regex(patch, r"^(?P<stem>.+)_(?P<col>\d{1,3})_(?P<row>\d{1,3})$")
-    stem, col, row = (pc.struct_field(found, [index]) for index in range(3))
+    matches = pc.extract_regex(patch, r"^(?P<stem>.+)_(?P<col>\d{1,3})_(?P<row>\d{1,3})$")
+    stem, col, row = (pc.struct_field(matches, [index]) for index in range(3))
     return stem, pc.cast(col, pa.float64()), pc.cast(row, pa.float64())
 
 

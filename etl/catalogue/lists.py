@@ -68,7 +68,7 @@ def read_lists(folder: Path) -> PublishedLists:
     if not files:
         raise ValueError(f"{folder} must hold at least one of {', '.join(f'{name}.csv' for name in _KNOWN)}")
     columns = {name: _read(path, 2 if name == PRODUCT_LIST else 1) for name, path in files.items()}
-    counts = ", ".join(f"{name} {len(found[0])}" for name, found in columns.items())
+    counts = ", ".join(f"{name} {len(arrays[0])}" for name, arrays in columns.items())
     empty = pa.array([], pa.string())
     snow, cloud = (columns.get(name, [empty])[0] for name in (SNOW_LIST, CLOUD_LIST))
     products = pa.table(columns.get(PRODUCT_LIST, [empty, empty]), names=["patch", "product"])

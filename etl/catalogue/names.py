@@ -138,13 +138,13 @@ def parse_product(name: str) -> ProductName:
         ValueError: `name` is in neither form.
     """
     stem = product_stem(name)
-    found = _COMPACT.fullmatch(stem) or _OLD.fullmatch(stem)
-    if found is None:
+    match = _COMPACT.fullmatch(stem) or _OLD.fullmatch(stem)
+    if match is None:
         raise ValueError(
             "product must be named like S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE, "
             f"got {name!r}"
         )
-    return _product_name(found)
+    return _product_name(match)
 
 
 def parse_patch(name: str) -> PatchName:
@@ -194,8 +194,8 @@ def newest_products(names: list[str]) -> dict[str, str]:
     return {name: newest[parsed[name].acquisition] for name in names}
 
 
-def _product_name(found: re.Match[str]) -> ProductName:
-    parts = found.groupdict()
+def _product_name(match: re.Match[str]) -> ProductName:
+    parts = match.groupdict()
     baseline, processed = parts.get("baseline"), parts.get("processed")
     return ProductName(
         mission=parts["mission"],

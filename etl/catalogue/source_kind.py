@@ -80,29 +80,29 @@ def find_v2_tables(folder: Path) -> tuple[Path, ...]:
 
 def _detect_folder(path: Path) -> CatalogueSource:
     """Kind and content of a folder; patches, products and lists are known by name, only tables are opened."""
-    found, folders = defaultdict[str, list[Any]](list), list[Path]()
+    by_kind, folders = defaultdict[str, list[Any]](list), list[Path]()
     with os.scandir(path) as entries:  # one pass over up to half a million entries
         for entry in entries:
             if is_patch(entry.name):
-                found["v1"].append(entry.name)
+                by_kind["v1"].append(entry.name)
             elif entry.name.endswith((".SAFE", ".zip")):
-                found["products"].append(Path(entry.path))
+                by_kind["products"].append(Path(entry.path))
             elif entry.name.endswith(".parquet"):
-                found[_table_kind(Path(entry.path))].append(Path(entry.path))
+                by_kind[_table_kind(Path(entry.path))].append(Path(entry.path))
             elif entry.is_dir():
                 folders.append(Path(entry.path))
-    found["lists"] = [file for name, file in find_lists(path).items() if name == PRODUCT_LIST]
+    by_kind["lists"] = [file for name, file in find_lists(path).items() if name == PRODUCT_LIST]
     # folders among patches that are no patches
-    unnamed = sorted(folder.name for folder in folders) if found["v1"] else []
-    if found["v1"] and not _is_v1(path, min(found["v1"])):
-        found["v2 folder"] = found.pop("v1")
-    if not any(found[kind] for kind in SOURCE_KINDS):
-        found["products"] = [product for folder in folders for product in find_products(folder, any_name=True)]
-        found["v2 folder"] = _v2_patches(folders)
-    kinds = [kind for kind in SOURCE_KINDS if found[kind]]
+    unnamed = sorted(folder.name for folder in folders) if by_kind["v1"] else []
+    if by_kind["v1"] and not _is_v1(path, min(by_kind["v1"])):
+        by_kind["v2 folder"] = by_kind.pop("v1")
+    if not any(by_kind[kind] for kind in SOURCE_KINDS):
+        by_kind["products"] = [product for folder in folders for product in find_products(folder, any_name=True)]
+        by_kind["v2 folder"] = _v2_patches(folders)
+    kinds = [kind for kind in SOURCE_KINDS if by_kind[kind]]
     if not kinds:
         raise ValueError(f"{path} holds no patches, products or lists; a source can be {_ALL_KINDS}")
-    items = tuple(sorted(found[kinds[0]]))
+    items = tuple(sorted(by_kind[kinds[0]]))
     if kinds[0] == "catalogue" and len(items) > 1:
         raise ValueError(f"source must be one catalogue, but {path} holds {', '.join(file.name for file in items)}")
     unused = [SOURCE_KINDS[kind] for kind in kinds[1:]]

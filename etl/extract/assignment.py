@@ -73,14 +73,14 @@ def scatter_assignments(
 
 def _assign(inputs: ExtractionInputs, pending: PatchRows, ranks: int, on_gpu: bool) -> list[RankAssignment]:
     """The assignment of every rank."""
-    whole = plan_extraction(inputs, pending, ranks, on_gpu)
-    plan = whole.plan
+    extraction_plan = plan_extraction(inputs, pending, ranks, on_gpu)
+    plan = extraction_plan.plan
     catalogue, folder = pending.selection.catalogue, pending.selection.patch_folder
     assignments = []
-    for work, rounds in zip(plan.work, whole.rounds, strict=True):
-        rows = work.store_rows(whole.product_patches)
+    for work, rounds in zip(plan.work, extraction_plan.rounds, strict=True):
+        rows = work.store_rows(extraction_plan.product_patches)
         parts: list[PatchRange | Block] = [*work.patches, *work.receives, *work.sends]
-        used = {k: whole.product_patches[k] for k in sorted({part.product for part in parts})}
+        used = {k: extraction_plan.product_patches[k] for k in sorted({part.product for part in parts})}
         folders = [folder(name.decode()) for name in catalogue.patch[rows]] if folder else []
         assignments.append(
             RankAssignment(work, used, rows, catalogue.split[rows], folders, rounds, plan.blocks, plan.inefficiency)

@@ -28,11 +28,11 @@ class Batch:
     def begin(self, span: RowSpan, to_extract: npt.NDArray[np.intp]) -> None:
         """Use the buffers for the store rows of `span`; all but the rows `to_extract` get pixels 0 and state 0."""
         self.first, self.rows, self.rejected = span.first, span.stop - span.first, {}
-        others = np.ones(self.rows, bool)
-        others[to_extract - span.first] = False
-        if others.any():
+        not_extracted = np.ones(self.rows, bool)
+        not_extracted[to_extract - span.first] = False
+        if not_extracted.any():
             for array in (*self.pixels.values(), *self.results.values()):
-                array[: self.rows][others] = 0
+                array[: self.rows][not_extracted] = 0
 
     @property
     def finished_rows(self) -> npt.NDArray[np.intp]:

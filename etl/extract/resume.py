@@ -84,24 +84,24 @@ def resume_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
     journal = Journal.read(journal_location(settings.out), repair=True)  # its last line may be incomplete after a kill
     _require_same_fingerprint(settings.out, journal, fingerprint_of(settings, rows.selection, inputs.method))
     stored = store.reader().read_columns(("state", "product", "complete"))
-    state, done = stored["state"], _finished_rows(stored["state"], journal)
+    state, finished = stored["state"], _finished_rows(stored["state"], journal)
     if settings.retry_rejected:
-        done &= state != REJECTED
-    columns, written = initial_columns(inputs, rows.selection), done & (state == WRITTEN)
+        finished &= state != REJECTED
+    columns, written = initial_columns(inputs, rows.selection), finished & (state == WRITTEN)
     _require_same_products(settings.out, written, stored["product"], columns["product"], problems)
-    rejected_now = [row for row in problems if not done[row]]
-    pending = ~done & rows.pending
+    rejected_now = [row for row in problems if not finished[row]]
+    pending = ~finished & rows.pending
     if not pending.any() and stored["complete"] and not rejected_now:
         return ResumeState(journal, replace(rows, pending=pending), np.empty(0, np.intp), complete=True)
     # incomplete first, on the disk; another product may now match a row that is not finished
     product, baseline = columns["product"].astype(f"S{inputs.schema.product_bytes}"), columns["baseline"].astype("S5")
-    incomplete = {"complete": np.zeros((), np.uint8), "state": np.where(done, state, np.uint8(UNWRITTEN))}
+    incomplete = {"complete": np.zeros((), np.uint8), "state": np.where(finished, state, np.uint8(UNWRITTEN))}
     store.overwrite({"product": product, "baseline": baseline, **incomplete})
     # on the disk before the journal names them as finished
     _reject_rows(store, inputs.schema, rejected_now)
     journal.add(row_ranges(np.array(rejected_now, np.intp)), {row: problems[row] for row in rejected_now})
     # a shard is written whole, so all rows that share one with a pending row are extracted again
-    rejected = done & (state == REJECTED) | ~rows.pending
+    rejected = finished & (state == REJECTED) | ~rows.pending
     shard = np.arange(len(pending)) // store.shard_rows
     pending = (np.bincount(shard, weights=pending) > 0)[shard] & ~rejected
     return ResumeState(journal, replace(rows, pending=pending), np.flatnonzero(written & ~pending))
@@ -117,13 +117,13 @@ def _require_same_fingerprint(out: Location, journal: Journal, fingerprint: Mapp
 
 def _finished_rows(state: npt.NDArray[np.uint8], journal: Journal) -> npt.NDArray[np.bool_]:
     """Whether the journal names each row as finished, shape (patch,); `state`: state of each row in the store."""
-    done = np.zeros(len(state), bool)
+    finished = np.zeros(len(state), bool)
     for first, stop in journal.ranges:
-        done[first:stop] = True
-    done &= (state == WRITTEN) | (state == REJECTED)
+        finished[first:stop] = True
+    finished &= (state == WRITTEN) | (state == REJECTED)
     # journalled as rejected, but written since: a later run retried it and was killed before it could journal that
-    done[[row for row in journal.rejected if state[row] == WRITTEN]] = False
-    return done
+    finished[[row for row in journal.rejected if state[row] == WRITTEN]] = False
+    return finished
 
 
 def _require_same_products(

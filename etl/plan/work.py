@@ -190,8 +190,8 @@ def assign_tiles(patches: Sequence[int], ranks: int) -> list[tuple[int, ...]]:
     order = sorted(range(len(patches)), key=lambda tile: -patches[tile])
     assigned: list[list[int]] = [[] for _ in range(ranks)]
     for position, tile in enumerate(order):
-        group, place = divmod(position, ranks)
-        assigned[place if group == 0 else ranks - 1 - place].append(tile)
+        group, within = divmod(position, ranks)
+        assigned[within if group == 0 else ranks - 1 - within].append(tile)
     return [tuple(sorted(numbers)) for numbers in assigned]
 
 
@@ -283,8 +283,8 @@ def _add_transfers(
                 needers.setdefault(Block(number, layer_number, pair // len(work)), []).append(pair % len(work))
     blocks = map(Block, sequence.block_product.tolist(), sequence.block_layer.tolist(), sequence.block_index.tolist())
     for block, owner in zip(blocks, block_owner.tolist(), strict=True):
-        others = tuple(rank for rank in needers[block] if rank != owner)
-        if others:
-            work[owner].sends[block] = others
-            for rank in others:
+        receivers = tuple(rank for rank in needers[block] if rank != owner)
+        if receivers:
+            work[owner].sends[block] = receivers
+            for rank in receivers:
                 work[rank].receives[block] = owner

@@ -72,5 +72,5 @@ def _upsample_with_gaps(window: npt.NDArray[np.uint16], factor: int) -> npt.NDAr
     total = _weighted_sums(window * valid, factor).astype(np.int64)
     weight = _weighted_sums(valid, factor).astype(np.int64)
     mean = (2 * total + weight) // np.maximum(2 * weight, 1)  # rounded to nearest in whole numbers
-    own = np.repeat(np.repeat(window[:, 1:-1, 1:-1], factor, 1), factor, 2)
-    return np.where(invalid_mask(own), own, mean).astype(np.uint16)
+    source = np.repeat(np.repeat(window[:, 1:-1, 1:-1], factor, 1), factor, 2)
+    return np.where(invalid_mask(source), source, mean).astype(np.uint16)

@@ -58,10 +58,10 @@ def configure_tensorflow(windows: int, gpu: int) -> Device:
     tf.config.threading.set_inter_op_parallelism_threads(1 if gpus else windows)
     if not gpus:
         return Device(f"CPU, windows at once: {windows}", windows)
-    own = gpus[gpu % len(gpus)]
-    tf.config.set_visible_devices(own, "GPU")
-    tf.config.experimental.set_memory_growth(own, enable=True)
-    model = tf.config.experimental.get_device_details(own).get("device_name")
+    device = gpus[gpu % len(gpus)]
+    tf.config.set_visible_devices(device, "GPU")
+    tf.config.experimental.set_memory_growth(device, enable=True)
+    model = tf.config.experimental.get_device_details(device).get("device_name")
     return Device(f"GPU {gpu % len(gpus)} of {len(gpus)}: {model}", 1)
 
 
@@ -97,11 +97,11 @@ class DSen2:
     def __call__(self, native: tuple[npt.NDArray[np.uint16], ...], out: npt.NDArray[np.uint16]) -> None:
         """Fill `out`, shape (12, row, col), uint16, in the order of `data_super`, from windows (band, row, col)."""
         windows = [window.transpose(1, 2, 0) for window in native]
-        own = [_crop(window, halo) for window, halo in zip(windows, self.halo_px, strict=True)]
+        inner = [_crop(window, halo) for window, halo in zip(windows, self.halo_px, strict=True)]
         sharp = out.transpose(1, 2, 0)
-        sharp[..., list(GROUPS[0].super_index)] = own[0]
+        sharp[..., list(GROUPS[0].super_index)] = inner[0]
         fine_groups = self.fine(network_inputs(windows, self.geometry))
-        for group, pixels, fine in zip(GROUPS[1:], own[1:], fine_groups, strict=True):
+        for group, pixels, fine in zip(GROUPS[1:], inner[1:], fine_groups, strict=True):
             sharp[..., list(group.super_index)] = _to_stored(fine, pixels, group.factor)
 
     def fine(self, images: Sequence[FloatImage]) -> list[FloatImage]:
@@ -193,10 +193,10 @@ def _build_model(weights: NetworkWeights, precision: str) -> keras.Model:
     return model
 
 
-def _to_stored(fine: FloatImage, own: npt.NDArray[np.uint16], factor: int) -> npt.NDArray[np.uint16]:
+def _to_stored(fine: FloatImage, pixels: npt.NDArray[np.uint16], factor: int) -> npt.NDArray[np.uint16]:
     """Round to nearest in [1, 65534]; an output pixel whose source pixel is nodata or saturated keeps that value."""
     values = np.clip(np.floor(fine + np.float32(0.5)), NODATA + 1, SATURATED - 1).astype(np.uint16)
-    source = np.repeat(np.repeat(own, factor, 0), factor, 1)
+    source = np.repeat(np.repeat(pixels, factor, 0), factor, 1)
     return np.where(invalid_mask(source), source, values)
 
 
