@@ -16,6 +16,7 @@ import numpy.typing as npt
 from etl.bands import GROUPS, Group
 from etl.catalogue.finder import find_products, patch_locator
 from etl.catalogue.names import product_stem
+from etl.grid import PixelWindow
 from etl.product_files import ProductError
 from etl.raster import Georeference, RasterError, RasterFile, configure
 from etl.source.radiometry import lookup_table
@@ -120,8 +121,8 @@ def _read(
     return out
 
 
-def _window(file: RasterFile, source: SourceRow, georeference: Georeference, group: Group) -> tuple[int, int, int, int]:
-    """(row, column, rows, columns) of the patch in a file with this georeference, in pixels of the file."""
+def _window(file: RasterFile, source: SourceRow, georeference: Georeference, group: Group) -> PixelWindow:
+    """Window of the patch in a file with this georeference."""
     side, (ulx, uly) = group.patch_px, source.corner
     row, column = (georeference.uly - uly) / group.gsd_m, (ulx - georeference.ulx) / group.gsd_m
     inside = 0 <= row <= file.shape[0] - side and 0 <= column <= file.shape[1] - side
@@ -131,7 +132,7 @@ def _window(file: RasterFile, source: SourceRow, georeference: Georeference, gro
             f"got {file.shape[0]} x {file.shape[1]} pixels of {georeference.gsd_m} m from EPSG:{georeference.epsg} "
             f"{georeference.ulx:.0f}, {georeference.uly:.0f}"
         )
-    return int(row), int(column), side, side
+    return PixelWindow(int(row), int(column), side, side)
 
 
 def _compare(
