@@ -29,7 +29,7 @@ from etl.store.location import Location
 from etl.store.reader import StoreReader
 from etl.verify.run import verify
 from etl.verify.settings import VerifySettings
-from trainer.config import EvaluateRunSettings, PredictRunSettings
+from trainer.config import BandSelection, EvaluateRunSettings, PredictRunSettings
 from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, select_rows
 from trainer.data.stream import BatchStream
@@ -127,7 +127,8 @@ def test_every_store_is_converted_and_opened_alike(stores, name, tmp_path):
 def test_training_reads_equal_batches_of_every_store(stores, name):
     batches = []
     for path in (stores["contiguous.h5"], stores[name]):
-        rows = select_rows(path, RowSelection((("data_10m", ()), ("data_60m", ("B09",))), "all", labelled=False))
+        bands = (BandSelection("data_10m"), BandSelection("data_60m", ("B09",)))
+        rows = select_rows(path, RowSelection(bands, "all", labelled=False))
         sampler = DistributedSampler(len(rows), 2, 1, seed=3)
         stream = BatchStream(rows, 2, lambda step, sampler=sampler: sampler.rank_batch(step, 0))
         batches.append([array.numpy().tobytes() for array in tf.nest.flatten(list(stream(range(4))))])
@@ -236,7 +237,7 @@ def test_a_manifest_is_refused_by_one_message_and_opened_by_open_store(tmp_path)
         lambda: read_contact_sheet(PreviewSettings(Location.parse(manifest), tmp_path / "p.png")),
         lambda: stats(StatsSettings(Location.parse(manifest), tmp_path / "s.png"), MPI.COMM_SELF),
         lambda: convert(ConvertSettings(Location.parse(manifest), Location.parse(tmp_path / "x.h5")), MPI.COMM_SELF),
-        lambda: select_rows(manifest, RowSelection((("data_10m", ()),))),
+        lambda: select_rows(manifest, RowSelection((BandSelection("data_10m"),))),
     ):
         with pytest.raises((JobError, ValueError), match=words):
             refused()

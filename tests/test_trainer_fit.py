@@ -68,11 +68,14 @@ def test_it_stops_when_validation_no_longer_rises_and_does_not_go_on_when_resume
     def validate(epoch):
         return {"micro": {"f1": next(scores)}}
 
+    def save(*, best):
+        saved.append(best)
+
     setup = make_setup(rows, small_network(rows), 20, patience=2)
-    fit(setup, state, ALONE, validate, saved.append)
+    fit(setup, state, ALONE, validate, save)
     assert (state.step, state.best, len(state.by_epoch)) == (8, 0.3, 4)
     assert saved == [True, True, False, False]
-    fit(setup, state, ALONE, validate, saved.append)
+    fit(setup, state, ALONE, validate, save)
     assert (state.step, len(saved)) == (8, 4)
 
 
@@ -120,7 +123,7 @@ def test_a_run_that_is_killed_twice_and_resumed_ends_with_the_very_same_weights(
     status, _, err = run(*command(store, killed, *EXACT, "--resume"), stop=signal.SIGTERM, at=6)
     assert status == 75, err
     assert f"resumed at step {first} of 8" in err
-    assert "--resume goes on" in err
+    assert "--resume continues" in err
     status, _, err = run(*command(store, killed, *EXACT, "--resume"))
     assert status == 0, err
     one, other = (Checkpoint.load(folder / "checkpoint.npz") for folder in (whole, killed))
@@ -138,7 +141,7 @@ def test_other_settings_and_other_networks_are_refused_with_what_differs(tmp_pat
     flags = [*map(str, command(store, tmp_path / "run", "--steps", 1, "--validate-every", 0))]
     assert main(flags) == 0
     assert main(flags) == 2
-    assert "holds a run, checkpoint.npz: name another --out, or go on with --resume" in caplog.text
+    assert "holds a run, checkpoint.npz: name another --out, or continue with --resume" in caplog.text
     assert main([*flags, "--resume", "--dropout", "0.3", "--momentum", "0.8"]) == 2
     assert "momentum was 0.9, is 0.8; dropout was 0.5, is 0.3" in caplog.text
     assert main([*flags, "--resume", "--bands", "all"]) == 2
@@ -171,5 +174,5 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
     variable = next(v for v in model.non_trainable_variables if v.name == "moving_mean")
     variable.assign(np.full(variable.shape, np.nan))  # which no loss of training shows
     with pytest.raises(JobError, match=r"a weight is not finite in step 1 of 1, at rate 0\.01; last losses: "):
-        fit(make_setup(rows, model, 1), TrainingState(), ALONE, lambda epoch: None, saved.append)
+        fit(make_setup(rows, model, 1), TrainingState(), ALONE, lambda epoch: None, lambda *, best: saved.append(best))
     assert not saved

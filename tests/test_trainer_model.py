@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from stores import TRAIN, training_store
 
-from trainer.config import pixel_sets
+from trainer.config import band_selections
 from trainer.data.selection import RowSelection, select_rows
 from trainer.model.batch_norm import FusedNormalisation
 from trainer.model.network import NetworkDesign, Standardise, build_network
@@ -20,7 +20,8 @@ def pixels(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "store.h5"
     training_store(path, [TRAIN] * 3)
     return {
-        name: select_rows(path, RowSelection(pixel_sets(name))).pixels for name in ("rgb", "all", "native", "B02,B8A")
+        name: select_rows(path, RowSelection(band_selections(name))).pixels
+        for name in ("rgb", "all", "native", "B02,B8A")
     }
 
 

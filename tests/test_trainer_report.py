@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from etl.labels import CLASSES_43
-from trainer.fit.metrics import scores
+from trainer.fit.metrics import score_predictions
 from trainer.report.__main__ import main
 from trainer.report.contact_sheet import MISSED, RIGHT, WRONG, label_verdicts
 from trainer.report.runs import open_runs, open_samples
@@ -23,7 +23,7 @@ def found_scores(names=NAMES, seed=0):
     rng = np.random.default_rng(seed)
     labels = (rng.random((20, len(names))) < 0.5).astype(np.uint8)
     labels[:, -1] = 0
-    return scores(labels, rng.random(labels.shape, np.float32), 0.5, names)
+    return score_predictions(labels, rng.random(labels.shape, np.float32), 0.5, names)
 
 
 def epochs_of(seconds, score=None):

@@ -11,13 +11,13 @@ from etl.schema import REJECTED, UNWRITTEN, WRITTEN
 from etl.store.reader import StoreReader
 from etl.store.statistics import from_words
 from etl.store.sync import sync_and_drop_cache
-from trainer.config import pixel_sets
+from trainer.config import BandSelection, band_selections
 from trainer.data.normalisation import moments
 from trainer.data.selection import RowSelection, select_rows
 
 
 def read(path, name, bands=(), **wanted):
-    return select_rows(path, RowSelection(((name, bands),), **wanted))
+    return select_rows(path, RowSelection((BandSelection(name, bands),), **wanted))
 
 
 def set_scalar(path: Path, name: str, value: int) -> None:
@@ -34,12 +34,12 @@ def store(tmp_path):
 
 
 def test_training_rows_are_those_written_of_the_split_train(store):
-    assert read(store, "data_super").numbers.tolist() == [0, 3]
+    assert read(store, "data_super").store_rows.tolist() == [0, 3]
 
 
 def test_where_a_store_has_no_splits_every_written_row_is_trained_on(tmp_path):
     training_store(tmp_path / "store.h5", [0, 0, 0], [WRITTEN, REJECTED, WRITTEN])
-    assert read(tmp_path / "store.h5", "data_10m").numbers.tolist() == [0, 2]
+    assert read(tmp_path / "store.h5", "data_10m").store_rows.tolist() == [0, 2]
 
 
 def test_rgb_is_delivered_as_b04_b03_b02(store):
@@ -140,7 +140,7 @@ def test_43_classes_are_read_as_19_and_rows_left_without_a_label_are_skipped_and
         classes[0, 0], classes[1, 3], classes[2, [42, 40]] = 1, 1, 1  # class 3 is in none of the 19
         file["classes"][...] = classes
     rows = read(path, "data_10m", classes=19)
-    assert (rows.numbers.tolist(), rows.unlabelled, len(rows.classes)) == ([0, 2], 1, 19)
+    assert (rows.store_rows.tolist(), rows.unlabelled, len(rows.classes)) == ([0, 2], 1, 19)
     assert [np.flatnonzero(row).tolist() for row in rows.labels] == [[0], [18]]
     assert len(read(path, "data_10m", classes=19, labelled=False)) == 3
     assert len(read(path, "data_10m")) == 3
@@ -155,10 +155,10 @@ def test_labels_that_are_all_zero_are_refused(tmp_path):
 
 
 def test_a_list_of_bands_is_read_from_the_group_that_has_them_all():
-    assert pixel_sets("B08,B02") == (("data_10m", ("B08", "B02")),)
-    assert pixel_sets("B02,B8A") == (("data_super", ("B02", "B8A")),)
+    assert band_selections("B08,B02") == (BandSelection("data_10m", ("B08", "B02")),)
+    assert band_selections("B02,B8A") == (BandSelection("data_super", ("B02", "B8A")),)
     with pytest.raises(ValueError, match="rgb, all, native or a list"):
-        pixel_sets("B02,B10")
+        band_selections("B02,B10")
 
 
 def test_mean_and_deviation_are_those_of_the_pixels_whatever_the_size_of_the_sums():

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from stores import TRAIN, VAL, training_store
 
-from trainer.config import pixel_sets
+from trainer.config import band_selections
 from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, select_rows
 from trainer.data.stream import READERS, BatchStream, BufferPool
@@ -45,7 +45,7 @@ def poisoned(rows, batch):
 @pytest.mark.parametrize("bands", ["rgb", "all", "native", "B02,B8A"])
 def test_every_data_set_is_delivered_as_stored_with_labels_weights_and_places(stored, bands):
     path, arrays = stored
-    rows = select_rows(path, RowSelection(pixel_sets(bands)))
+    rows = select_rows(path, RowSelection(band_selections(bands)))
     sampler = DistributedSampler(len(rows), batch=2, size=2, seed=3)
     for rank in range(2):
         steps = range(1, 3 * sampler.epoch_steps)  # from amid an epoch, over the ends of epochs
@@ -53,7 +53,7 @@ def test_every_data_set_is_delivered_as_stored_with_labels_weights_and_places(st
         assert len(found) == len(steps)
         for step, (pixels, labels, weights, places) in zip(steps, found, strict=True):
             share = sampler.rank_batch(step, rank)
-            taken = rows.numbers[share.positions]
+            taken = rows.store_rows[share.positions]
             assert np.array_equal(places, share.positions)
             assert np.array_equal(labels, arrays["classes"][taken])
             assert np.array_equal(weights, share.weights)
@@ -64,7 +64,7 @@ def test_every_data_set_is_delivered_as_stored_with_labels_weights_and_places(st
 @pytest.mark.parametrize("held", [0, 1, 5])
 def test_memory_is_poisoned_when_it_comes_back_and_no_batch_that_is_held_ever_shows_it(stored, held):
     path, arrays = stored
-    rows = select_rows(path, RowSelection(pixel_sets("native")))
+    rows = select_rows(path, RowSelection(band_selections("native")))
     sampler = DistributedSampler(len(rows), batch=2, size=1, seed=5)
     buffers, came = poisoned(rows, 2)
     holding = deque()
@@ -72,7 +72,7 @@ def test_memory_is_poisoned_when_it_comes_back_and_no_batch_that_is_held_ever_sh
 
     def check(pixels, places):
         for item, delivered in zip(rows.pixels, pixels, strict=True):
-            wanted = arrays[item.name][rows.numbers[places.numpy()]]
+            wanted = arrays[item.name][rows.store_rows[places.numpy()]]
             assert np.array_equal(delivered, wanted)
             assert np.array_equal(double(delivered), wanted * 2)
 
@@ -93,7 +93,7 @@ def test_memory_is_poisoned_when_it_comes_back_and_no_batch_that_is_held_ever_sh
 
 def test_tensorflow_takes_the_memory_without_a_copy_and_holds_it(stored):
     path, _ = stored
-    rows = select_rows(path, RowSelection(pixel_sets("rgb")))
+    rows = select_rows(path, RowSelection(band_selections("rgb")))
     sampler = DistributedSampler(len(rows), batch=2, size=1)
     buffers, came = poisoned(rows, 2)
     ((tensor,), *_), *others = BatchStream(rows, 2, lambda step: sampler.rank_batch(step, 0), buffers)(range(2))
@@ -124,7 +124,7 @@ def test_a_view_of_a_buffer_keeps_it_from_being_used_again(view_of):
 
 def test_a_stream_that_is_gone_leaves_neither_an_open_file_nor_memory(stored):
     path, _ = stored
-    rows = select_rows(path, RowSelection(pixel_sets("rgb")))
+    rows = select_rows(path, RowSelection(band_selections("rgb")))
     sampler = DistributedSampler(len(rows), batch=2, size=1)
 
     def open_files():
@@ -144,7 +144,7 @@ def test_a_stream_that_is_gone_leaves_neither_an_open_file_nor_memory(stored):
 
 def test_rows_that_cannot_be_read_are_an_error_of_the_stream_as_it_was_raised(stored):
     path, _ = stored
-    rows = select_rows(path, RowSelection(pixel_sets("all")))
+    rows = select_rows(path, RowSelection(band_selections("all")))
     sampler = DistributedSampler(len(rows), batch=2, size=1)
     with h5py.File(path) as file:
         offset = file["data_super"].id.get_offset()
@@ -157,11 +157,11 @@ def test_a_program_that_ends_by_such_an_error_ends(stored):
     program = f"""
 import time
 from pathlib import Path
-from trainer.config import pixel_sets
+from trainer.config import band_selections
 from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, select_rows
 from trainer.data.stream import BatchStream
-rows = select_rows(Path({str(stored[0])!r}), RowSelection(pixel_sets("rgb")))
+rows = select_rows(Path({str(stored[0])!r}), RowSelection(band_selections("rgb")))
 def share(step):
     if step == 2:
         raise OSError("broken")
@@ -179,7 +179,7 @@ for _ in BatchStream(rows, 2, share)(range(100)):
 @pytest.mark.parametrize("to_the_end", [True, False])
 def test_failed_reads_leave_neither_an_open_file_nor_memory(stored, to_the_end):
     path, _ = stored
-    rows = select_rows(path, RowSelection(pixel_sets("rgb")))
+    rows = select_rows(path, RowSelection(band_selections("rgb")))
     sampler, pools = DistributedSampler(len(rows), batch=2, size=1), poisoned(rows, 2)[0]
 
     def share(step):
@@ -204,7 +204,7 @@ def test_failed_reads_leave_neither_an_open_file_nor_memory(stored, to_the_end):
 
 @pytest.mark.slow
 def test_an_epoch_that_has_ended_holds_up_nothing(stored):
-    rows = select_rows(stored[0], RowSelection(pixel_sets("all")))
+    rows = select_rows(stored[0], RowSelection(band_selections("all")))
     sampler = DistributedSampler(len(rows), batch=2, size=1)
     stream = BatchStream(rows, 2, lambda step: sampler.rank_batch(step, 0))
 
@@ -224,7 +224,7 @@ def test_an_epoch_that_has_ended_holds_up_nothing(stored):
 def test_memory_does_not_grow_over_fifty_epochs(tmp_path):
     """A batch is 2.8 MB: one that is kept in each epoch would be found."""
     training_store(tmp_path / "store.h5", [TRAIN] * 48)
-    rows = select_rows(tmp_path / "store.h5", RowSelection(pixel_sets("all")))
+    rows = select_rows(tmp_path / "store.h5", RowSelection(band_selections("all")))
     sampler = DistributedSampler(len(rows), batch=8, size=1)
     stream, process, held_mib = BatchStream(rows, 8, lambda step: sampler.rank_batch(step, 0)), psutil.Process(), []
     gc.freeze()  # what was imported: else each collection below takes half a second

@@ -56,4 +56,4 @@ def make_setup(
     schedule = LearningRateSchedule(RATE * 256 / 8, batch, workers.size, 0, "none", 1)
     positive = np.ones(rows.labels.shape[1], np.float32)
     settings = RunSettings(turn=False, mixup=0.0, **others)
-    return TrainingSetup(model, optimiser, schedule, sampler, steps, stream, rows.numbers, positive, settings)
+    return TrainingSetup(model, optimiser, schedule, sampler, steps, stream, rows.store_rows, positive, settings)

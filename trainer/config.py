@@ -7,32 +7,41 @@ from etl.bands import BAND_BY_NAME, GROUPS
 from etl.settings import require_at_least, setting
 from etl.store.location import DEFAULT_STORE, Location
 
-__all__ = ["DECAYS", "EvaluateRunSettings", "PredictRunSettings", "RunSettings", "pixel_sets"]
+__all__ = ["DECAYS", "BandSelection", "EvaluateRunSettings", "PredictRunSettings", "RunSettings", "band_selections"]
 
 DECAYS = ("steps", "polynomial", "none")
-"""What happens to the learning rate after the warm-up."""
+"""How the learning rate decreases after the warm-up; the help of `--decay` explains each."""
 
-_BAND_SETS = {
-    "rgb": (("data_10m", ("B04", "B03", "B02")),),
-    "all": (("data_super", ()),),
-    "native": tuple((f"data_{group.name}", ()) for group in GROUPS),
+
+@dataclass(frozen=True, slots=True)
+class BandSelection:
+    """Bands of the pixel array `array` of a store, in the order in which the network gets them; empty for all."""
+
+    array: str
+    bands: tuple[str, ...] = ()
+
+
+_NAMED_SELECTIONS = {
+    "rgb": (BandSelection("data_10m", ("B04", "B03", "B02")),),
+    "all": (BandSelection("data_super"),),
+    "native": tuple(BandSelection(f"data_{group.name}") for group in GROUPS),
 }
 
 
-def pixel_sets(bands: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """What `--bands` means: each pixel array that is read, with the bands of it that the network sees; () for all.
+def band_selections(bands: str) -> tuple[BandSelection, ...]:
+    """The bands that a value of `--bands` stands for, by pixel array.
 
     Raises:
         ValueError: a name is neither one of rgb, all, native nor a band.
     """
-    if bands in _BAND_SETS:
-        return _BAND_SETS[bands]
+    if bands in _NAMED_SELECTIONS:
+        return _NAMED_SELECTIONS[bands]
     names = tuple(bands.split(","))
     unknown = [name for name in names if name not in BAND_BY_NAME]
     if unknown:
         raise ValueError(f"--bands must be rgb, all, native or a list such as B02,B8A, got {bands!r}")
     at_10m = all(name in GROUPS[0].bands for name in names)
-    return (("data_10m" if at_10m else "data_super", names),)
+    return (BandSelection("data_10m" if at_10m else "data_super", names),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,9 @@ class RunSettings:
     batch: int = setting(64, "batch size of each worker", "patches")
     epochs: int = setting(100, "epochs to train, unless --steps is given", "epochs")
     steps: int = setting(0, "steps to train; 0 = train for --epochs", "steps")
-    rate: float = setting(0.1, "learning rate for 256 patches per step; grows in proportion to patches per step")
+    rate: float = setting(
+        0.1, "learning rate per 256 patches of a step; the rate used is this x patches per step / 256"
+    )
     momentum: float = setting(0.9, "Nesterov momentum (the paper gives no value)")
     warmup: float = setting(5.0, "time to raise the learning rate from one worker's to that of all workers", "epochs")
     decay: str = setting("steps", "learning rate after the warm-up: steps divides it by 10 after 30, 60 and 80 epochs, "
@@ -55,7 +66,7 @@ class RunSettings:
     l2: float = setting(1e-4, "L2 penalty on the weights of all convolutions (the paper gives no value)")
     dropout: float = setting(0.5, "fraction of features that dropout removes before the last layer")
     mixup: float = setting(0.2, "alpha of mixup's beta distribution (the paper gives no value); 0 = off")
-    turn: bool = setting(True, "augmentation: rotate each patch by a multiple of 90 degrees and flip it, at random")
+    turn: bool = setting(True, "augmentation: rotate each patch by a random multiple of 90 degrees; flip at random")
     norm_momentum: float = setting(0.9, "momentum of batch normalisation's moving averages (the paper gives no value)")
     sync_norm: bool = setting(False, "batch normalisation over the batches of all workers together")
     rare_weight: float = setting(0.0, "exponent of the negative/positive ratio used as class weight; 0 = unweighted")
@@ -65,20 +76,20 @@ class RunSettings:
     compress: bool = setting(False, "average gradients as float16: half the traffic, but other weights")
     shuffle_block: int = setting(1, "neighbouring rows that shuffling keeps together; more for slow disks", "rows")
     validate_every: int = setting(1, "interval between validations on the split val; 0 = never", "epochs")
-    patience: int = setting(0, "stop after this many validations without a higher micro-F1 on val; 0 = never")
+    patience: int = setting(0, "stop after this many validations without a better micro-F1 on val; 0 = never")
     checkpoint_steps: int = setting(0, "interval between checkpoints within an epoch; 0 = only at its end", "steps")
     stall: int = setting(600, "end with status 75 after this time without progress; 0 = never", "seconds")
-    resume: bool = setting(False, "continue from the checkpoint in --out; starts a new run where there is none")
+    resume: bool = setting(False, "continue from the checkpoint in --out; if there is none, start a new run")
     deterministic: bool = setting(False, "give the same weights, bit for bit, in every run on the same machine; slower")
     seed: int = setting(0, "seed of the initial weights, the order of rows, augmentation and dropout")
     threads: int = setting(0, "threads per TensorFlow operation; 0 = the cores of the node divided by its workers")
     dry_run: bool = setting(False, "print the plan, but write nothing")
 
     def __post_init__(self) -> None:
-        pixel_sets(self.bands)
+        band_selections(self.bands)
         require_at_least(self, batch=1, shuffle_block=1, epochs=1, steps=0, seed=0, threads=0, warmup=0, lars=0, l2=0)
-        require_at_least(self, stall=0, mixup=0, rare_weight=0, oversample=0)
-        require_at_least(self, validate_every=0, patience=0, checkpoint_steps=0)
+        require_at_least(self, stall=0, mixup=0, rare_weight=0, oversample=0, validate_every=0, patience=0)
+        require_at_least(self, checkpoint_steps=0)
         if not self.rate > 0:
             raise ValueError(f"--rate must be above 0, got {self.rate}")
         for name in ("momentum", "dropout", "norm_momentum"):
@@ -92,7 +103,7 @@ class RunSettings:
             raise ValueError(f"--out must be a folder, {self.out} is a file")
 
     def total_steps(self, epoch_steps: int) -> int:
-        """Steps of the whole run, where an epoch takes `epoch_steps`."""
+        """Steps of the whole run, if an epoch has `epoch_steps`."""
         return self.steps or self.epochs * epoch_steps
 
 

@@ -21,6 +21,7 @@ from trainer.workers.horovod import Workers
 __all__ = ["main"]
 
 _SAMPLES = 12
+"""Patches whose pixels are saved for the report."""
 _TRUE_COLOUR = ("B04", "B03", "B02")
 _WHITE = 3000.0
 """Stored counts (reflectance 0.3) that are drawn white."""
@@ -32,33 +33,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def evaluate(settings: EvaluateRunSettings, workers: Workers) -> int:
-    """Collective: score, and write evaluate.<split>.json and, with pixels of some patches, samples.npz.
+    """Collective: score the run, and write evaluate.<split>.json and, with pixels of some patches, samples.npz.
 
     Raises:
         JobError: the input is bad, on every worker alike.
     """
     configure_worker_devices(settings.threads, workers)
     with suppress_stderr():
-        from trainer.fit.predictions import predict_with_run, scores_by_threshold
+        from trainer.fit.predictions import load_and_predict, scores_by_threshold
         from trainer.report.record import training_software, write_record
-    rows, probabilities = predict_with_run(settings, workers, labelled=True)
+    rows, probabilities = load_and_predict(settings, workers, labelled=True)
     scores = scores_by_threshold(rows, probabilities, _thresholds(settings.run, len(rows.classes)))
 
     def write() -> Path:
         record = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split, "scores": scores}
         record |= {"store": settings.store.to_record(), "software": training_software()}
         path = write_record(settings.run / f"evaluate.{settings.split}.json", record)
-        _write_samples(settings.run / "samples.npz", rows, probabilities)  # last: scores took long to compute
+        _write_samples(settings.run / "samples.npz", rows, probabilities)  # last: if it fails, scores are not lost
         return path
 
-    path = workers.on_first("writing the scores", write)
+    path = workers.on_worker_0("writing the scores", write)
     if path is not None:
         print(f"{settings.split}: {scores_line(scores['at_half'])} -> {path}", flush=True)
     return ExitStatus.DONE
 
 
 def _thresholds(run: Path, classes: int) -> npt.NDArray[np.float32]:
-    """Thresholds tuned on val when the run ended, shape (class,); the default ones where it was not validated."""
+    """Thresholds tuned on val at the end of the run, shape (class,); default ones if it was not validated."""
     try:
         tuned = json.loads((run / "run.json").read_text(encoding="utf-8"))["scores"]["val"]["tuned"]["classes"]
     except (OSError, KeyError, ValueError):
@@ -67,20 +68,21 @@ def _thresholds(run: Path, classes: int) -> npt.NDArray[np.float32]:
 
 
 def _write_samples(path: Path, rows: SelectedRows, probabilities: npt.NDArray[np.float32]) -> None:
-    """Some patches in true colour with their labels and probabilities, for the report; nothing without these bands."""
-    places = np.unique(np.linspace(0, len(rows) - 1, _SAMPLES).astype(np.intp))
+    """Write some patches in true colour with their labels and probabilities, if the store has the bands for it."""
+    positions = np.unique(np.linspace(0, len(rows) - 1, _SAMPLES).astype(np.intp))
     with StoreReader(rows.location) as store:
         bands = store.text("band_10m") if {"band_10m", "data_10m"} <= set(store.names) else ()
         if not set(_TRUE_COLOUR) <= set(bands):
             print(f"no picture of samples: {rows.location} has no data_10m with {', '.join(_TRUE_COLOUR)}", flush=True)
             return
-        chosen = rows.numbers[places]
-        pixels = store.read("data_10m", chosen)
-        names = store.column("patch")[chosen] if "patch" in store else np.array([f"row {row}" for row in chosen], "S")
+        store_rows = rows.store_rows[positions]
+        pixels = store.read("data_10m", store_rows)
+        named = "patch" in store
+        names = store.column("patch")[store_rows] if named else np.array([f"row {row}" for row in store_rows], "S")
     rgb = pixels[..., [bands.index(band) for band in _TRUE_COLOUR]] / _WHITE
     np.savez(
-        path, rgb=(np.clip(rgb, 0, 1) * 255).astype(np.uint8), patch=names.astype("S64"), labels=rows.labels[places],
-        probabilities=probabilities[places], classes=np.array(rows.classes),
+        path, rgb=(np.clip(rgb, 0, 1) * 255).astype(np.uint8), patch=names.astype("S64"), labels=rows.labels[positions],
+        probabilities=probabilities[positions], classes=np.array(rows.classes),
     )  # fmt: skip
 
 

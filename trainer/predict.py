@@ -1,4 +1,4 @@
-"""`python -m trainer.predict`: a run's probabilities for every patch of a store, to Parquet."""
+"""`python -m trainer.predict`: write a run's probabilities for each patch of a store to a Parquet table."""
 
 import sys
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from trainer.workers.horovod import Workers
 __all__ = ["main"]
 
 _IDENTITY = ("patch", "tile", "epsg", "ulx", "uly")
+"""Arrays of the store that are copied to the table."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,38 +30,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def predict(settings: PredictRunSettings, workers: Workers) -> int:
-    """Collective: predict, and write a table of one row a patch, with a column of dtype float32 a class.
+    """Collective: predict, and write a table with one row per patch and a column of dtype float32 per class.
 
     Raises:
         JobError: the input is bad, on every worker alike.
     """
     configure_worker_devices(settings.threads, workers)
     with suppress_stderr():
-        from trainer.fit.predictions import predict_with_run
-    rows, probabilities = predict_with_run(settings, workers, labelled=False)
+        from trainer.fit.predictions import load_and_predict
+    rows, probabilities = load_and_predict(settings, workers, labelled=False)
 
     def write() -> None:
         with replace_atomically(settings.out) as part:
             pq.write_table(_table(rows, probabilities), part)
 
-    workers.on_first("writing the probabilities", write)
+    workers.on_worker_0("writing the probabilities", write)
     if workers.rank == 0:
         print(f"{len(rows)} patches x {len(rows.classes)} classes -> {settings.out}", flush=True)
     return ExitStatus.DONE
 
 
 def _table(rows: SelectedRows, probabilities: npt.NDArray[np.float32]) -> pa.Table:
-    """Name, tile, corner and projection of each patch as far as the store has them, and one float32 column a class.
+    """Table of name, tile, corner and projection of each patch, if the store has them, and a float32 column per class.
 
-    Without names there is a column `row`, the row in the store.
+    If the store has no names, the column `row` gives the row number in the store.
     """
     with StoreReader(rows.location) as store:
         missing = [name for name in _IDENTITY if name not in store]
-        columns = {name: store.column(name)[rows.numbers] for name in _IDENTITY if name in store}
+        columns = {name: store.column(name)[rows.store_rows] for name in _IDENTITY if name in store}
     if missing:
         print(f"left out, because {rows.location} has no such arrays: {', '.join(missing)}", flush=True)
     if "patch" in missing:
-        columns = {"row": rows.numbers, **columns}
+        columns = {"row": rows.store_rows, **columns}
     columns = {name: np.strings.decode(c, "utf-8") if c.dtype.kind == "S" else c for name, c in columns.items()}
     return pa.table({**columns, **{name: probabilities[:, k] for k, name in enumerate(rows.classes)}})
 

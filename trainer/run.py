@@ -1,17 +1,18 @@
-"""`python -m trainer.run`: train on a store, alone or as one worker a rank under mpirun."""
+"""`python -m trainer.run`: train on a store, as a single worker or under mpirun with one worker per rank."""
 
 from trainer.workers.supervisor import supervise
 
 if __name__ == "__main__":
-    supervise()  # returns in the worker alone; the imports below start MPI, by way of h5py
+    supervise()  # returns only in the worker; must precede the imports below, because h5py starts MPI
 
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from etl.exit_status import ExitStatus
 from etl.stderr import suppress_stderr
-from trainer.config import RunSettings, pixel_sets
+from trainer.config import RunSettings, band_selections
 from trainer.data.imbalance import oversampled_rows
 from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def train(settings: RunSettings, workers: Workers) -> int:
-    """Collective: train as the settings say, and write the run's folder; returns the exit status.
+    """Collective: train as the settings say, and write the results to `settings.out`; returns the exit status.
 
     Raises:
         JobError: the input is bad or the training diverges, on every worker alike.
@@ -42,22 +43,23 @@ def train(settings: RunSettings, workers: Workers) -> int:
         configure_worker_devices(settings.threads, workers)
 
     # ---- which rows, in which order, on which worker
-    selection = RowSelection(pixel_sets(settings.bands), "train", settings.classes)
-    rows = workers.agree("opening the store", lambda: select_rows(settings.store, selection))
-    positions = oversampled_rows(rows.labels, settings.oversample, settings.seed)
-    sampler = DistributedSampler(len(positions), settings.batch, workers.size, settings.seed, settings.shuffle_block)
+    selection = RowSelection(band_selections(settings.bands), "train", settings.classes)
+    rows = workers.on_every_worker("opening the store", lambda: select_rows(settings.store, selection))
+    repeated = oversampled_rows(rows.labels, settings.oversample, settings.seed)
+    epoch_rows = replace(rows, store_rows=rows.store_rows[repeated], labels=rows.labels[repeated])
+    sampler = DistributedSampler(len(epoch_rows), settings.batch, workers.size, settings.seed, settings.shuffle_block)
     log.info("%s", _plan_line(settings, rows, sampler))
     if settings.dry_run:
         return ExitStatus.DONE
-    workers.agree("making --out", lambda: _make_out(settings))
+    workers.on_every_worker("making --out", lambda: _make_out(settings))
 
     # ---- train
-    with suppress_stderr():  # importing TensorFlow takes seconds: not for --help, a bad store or a dry run
+    with suppress_stderr():  # TensorFlow takes seconds to import; --help, a bad store and a dry run do not need it
         from trainer.fit.training import train_network
         from trainer.report.record import closing_lines, log_epochs, training_record, write_record
     if workers.size == 1:
         configure_worker_devices(settings.threads, workers)
-    outcome = train_network(settings, rows, positions, sampler, workers)
+    outcome = train_network(settings, rows, epoch_rows, sampler, workers)
 
     # ---- record
     record, path = training_record(settings, outcome), settings.out / "run.json"
@@ -66,14 +68,14 @@ def train(settings: RunSettings, workers: Workers) -> int:
         log_epochs(settings.out, outcome.state)
         write_record(path, record)
 
-    workers.on_first("writing the record", write)
+    workers.on_worker_0("writing the record", write)
     if workers.rank == 0:
         print(closing_lines(record, path), flush=True)
     return ExitStatus.DONE if outcome.weights_equal else ExitStatus.FAILED
 
 
 def _plan_line(settings: RunSettings, rows: SelectedRows, sampler: DistributedSampler) -> str:
-    """One line that says what is going to be trained on: rows, bands, steps, MiB of a batch."""
+    """One line for the log: training rows, bands, steps, and MiB per batch."""
     bands = ", ".join(f"{len(item.channels)} bands of {item.name}" for item in rows.pixels)
     left_out = f" ({rows.unlabelled} without label left out)" if rows.unlabelled else ""
     return (
@@ -87,12 +89,12 @@ def _make_out(settings: RunSettings) -> None:
     """Make the run's folder.
 
     Raises:
-        ValueError: it holds a run that is not to be resumed.
+        ValueError: it holds a run already, and --resume is not given.
     """
     settings.out.mkdir(parents=True, exist_ok=True)
     present = [name for name in (LAST, "run.json") if (settings.out / name).exists()]
     if present and not settings.resume:
-        raise ValueError(f"{settings.out} holds a run, {present[0]}: name another --out, or go on with --resume")
+        raise ValueError(f"{settings.out} holds a run, {present[0]}: name another --out, or continue with --resume")
 
 
 if __name__ == "__main__":

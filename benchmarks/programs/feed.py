@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.programs.world import in_step, world, write_result
 from etl.mpi import wait_polling
+from trainer.config import BandSelection
 from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, select_rows
 from trainer.data.stream import BatchStream
@@ -25,7 +26,7 @@ _WARM_UP = 4
 def _pass(job: dict[str, Any], rate: float) -> dict[str, float]:
     """Collective: seconds of the steps of one speed, and those slept."""
     comm, batch = world(), job["batch"]
-    rows = select_rows(Path(job["path"]), RowSelection(((job["name"], ()),)))
+    rows = select_rows(Path(job["path"]), RowSelection((BandSelection(job["name"]),)))
     sampler = DistributedSampler(len(rows), batch, comm.size)
     steps = _WARM_UP + max(4, int(job["seconds"] * rate / batch))
     batches = BatchStream(rows, batch, lambda step: sampler.rank_batch(step, comm.rank))(range(steps))

@@ -22,8 +22,8 @@ from benchmarks.machine import Moment, others_share
 from etl.schema import SCHEMA_VERSION, SPLITS, WRITTEN, Schema
 from etl.store.hdf5.create import create_hdf5, overwrite_hdf5
 from etl.store.layout import Layout
-from trainer.config import RunSettings, pixel_sets
-from trainer.data.sampler import DistributedSampler
+from trainer.config import RunSettings, band_selections
+from trainer.data.sampler import NO_SHUFFLE, DistributedSampler
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
 from trainer.data.stream import BatchStream
 from trainer.fit.checkpoint import TrainingState
@@ -94,7 +94,7 @@ def _rows(job: dict[str, Any]) -> SelectedRows:
     create_hdf5(path, schema, identity, {"schema_version": SCHEMA_VERSION}, Layout(4096))
     pixels = {item.name: numbers.integers(1, 10_000, item.shape, np.uint16) for item in schema.pixels}
     overwrite_hdf5(path, {**pixels, "state": np.full(count, WRITTEN, np.uint8), "complete": np.ones((), np.uint8)})
-    rows = select_rows(path, RowSelection(pixel_sets(job["bands"])))
+    rows = select_rows(path, RowSelection(band_selections(job["bands"])))
     (item,), count = rows.pixels, len(rows.pixels[0].channels)
     item = replace(item, mean=np.full(count, 5000, np.float32), std=np.full(count, 2900, np.float32))
     return replace(rows, pixels=(item,))
@@ -107,7 +107,7 @@ def _peer(rows: SelectedRows, batch: int, turns: Turns, way: str) -> Callable[[i
     model.compile(_optimiser(), keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=jit)
     (item,) = rows.pixels
     pixels = np.empty((len(rows), *item.row_shape), np.uint16)
-    rows.reader.read_rows(item.name, rows.numbers, pixels)
+    rows.reader.read_rows(item.name, rows.store_rows, pixels)
     how = {"batch_size": batch, "shuffle": False, "verbose": 0, "callbacks": [InTurn(turns, way)]}
     return lambda epochs: model.fit(pixels, rows.labels.astype(np.float32), epochs=epochs, **how)
 
@@ -132,7 +132,7 @@ def _ours(rows: SelectedRows, sampler: DistributedSampler, epochs: int, turns: T
     positive = np.ones(rows.labels.shape[1], np.float32)
     settings = RunSettings(turn=False, mixup=0.0)
     return TrainingSetup(
-        model, optimiser, schedule, sampler, epochs * sampler.epoch_steps, batches, rows.numbers, positive, settings
+        model, optimiser, schedule, sampler, epochs * sampler.epoch_steps, batches, rows.store_rows, positive, settings
     )
 
 
@@ -148,7 +148,7 @@ def _measure(job: dict[str, Any]) -> list[dict[str, Any]]:
     """Of every repeat: seconds and CPU seconds of each way's steps, our waiting, what others took of the machine."""
     rows, steps, epochs = _rows(job), job["steps"], 1 + job["repeats"]
     turns, shares = Turns(["ours", job["peer"]]), list[float]()
-    sampler = DistributedSampler(len(rows), job["batch"], 1, block=0)
+    sampler = DistributedSampler(len(rows), job["batch"], 1, shuffle_block=NO_SHUFFLE)
     peer = _peer(rows, sampler.batch, turns, job["peer"])
     setup = _ours(rows, sampler, epochs, turns)
     clock = [(Moment.now(), time.process_time())]
@@ -162,7 +162,7 @@ def _measure(job: dict[str, Any]) -> list[dict[str, Any]]:
 
     thread = threading.Thread(target=peer, args=(epochs,), daemon=True)
     thread.start()
-    fit(setup, TrainingState(), Workers(None), end_of_epoch, lambda best: None)
+    fit(setup, TrainingState(), Workers(None), end_of_epoch, lambda *, best: None)
     thread.join()
 
     def of(values: list[float], epoch: int) -> list[float]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from benchmarks.readers.stores import NAME, make_store
 from benchmarks.readers.tensors import looked_at
+from trainer.config import BandSelection
 from trainer.data.sampler import RankBatch
 from trainer.data.selection import RowSelection, select_rows
 from trainer.data.stream import BatchStream, BufferPool
@@ -25,7 +26,7 @@ def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
     """As the trainer's loop gets them, tf.data included, into memory that is kept, as a run keeps it for all epochs."""
     rows, weights, batch = (
-        select_rows(place, RowSelection(((NAME, ()),))),
+        select_rows(place, RowSelection((BandSelection(NAME),))),
         np.ones(order.shape[1], np.float32),
         order.shape[1],
     )

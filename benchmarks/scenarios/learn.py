@@ -18,7 +18,7 @@ from benchmarks.inputs import labelled
 from benchmarks.setup import Setup
 from benchmarks.training import KINDS, Course, command, put_f1, train
 from etl.schema import SPLITS, WRITTEN
-from trainer.fit.metrics import DEFAULT_THRESHOLD, scores, tuned_thresholds
+from trainer.fit.metrics import DEFAULT_THRESHOLD, score_predictions, tuned_thresholds
 
 __all__ = ["QUESTION", "measure"]
 
@@ -121,7 +121,10 @@ def _regression(store: Path, found: Findings) -> dict[str, Any]:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=30, max_iter=1000))
         models[column] = model.fit(means[rows["train"]], labels[rows["train"], column])
     tuned, truth, test = tuned_thresholds(labels[rows["val"]], said("val")), labels[rows["test"]], said("test")
-    return {"at_half": scores(truth, test, DEFAULT_THRESHOLD, names), "tuned": scores(truth, test, tuned, names)}
+    return {
+        "at_half": score_predictions(truth, test, DEFAULT_THRESHOLD, names),
+        "tuned": score_predictions(truth, test, tuned, names),
+    }
 
 
 def _put(found: Findings, reached: dict[str, dict[str, Any]]) -> None:

@@ -16,6 +16,7 @@ import etl
 from etl.schema import SPLITS
 from etl.store import lock
 from etl.store.location import Location
+from trainer.config import BandSelection
 from trainer.data.selection import RowSelection, select_rows
 
 PIXELS = ("data_10m", "data_20m", "data_60m", "data_super", "classes")
@@ -124,10 +125,10 @@ def test_who_reads_a_store_reads_it_in_the_bucket(written, server, reference, tm
     there = etl.open_store(written)
     assert there.attrs["complete"] == 1
     assert same({n: there[n].values for n in PIXELS}, {n: content(reference)[n] for n in PIXELS})
-    rows = select_rows(Path(written), RowSelection((("data_60m", ()),), "train"))
+    rows = select_rows(Path(written), RowSelection((BandSelection("data_60m"),), "train"))
     stored = content(reference)
-    assert np.array_equal(rows.numbers, np.flatnonzero(stored["split"] == SPLITS.index("train")))
-    assert np.array_equal(rows.reader.read("data_60m", rows.numbers), stored["data_60m"][rows.numbers])
+    assert np.array_equal(rows.store_rows, np.flatnonzero(stored["split"] == SPLITS.index("train")))
+    assert np.array_equal(rows.reader.read("data_60m", rows.store_rows), stored["data_60m"][rows.store_rows])
     for command, *flags in (("etl.verify", written), ("etl.stats", written, "--out", str(tmp_path / "page.png"))):
         done = ranks(1, command, *flags, environment=server.environment)
         assert done.returncode == 0, done.stderr

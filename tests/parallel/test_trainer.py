@@ -48,8 +48,8 @@ def test_workers_average_broadcast_gather_and_agree(mpi_ranks, comm):
 
     message = rf"trying failed on 1 of {mpi_ranks} workers \[1\]; worker 1: no such thing"
     with pytest.raises(JobError, match=message):
-        workers.agree("trying", fail_on_one)
-    assert workers.agree("trying again", lambda: comm.rank) == comm.rank
+        workers.on_every_worker("trying", fail_on_one)
+    assert workers.on_every_worker("trying again", lambda: comm.rank) == comm.rank
 
 
 @pytest.fixture(scope="module")

@@ -1,1 +1,1 @@
-"""Data: which row goes to which worker in which step, and the pixels of a batch until the network sees them."""
+"""Data: selects rows, divides them among workers, reads and augments batches."""

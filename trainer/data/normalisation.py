@@ -1,4 +1,4 @@
-"""Mean and standard deviation of every band over the training split, from the exact sums that extraction wrote."""
+"""Mean and standard deviation of each band over the training split, from the exact sums that extraction wrote."""
 
 import math
 
@@ -14,7 +14,7 @@ def moments(
     """(mean, standard deviation) of each band in stored counts, dtype float32, shape (band,).
 
     `count`, `total` and `squares` are Python integers, shape (band,): number, sum and sum of squares of the pixels.
-    A band of one value, or of none, gets standard deviation 1.
+    A band without pixels, or whose pixels all have one value, gets standard deviation 1.
     """
     bands = list(zip(count.tolist(), total.tolist(), squares.tolist(), strict=True))
     mean = [s / n if n else 0.0 for n, s, _ in bands]

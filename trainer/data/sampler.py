@@ -1,8 +1,10 @@
 """Which row goes to which worker in which step: pure functions of (seed, epoch, rank, size).
 
-The rows of an epoch have one order, drawn from the seed and the epoch alone. Each step takes the next `batch * size` of
-them, and each worker a contiguous part of these. So the parts of all workers, step by step and rank by rank, are that
-order again, whatever the number of workers. The last step of an epoch shares what is left evenly.
+The rows of an epoch have one shuffled order, which depends only on the seed and the epoch. Each step takes the next
+`batch * size` of them, and each worker a contiguous part of these. So the parts of all workers, step by step and rank
+by rank, give the same order, whatever the number of workers. The last step of an epoch divides the rest evenly.
+
+A *position* is an index into the rows of an epoch before shuffling, for example into `SelectedRows.store_rows`.
 """
 
 from dataclasses import dataclass
@@ -11,57 +13,61 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DistributedSampler", "RankBatch", "epoch_order"]
+__all__ = ["NO_SHUFFLE", "DistributedSampler", "RankBatch", "epoch_order"]
+
+NO_SHUFFLE = 0
+"""Value of `DistributedSampler.shuffle_block` for rows in their given order, without any shuffling."""
 
 
 @lru_cache(maxsize=2)
-def epoch_order(rows: int, seed: int, epoch: int, block: int = 1) -> npt.NDArray[np.int64]:
-    """The order of an epoch: a permutation of `range(rows)`, dtype int64, shape (row,), read-only.
+def epoch_order(rows: int, seed: int, epoch: int, shuffle_block: int = 1) -> npt.NDArray[np.int64]:
+    """Positions in the shuffled order of an epoch: a permutation of `range(rows)`, int64, shape (row,), read-only.
 
-    With `block` above 1, blocks of so many neighbours stay together, each shuffled in itself: less random, and read
-    from a disk nearly in sequence.
+    If `shuffle_block` is above 1, the order of blocks of that many neighbouring rows is shuffled, and the rows within
+    each block: less random, but a disk reads nearly in sequence.
     """
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, epoch))))
-    if block == 1:
+    if shuffle_block == 1:
         order = rng.permutation(rows)
     else:
-        starts = rng.permutation(-(-rows // block)) * block
-        order = np.concatenate([start + rng.permutation(min(block, rows - start)) for start in starts.tolist()])
+        starts = rng.permutation(-(-rows // shuffle_block)) * shuffle_block
+        blocks = [start + rng.permutation(min(shuffle_block, rows - start)) for start in starts.tolist()]
+        order = np.concatenate(blocks)
     order.setflags(write=False)  # every caller gets the same cached array
     return order
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RankBatch:
-    """What one worker takes in one step; always a whole batch, so that shapes stay fixed."""
+    """The rows of one worker in one step; always a full batch, so that tensor shapes stay fixed."""
 
     positions: npt.NDArray[np.int64]
-    """(row,): positions among the training rows. Padding repeats rows of the same step: real pixels, so that the
-    statistics of batch normalisation stay what they are."""
+    """(batch,): index into the epoch's rows, in which oversampled rows occur more than once. A short batch is padded
+    with rows of the same step: with real pixels, so that they do not distort batch normalisation."""
 
     weights: npt.NDArray[np.float32]
-    """(row,): 0 for padding, else workers / rows of the step over all workers. So the sum over a batch of
+    """(batch,): 0 for padding, else workers / rows of the step over all workers. So the sum over a batch of
     weight * loss, averaged over workers, is the mean loss of the step's rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class DistributedSampler:
-    """Shares the rows of every step of a run, 0, 1, ... over all epochs, among workers."""
+    """Divides the rows of each step among workers. Steps count from 0 over all epochs of a run."""
 
     rows: int
-    """Training rows, at least 1."""
+    """Rows of an epoch, at least 1."""
 
     batch: int
-    """Rows that a worker takes in one step."""
+    """Rows per worker and step."""
 
     size: int
     """Number of workers."""
 
     seed: int = 0
-    """Decides the order of rows."""
+    """Seed of the order of rows."""
 
-    block: int = 1
-    """Neighbouring rows that stay together, see `epoch_order`; 0 for no shuffling at all."""
+    shuffle_block: int = 1
+    """Neighbouring rows that shuffling keeps together, see `epoch_order`; or `NO_SHUFFLE`."""
 
     def __post_init__(self) -> None:
         for name in ("rows", "batch", "size"):
@@ -70,25 +76,25 @@ class DistributedSampler:
 
     @property
     def epoch_steps(self) -> int:
-        """Steps of one epoch, the same on every worker."""
+        """Number of steps in an epoch, the same on every worker."""
         return -(-self.rows // (self.batch * self.size))
 
     def step_rows(self, step: int) -> range:
-        """Positions in the epoch's order that all workers together take in a step of the run."""
+        """The part of the epoch's shuffled order that all workers together take in `step`, as indices into it."""
         first = step % self.epoch_steps * self.batch * self.size
         return range(first, min(first + self.batch * self.size, self.rows))
 
     def rank_batch(self, step: int, rank: int) -> RankBatch:
-        """The rows of worker `rank` in a step of the run, and their weights; both of shape (batch,)."""
+        """Positions and weights of the rows of worker `rank` in `step`, both of shape (batch,)."""
         step_rows = self.step_rows(step)
-        each, remainder = divmod(len(step_rows), self.size)
-        first, own = rank * each + min(rank, remainder), each + (rank < remainder)
-        if self.block:
-            order = epoch_order(self.rows, self.seed, step // self.epoch_steps, self.block)
-            order = order[step_rows.start : step_rows.stop]
-        else:
+        rows_per_worker, remainder = divmod(len(step_rows), self.size)
+        first, own_rows = rank * rows_per_worker + min(rank, remainder), rows_per_worker + (rank < remainder)
+        if self.shuffle_block == NO_SHUFFLE:
             order = np.arange(step_rows.start, step_rows.stop)
-        # The remainder of the division pads a short last step with rows of that same step.
-        places = (first + np.arange(self.batch)) % len(step_rows)
-        weights = np.where(np.arange(self.batch) < own, self.size / len(step_rows), 0)
-        return RankBatch(order[places], weights.astype(np.float32))
+        else:
+            order = epoch_order(self.rows, self.seed, step // self.epoch_steps, self.shuffle_block)
+            order = order[step_rows.start : step_rows.stop]
+        # The modulo pads a batch of a short last step with rows of that same step.
+        within_step = (first + np.arange(self.batch)) % len(step_rows)
+        weights = np.where(np.arange(self.batch) < own_rows, self.size / len(step_rows), 0)
+        return RankBatch(order[within_step], weights.astype(np.float32))

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.labels import CLASSES_19, convert_to_19
-from etl.schema import SCHEMA_VERSION, SPLITS, STATS, WRITTEN
+from etl.schema import SCHEMA_VERSION, SPLITS, WRITTEN
 from etl.store.location import Location
 from etl.store.reader import StoreReader
+from trainer.config import BandSelection
 from trainer.data.normalisation import moments
 
 __all__ = ["PixelArray", "RowReader", "RowSelection", "SelectedRows", "select_rows"]
@@ -20,21 +21,21 @@ __all__ = ["PixelArray", "RowReader", "RowSelection", "SelectedRows", "select_ro
 class RowSelection:
     """Which rows of a store are read, and which bands of them."""
 
-    pixels: tuple[tuple[str, tuple[str, ...]], ...]
-    """Pixel arrays to read, each with the bands that the network sees, in order; () for all of them as stored."""
+    bands: tuple[BandSelection, ...]
+    """Pixel arrays to read, and the bands of each that the network gets."""
 
     split: str = "train"
-    """train, val, test, none, or all. Where a store has no splits at all, train means every written row."""
+    """train, val, test, none, or all. If no row of a store is in a split, train means every written row."""
 
     classes: int = 0
-    """19 to convert 43 classes on reading, 0 for those of the store."""
+    """19 to convert 43 classes to 19 after reading, 0 to keep the classes of the store."""
 
     labelled: bool = True
     """Leave out rows without any label."""
 
 
 class RowReader(Protocol):
-    """What reads pixels: a `StoreReader`, or anything else that can fill an array with rows."""
+    """Reads pixels by row number: a `StoreReader`, or anything else that can fill an array with rows."""
 
     def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
         """Fill `out`, shape (patch, row, col, band), uint16, with `rows` of the pixel array `name`, in their order."""
@@ -42,30 +43,30 @@ class RowReader(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PixelArray:
-    """One pixel array of a store, and the bands that the network sees of it."""
+    """One pixel array of a store, and the bands of it that the network gets as channels."""
 
     name: str
     """Name in the store."""
 
     row_shape: tuple[int, int, int]
-    """(row, col, band) of one patch."""
+    """Shape (row, col, band) of one patch as stored, with all bands."""
 
     channels: tuple[int, ...]
-    """Which bands the network sees, in order, as indices of the last axis."""
+    """Index of each channel's band on the band axis."""
 
     bands: tuple[str, ...]
-    """Names of those."""
+    """Name of each channel's band."""
 
     mean: npt.NDArray[np.float32]
-    """(channel,): over the training split, in stored counts (reflectance x 10,000)."""
+    """(channel,): mean over the training split, in stored counts (reflectance x 10,000)."""
 
     std: npt.NDArray[np.float32]
-    """(channel,): standard deviation, likewise."""
+    """(channel,): standard deviation over the training split, in stored counts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SelectedRows:
-    """The rows of a store that a run reads."""
+    """Rows of a store, with their labels in memory and their pixels ready to be read."""
 
     location: Location
     """The store's file, folder or prefix in a bucket."""
@@ -74,10 +75,10 @@ class SelectedRows:
     """The store, open for reading."""
 
     pixels: tuple[PixelArray, ...]
-    """What is read of each row, finest first."""
+    """Pixel arrays that are read for each row, finest resolution first."""
 
-    numbers: npt.NDArray[np.int64]
-    """(row,): place in the store of each row, ascending."""
+    store_rows: npt.NDArray[np.int64]
+    """(row,): row number in the store, ascending; repeated for an oversampled row."""
 
     labels: npt.NDArray[np.uint8]
     """(row, class): 0 or 1."""
@@ -86,39 +87,42 @@ class SelectedRows:
     """Names of the classes."""
 
     unlabelled: int
-    """Rows that were left out because no label is left to them."""
+    """Number of rows of the split that were left out because they have no label."""
 
     upsample: str
-    """How the store's coarser bands were brought to 10 m."""
+    """Method by which the store's 20 m and 60 m bands were upsampled to 10 m."""
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.store_rows)
 
     @property
     def row_bytes(self) -> int:
-        """What is read of one patch, in bytes."""
+        """Bytes that are read for one patch."""
         return sum(int(np.prod(item.row_shape)) * 2 for item in self.pixels)
 
 
 def select_rows(path: Location | PathLike[str] | str, selection: RowSelection) -> SelectedRows:
-    """The written rows of a complete store that `selection` names, ready to read their pixels; the store stays open.
+    """The written rows of a complete store that `selection` asks for; the store stays open to read their pixels.
 
     Raises:
-        ValueError: the store is not there, is none, is incomplete or cut off, or has no such row.
+        ValueError: the path is missing or not a store, the store is incomplete or truncated, or it has no such row.
     """
     store = StoreReader(path)
     where = str(store.location)
-    _check_readable(where, store, [name for name, _ in selection.pixels])
-    numbers = _row_numbers(where, store, selection.split)
+    _check_readable(where, store, [selected.array for selected in selection.bands])
+    store_rows = _rows_of_split(where, store, selection.split)
     labels, classes = _labels(where, store, selection.classes)
-    labels = labels[numbers]
-    kept = labels.any(axis=1) | (not selection.labelled)
-    if not kept.any():
-        raise ValueError(f"{where}: none of the {len(numbers)} rows of split {selection.split} has a label")
-    pixels = tuple(_pixel_array(where, store, name, bands) for name, bands in selection.pixels)
+    labels = labels[store_rows]
+    chosen = labels.any(axis=1) | (not selection.labelled)
+    if not chosen.any():
+        raise ValueError(
+            f"{where}: none of the {len(labels)} rows of split {selection.split} has a label; "
+            "choose another split, or extract with a catalogue that has labels"
+        )
+    pixels = tuple(_pixel_array(where, store, selected) for selected in selection.bands)
     upsample = str(store.attributes.get("upsample", "unknown"))
     return SelectedRows(
-        store.location, store, pixels, numbers[kept], labels[kept], classes, int((~kept).sum()), upsample
+        store.location, store, pixels, store_rows[chosen], labels[chosen], classes, int((~chosen).sum()), upsample
     )
 
 
@@ -138,11 +142,13 @@ def _check_readable(where: str, store: StoreReader, pixels: list[str]) -> None:
     for name in pixels:
         if name not in store:
             raise ValueError(
-                f"{where} has no {name} (extracted with --upsample none?); --bands rgb or native does without"
+                f"{where} has no {name} (extracted with --upsample none?); use --bands rgb or native, "
+                "which do not need it"
             )
 
 
-def _row_numbers(where: str, store: StoreReader, wanted: str) -> npt.NDArray[np.int64]:
+def _rows_of_split(where: str, store: StoreReader, wanted: str) -> npt.NDArray[np.int64]:
+    """Row numbers of the written rows of split `wanted`, ascending, shape (row,)."""
     written, split = store.column("state") == WRITTEN, store.column("split")
     if wanted == "all" or (wanted == "train" and not split.any()):
         chosen = written
@@ -163,7 +169,8 @@ def _labels(where: str, store: StoreReader, wanted: int) -> tuple[npt.NDArray[np
     return convert_to_19(labels), CLASSES_19
 
 
-def _pixel_array(where: str, store: StoreReader, name: str, bands: tuple[str, ...]) -> PixelArray:
+def _pixel_array(where: str, store: StoreReader, selected: BandSelection) -> PixelArray:
+    name, bands = selected.array, selected.bands
     shape, dtype = store.shape(name), store.dtype(name)
     if dtype != np.dtype("<u2") or len(shape) != 4:
         raise ValueError(f"{where}: {name} must be uint16 (patch, row, col, band), got {dtype} {shape}")
@@ -177,7 +184,8 @@ def _pixel_array(where: str, store: StoreReader, name: str, bands: tuple[str, ..
 
 
 def _moments(store: StoreReader, name: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Mean and standard deviation of each band over the training split; over all rows where that one is empty."""
-    sums, train = store.statistics(name, STATS[:3]), SPLITS.index("train")
-    trained = bool(sums["count"][train].any())
-    return moments(*(values[train] if trained else values.sum(axis=0) for values in sums.values()))
+    """Mean and standard deviation of each band over the training split; over all rows if that split is empty."""
+    which, train = ("count", "sum", "sum_squares"), SPLITS.index("train")
+    sums = store.statistics(name, which)
+    splits = [train] if sums["count"][train].any() else slice(None)
+    return moments(*(sums[statistic][splits].sum(axis=0) for statistic in which))

@@ -1,7 +1,7 @@
-"""Rows of a store as a tf.data stream of whole batches, read into buffers that are used again.
+"""Rows of a store as a tf.data stream of full batches, read into reused buffers.
 
-TensorFlow takes an aligned array as it is, without a copy, and keeps a reference to it: a buffer goes back to the pool
-only when the last array made of it is gone, whoever held it.
+TensorFlow uses an aligned array without copying it, and keeps a reference to it. So a buffer returns to the pool when
+the last array that uses it is garbage collected.
 """
 
 import weakref
@@ -18,17 +18,17 @@ from trainer.data.selection import SelectedRows
 __all__ = ["READERS", "BatchStream", "BufferPool", "TensorBatch"]
 
 READERS = 2
-"""Batches that are read at the same time, and batches that wait ready."""
+"""Batches read in parallel, and batches kept ready (tf.data's `num_parallel_calls` and its prefetch buffer)."""
 
 _ALIGN_BYTES = 64
-"""Alignment that TensorFlow asks of an array to take it without a copy."""
+"""Alignment of an array that TensorFlow can use without a copy."""
 
 
 class TensorBatch(NamedTuple):
     """One worker's rows of one step, as tensors."""
 
     pixels: tuple[tf.Tensor, ...]
-    """Of every data set, as stored: uint16, (batch, row, col, band)."""
+    """Of each pixel array, as stored: uint16, (batch, row, col, band)."""
 
     labels: tf.Tensor
     """uint8, (batch, class): 0 or 1."""
@@ -37,18 +37,18 @@ class TensorBatch(NamedTuple):
     """float32, (batch,): weight of each row in the loss, see `RankBatch`."""
 
     positions: tf.Tensor
-    """int64, (batch,): position of each row among the training rows."""
+    """int64, (batch,): index of each row into the epoch's rows, see `RankBatch`."""
 
 
 class BufferPool:
-    """Memory of batches of one shape, handed out as arrays and taken back when these are gone."""
+    """Buffers of one shape, handed out as arrays; a buffer returns when its array is garbage collected."""
 
     def __init__(
         self, shape: tuple[int, ...], on_release: Callable[[npt.NDArray[np.uint16]], None] | None = None
     ) -> None:
-        """`on_release` is called with a buffer that has come back, before it can be handed out again."""
+        """`on_release` is called with a buffer that has returned, before it can be handed out again."""
         self._shape, self._on_release = shape, on_release
-        # Lists, whose append and pop need no lock: an array may end on any thread, at any moment.
+        # A list's append and pop need no lock; an array may be garbage collected on any thread, at any moment.
         self._free: list[npt.NDArray[np.uint16]] = []
         self._made: list[npt.NDArray[np.uint16]] = []
 
@@ -64,13 +64,13 @@ class BufferPool:
         except IndexError:
             memory = _aligned(self._shape)
             self._made.append(memory)
-        # The base of a view is the last array before memory that is no array, here the memoryview. So every view of
-        # the array handed out, whoever makes it, keeps `whole` alive, and the end of `whole` is the end of all.
+        # numpy sets the base of every view to the array that wraps the memoryview, `whole`. So `whole` lives as long as
+        # any view of it, and its finaliser runs when the last view is gone.
         whole = np.frombuffer(memoryview(memory).cast("B"), np.uint16)
-        weakref.finalize(whole, self._give_back, memory).atexit = False
+        weakref.finalize(whole, self._return_buffer, memory).atexit = False
         return whole.reshape(self._shape)
 
-    def _give_back(self, memory: npt.NDArray[np.uint16]) -> None:
+    def _return_buffer(self, memory: npt.NDArray[np.uint16]) -> None:
         if self._on_release is not None:
             self._on_release(memory)
         self._free.append(memory)
@@ -84,10 +84,7 @@ def _aligned(shape: tuple[int, ...]) -> npt.NDArray[np.uint16]:
 
 
 class BatchStream:
-    """Batches of one worker, in the order of the steps that are asked for.
-
-    Reads the store itself: without HDF5 where it is contiguous, and without holding the GIL.
-    """
+    """Batches of one worker, read from the store by background threads that do not hold the GIL while they read."""
 
     def __init__(
         self,
@@ -96,7 +93,10 @@ class BatchStream:
         batch_at: Callable[[int], RankBatch],
         buffers: Sequence[BufferPool] | None = None,
     ) -> None:
-        """`batch_at` says which rows a step takes, always `batch`; `buffers`: one pool a data set."""
+        """`batch_at` gives the positions of a step, always `batch` of them, as indices into `rows`.
+
+        `buffers`: one pool per pixel array; None to create them.
+        """
         self._rows, self._batch, self._batch_at = rows, batch, batch_at
         self._buffers = buffers or [BufferPool((batch, *item.row_shape)) for item in rows.pixels]
 
@@ -107,39 +107,42 @@ class BatchStream:
             OSError: rows cannot be read.
         """
         options = tf.data.Options()
-        options.threading.private_threadpool_size = READERS  # reading goes on where a step holds every other thread
-        options.autotune.enabled = False  # needless, and an iterator that ends may wait a minute for its thread
-        numbers, failed = tf.data.Dataset.range(steps.start, steps.stop).with_options(options), dict[int, Exception]()
-        load = tf.autograph.experimental.do_not_convert(self._loader(failed))  # plain calls: nothing to convert
+        options.threading.private_threadpool_size = READERS  # else a step could occupy all threads and stop reading
+        options.autotune.enabled = False  # not needed, and its thread can delay the end of an iterator by a minute
+        numbers, errors = tf.data.Dataset.range(steps.start, steps.stop).with_options(options), dict[int, Exception]()
+        load = tf.autograph.experimental.do_not_convert(self._loader(errors))  # plain calls: nothing to convert
         batches = iter(numbers.map(load, num_parallel_calls=READERS, deterministic=True).prefetch(READERS))
         try:
             yield from batches
         except tf.errors.OpError:
-            if not failed:
+            if not errors:
                 raise
         finally:
-            del batches  # TensorFlow waits for its readers, which would wait for ever once Python is torn down
-            first = [failed[step] for step in sorted(failed)[:1]]
-            failed.clear()  # TensorFlow keeps the function that fills it
+            del batches  # TensorFlow waits for its readers, which would wait for ever after Python's shutdown
+            first = [errors[step] for step in sorted(errors)[:1]]
+            errors.clear()  # TensorFlow never releases the function that refers to this dictionary
         if first:
             raise first.pop()
 
-    def _loader(self, failed: dict[int, Exception]) -> Callable[[tf.Tensor], TensorBatch]:
-        """What TensorFlow calls for a step; `failed` takes what a read raises, of which it would keep only the text."""
+    def _loader(self, errors: dict[int, Exception]) -> Callable[[tf.Tensor], TensorBatch]:
+        """The function that TensorFlow calls for each step.
+
+        An exception is stored in `errors`, by step, because TensorFlow would keep only its text.
+        """
         batch, pixels, classes = self._batch, self._rows.pixels, self._rows.labels.shape[1]
         types = [*[tf.uint16] * len(pixels), tf.uint8, tf.float32, tf.int64]
         shapes = [*[(batch, *item.row_shape) for item in pixels], (batch, classes), (batch,), (batch,)]
-        # TensorFlow keeps every function that a graph ever called for ever: this one must not hold the stream.
+        # TensorFlow never releases a Python function that a graph has called: this one must not hold the stream.
         weak_self = weakref.ref(self)
 
         def fetch(step: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
             stream = weak_self()
             if stream is None:
-                raise OSError("the stream is closed")
+                raise OSError(f"batches cannot be read: the stream was closed before step {int(step)}")
             try:
                 return stream._fetch(int(step))
             except Exception as error:
-                failed[int(step)] = error
+                errors[int(step)] = error
                 raise
 
         def load(step: tf.Tensor) -> TensorBatch:
@@ -150,9 +153,10 @@ class BatchStream:
         return load
 
     def _fetch(self, step: int) -> tuple[npt.NDArray[Any], ...]:
-        chosen, pixels = self._batch_at(step), []
+        """Pixels of each array, labels, weights and positions of one step; shapes and dtypes as in `TensorBatch`."""
+        batch, pixels = self._batch_at(step), []
         for item, pool in zip(self._rows.pixels, self._buffers, strict=True):
             out = pool.take()
-            self._rows.reader.read_rows(item.name, self._rows.numbers[chosen.positions], out)
+            self._rows.reader.read_rows(item.name, self._rows.store_rows[batch.positions], out)
             pixels.append(out)
-        return (*pixels, self._rows.labels[chosen.positions], chosen.weights, chosen.positions)
+        return (*pixels, self._rows.labels[batch.positions], batch.weights, batch.positions)

@@ -1,8 +1,7 @@
-"""A run's state on disk: one file, replaced as a whole, by worker 0 alone.
+"""A run's state on disk: one file, written by worker 0 and replaced as a whole.
 
-It holds every variable of the model and of the optimiser in order and, as JSON, the settings that the run was begun
-with, how far it is, and what it has seen. The names inside ("said", "begun_with") are the file format: old
-checkpoints must load.
+It holds every variable of the model and of the optimiser in order and, as JSON, the fingerprint of the run's settings
+and its progress. The names inside ("said", "begun_with") are the file format: old checkpoints must load.
 """
 
 import json
@@ -20,53 +19,62 @@ from trainer.data.sampler import DistributedSampler
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["BEST", "LAST", "Checkpoint", "TrainingState", "restore_checkpoint", "restore_variables", "run_fingerprint"]
+__all__ = [
+    "BEST",
+    "LAST",
+    "Checkpoint",
+    "TrainingState",
+    "restore_model",
+    "restore_variables",
+    "resume_training",
+    "run_fingerprint",
+]
 
 LAST, BEST = "checkpoint.npz", "best.npz"
-"""File names in a run's folder."""
+"""File names in a run's folder: the latest state, and the one with the highest micro-F1 on val."""
 
 
 @dataclass(slots=True)
 class TrainingState:
-    """How far a run is and what it has seen. The field names are keys of the checkpoint file."""
+    """Progress of a run, as worker 0 records it. The field names are keys of the checkpoint file."""
 
     step: int = 0
-    """Steps that are done."""
+    """Number of steps done."""
 
     loss: list[float] = field(default_factory=list)
-    """Mean loss over the rows of each step, of all workers."""
+    """Mean loss of each step, over the rows of all workers."""
 
     step_s: list[float] = field(default_factory=list)
-    """Seconds of each step on worker 0, waiting included."""
+    """Seconds of each step on worker 0, waiting for its batch included."""
 
     wait_s: list[float] = field(default_factory=list)
-    """Seconds of each step that it waited for its batch."""
+    """Seconds of each step that worker 0 waited for its batch."""
 
     by_epoch: list[dict[str, Any]] = field(default_factory=list)
     """One record for each epoch that has ended, or was cut off by the end of the run."""
 
     best: float = -1.0
-    """Largest micro-F1 on val so far."""
+    """Highest micro-F1 on val so far; -1 before the first validation."""
 
     since_best: int = 0
-    """Validations since then."""
+    """Validations since `best` was reached."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """What one file holds."""
+    """Content of a checkpoint file."""
 
     fingerprint: dict[str, Any]
-    """What decides the course of the run, see `run_fingerprint`; "begun_with" in the file."""
+    """Settings that decide the weights, see `run_fingerprint`; "begun_with" in the file."""
 
     state: TrainingState
-    """How far it was."""
+    """Progress of the run."""
 
     arrays: list[npt.NDArray[Any]]
     """Variables in order: the model's, then the optimiser's, each in its own shape and dtype."""
 
     def save(self, path: Path) -> None:
-        """Write the file, complete or not at all; every array keeps its shape and dtype."""
+        """Write the file atomically; every array keeps its shape and dtype."""
         state = {name: getattr(self.state, name) for name in TrainingState.__slots__}
         text = json.dumps({"begun_with": self.fingerprint, "state": state})
         arrays: dict[str, Any] = {f"v{k:04d}": array for k, array in enumerate(self.arrays)}
@@ -75,10 +83,10 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: Path) -> "Checkpoint":
-        """What a file holds.
+        """The checkpoint in a file.
 
         Raises:
-            ValueError: it is not there or is no checkpoint.
+            ValueError: there is no such file, or it is not a checkpoint.
         """
         try:
             with np.load(path) as file:  # without pickles: a checkpoint is data, never code
@@ -94,18 +102,19 @@ class Checkpoint:
 def run_fingerprint(
     settings: Mapping[str, Any], sampler: DistributedSampler, network: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What must be the same to resume a run; its length and where things lie may change.
+    """What must be the same to resume a run: settings, except its length, paths and others that do not decide weights.
 
-    `network`: inputs, bands, classes and their normalisation, from which the model can be built again.
+    `network`: bands, normalisation and classes, from which the model can be built again.
     """
-    free = {"out", "store", "resume", "dry_run", "threads", "patience", "validate_every", "stall"}
-    free |= {"epochs", "steps"} if settings["decay"] != "polynomial" else set()  # whose rate depends on the length
-    fixed = {key: str(value) for key, value in settings.items() if key not in free}
+    may_change = {"out", "store", "resume", "dry_run", "threads", "patience", "validate_every", "stall"}
+    if settings["decay"] != "polynomial":  # the polynomial's rate depends on the length of the run
+        may_change |= {"epochs", "steps"}
+    fixed = {key: str(value) for key, value in settings.items() if key not in may_change}
     return {"settings": fixed, "workers": sampler.size, "rows": sampler.rows, "network": network}
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two fingerprints, in words; a value longer than a line only by its name."""
+    """What differs between two fingerprints, in words; of a long value only its name."""
     texts = []
     for key in {**before, **now}:
         old, new = before.get(key), now.get(key)
@@ -121,36 +130,41 @@ def restore_variables(path: Path, arrays: Sequence[npt.NDArray[Any]], variables:
     """Assign the arrays of the checkpoint at `path` to `variables`, in order.
 
     Raises:
-        ValueError: their shapes are those of another model; names the first that differs.
+        ValueError: the shapes are those of another model; the message names the first that differs.
     """
     shapes, expected = [tuple(a.shape) for a in arrays], [tuple(v.shape) for v in variables]
     if shapes != expected:
-        where = next((k for k, (a, b) in enumerate(zip(shapes, expected, strict=False)) if a != b), None)
-        stored = f"{len(shapes)} variables" if where is None else f"shape {shapes[where]}"
-        wanted = f"{len(expected)}" if where is None else f"{expected[where]} of {variables[where].path}"
+        first = next((k for k, (a, b) in enumerate(zip(shapes, expected, strict=False)) if a != b), None)
+        stored = f"{len(shapes)} variables" if first is None else f"shape {shapes[first]}"
+        wanted = f"{len(expected)}" if first is None else f"{expected[first]} of {variables[first].path}"
         raise ValueError(f"{path} is of another model: it holds {stored}, this one has {wanted}")
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
 
 
-def restore_checkpoint(
-    path: Path, variables: "Sequence[keras.Variable]", fingerprint: Mapping[str, Any] | None = None
-) -> TrainingState | None:
-    """State of the run in a file, whose arrays are assigned to `variables` in order and shape; None without a file.
+def resume_training(path: Path, variables: "Sequence[keras.Variable]", fingerprint: Mapping[str, Any]) -> TrainingState:
+    """State of the run in the file at `path`, whose arrays are assigned to `variables`; a new state without a file.
 
-    To resume a run, `variables` are those of model and optimiser, and its `fingerprint` is compared; without one the
-    first arrays alone are restored, those of the model.
+    `variables` are those of the model, then of the optimiser, in the order and shapes of the file.
 
     Raises:
-        ValueError: the run was begun with another fingerprint.
+        ValueError: the run was begun with another fingerprint; the message names what differs.
     """
     if not path.exists():
-        return None
+        return TrainingState()
     checkpoint = Checkpoint.load(path)
-    arrays = checkpoint.arrays
-    if fingerprint is None:
-        arrays = arrays[: len(variables)]
-    elif differing := _differences(checkpoint.fingerprint, fingerprint):
+    if differing := _differences(checkpoint.fingerprint, fingerprint):
         raise ValueError(f"{path} can only be resumed with what it was begun with: {'; '.join(differing)}")
-    restore_variables(path, arrays, variables)
+    restore_variables(path, checkpoint.arrays, variables)
+    return checkpoint.state
+
+
+def restore_model(path: Path, model: "keras.Model") -> TrainingState:
+    """State of the run in the file at `path`, whose first arrays are assigned to the variables of `model`.
+
+    Raises:
+        ValueError: there is no such file, or it is of another model.
+    """
+    checkpoint = Checkpoint.load(path)
+    restore_variables(path, checkpoint.arrays[: len(model.variables)], model.variables)
     return checkpoint.state

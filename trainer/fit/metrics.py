@@ -4,66 +4,102 @@ scikit-learn is imported where it is used: it takes a second, and not every run 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DEFAULT_THRESHOLD", "LabelScores", "scores", "scores_line", "tuned_thresholds"]
+__all__ = ["DEFAULT_THRESHOLD", "LabelScores", "score_predictions", "scores_line", "tuned_thresholds"]
 
 DEFAULT_THRESHOLD = 0.5
-"""Threshold of a class of which nothing is known."""
+"""Threshold of a class without a tuned one."""
 
 Labels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-LabelScores = dict[str, Any]
-"""What `scores` returns: plain data, ready for JSON, as it stands in the records of runs."""
 
-_KINDS = ("precision", "recall", "f1")
+class Rates(TypedDict):
+    """Precision, recall and F1, each in [0, 1]; 0 if the denominator is 0."""
+
+    precision: float
+    recall: float
+    f1: float
 
 
-def scores(labels: Labels, probabilities: Floats, thresholds: Floats | float, names: Sequence[str]) -> LabelScores:
-    """Scores over all classes and of each class, ready for JSON; a score without a denominator is 0.
+class RatesOfClass(Rates):
+    """Scores of one class.
 
-    Keys: "rows"; "micro", "macro", "weighted", each with "precision", "recall", "f1"; "mean_average_precision", the
-    plain mean over classes that occur, 0 where none does; "classes", in order, each with "name", "precision",
-    "recall", "f1", "support" (rows with the label), "average_precision" (None if no row has it) and "threshold".
-    All but "rows" and "support" lie in [0, 1].
+    `support`: number of rows with the label; `average_precision`: in [0, 1], None if there is no such row; `threshold`:
+    the class is predicted if its probability is at least this.
+    """
 
-    `labels` are 0 or 1, dtype uint8, shape (row, class); `probabilities` float32, shape (row, class), in [0, 1]. A
-    class is predicted where its probability is at least its threshold, float32, shape (class,) or one for all.
-    `names` has one entry a class.
+    name: str
+    support: int
+    average_precision: float | None
+    threshold: float
+
+
+class LabelScores(TypedDict):
+    """Scores of predictions, as they are written to JSON records.
+
+    `mean_average_precision`: mean over the classes that occur, in [0, 1], 0 if none does; `classes`: scores of each
+    class, in the order of the label columns.
+    """
+
+    rows: int
+    micro: Rates
+    macro: Rates
+    weighted: Rates
+    mean_average_precision: float
+    classes: list[RatesOfClass]
+
+
+def score_predictions(
+    labels: Labels, probabilities: Floats, thresholds: Floats | float, names: Sequence[str]
+) -> LabelScores:
+    """Scores of predicted probabilities against true labels, over all classes and of each class.
+
+    `labels` are 0 or 1, dtype uint8, shape (row, class); `probabilities` float32, shape (row, class), in [0, 1];
+    `thresholds` float32, shape (class,), or one for all classes; `names` one per class.
 
     Source: scikit-learn, precision_recall_fscore_support and average_precision_score.
     """
     _check(labels, probabilities)
     if len(names) != labels.shape[1]:
-        raise ValueError(f"names must be one a class, {labels.shape[1]}, got {len(names)}")
+        raise ValueError(f"names must be one per class, {labels.shape[1]}, got {len(names)}")
     limits = np.broadcast_to(np.asarray(thresholds, np.float32), labels.shape[1:])
     predicted = (probabilities >= limits).astype(np.uint8)
-    averages = _average_precisions(labels, probabilities)
-    occurring = [value for value in averages if value is not None]
-    classes = zip(names, zip(*_rates(labels, predicted, None), strict=True), averages, limits, strict=True)
+    average_precisions = _average_precisions(labels, probabilities)
+    occurring = [value for value in average_precisions if value is not None]
+    by_class = zip(names, *_rates(labels, predicted, None), average_precisions, limits, strict=True)
     return {
         "rows": len(labels),
-        **{mean: _named(_rates(labels, predicted, mean)) for mean in ("micro", "macro", "weighted")},
+        "micro": _averaged_rates(labels, predicted, "micro"),
+        "macro": _averaged_rates(labels, predicted, "macro"),
+        "weighted": _averaged_rates(labels, predicted, "weighted"),
         "mean_average_precision": float(np.mean(occurring)) if occurring else 0.0,
         "classes": [
-            {"name": str(name), **_named(rates), "support": int(rates[3]), "average_precision": average}
-            | {"threshold": float(threshold)}
-            for name, rates, average, threshold in classes
+            {
+                "name": str(name),
+                "precision": float(precision),
+                "recall": float(recall),
+                "f1": float(f1),
+                "support": int(support),
+                "average_precision": average_precision,
+                "threshold": float(threshold),
+            }
+            for name, precision, recall, f1, support, average_precision, threshold in by_class
         ],
     }
 
 
-def scores_line(found: LabelScores) -> str:
+def scores_line(scores: LabelScores) -> str:
     """Averages over all classes, for the log and the terminal."""
-    micro, macro = found["micro"], found["macro"]
+    micro, macro = scores["micro"], scores["macro"]
     return (
-        f"{found['rows']} rows, micro precision {micro['precision']:.3f} recall {micro['recall']:.3f} "
+        f"{scores['rows']} rows, micro precision {micro['precision']:.3f} recall {micro['recall']:.3f} "
         f"F1 {micro['f1']:.3f}, macro F1 {macro['f1']:.3f}, mean average precision "
-        f"{found['mean_average_precision']:.3f}"
+        f"{scores['mean_average_precision']:.3f}"
     )
 
 
@@ -71,8 +107,8 @@ def tuned_thresholds(labels: Labels, probabilities: Floats) -> Floats:
     """For each class the threshold in (0, 1) with the highest F1 on these rows, dtype float32, shape (class,).
 
     Every distinct probability is tried. The threshold lies midway between the lowest probability that counts as
-    positive and the next one below it; of equal F1 the highest such threshold is taken. `DEFAULT_THRESHOLD` where a
-    class has no positive, or where no threshold finds one. `labels` and `probabilities` as in `scores`.
+    positive and the next one below it; of equal F1 the highest such threshold is taken. It is `DEFAULT_THRESHOLD` if
+    no row has the class, or if no threshold finds one that has. `labels` and `probabilities` as in `score_predictions`.
     """
     _check(labels, probabilities)
     classes = zip(labels.T, probabilities.T, strict=True)
@@ -111,22 +147,24 @@ def _check(labels: Labels, probabilities: Floats) -> None:
         )
 
 
-def _rates(labels: Labels, predicted: Labels, mean: str | None) -> tuple[Any, ...]:
-    """(precision, recall, F1, support), each of shape (class,) where `mean` is None, else one number or None."""
+def _rates(labels: Labels, predicted: Labels, average: str | None) -> tuple[Any, Any, Any, Any]:
+    """(precision, recall, F1, support): arrays of shape (class,) if `average` is None, else three numbers and None."""
     from sklearn.metrics import precision_recall_fscore_support
 
     classes = labels.shape[1]
     counted = range(classes) if classes > 1 else [1]  # scikit-learn takes one column as a binary choice of 0 or 1
-    rates = precision_recall_fscore_support(labels, predicted, labels=counted, average=mean, zero_division=0)
-    return tuple(rates)
+    rates: tuple[Any, Any, Any, Any]
+    rates = precision_recall_fscore_support(labels, predicted, labels=counted, average=average, zero_division=0)
+    return rates
 
 
-def _named(rates: tuple[Any, ...]) -> dict[str, float]:
-    return {kind: float(rate) for kind, rate in zip(_KINDS, rates, strict=False)}
+def _averaged_rates(labels: Labels, predicted: Labels, average: str) -> Rates:
+    precision, recall, f1, _ = _rates(labels, predicted, average)
+    return {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
 
 
 def _average_precisions(labels: Labels, probabilities: Floats) -> list[float | None]:
-    """Of each class; None if no row has it."""
+    """Average precision of each class; None if no row has it."""
     from sklearn.metrics import average_precision_score
 
     pairs = zip(labels.T, probabilities.T, strict=True)

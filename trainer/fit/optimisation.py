@@ -1,4 +1,4 @@
-"""Learning rates as pure functions of the epoch, and the layer-wise rates of LARS.
+"""Learning rate as a pure function of the epoch, and the layer-wise rates of LARS.
 
 Source: Sedona et al. 2019, section 3 (rate 0.1 k n / 256, warm-up over 5 epochs, tenths after 30, 60 and 80); Goyal et
 al. 2017, arXiv 1706.02677 (gradual warm-up); You et al. 2017, arXiv 1708.03888 (LARS, polynomial decay).
@@ -20,24 +20,24 @@ _STEP_EPOCHS = (30, 60, 80)
 """Epochs after which the rate falls to a tenth. Source: the paper."""
 
 _POWER = 2.0
-"""Of the polynomial decay. Source: You et al. 2017."""
+"""Exponent of the polynomial decay. Source: You et al. 2017."""
 
 
 @dataclass(frozen=True, slots=True)
 class LearningRateSchedule:
-    """What decides the learning rate at any time of a run."""
+    """Warm-up, scaling and decay of the learning rate over a run; `rate_at` evaluates it."""
 
     base: float
-    """Rate where all workers together take 256 rows a step."""
+    """Learning rate for 256 rows per step over all workers."""
 
     worker_rows: int
-    """Rows that one worker takes in one step, n."""
+    """Rows per worker and step; n in the paper."""
 
     workers: int
-    """Number of workers, k."""
+    """Number of workers; k in the paper."""
 
     warmup_epochs: float
-    """Epochs in which the rate climbs from one worker's to that of all; 0 for none."""
+    """Epochs over which the rate rises from one worker's to that of all workers; 0 for none."""
 
     decay: str
     """One of `config.DECAYS`."""
@@ -49,20 +49,15 @@ class LearningRateSchedule:
         if self.decay not in DECAYS:
             raise ValueError(f"decay must be one of {', '.join(DECAYS)}, got {self.decay!r}")
         if self.base <= 0 or self.worker_rows < 1 or self.workers < 1:
-            raise ValueError(
-                "base, worker_rows and workers must be positive, "
-                f"got {self.base}, {self.worker_rows} and {self.workers}"
-            )
+            raise ValueError(f"base, worker_rows and workers must be positive, got {self}")
         if self.warmup_epochs < 0 or self.epochs <= 0:
-            raise ValueError(
-                f"warmup_epochs must be at least 0 and epochs above 0, got {self.warmup_epochs} and {self.epochs}"
-            )
+            raise ValueError(f"warmup_epochs must be at least 0 and epochs above 0, got {self}")
 
 
 def rate_at(schedule: LearningRateSchedule, epoch: float) -> float:
-    """Learning rate when `epoch` epochs, whole or in part, are done.
+    """Learning rate after `epoch` epochs, which may be a fraction.
 
-    In the warm-up it climbs linearly from base x n / 256 to base x k x n / 256.
+    During the warm-up it rises linearly from base x n / 256 to base x k x n / 256.
     """
     one_worker = schedule.base * schedule.worker_rows / 256
     all_workers = one_worker * schedule.workers
@@ -80,11 +75,11 @@ def rate_at(schedule: LearningRateSchedule, epoch: float) -> float:
 def layer_wise_gradients(
     gradients: "Sequence[tf.Tensor]", weights: "Sequence[tf.Tensor]", trust: float
 ) -> "list[tf.Tensor]":
-    """Gradients scaled layer by layer so that every step changes each layer by a like fraction of its weights (LARS).
+    """Gradients scaled so that a step changes each layer by the same fraction of its weights' norm (LARS).
 
-    A gradient, whose loss holds the L2 term already, is multiplied by trust x |w| / |g|; biases and the parameters of
-    normalisation (one axis) stay as they are, and so does a layer whose weights or gradient are all 0. Shapes and
-    dtypes stay.
+    The gradient of a layer, L2 term included, is multiplied by trust x |w| / |g|. Biases and parameters of batch
+    normalisation (tensors of one axis) keep their gradients, and so do layers whose weights or gradients are all 0.
+    Shapes and dtypes are unchanged.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""A run's network as plain data, and the network built again from its checkpoint for any store."""
+"""Describe a run's network as plain data, and rebuild it from a checkpoint to use it on any store."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from etl.store.location import Location
-from trainer.config import pixel_sets
+from trainer.config import band_selections
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
 from trainer.fit.checkpoint import BEST, LAST, Checkpoint, restore_variables
 from trainer.model.network import NetworkDesign, build_network
@@ -17,7 +17,7 @@ __all__ = ["describe_network", "load_trained_network"]
 
 
 def describe_network(rows: SelectedRows) -> dict[str, Any]:
-    """Bands and shape of the inputs, their normalisation, and classes; part of checkpoints and of run.json."""
+    """Bands, shape (row, col, band) and normalisation of each input, and classes; for checkpoints and run.json."""
     inputs = [
         {"name": p.name, "shape": list(p.row_shape), "bands": list(p.bands), "mean": p.mean.tolist()}
         | {"deviation": p.std.tolist()}
@@ -27,23 +27,24 @@ def describe_network(rows: SelectedRows) -> dict[str, Any]:
 
 
 def load_trained_network(run: Path, store: Location, split: str, labelled: bool) -> tuple[keras.Model, SelectedRows]:
-    """The best network of a run, else its last, and the rows of a split of `store` with pixels of the same shape.
+    """The best network of a run, or its last one if it was not validated; and the rows of a split of `store`.
 
     Raises:
-        ValueError: there is no checkpoint, or the store does not fit it.
+        ValueError: there is no checkpoint, or the store has other classes or bands than the network.
     """
     path = run / (BEST if (run / BEST).exists() else LAST)
     checkpoint = Checkpoint.load(path)
     network, settings = checkpoint.fingerprint["network"], checkpoint.fingerprint["settings"]
     classes = len(network["classes"])
-    rows = select_rows(store, RowSelection(pixel_sets(settings["bands"]), split, 19 if classes == 19 else 0, labelled))
+    selection = RowSelection(band_selections(settings["bands"]), split, 19 if classes == 19 else 0, labelled)
+    rows = select_rows(store, selection)
     if list(rows.classes) != network["classes"]:
         raise ValueError(f"{store} has {len(rows.classes)} classes, {path} was trained on {classes} others")
     pixels = []
     for item, wanted in zip(rows.pixels, network["inputs"], strict=True):
         if (item.name, list(item.row_shape), list(item.bands)) != (wanted["name"], wanted["shape"], wanted["bands"]):
             raise ValueError(f"{store}: {item.name} is {item.row_shape}, {path} was trained on {wanted['shape']}")
-        # The training store's statistics, not this store's: the weights were learnt with them.
+        # Normalise by the statistics of the training store, not of this one: the weights were trained with them.
         pixels.append(replace(item, mean=np.array(wanted["mean"], "f4"), std=np.array(wanted["deviation"], "f4")))
     rows = replace(rows, pixels=tuple(pixels))
     l2, dropout, norm_momentum = (float(settings[name]) for name in ("l2", "dropout", "norm_momentum"))

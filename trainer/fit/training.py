@@ -1,26 +1,32 @@
-"""A whole training: make the network and its batches, resume, run the loop, score the best weights."""
+"""A whole training: build the network and its batches, resume, run the loop, score the best weights."""
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from etl.settings import settings_record
-from trainer.config import RunSettings, pixel_sets
+from trainer.config import RunSettings, band_selections
 from trainer.data.imbalance import positive_weights
 from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
 from trainer.data.stream import BatchStream
-from trainer.fit.checkpoint import BEST, LAST, Checkpoint, TrainingState, restore_checkpoint, run_fingerprint
+from trainer.fit.checkpoint import (
+    BEST,
+    LAST,
+    Checkpoint,
+    TrainingState,
+    restore_model,
+    resume_training,
+    run_fingerprint,
+)
 from trainer.fit.loop import TrainingSetup, fit, weights_checksum
 from trainer.fit.metrics import LabelScores
 from trainer.fit.optimisation import LearningRateSchedule
-from trainer.fit.predictions import predictor
+from trainer.fit.predictions import compile_predictor
 from trainer.fit.trained_network import describe_network
 from trainer.fit.validation import Validation
 from trainer.model.network import NetworkDesign, build_network
@@ -36,19 +42,19 @@ class TrainingOutcome:
     """A finished training."""
 
     sampler: DistributedSampler
-    """Which rows each worker took."""
+    """The sampler that divided rows among workers."""
 
     state: TrainingState
-    """What worker 0 saw."""
+    """Losses and times of all steps, as worker 0 recorded them."""
 
     seconds: float
-    """Seconds of this process's training, validation included."""
+    """Seconds of training in this process, validation included."""
 
     checksums: list[str]
-    """Of each worker's weights, by rank."""
+    """Checksum of each worker's weights, by rank."""
 
     scores: dict[str, dict[str, LabelScores]]
-    """By split, see `predictions.scores_by_threshold`."""
+    """Scores by split and kind of threshold, see `predictions.scores_by_threshold`."""
 
     network: dict[str, Any]
     """Inputs and classes, see `trained_network.describe_network`."""
@@ -62,30 +68,28 @@ class TrainingOutcome:
 def train_network(
     settings: RunSettings,
     rows: SelectedRows,
-    positions: npt.NDArray[np.int64],
+    epoch_rows: SelectedRows,
     sampler: DistributedSampler,
     workers: Workers,
 ) -> TrainingOutcome:
-    """Collective: train on `rows` and leave checkpoints in the run's folder.
+    """Collective: train on `rows` and write checkpoints into the run's folder.
 
-    `positions`: int64, shape (row,): the rows of one epoch among `rows`, which `sampler` shares among workers.
+    `epoch_rows`: `rows` with those of rare classes repeated; `sampler` divides them among workers.
 
     Raises:
         JobError: the input is bad or the training diverges, on every worker alike.
     """
-    # ---- network, optimiser and batches; then what an interrupted run had reached
-    epoch_rows = replace(rows, numbers=rows.numbers[positions], labels=rows.labels[positions])
+    # ---- network, optimiser and batches; then the state of an interrupted run
     setup = _training_setup(settings, rows, epoch_rows, sampler, workers)
     network = describe_network(rows)
     fingerprint = run_fingerprint(settings_record(settings), sampler, network)
     variables = [*setup.model.variables, *setup.optimiser.variables]
-    state = workers.agree("resuming", lambda: restore_checkpoint(settings.out / LAST, variables, fingerprint))
-    state = state or TrainingState()
+    state = workers.on_every_worker("resuming", lambda: resume_training(settings.out / LAST, variables, fingerprint))
     if state.step:
-        log.info("resumed at step %d of %d", state.step, setup.steps)
+        log.info("resumed at step %d of %d", state.step, setup.total_steps)
     validation = _validation(setup, state, workers)
 
-    def save(best: bool) -> None:
+    def save(*, best: bool) -> None:
         if workers.rank == 0:
             checkpoint = Checkpoint(fingerprint, state, [v.numpy() for v in variables])
             for name in (LAST, BEST) if best else (LAST,):
@@ -96,26 +100,31 @@ def train_network(
     fit(setup, state, workers, validation.after_epoch if validation else lambda epoch: None, save)
     seconds = time.perf_counter() - start
 
-    # ---- scores of the network that trainer.evaluate uses, and so its thresholds
+    # ---- scores and tuned thresholds of the network that trainer.evaluate is going to use
     checksums, scores = workers.gather(weights_checksum(setup.model)), {}
     if validation is not None:
-        model, path = setup.model, settings.out / BEST
-        best = workers.agree("reading the best network", lambda: restore_checkpoint(path, model.variables)) or state
-        scores["val"] = validation.of_best(best.step)
+        # BEST is absent if the run had no validation: its last weights, those of `state`, are scored then
+        path, model = settings.out / BEST, setup.model
+        best = workers.on_every_worker(
+            "reading the best network", lambda: restore_model(path, model) if path.exists() else state
+        )
+        scores["val"] = validation.score_best(best.step)
     return TrainingOutcome(sampler, state, seconds, checksums, scores, network)
 
 
 def _training_setup(
     settings: RunSettings, rows: SelectedRows, epoch_rows: SelectedRows, sampler: DistributedSampler, workers: Workers
 ) -> TrainingSetup:
-    """Collective: everything that decides the run's steps; `epoch_rows` are `rows` with the rare ones repeated."""
+    """Collective: network, optimiser, schedule and batches; `epoch_rows` are `rows` with rare ones repeated."""
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if settings.precision == "bfloat16" else "float32")
     average = workers.average if settings.sync_norm and workers.size > 1 else None
     regular = (settings.l2, settings.dropout, settings.norm_momentum)
     design = NetworkDesign(len(rows.classes), *regular, settings.weights)
-    model = workers.agree("building the network", lambda: build_network(rows.pixels, design, settings.seed, average))
+    model = workers.on_every_worker(
+        "building the network", lambda: build_network(rows.pixels, design, settings.seed, average)
+    )
     optimiser = keras.optimizers.SGD(settings.rate, momentum=settings.momentum, nesterov=settings.momentum > 0)
     optimiser.build(model.trainable_variables)  # its variables must exist to be restored
 
@@ -126,22 +135,22 @@ def _training_setup(
         LearningRateSchedule(settings.rate, sampler.batch, sampler.size, settings.warmup, settings.decay, epochs),
         sampler, steps,
         batches=BatchStream(epoch_rows, settings.batch, lambda step: sampler.rank_batch(step, workers.rank)),
-        rows=epoch_rows.numbers,
+        store_rows=epoch_rows.store_rows,
         positive_weights=positive_weights(rows.labels, settings.rare_weight),
         settings=settings,
     )  # fmt: skip
 
 
 def _validation(setup: TrainingSetup, state: TrainingState, workers: Workers) -> Validation | None:
-    """Collective: the scoring of split val; None if it has no rows or is not asked for."""
+    """Collective: what scores the network on split val; None if that has no rows or `validate_every` is 0."""
     settings, rows = setup.settings, None
     if not settings.validate_every:
         return None
     try:
-        rows = select_rows(settings.store, RowSelection(pixel_sets(settings.bands), "val", settings.classes))
+        rows = select_rows(settings.store, RowSelection(band_selections(settings.bands), "val", settings.classes))
     except ValueError as error:
         if workers.rank == 0:
             log.warning("no validation: %s", error)
     if not all(workers.gather(rows is not None)) or rows is None:
         return None
-    return Validation(rows, predictor(setup.model), state, workers, settings.batch, settings.validate_every)
+    return Validation(rows, compile_predictor(setup.model), state, workers, settings.batch, settings.validate_every)

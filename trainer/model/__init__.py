@@ -1,1 +1,1 @@
-"""Model: ResNet-50 on patches as they are stored, one logit a class."""
+"""Model: ResNet-50 on patches as they are stored, with one logit per class."""

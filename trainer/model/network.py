@@ -1,4 +1,4 @@
-"""The network: ResNet-50 on patches as stored, one logit a class.
+"""The network: ResNet-50 on patches as stored, with one logit per class.
 
 Source: He et al. 2016, arXiv 1512.03385 (ResNet-50, as in keras.applications); Sedona et al. 2019, section 3 (input of
 3 or 12 channels or at the bands' own resolutions, L2 on every convolution, dropout 0.5 before the last dense layer).
@@ -26,33 +26,33 @@ _IMAGENET_MEAN = (103.939, 116.779, 123.68)
 """Of blue, green, red in [0, 255]. Source: keras.applications.resnet, whose weights were trained with it."""
 
 _WHITE = 3000.0
-"""Stored counts (reflectance 0.3) that become 255 for a network that begins with ImageNet weights: our choice."""
+"""Stored counts (reflectance 0.3) that become 255 for ImageNet weights. Chosen here, not in the paper."""
 
 _STEM_CHANNELS = {120: 16, 60: 24, 20: 8}
-"""Output channels of the three branches of the native input, by the side of their patches in pixels: our choice."""
+"""Output channels of the branches of the native input by patch side in pixels. Chosen here, not in the paper."""
 
 _EXTREME = 10.0
-"""Standard deviations at which pixels are clipped: saturated ones would be at 30 and more. Our choice."""
+"""Standard deviations at which pixels are clipped; saturated ones exceed 30. Chosen here, not in the paper."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkDesign:
-    """What decides the network beside its input."""
+    """Hyperparameters of the network: all that decides it, apart from its input."""
 
     classes: int
     """Number of logits."""
 
     l2: float = 0.0
-    """Factor of the sum of squares of every convolution's kernel in the loss."""
+    """Factor of the L2 penalty on every convolution's kernel; 0 for none."""
 
     dropout: float = 0.0
-    """Share of features dropped before the last dense layer."""
+    """Fraction of features dropped before the last dense layer."""
 
     norm_momentum: float = 0.99
     """Momentum of the moving statistics of batch normalisation."""
 
     imagenet: Path | None = None
-    """File of first weights: keras.applications.ResNet50 without top, for red, green and blue."""
+    """File of initial weights: keras.applications.ResNet50 without top, for red, green and blue."""
 
     as_imagenet: bool = False
     """Normalise as those weights need it, without reading them: for a network restored from a checkpoint."""
@@ -60,7 +60,7 @@ class NetworkDesign:
 
 @keras.saving.register_keras_serializable("trainer")
 class Standardise(keras.layers.Layer):  # type: ignore[misc]
-    """Stored counts to standard deviations from the band's mean; pixels without data become the mean, 0."""
+    """Convert stored counts to standard deviations from the band's mean; nodata becomes 0, which is the mean."""
 
     def __init__(
         self,
@@ -92,19 +92,19 @@ class Standardise(keras.layers.Layer):  # type: ignore[misc]
 def build_network(
     pixels: Sequence[PixelArray], design: NetworkDesign, seed: int, average: Averager | None = None
 ) -> keras.Model:
-    """The network with its first weights, the same for the same seed.
+    """The network with its initial weights, the same for the same seed.
 
     It takes pixels as stored, one uint16 input of shape (batch, row, col, band) for each of `pixels`, and returns
     logits, dtype float32, shape (batch, class); the loss applies the sigmoid. `average`, a collective mean over
-    workers, makes batch normalisation see the batches of all workers.
+    workers, makes batch normalisation use the batches of all workers together.
 
     Raises:
-        ValueError: ImageNet weights and other bands than red, green, blue; or weights that do not fit.
+        ValueError: ImageNet weights with bands other than red, green, blue; or weights that do not fit.
     """
     keras.utils.set_random_seed(seed)
     inputs = [keras.Input(item.row_shape, dtype="uint16", name=item.name) for item in pixels]
-    groups = _standardised(inputs, pixels, design)
-    x = _stem(groups, design) if len(groups) > 1 else groups[0]
+    standardised = _standardised(inputs, pixels, design)
+    x = _stem(standardised, design) if len(standardised) > 1 else standardised[0]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*usually expects 1 or 3 input channels")
         shape = tuple(x.shape[1:])
@@ -133,18 +133,18 @@ def _standardised(
     if [item.bands for item in pixels] != [_IMAGENET_BANDS]:
         raise ValueError(f"ImageNet weights need --bands rgb, got {[item.bands for item in pixels]}")
     factor = _WHITE / 255
-    # Those weights expect blue, green, red, less their means, and no scaling beyond that.
+    # Those weights expect blue, green, red in [0, 255], with the means subtracted and no further scaling.
     layer = Standardise(
         pixels[0].channels[::-1], [m * factor for m in _IMAGENET_MEAN], [factor] * 3, 255.0, name="as_imagenet"
     )
     return [layer(x) for x in inputs]
 
 
-def _stem(groups: Sequence[keras.KerasTensor], design: NetworkDesign) -> keras.KerasTensor:
-    """One convolution per resolution, upsampled to the finest one and joined along the channels."""
-    finest_px = groups[0].shape[1]
+def _stem(inputs: Sequence[keras.KerasTensor], design: NetworkDesign) -> keras.KerasTensor:
+    """One convolution per resolution, upsampled to the finest one and concatenated along the channels."""
+    finest_px = inputs[0].shape[1]
     branches = []
-    for x in groups:
+    for x in inputs:
         side_px = x.shape[1]
         x = keras.layers.Conv2D(
             _STEM_CHANNELS.get(side_px, 16), 3, padding="same", activation="relu", name=f"stem_{side_px}px",
@@ -158,9 +158,9 @@ def _stem(groups: Sequence[keras.KerasTensor], design: NetworkDesign) -> keras.K
 
 
 def regularise(plain: keras.Model, design: NetworkDesign, average: Averager | None) -> keras.Model:
-    """The same network and weights, of the same shapes, with L2 on convolutions and batch normalisation as designed.
+    """A copy of the network, with the same weights, L2 on convolutions, and batch normalisation as designed.
 
-    Setting a regulariser on a layer that is built has no effect: every layer is made again from its configuration.
+    A regulariser that is set on a built layer has no effect in Keras, so each layer is built from its configuration.
     """
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -180,11 +180,11 @@ def regularise(plain: keras.Model, design: NetworkDesign, average: Averager | No
 
 
 def reseed_dropout(model: keras.Model, rank: int, step: tf.Tensor) -> None:
-    """Make the next step's dropout masks a function of (seed, rank, step): different on every rank, with no state.
+    """Seed the next step's dropout masks from (seed, rank, step): each worker has its own, and a resumed run the same.
 
     `step` is a scalar, dtype int64.
     """
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout) and layer.rate:
-            # Far apart: runs whose seeds follow each other would otherwise share masks among their ranks.
+            # A large factor: with rank x 1, rank 1 of seed 0 would have the masks of rank 0 of seed 1.
             layer.seed_generator.state.assign(tf.cast(tf.stack([layer.seed + rank * 7919, step]), "uint32"))

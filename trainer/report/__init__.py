@@ -1,1 +1,1 @@
-"""Report: the record that a run writes, and the page that `python -m trainer.report` draws from such records."""
+"""Report: the record that a run writes, and the HTML page that `python -m trainer.report` makes of such records."""

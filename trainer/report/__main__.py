@@ -1,4 +1,4 @@
-"""`python -m trainer.report RUN... --out DIR`: finished runs as one HTML page and its pictures."""
+"""`python -m trainer.report RUN... --out DIR`: write an HTML page about finished runs, and its pictures."""
 
 import argparse
 import io
@@ -20,7 +20,7 @@ from trainer.report.scaling import ANY_LENGTH, ANY_STORE, scaling_series
 __all__ = ["main", "write_report"]
 
 _MAX_COLUMNS = 4
-"""Runs whose classes are drawn side by side."""
+"""Most runs whose classes are drawn side by side."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,15 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write_report(runs: Sequence[FinishedRun], samples: Sequence[Samples | None], out: Path) -> str:
-    """Write the page and its pictures, of 110 pixels an inch, into `out`; returns the line that the command prints.
+    """Write the page and its pictures, of 110 pixels per inch, into `out`; returns the line that the command prints.
 
-    `samples` has one entry a run.
+    `samples` has one entry per run.
     """
-    # within the context pictures are also saved: their background and resolution are part of the style
+    # pictures are drawn and saved in this context: the style also sets their background and resolution
     with mpl.rc_context(drawing.STYLE):
         figures = [*_figures(runs), *_samples(runs, samples)]
     for path in (*(out / figure.file for figure in figures), *out.glob("samples_*.png")):
-        path.unlink(missing_ok=True)  # a picture of an earlier report would pass for one of this report
+        path.unlink(missing_ok=True)  # a picture of an earlier report would look like one of this report
     for figure in figures:
         if figure.png is not None:
             (out / figure.file).write_bytes(figure.png)
@@ -78,7 +78,7 @@ def _png(figure: Figure | None) -> bytes | None:
 
 
 def _figures(runs: Sequence[FinishedRun]) -> list[ReportFigure]:
-    """Curves, classes, and the paper's figures 3 to 6; what each shows stands in figures.csv."""
+    """Curves, classes, and the paper's figures 3 to 6; their texts are in figures.csv."""
     classes, note = _classes(runs)
     epochs = scaling_series(runs, lambda run: run.epoch_seconds, ANY_LENGTH)
     totals = scaling_series(runs, lambda run: run.total_seconds)
@@ -96,9 +96,10 @@ def _figures(runs: Sequence[FinishedRun]) -> list[ReportFigure]:
 
 
 def _classes(runs: Sequence[FinishedRun]) -> tuple[dict[str, ClassScores], str]:
-    """Scores of each class on test, or on val where a run has not been scored on test, and a note if runs are left out.
+    """Scores of each class by label of the run, and a note if runs are left out.
 
-    By label of the run; at most `_MAX_COLUMNS`, the first of each kind of bands and upsampling.
+    Scores are those on test, or on val if a run has not been scored on test. Of more than `_MAX_COLUMNS` runs the
+    first ones with each combination of bands and upsampling are chosen.
     """
     splits: dict[FinishedRun, str] = {}
     for run, split in product(runs, ("test", "val")):
@@ -108,7 +109,7 @@ def _classes(runs: Sequence[FinishedRun]) -> tuple[dict[str, ClassScores], str]:
     if len(splits) > _MAX_COLUMNS:
         first_of_kind = {(run.settings.get("bands"), run.upsample): run for run in reversed(chosen)}
         chosen = [run for run in splits if run in first_of_kind.values()][:_MAX_COLUMNS]
-        note = f" {len(chosen)} of {len(splits)} runs are shown, the first of each kind of bands and upsampling."
+        note = f" {len(chosen)} of {len(splits)} runs are shown, the first of each combination of bands and upsampling."
     return {f"{run.label}, {splits[run]}": run.class_scores(splits[run]) for run in chosen}, note
 
 
@@ -127,7 +128,7 @@ def _samples(runs: Sequence[FinishedRun], samples: Sequence[Samples | None]) -> 
     for number, (run, of_run) in enumerate(zip(runs, samples, strict=True), 1):
         if of_run is not None and of_run.patch:
             shown = min(len(of_run.patch), MAX_PATCHES)
-            note = f"{shown} of {len(of_run.patch)} patches; a label is predicted from 0.5 on."
+            note = f"{shown} of {len(of_run.patch)} patches; labels with a probability of at least 0.5 are predicted."
             figures.append(ReportFigure("samples", _png(contact_sheet(of_run)), note, run.name, number))
     return figures or [ReportFigure("samples", None)]
 

@@ -12,14 +12,14 @@ from trainer.report.runs import Samples
 __all__ = ["MAX_PATCHES", "contact_sheet", "label_verdicts"]
 
 MAX_PATCHES = 18
-"""Patches of one sheet."""
+"""Most patches on one sheet."""
 
 _COLUMNS, _CARD_IN, _MAX_LINES, _LINE_CHARACTERS = 3, (4.0, 1.72), 7, 36
-"""Layout: cards side by side, (width, height) of one in inches, label lines of one, characters of a line."""
+"""Layout: number of columns; of a patch's card (width, height) in inches, lines of labels, and characters per line."""
 
 
 class Verdict(NamedTuple):
-    """How a predicted label compares with the truth, and how that is drawn."""
+    """Whether a predicted label is true, and how that is drawn."""
 
     mark: str
     colour: str
@@ -42,13 +42,13 @@ def label_verdicts(samples: Samples, number: int) -> list[tuple[Verdict, str, fl
 
 
 def contact_sheet(samples: Samples) -> Figure:
-    """The pixels of the first `MAX_PATCHES` patches in true colour, each beside its verdicts."""
+    """Figure with the first `MAX_PATCHES` patches in true colour, each beside its true and predicted labels."""
     shown = min(len(samples.patch), MAX_PATCHES)
     rows = max(1, -(-shown // _COLUMNS))
     width, height = _COLUMNS * _CARD_IN[0], rows * _CARD_IN[1] + 0.4
     figure = Figure(figsize=(width, height))
-    for place, (mark, colour, words) in enumerate((RIGHT, WRONG, MISSED)):
-        figure.text((0.1 + 2 * place) / width, 1 - 0.25 / height, f"{mark} {words}", color=colour, fontsize=10)
+    for number, (mark, colour, words) in enumerate((RIGHT, WRONG, MISSED)):
+        figure.text((0.1 + 2 * number) / width, 1 - 0.25 / height, f"{mark} {words}", color=colour, fontsize=10)
     for number in range(shown):
         row, column = divmod(number, _COLUMNS)
         _draw_card(figure, samples, number, (column * _CARD_IN[0] + 0.1, height - 0.4 - row * _CARD_IN[1]))
@@ -71,6 +71,6 @@ def _draw_card(figure: Figure, samples: Samples, number: int, corner: tuple[floa
     ]
     if len(shown) < len(verdicts):
         lines.append((f"and {len(verdicts) - len(shown)} more", MUTED_COLOUR))
-    for place, (words, colour) in enumerate(lines or [("no label, none predicted", TEXT_COLOUR)]):
-        top = y - 0.33 - 0.195 * place
+    for line, (words, colour) in enumerate(lines or [("no label, none predicted", TEXT_COLOUR)]):
+        top = y - 0.33 - 0.195 * line
         figure.text((x + side + 0.1) / width, top / height, words, fontsize=7.5, color=colour)

@@ -41,19 +41,19 @@ STYLE: dict[Any, Any] = {
 """Matplotlib's parameters of all figures of a report."""
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b4c9a")
-"""Distinguishable with any colour vision. Source: Okabe and Ito 2008, but for the last."""
+"""Colours that can be told apart with any colour vision. Source: Okabe and Ito 2008, except for the last."""
 
 _STROKES = ("-", "--", ":", "-.")
 _MAX_POINTS = 500
-"""Points of one curve; longer ones are averaged."""
+"""Most points of one curve; longer curves are averaged."""
 _LOG_FROM = 30
 """Ratio of the largest to the smallest loss above which the axis is logarithmic."""
 _MAX_LEGEND_INSIDE = 8
-"""Curves whose legend still fits within the axes."""
+"""Most curves whose legend fits within the axes."""
 
 
 def loss_by_step(runs: Sequence[FinishedRun]) -> Figure | None:
-    """Training loss, shape (step,); of many steps the mean of a few at a time, with their range behind it."""
+    """Training loss by step; long curves show the mean and the range of groups of successive steps."""
     shown = [(run.label, run.losses) for run in runs if np.isfinite(run.losses).any()]
     if not shown:
         return None
@@ -68,7 +68,7 @@ def loss_by_step(runs: Sequence[FinishedRun]) -> Figure | None:
 
 
 def loss_by_epoch(runs: Sequence[FinishedRun]) -> Figure | None:
-    """Mean training loss of every epoch."""
+    """Mean training loss by epoch."""
     figure, axes = _figure("epoch", "training loss (binary cross-entropy)")
     losses = _draw_curves(axes, [(run.label, run.by_epoch("loss")) for run in runs])
     if not losses:
@@ -78,7 +78,7 @@ def loss_by_epoch(runs: Sequence[FinishedRun]) -> Figure | None:
 
 
 def f1_by_epoch(runs: Sequence[FinishedRun]) -> Figure | None:
-    """Micro F1 on validation after every epoch, and the paper's on its test set."""
+    """Micro F1 on split val by epoch, and the paper's on its test set."""
     figure, axes = _figure("epoch", "micro F1 on validation")
     if not _draw_curves(axes, [(run.label, run.by_epoch("val", "micro", "f1")) for run in runs]):
         return None
@@ -91,9 +91,9 @@ def f1_by_epoch(runs: Sequence[FinishedRun]) -> Figure | None:
 
 
 def f1_by_class(columns: Mapping[str, ClassScores]) -> Figure | None:
-    """F1 of every class that has rows beside its support, largest support first; None if no class has rows.
+    """F1 and support of each class that has rows, largest support first; None if no class has rows.
 
-    `columns`: scores by label. The paper's values are drawn as well where all classes are the paper's.
+    `columns`: scores by label of the run. The paper's values are drawn as well if all classes are in the paper.
     """
     scores = list(columns.values())
     supported = [name for name in scores[0] if any(_score(c, name, "support") for c in scores)] if scores else []
@@ -110,7 +110,7 @@ def f1_by_class(columns: Mapping[str, ClassScores]) -> Figure | None:
             lengths, colour = [_score(classes, name, kind) for name in names], _stroke(number)["color"]
             axes.barh(rows, lengths, height=bar * 0.9, color=colour, label=label)
         for row, name in zip(rows, names, strict=True):
-            if not _score(classes, name, "support"):  # an F1 of 0 would look like a bad score
+            if not _score(classes, name, "support"):  # an empty bar would look like an F1 of 0
                 left.text(0.01, row, "no row", fontsize=6, va="center", color=MUTED_COLOUR)
     if set(names) <= set(paper.CLASS_SCORES):
         _mark_paper(left, right, names)
@@ -120,16 +120,16 @@ def f1_by_class(columns: Mapping[str, ClassScores]) -> Figure | None:
 
 
 def seconds_by_workers(series: Sequence[ScalingSeries], what: str, published: Mapping[int, float]) -> Figure | None:
-    """Mean and standard deviation of seconds over workers, with perfect scaling; beside it the paper's, by nodes.
+    """Mean and standard deviation of seconds by number of workers, with perfect scaling; beside it the paper's.
 
-    None unless a series has different numbers of workers.
+    `published`: the paper's seconds by number of nodes. None unless a series has different numbers of workers.
     """
-    if not any(len(one.points) > 1 for one in series):
+    if not any(len(line.points) > 1 for line in series):
         return None
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for number, one in enumerate(series):
-        _draw_scaling(left, one, _stroke(number)["color"])
+    for number, line in enumerate(series):
+        _draw_scaling(left, line, _stroke(number)["color"])
     points = (ScalingPoint(nodes * paper.GPUS_A_NODE, (seconds,)) for nodes, seconds in sorted(published.items()))
     _draw_scaling(right, ScalingSeries("JUWELS, V100", "", tuple(points)), TEXT_COLOUR)
     for axes, title in ((left, "here"), (right, "paper, one worker a GPU")):
@@ -141,16 +141,16 @@ def seconds_by_workers(series: Sequence[ScalingSeries], what: str, published: Ma
 
 
 def f1_by_workers(series: Sequence[ScalingSeries], split: str) -> Figure | None:
-    """Micro F1 over workers, mean and standard deviation over repeats.
+    """Micro F1 by number of workers, mean and standard deviation over repeats.
 
-    None unless there are different numbers of workers or kinds of upsampling.
+    None unless there are different numbers of workers or upsampling methods.
     """
-    counts = {point.workers for one in series for point in one.points}
-    if len(counts) < 2 and len({one.upsample for one in series}) < 2:
+    counts = {point.workers for line in series for point in line.points}
+    if len(counts) < 2 and len({line.upsample for line in series}) < 2:
         return None
     figure, axes = _figure("workers", f"micro F1 on {split}")
-    for number, one in enumerate(series):
-        _draw_points(axes, one, _stroke(number))
+    for number, line in enumerate(series):
+        _draw_points(axes, line, _stroke(number))
     axes.set_xscale("log", base=2)
     _set_ticks(axes.xaxis, counts)
     low, high = axes.get_ylim()
@@ -173,7 +173,7 @@ def _stroke(number: int) -> dict[str, Any]:
 
 
 def _thinned(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], ...]:
-    """(step from 1, least, mean, most) of at most `_MAX_POINTS` groups of successive steps, of finite values."""
+    """(middle step, minimum, mean, maximum) of at most `_MAX_POINTS` groups of successive steps, counted from 1."""
     groups = np.array_split(values, min(len(values), _MAX_POINTS))
     ends = np.cumsum([len(group) for group in groups])
     middle = ends - np.array([(len(group) - 1) / 2 for group in groups])
@@ -183,7 +183,7 @@ def _thinned(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], 
 
 
 def _draw_curves(axes: Axes, curves: Sequence[tuple[str, list[tuple[int, float]]]]) -> list[float]:
-    """Draw curves of (epoch, value) that hold any; returns all values."""
+    """Draw the curves of (epoch, value) that are not empty; returns all values."""
     values: list[float] = []
     for number, (label, curve) in enumerate((label, curve) for label, curve in curves if curve):
         epochs, heights = zip(*curve, strict=True)
@@ -195,7 +195,7 @@ def _draw_curves(axes: Axes, curves: Sequence[tuple[str, list[tuple[int, float]]
 
 
 def _finish_losses(axes: Axes, losses: npt.NDArray[np.float64]) -> None:
-    """Scale from 0, or by powers of ten where the loss exploded."""
+    """Set a loss axis that starts at 0, or a logarithmic one if the loss has a large range."""
     finite = losses[np.isfinite(losses) & (losses > 0)]
     if len(finite) and finite.max() > _LOG_FROM * finite.min():
         axes.set_yscale("log")
@@ -205,7 +205,7 @@ def _finish_losses(axes: Axes, losses: npt.NDArray[np.float64]) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    """Legend within the axes; of many curves beside them, on a taller figure."""
+    """Draw the legend within the axes, or beside them on a taller figure if there are many curves."""
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) <= _MAX_LEGEND_INSIDE:
         axes.legend(frameon=False, fontsize=8)
@@ -244,13 +244,13 @@ def _draw_points(axes: Axes, series: ScalingSeries, looks: Mapping[str, Any]) ->
 
 
 def _draw_scaling(axes: Axes, series: ScalingSeries, colour: str) -> None:
-    """Draw the points of a series, with the values of the first series, and the line of perfect scaling."""
+    """Draw a series and its line of perfect scaling; the first series of the axes also gets numbers at its points."""
     first = not axes.get_lines()
     label = "perfect scaling" if first else None
     ideal = zip(*perfect_scaling(series), strict=True)
     axes.plot(*ideal, color=colour, linestyle="--", linewidth=1, label=label)
     _draw_points(axes, series, {"color": colour, "linewidth": 1.6})
-    for point in series.points if first else ():  # of more series, they would hide each other
+    for point in series.points if first else ():  # numbers of several series would overlap
         x, y = point.workers, point.mean
         axes.annotate(f"{y:,.3g}" if y < 100 else f"{y:,.0f}", (x, y), (5, 5), textcoords="offset points", fontsize=8)
 

@@ -1,4 +1,4 @@
-"""One HTML page that holds all it shows: figures, small tables, settings and versions of each run."""
+"""The HTML page of a report, with its pictures embedded: figures, tables, settings and versions of each run."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -14,33 +14,33 @@ __all__ = ["ReportFigure", "render_report"]
 
 with Path(__file__).with_name("figures.csv").open(encoding="utf-8", newline="") as _file:
     _TEXTS = {row["kind"]: row for row in csv.DictReader(_file)}
-"""Of each figure: its heading, what is seen, and, where there is nothing to draw, what the runs would have to hold."""
+"""Texts of each figure: title, what is "seen" in it, and why it is "absent" if there is nothing to draw."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportFigure:
-    """A heading of the page with a picture and its table, or the reason why neither is there."""
+    """A section of the page: a picture and its table, or the reason why they are missing."""
 
     kind: str
-    """Its row of figures.csv."""
+    """Key of its row in figures.csv."""
 
     png: bytes | None
-    """The picture, the bytes of a PNG file; None if the runs hold nothing to draw."""
+    """The picture as bytes of a PNG file; None if the runs have no data for it."""
 
     note: str = ""
-    """What is seen, beside what figures.csv says."""
+    """Text to add to the one of figures.csv."""
 
     run: str = ""
-    """Name of the run that it shows, where it shows one alone."""
+    """Name of the run, if it shows a single one."""
 
     number: int | None = None
-    """Place of that run among all, from 1."""
+    """Number of that run, from 1."""
 
     classes: Mapping[str, ClassScores] = field(default_factory=dict)
-    """By label of a column of the table of classes."""
+    """Columns of the table of classes, by label."""
 
     series: Sequence[ScalingSeries] = ()
-    """What the table of seconds by number of workers holds."""
+    """Content of the table of seconds by number of workers."""
 
     @property
     def file(self) -> str:
@@ -49,14 +49,14 @@ class ReportFigure:
 
     @property
     def text(self) -> Mapping[str, str]:
-        """Title, what is "seen", and what is "absent" where there is no picture."""
+        """Its "title", what is "seen" in it, and why it is "absent" if there is no picture."""
         return _TEXTS[self.kind]
 
 
 def render_report(runs: Sequence[FinishedRun], figures: Sequence[ReportFigure]) -> str:
-    """Return the page as HTML; pictures stand in it as base64, so that it can be sent as one file."""
+    """The page as HTML, with its pictures embedded as base64, so that it can be sent as one file."""
     kinds = [(split, kind) for split in ("test", "val") for kind in ("at_half", "tuned")]
-    # all that a run may have been scored on, not only what every run has
+    # scores that any of the runs has, not only those that all have
     scores = [(run, split, kind, run.scores(split, kind)) for run in runs for split, kind in kinds]
     return render_page(
         __package__,
@@ -71,7 +71,7 @@ def render_report(runs: Sequence[FinishedRun], figures: Sequence[ReportFigure]) 
     )
 
 
-def _by_key(each: Sequence[Mapping[str, str]]) -> list[list[str | None]]:
-    """One row a key, in order of first appearance: the key and its value in each mapping, None if it has none."""
-    keys = dict.fromkeys(key for values in each for key in values)
-    return [[key, *(values.get(key) for values in each)] for key in keys]
+def _by_key(mappings: Sequence[Mapping[str, str]]) -> list[list[str | None]]:
+    """One row per key, in order of first appearance: the key and its value in each mapping, None if it is missing."""
+    keys = dict.fromkeys(key for mapping in mappings for key in mapping)
+    return [[key, *(mapping.get(key) for mapping in mappings)] for key in keys]

@@ -7,37 +7,37 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["CLASS_SCORES", "EPOCHS", "EPOCH_SECONDS", "GPUS_A_NODE", "SCORES", "TOTAL_SECONDS", "ClassScore", "Score"]
+__all__ = ["CLASS_SCORES", "EPOCH_SECONDS", "GPUS_A_NODE", "SCORES", "TOTAL_SECONDS", "ClassScore", "Score"]
 
 
 class Score(NamedTuple):
-    """Scores over all classes of one model on the test set, in [0, 1]; they fit micro averages."""
+    """Scores of one model over all classes of the test set, in [0, 1]; the numbers agree with micro averages."""
 
     precision: float
-    """Of the labels predicted, the share that is right."""
+    """Fraction of the predicted labels that are true."""
 
     recall: float
-    """Of the true labels, the share that is predicted."""
+    """Fraction of the true labels that are predicted."""
 
     f1: float
-    """Harmonic mean of both, as printed: from unrounded numbers."""
+    """Harmonic mean of both, as printed in the paper, which computed it before rounding."""
 
 
 class ClassScore(NamedTuple):
     """Scores of one class on the test set."""
 
     f1_rgb: float
-    """F1 of the model that sees B04, B03, B02."""
+    """F1 of the model with the bands B04, B03, B02."""
 
     f1_all: float
-    """F1 of the model that sees all twelve bands, the paper's "multispectral"."""
+    """F1 of the model with all twelve bands, the paper's "multispectral"."""
 
     support: int
     """Test patches with this label."""
 
 
 SCORES = {"rgb": Score(0.82, 0.71, 0.77), "all": Score(0.83, 0.75, 0.79)}
-"""By the bands that the network sees, as `--bands` names them; one node, four GPUs. Source: table 2."""
+"""Scores by value of `--bands`; trained on one node, four GPUs. Source: table 2."""
 
 
 with Path(__file__).with_name("paper_classes.csv").open(encoding="utf-8") as _file:
@@ -45,20 +45,20 @@ with Path(__file__).with_name("paper_classes.csv").open(encoding="utf-8") as _fi
         row["class"]: ClassScore(float(row["f1_rgb"]), float(row["f1_all"]), int(row["support"]))
         for row in csv.DictReader(_file)
     }
-"""By CORINE class, in BigEarthNet's published order. Source: table 3, whose "Land principally occupied by agriculture"
-stands here under its full name. Supports sum to 308,272 labels."""
+"""Scores by CORINE class, in BigEarthNet's published order. Source: table 3, which shortens the name of "Land
+principally occupied by agriculture". Supports sum to 308,272 labels."""
 
 GPUS_A_NODE = 4
-"""NVIDIA V100 of a node of JUWELS, one worker each. Source: section 4.1."""
+"""Number of NVIDIA V100 in a node of JUWELS, one worker each. Source: section 4.1."""
 
 EPOCH_SECONDS = {1: 347.0, 2: 172.0, 4: 86.0, 8: 42.0, 12: 27.0, 16: 20.0, 24: 15.0}
-"""Seconds of one epoch of the multispectral model on JUWELS, by nodes, mean of two runs.
+"""Seconds of one epoch of the multispectral model on JUWELS, by number of nodes, mean of two runs.
 
 Source: section 4.2, figure 3.
 """
 
-EPOCHS = 100
-"""Epochs of a full training. Source: section 3.5."""
-
 TOTAL_SECONDS = {1: 35_000.0, 24: 2_500.0}
-"""Seconds of a full training on JUWELS, by nodes: "almost" the first, "less than" the second. Source: section 4.2."""
+"""Seconds of a full training (100 epochs) on JUWELS, by number of nodes: "almost" the first, "less than" the second.
+
+Source: section 4.2.
+"""

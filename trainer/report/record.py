@@ -1,4 +1,4 @@
-"""What a run leaves behind: one JSON record, the closing lines, logs for TensorBoard."""
+"""Results of a run: its JSON record, the lines printed at its end, logs for TensorBoard."""
 
 import json
 import platform
@@ -22,10 +22,10 @@ __all__ = ["closing_lines", "log_epochs", "training_record", "training_software"
 
 
 def training_record(settings: RunSettings, outcome: TrainingOutcome) -> dict[str, Any]:
-    """The content of run.json, times in seconds. Rates leave out the first step, if there are others: it compiles."""
+    """The content of run.json, times in seconds."""
     state, sampler = outcome.state, outcome.sampler
     steps = range(state.step)
-    steady = steps[1:] or steps
+    steady = steps[1:] or steps  # the first step compiles the graph: rates leave it out, unless it is the only one
     step_s, wait_s = ([values[k] for k in steady] for values in (state.step_s, state.wait_s))
     return {
         "command": "trainer.run",
@@ -63,22 +63,22 @@ _SOFTWARE = ("sentinel-etl", "tensorflow", "tensorflow-cpu", "keras", "horovod",
 
 
 def training_software() -> dict[str, str | None]:
-    """Versions of the packages that decide weights and speed; None for those that are not installed."""
+    """Versions of the packages that influence weights and speed, by name; None if not installed."""
     return software_versions(_SOFTWARE)
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> Path:
-    """Write a record as JSON, complete or not at all; returns its path."""
+    """Write a record as JSON, atomically; returns `path`."""
     with replace_atomically(path) as part:
         part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return path
 
 
 def log_epochs(folder: Path, state: TrainingState) -> None:
-    """Write TensorBoard's logs below `folder`/logs: loss of every step; loss, seconds, rate and scores of epochs."""
+    """Write logs for TensorBoard to `folder`/logs: loss of each step; loss, seconds, rate and scores of each epoch."""
     with tf.summary.create_file_writer(str(folder / "logs")).as_default():
-        for number, loss in enumerate(state.loss, start=1):
-            _log_scalar("loss", loss, number)
+        for step, loss in enumerate(state.loss, start=1):
+            _log_scalar("loss", loss, step)
         for epoch in state.by_epoch:
             for name in ("loss", "seconds", "rate"):
                 _log_scalar(f"epoch/{name}", epoch[name], epoch["epoch"])
@@ -88,14 +88,14 @@ def log_epochs(folder: Path, state: TrainingState) -> None:
 
 
 def _log_scalar(tag: str, value: float, step: int) -> None:
-    """Log a number as `tf.summary.scalar` does, which needs TensorBoard to be installed; this does not."""
+    """Log a number as `tf.summary.scalar` does, but without TensorBoard, which that function needs installed."""
     kind = tf.compat.v1.SummaryMetadata()
     kind.plugin_data.plugin_name, kind.data_class = "scalars", 1  # DATA_CLASS_SCALAR
     tf.summary.write(tag, tf.constant(value, tf.float32), step=step, metadata=kind)
 
 
 def closing_lines(record: Mapping[str, Any], path: Path) -> str:
-    """What `trainer.run` prints at its end: losses, weights, scores, seconds a step, and where the record is."""
+    """Lines that `trainer.run` prints at its end: losses, checksums, scores, seconds per step, path of the record."""
     figures, workers = record["figures"], record["workers"]
     losses = [f"{value:.4f}" for value in record["loss"]]
     if len(losses) > 10:

@@ -1,4 +1,4 @@
-"""Finished runs, read from their folders. Each value may be absent: records of other versions are read too."""
+"""Finished runs, read from their folders. Any value may be missing, because records of other versions are read too."""
 
 import json
 import math
@@ -14,23 +14,23 @@ import numpy.typing as npt
 __all__ = ["ClassScores", "FinishedRun", "Samples", "open_runs", "open_samples"]
 
 ClassScores = Mapping[str, Mapping[str, Any]]
-"""Scores of each class, as in `metrics.scores`, by its name."""
+"""Scores by class name, each as in `metrics.LabelScores`."""
 
 _RECORD, _SAMPLES, _EVALUATIONS = "run.json", "samples.npz", "evaluate.*.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FinishedRun:
-    """One run."""
+    """One run: its record, and properties that read it."""
 
     name: str
-    """Short, and unique among the runs that were opened together."""
+    """Short name, unique among the runs that were opened together."""
 
     folder: Path
-    """Where it lies."""
+    """The folder of the run."""
 
     record: Mapping[str, Any]
-    """Content of run.json; under "scores" also the splits that `trainer.evaluate` has scored since."""
+    """Content of run.json; "scores" includes the splits that `trainer.evaluate` scored later."""
 
     @property
     def settings(self) -> dict[str, str]:
@@ -39,7 +39,7 @@ class FinishedRun:
 
     @property
     def upsample(self) -> str:
-        """How the store's bands were brought to 10 m, "not known" where the record does not say."""
+        """Upsampling method of the store; "not known" if the record does not say."""
         return str(self.record.get("upsample") or "not known")
 
     @property
@@ -61,19 +61,20 @@ class FinishedRun:
         return np.array([_number(value) for value in _list(self.record.get("loss"))], np.float64)
 
     def by_epoch(self, *path: str) -> list[tuple[int, float]]:
-        """(epoch, value) of a number in the records of epochs: of "seconds", or of a path like "val", "micro", "f1"."""
+        """(epoch, value) of each epoch that has a number at `path`, such as "seconds" or "val", "micro", "f1"."""
         curve = []
-        for place, record in enumerate(_list(self.record.get("by_epoch")), 1):
+        for number, record in enumerate(_list(self.record.get("by_epoch")), 1):
             value, epoch = _number(_at_path(record, path)), _at_path(record, ("epoch",))
             if not math.isnan(value):
-                curve.append((epoch if isinstance(epoch, int) else place, value))
+                curve.append((epoch if isinstance(epoch, int) else number, value))
         return curve
 
     @property
     def epoch_seconds(self) -> float | None:
-        """Mean seconds of training of a whole epoch, without the first epoch or, of a single one, its first step.
+        """Mean training seconds of a whole epoch.
 
-        The first step compiles the graph.
+        The first epoch is left out, because its first step compiles the graph. If there is no second one, the seconds
+        are computed from the steps after the first.
         """
         epochs, count = _number(self.record.get("epochs")), _number(self.record.get("steps"))
         epoch_steps = round(count / epochs) if epochs > 0 and count > 0 else None
@@ -88,16 +89,16 @@ class FinishedRun:
 
     @property
     def total_seconds(self) -> float | None:
-        """Time of all epochs in seconds, validation included; None if fewer were trained than the settings say."""
+        """Seconds of all epochs, validation included; None if the run has fewer epochs than its settings ask for."""
         asked, epochs = self.settings.get("epochs"), self.by_epoch("seconds")
         if not epochs or (asked is not None and asked != str(len(epochs))):
             return None
         return sum(value for _, value in (*epochs, *self.by_epoch("seconds_validating")))
 
     def scores(self, split: str, kind: str = "at_half") -> Mapping[str, Any] | None:
-        """Scores on a split, as `metrics.scores` returns them; `kind` is "at_half" or "tuned".
+        """Scores on a split as `metrics.LabelScores`, or None; `kind` of threshold is "at_half" or "tuned".
 
-        Of "val", where the record has none of the best network, those of the last validated epoch.
+        If the record has no scores of the best network on "val", those of the last validated epoch are returned.
         """
         scores = _mapping(_at_path(self.record, ("scores", split, kind)))
         if not scores and (split, kind) == ("val", "at_half"):
@@ -106,25 +107,25 @@ class FinishedRun:
         return scores or None
 
     def class_scores(self, split: str) -> ClassScores:
-        """Scores of each class on a split, threshold 0.5; empty where the run has not been scored on it."""
-        return {one["name"]: one for one in (self.scores(split) or {}).get("classes") or ()}
+        """Scores of each class on a split, threshold 0.5; empty if the run has not been scored on it."""
+        return {of_class["name"]: of_class for of_class in (self.scores(split) or {}).get("classes") or ()}
 
     @property
     def versions(self) -> dict[str, str]:
-        """Host, commit, threads and the versions of packages as text, by name, as far as the record holds them."""
+        """Host, commit, threads and versions of packages as text, by name; only those that the record has."""
         known = {name: self.record[name] for name in ("host", "commit", "threads") if name in self.record}
         return {name: str(value) for name, value in (known | {**_mapping(self.record.get("software"))}).items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Some patches with their true labels and predictions; all fields but `classes` have one entry a patch."""
+    """Some patches with their true labels and predictions; all fields but `classes` have one entry per patch."""
 
     rgb: npt.NDArray[np.uint8]
     """True colour, shape (patch, row, col, 3)."""
 
     patch: list[str]
-    """Names."""
+    """Name of each patch."""
 
     labels: npt.NDArray[np.uint8]
     """(patch, class): 0 or 1."""
@@ -145,34 +146,34 @@ class Samples:
 
 
 def open_runs(folders: Sequence[Path]) -> list[FinishedRun]:
-    """The runs of these folders, in order.
+    """The runs in these folders, in order.
 
     Raises:
-        ValueError: a folder is not there, holds no run of the trainer, or is named twice.
+        ValueError: a folder does not exist, has no run of the trainer, or is given twice.
     """
-    places = [folder.resolve() for folder in folders]
-    for place, folder in zip(places, folders, strict=True):
-        if places.count(place) > 1:
-            raise ValueError(f"each run must be named once, got {folder} {places.count(place)} times")
+    paths = [folder.resolve() for folder in folders]
+    for path, folder in zip(paths, folders, strict=True):
+        if paths.count(path) > 1:
+            raise ValueError(f"each run must be named once, got {folder} {paths.count(path)} times")
     records = [_record(folder) for folder in folders]
-    return [FinishedRun(*run) for run in zip(_unique_names(places), folders, records, strict=True)]
+    return [FinishedRun(*run) for run in zip(_unique_names(paths), folders, records, strict=True)]
 
 
 def open_samples(run: FinishedRun) -> Samples | None:
-    """Pixels, labels and predictions of a run's sample patches, None if it left none; shapes as in `Samples`.
+    """Pixels, labels and predictions of a run's sample patches, shapes as in `Samples`; None if it has none.
 
     Raises:
-        ValueError: they cannot be read, or their arrays do not fit together.
+        ValueError: the file cannot be read, or its arrays have different numbers of patches or classes.
     """
     path = run.folder / _SAMPLES
     if not path.exists():
         return None
     try:
-        with np.load(path) as file:  # without pickles: a run from elsewhere must not run code
+        with np.load(path) as file:  # without pickles: a run of someone else must not execute code
             arrays = {name: file[name] for name in Samples.__dataclass_fields__}
         patch = [bytes(name).decode() if isinstance(name, bytes) else str(name) for name in arrays.pop("patch")]
         return Samples(**arrays | {"patch": patch, "classes": [str(name) for name in arrays["classes"]]})
-    except Exception as error:  # a damaged archive raises of many kinds: zipfile's, zlib's, struct's, numpy's
+    except Exception as error:  # a damaged archive raises errors of zipfile, zlib, struct or numpy
         raise ValueError(f"{path} must hold sample predictions of the trainer: {error}") from None
 
 
@@ -187,7 +188,7 @@ def _record(folder: Path) -> Mapping[str, Any]:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    """The record that a command of the trainer wrote."""
+    """The JSON record at `path`, which a command of the trainer wrote."""
     try:
         record = json.loads(path.read_bytes())
     except (ValueError, OSError) as error:
@@ -199,13 +200,13 @@ def _read(path: Path) -> Mapping[str, Any]:
     return _mapping(record)
 
 
-def _unique_names(places: Sequence[Path]) -> list[str]:
-    """The shortest ends of different paths that still differ: runs/a and runs/b are a and b."""
-    for length in range(1, max(len(place.parts) for place in places)):
-        names = ["/".join(place.parts[-length:]) for place in places]
-        if len(set(names)) == len(places):
+def _unique_names(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that differ from each other: "a" and "b" for runs/a and runs/b."""
+    for length in range(1, max(len(path.parts) for path in paths)):
+        names = ["/".join(path.parts[-length:]) for path in paths]
+        if len(set(names)) == len(paths):
             return names
-    return [str(place) for place in places]
+    return [str(path) for path in paths]
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

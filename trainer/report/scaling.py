@@ -1,4 +1,4 @@
-"""Runs grouped into series over the number of workers: mean and standard deviation of repeats, perfect scaling."""
+"""Group runs into series over the number of workers, with mean and standard deviation of repeats."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -13,10 +13,10 @@ REPEATS = frozenset({"out", "seed", "dry_run", "threads", "resume", "checkpoint_
 """Settings that may differ among the runs of one series; `threads` follows from how workers share a node."""
 
 ANY_LENGTH = REPEATS | {"epochs", "steps", "validate_every", "patience"}
-"""The same, for series that compare the time of one epoch."""
+"""Settings that may differ in a series that compares the time of an epoch."""
 
 ANY_STORE = REPEATS | {"store"}
-"""The same, for series in which stores differ by upsampling alone."""
+"""Settings that may differ in a series over several stores; stores with other upsampling are other series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class ScalingPoint:
     """Number of workers."""
 
     values: tuple[float, ...]
-    """Of each repeat: seconds or a score."""
+    """Value of each repeat: seconds, or a score."""
 
     @property
     def mean(self) -> float:
@@ -42,13 +42,13 @@ class ScalingPoint:
 
 @dataclass(frozen=True, slots=True)
 class ScalingSeries:
-    """Runs with the same settings but for the number of workers."""
+    """Runs that differ in the number of workers, but in no setting that matters for the comparison."""
 
     label: str
-    """What distinguishes it from the other series, and its upsampling."""
+    """Settings by which it differs from the other series, and its upsampling."""
 
     upsample: str
-    """How the stores' bands were brought to 10 m."""
+    """Upsampling method of the stores."""
 
     points: tuple[ScalingPoint, ...]
     """By number of workers, smallest first."""
@@ -57,10 +57,10 @@ class ScalingSeries:
 def scaling_series(
     runs: Sequence[FinishedRun], value: Callable[[FinishedRun], float | None], may_differ: frozenset[str] = REPEATS
 ) -> list[ScalingSeries]:
-    """Series of the runs that have `value` and a number of workers; runs of one series differ in `may_differ` alone.
+    """Series of the runs whose `value` and number of workers are known; runs of a series differ only in `may_differ`.
 
-    `value` is what runs are compared by, such as the seconds of an epoch. Runs with another number of training rows, or
-    another upsampling of the store, are series of their own.
+    `value` gives the quantity to compare, such as the seconds of an epoch. Runs with another number of training rows,
+    or another upsampling of the store, form other series.
     """
     values: dict[tuple[tuple[str, str], ...], dict[int, list[float]]] = {}
     for run in runs:
@@ -78,7 +78,7 @@ def scaling_series(
 
 
 def perfect_scaling(series: ScalingSeries) -> list[tuple[int, float]]:
-    """(workers, seconds) if k times the workers took 1/k of the time, from the mean at the least number of workers."""
+    """(workers, seconds) if k times as many workers took 1/k of the time of the smallest number of workers."""
     first = series.points[0]
     return [(point.workers, first.mean * first.workers / point.workers) for point in series.points]
 

@@ -1,1 +1,1 @@
-"""Workers: start one process a rank, let them exchange values, and end all of them when one is lost."""
+"""Workers: start one process per rank, let them exchange values, and end all of them if one is lost."""

@@ -1,4 +1,4 @@
-"""What every command of the trainer does around its work: settings, logging, workers, exit status."""
+"""Frame of every command of the trainer: settings, logging, workers, exit status."""
 
 import contextlib
 import io
@@ -31,7 +31,7 @@ def run_command(cls: type[S], name: str, argv: Sequence[str] | None, work: Calla
     """
     rank, size = launcher_rank()
     first = rank == 0
-    # Every worker parses the same flags: one usage error on the screen is enough.
+    # Every worker parses the same flags; only worker 0 prints a usage error.
     with contextlib.nullcontext() if first else contextlib.redirect_stderr(io.StringIO()):
         settings = load_settings(cls, name, argv)
     logging.basicConfig(
@@ -64,5 +64,5 @@ def run_command(cls: type[S], name: str, argv: Sequence[str] | None, work: Calla
 
 
 def _interrupt(kind: int, frame: FrameType | None) -> None:
-    signal.signal(kind, signal.SIG_IGN)  # a second signal would interrupt the clean end that the first one began
+    signal.signal(kind, signal.SIG_IGN)  # a second signal would interrupt the clean exit
     raise KeyboardInterrupt

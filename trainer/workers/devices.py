@@ -1,4 +1,4 @@
-"""The threads and the GPU of a node that one worker takes."""
+"""Set the threads and the GPU of its node that a worker uses."""
 
 import os
 
@@ -9,16 +9,19 @@ __all__ = ["configure_worker_devices", "threads_per_worker"]
 
 
 def threads_per_worker(requested: int, cores: int, local_size: int) -> int:
-    """Threads of one operation: `requested`, or an even part of the cores; 0, TensorFlow's choice, for one worker."""
+    """Threads per operation: `requested` or, if that is 0, the node's cores divided by its workers.
+
+    0, with which TensorFlow chooses, if the node has a single worker and none are requested.
+    """
     if requested or local_size == 1:
         return requested
     return max(1, cores // local_size)
 
 
 def configure_worker_devices(requested_threads: int, workers: Workers) -> None:
-    """Give TensorFlow this worker's threads and, where there are GPUs, one of them.
+    """Have TensorFlow use this worker's threads and, if the node has GPUs, one of them.
 
-    Call it before TensorFlow's first operation, after which these settings are refused.
+    Call it before TensorFlow's first operation, after which it refuses these settings.
     """
     with suppress_stderr():
         import tensorflow as tf
@@ -30,5 +33,5 @@ def configure_worker_devices(requested_threads: int, workers: Workers) -> None:
     if gpus:
         gpu = gpus[workers.local_rank % len(gpus)]
         tf.config.set_visible_devices(gpu, "GPU")
-        # Otherwise the first process takes all memory of the GPU.
+        # Otherwise the first process on a GPU reserves all its memory.
         tf.config.experimental.set_memory_growth(gpu, enable=True)

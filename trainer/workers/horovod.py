@@ -1,6 +1,6 @@
 """All workers of a run and what they exchange: the only module that imports Horovod.
 
-A worker alone needs neither Horovod nor mpirun: Horovod is imported only where the launcher started several.
+A single worker needs neither Horovod nor mpirun: Horovod is imported only if the launcher started several.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,11 +19,11 @@ __all__ = ["Workers", "connect", "message_ends"]
 T = TypeVar("T")
 
 _MESSAGE_BYTES = 16 << 20
-"""A message is sent as soon as it has so many bytes: the gradients of a ResNet-50 are five messages and a rest."""
+"""Bytes from which a message is sent: the gradients of a ResNet-50 make five such messages and a smaller one."""
 
 
 def message_ends(sizes: Sequence[int]) -> list[int]:
-    """Index after the last tensor of each message, for tensors of `sizes` bytes in their order.
+    """Index after the last tensor of each message, if tensors of `sizes` bytes are sent in their order.
 
     Each message but the last has at least `_MESSAGE_BYTES`.
     """
@@ -37,31 +37,32 @@ def message_ends(sizes: Sequence[int]) -> list[int]:
 
 
 class Workers:
-    """All workers of a run, seen from one of them. Each method is collective: all call it, in the same order."""
+    """All workers of a run, as seen by one of them. Each method is collective: all call it, in the same order."""
 
     def __init__(self, horovod: ModuleType | None) -> None:
-        """`horovod` is the initialised module, or None for a worker alone."""
+        """`horovod` is the initialised module, or None for a single worker."""
         self._horovod = horovod
         self.rank: int = horovod.rank() if horovod else 0
         self.size: int = horovod.size() if horovod else 1
         self.local_rank: int = horovod.local_rank() if horovod else 0
         self.local_size: int = horovod.local_size() if horovod else 1
-        self.advances = 0
-        """Steps, scored batches and exchanges that this worker has completed; the watchdog looks at it."""
+        self.progress_count = 0
+        """Completed steps, scored batches and exchanges of this worker; the watchdog reads it."""
 
     def gather(self, value: T) -> list[T]:
-        """Collective: every worker's `value`, by rank."""
+        """Collective: the `value` of every worker, by rank, on every worker."""
         if self._horovod is None:
             return [value]
         values: list[T] = self._horovod.allgather_object(value)
-        self.advances += 1
+        self.progress_count += 1
         return values
 
-    def agree(self, what: str, action: Callable[[], T]) -> T:
-        """Collective: what `action` returns, if it raises no ValueError and no OSError on any worker.
+    def on_every_worker(self, what: str, action: Callable[[], T]) -> T:
+        """Collective: run `action` on every worker and return its result on this one.
 
         Raises:
-            JobError: on every worker alike; names `what`, the workers that failed, and the first one's error.
+            JobError: on all workers, if `action` raises ValueError or OSError on any of them. The message names
+                `what`, the workers that failed, and the error of the first one.
         """
         result, error = [], None
         try:
@@ -75,18 +76,18 @@ class Workers:
         message = errors[0] if everywhere else joint_message(what, errors, self.size, "worker")
         raise JobError(message, ExitStatus.BAD_INPUT)
 
-    def on_first(self, what: str, action: Callable[[], T]) -> T | None:
-        """Collective: what `action` returns, on worker 0; None elsewhere.
+    def on_worker_0(self, what: str, action: Callable[[], T]) -> T | None:
+        """Collective: run `action` on worker 0 alone and return its result there; None on the others.
 
         Raises:
-            JobError: as `agree` does.
+            JobError: as `on_every_worker` does.
         """
-        return self.agree(what, lambda: None if self.rank else action())
+        return self.on_every_worker(what, lambda: None if self.rank else action())
 
     def average(self, tensors: "Sequence[tf.Tensor]", compress: bool = False) -> "list[tf.Tensor]":
-        """Collective: each tensor's mean over workers, in one grouped all-reduce; also within a graph.
+        """Collective: each tensor's mean over workers, by one grouped all-reduce; may be part of a TensorFlow graph.
 
-        Shapes and dtypes stay; `compress` sends the tensors as float16.
+        Shapes and dtypes are unchanged; `compress` sends the tensors as float16.
         """
         if self._horovod is None:
             return list(tensors)
@@ -94,10 +95,10 @@ class Workers:
         return list(self._horovod.grouped_allreduce(list(tensors), op=self._horovod.Average, compression=compression))
 
     def average_as_ready(self, tensors: "Sequence[tf.Tensor]", compress: bool = False) -> "list[tf.Tensor]":
-        """Collective: as `average`, in several all-reduces, each begun as soon as its tensors are computed.
+        """Collective: as `average`, in several all-reduces, each of which starts as soon as its tensors are computed.
 
         The last tensors go first: gradients of a network's last layers are ready while those of the first layers are
-        still computed. Which tensors go together depends on their sizes in bytes alone.
+        still being computed. Which tensors are sent together depends only on their sizes in bytes.
         """
         if self._horovod is None:
             return list(tensors)
@@ -107,16 +108,16 @@ class Workers:
         return [mean for message in messages for mean in self.average(message, compress)][::-1]
 
     def broadcast(self, variables: "Sequence[tf.Variable]") -> None:
-        """Collective: give every worker the values that worker 0 has in these variables; shapes and dtypes stay."""
+        """Collective: set these variables, of any shape and dtype, to the values of worker 0 on every worker."""
         if self._horovod is not None:
             self._horovod.broadcast_variables(list(variables), root_rank=0)
 
 
 def connect() -> Workers:
-    """Collective: the workers that were launched together.
+    """Collective: all workers that the launcher started; starts Horovod if there are several.
 
     Raises:
-        JobError: several were launched and Horovod is not installed, or counts another number of them.
+        JobError: Horovod is needed and not installed, or it counts another number of workers than the launcher.
     """
     _, size = launcher_rank()
     if size == 1:

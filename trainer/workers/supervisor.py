@@ -1,7 +1,7 @@
-"""A process beside each worker that outlives it, so that the job ends as resumable when a worker is killed.
+"""A process that starts each worker and outlives it, so that the job ends as resumable when a worker is killed.
 
-A launcher knows only the signal that ended a process, and ends with that (mpirun: 137). So the process it starts
-is a supervisor: it forks the worker, waits for it, says how it ended, and exits with a status that scripts can act on.
+A launcher knows only the signal that ended a process, and exits with it (mpirun: 137). So the process it starts is a
+supervisor: it forks the worker, waits for it, prints how it ended, and exits with a status that scripts can act on.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from trainer.workers.launcher import launcher_rank
 __all__ = ["supervise"]
 
 _CRASH_SIGNALS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-"""Signals of a program that is broken: a resumed run would meet them again."""
+"""Signals of a faulty program, which would end a resumed run again."""
 
 _FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """Signals that the supervisor passes on to its worker."""
@@ -25,14 +25,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 def supervise() -> None:
-    """Fork and return in the child, the worker, while the parent waits for it and exits; alone, just return.
+    """Fork: return in the child, which is the worker, while the parent waits for it and exits.
 
-    Call it before anything starts threads or MPI, which importing h5py does.
+    A single worker is not forked. Call this before anything starts threads or MPI, which importing h5py does.
     """
     rank, size = launcher_rank()
     if size == 1:
         return
-    signal.signal(signal.SIGCHLD, lambda *_: None)  # ignored, as some launchers hand it down, it would not be delivered
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # some launchers start it with SIGCHLD ignored, so never delivered
     # Signals are taken from a queue: the handler of one that comes just before waitpid would run only after it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (*_FORWARDED_SIGNALS, signal.SIGCHLD))
     parent, worker = os.getpid(), os.fork()
@@ -61,12 +61,12 @@ def _end_with_parent(parent: int) -> None:
     """Have the kernel end this process when its parent ends; only Linux can."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before prctl was called
+    if os.getppid() != parent:  # the parent ended before prctl was called
         os._exit(ExitStatus.RESUMABLE)
 
 
 def _exit_status(code: int, worker: str) -> int:
-    """The status to exit with, for a worker's exit code or, below 0, its signal, which is printed."""
+    """Exit status of the supervisor for a worker's exit code; a signal, which is below 0, is printed."""
     if code >= 0:
         return code
     kind = signal.Signals(-code)

@@ -1,4 +1,4 @@
-"""End a worker that waits for a lost or stopped one: by an error of Horovod's, or after a time without progress."""
+"""End a worker that waits for a lost or stopped one: after an error of Horovod, or a time without progress."""
 
 import os
 import sys
@@ -14,16 +14,18 @@ __all__ = ["abort", "start_watchdog"]
 
 
 def start_watchdog(workers: Workers, limit_s: int) -> None:
-    """End this worker with status 75 once `workers.advances` has not changed for `limit_s` seconds; 0 for never.
+    """End this worker with status 75 once `workers.progress_count` has not changed for `limit_s` seconds; 0 for never.
 
-    A worker that is stopped or hangs raises no error in the others: they wait for it, and Horovod's own check waits
-    with them. Only seconds in which this process ran are counted, so a job that is suspended as a whole can go on.
+    A worker that is stopped or hangs raises no error in the others: they wait for it, and so does Horovod's own check.
+    Only seconds in which this process runs are counted, so a job that is suspended as a whole can be continued.
     """
 
     def watch() -> None:
-        seen, still_s = -1, 0
-        while still_s < limit_s + 2 * (workers.rank > 0):  # worker 0 prints for all, unless it is the one that hangs
-            seen, still_s = workers.advances, still_s + 1 if workers.advances == seen else 0
+        last_count, idle_s = -1, 0
+        # worker 0 ends 2 s before the others and so is the one that prints, unless it is the one that hangs
+        while idle_s < limit_s + 2 * (workers.rank > 0):
+            count = workers.progress_count
+            last_count, idle_s = count, idle_s + 1 if count == last_count else 0
             time.sleep(1)
         _exit_now(
             f"worker {workers.rank} of {workers.size} has waited {limit_s} s for another, which hangs or is stopped; "
@@ -36,10 +38,10 @@ def start_watchdog(workers: Workers, limit_s: int) -> None:
 
 
 def abort(workers: Workers, error: BaseException) -> NoReturn:
-    """End this worker at once because of `error`: the others would wait for it for ever.
+    """Print `error` and end this worker at once, for otherwise the others would wait for it for ever.
 
-    The launcher ends the others when it sees a worker leave this way. If another worker is lost, this one meets an
-    error of Horovod's and ends with status 75, because the run can be resumed.
+    The launcher ends the others when a worker exits with an error. If the cause is another, lost worker, `error` is one
+    of Horovod, and the status is 75, because the run can be resumed.
     """
     where = f"worker {workers.rank} of {workers.size}: " if workers.size > 1 else ""
     if workers.size > 1 and "Horovod" in f"{type(error).__name__} {error}":
