@@ -97,7 +97,7 @@ class SelectedRows:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that are read for one patch."""
+        """Size of the pixels that are read for one patch, in bytes."""
         return sum(int(np.prod(item.row_shape)) * 2 for item in self.pixels)
 
 

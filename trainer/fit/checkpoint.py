@@ -160,7 +160,7 @@ def resume_training(path: Path, variables: "Sequence[keras.Variable]", fingerpri
 
 
 def restore_model(path: Path, model: "keras.Model") -> TrainingState:
-    """State of the run in the file at `path`, whose first arrays are assigned to the variables of `model`.
+    """State of the run in the file at `path`, whose first arrays are assigned to the model's variables, equal in shape.
 
     Raises:
         ValueError: there is no such file, or it is of another model.

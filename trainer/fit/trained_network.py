@@ -30,7 +30,7 @@ def load_trained_network(run: Path, store: Location, split: str, labelled: bool)
     """The best network of a run, or its last one if it was not validated; and the rows of a split of `store`.
 
     Raises:
-        ValueError: there is no checkpoint, or the store has other classes or bands than the network.
+        ValueError: there is no checkpoint, or the store has other classes, bands or shapes of pixels than the network.
     """
     path = run / (BEST if (run / BEST).exists() else LAST)
     checkpoint = Checkpoint.load(path)

@@ -74,7 +74,7 @@ def train_network(
 ) -> TrainingOutcome:
     """Collective: train on `rows` and write checkpoints into the run's folder.
 
-    `epoch_rows`: `rows` with those of rare classes repeated; `sampler` divides them among workers.
+    `epoch_rows`: `rows` with those of rare classes repeated, shape (row,); `sampler` divides them among workers.
 
     Raises:
         JobError: the input is bad or the training diverges, on every worker alike.

@@ -158,7 +158,7 @@ def _stem(inputs: Sequence[keras.KerasTensor], design: NetworkDesign) -> keras.K
 
 
 def regularise(plain: keras.Model, design: NetworkDesign, average: Averager | None) -> keras.Model:
-    """A copy of the network, with the same weights, L2 on convolutions, and batch normalisation as designed.
+    """A copy of the network with weights of the same values and shapes, L2 and batch normalisation as designed.
 
     A regulariser that is set on a built layer has no effect in Keras, so each layer is built from its configuration.
     """

@@ -42,7 +42,7 @@ def label_verdicts(samples: Samples, number: int) -> list[tuple[Verdict, str, fl
 
 
 def contact_sheet(samples: Samples) -> Figure:
-    """Figure with the first `MAX_PATCHES` patches in true colour, each beside its true and predicted labels."""
+    """Figure with the pixels of the first `MAX_PATCHES` patches in true colour, beside true and predicted labels."""
     shown = min(len(samples.patch), MAX_PATCHES)
     rows = max(1, -(-shown // _COLUMNS))
     width, height = _COLUMNS * _CARD_IN[0], rows * _CARD_IN[1] + 0.4

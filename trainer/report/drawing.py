@@ -53,7 +53,7 @@ _MAX_LEGEND_INSIDE = 8
 
 
 def loss_by_step(runs: Sequence[FinishedRun]) -> Figure | None:
-    """Training loss by step; long curves show the mean and the range of groups of successive steps."""
+    """Training loss, shape (step,), of each run; long curves show mean and range of groups of successive steps."""
     shown = [(run.label, run.losses) for run in runs if np.isfinite(run.losses).any()]
     if not shown:
         return None

@@ -68,7 +68,7 @@ def training_software() -> dict[str, str | None]:
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> Path:
-    """Write a record as JSON, atomically; returns `path`."""
+    """Write a record as JSON, replacing the file atomically; returns `path`."""
     with replace_atomically(path) as part:
         part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return path

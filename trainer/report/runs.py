@@ -44,7 +44,7 @@ class FinishedRun:
 
     @property
     def workers(self) -> int | None:
-        """Number of workers."""
+        """Number of workers; None if the record does not say."""
         workers = self.record.get("workers")
         return workers if isinstance(workers, int) else None
 
@@ -89,7 +89,7 @@ class FinishedRun:
 
     @property
     def total_seconds(self) -> float | None:
-        """Seconds of all epochs, validation included; None if the run has fewer epochs than its settings ask for."""
+        """Time of all epochs in seconds, validation included; None if fewer were trained than the settings ask for."""
         asked, epochs = self.settings.get("epochs"), self.by_epoch("seconds")
         if not epochs or (asked is not None and asked != str(len(epochs))):
             return None

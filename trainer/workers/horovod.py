@@ -50,7 +50,7 @@ class Workers:
         """Completed steps, scored batches and exchanges of this worker; the watchdog reads it."""
 
     def gather(self, value: T) -> list[T]:
-        """Collective: the `value` of every worker, by rank, on every worker."""
+        """Collective: the `value` of each worker, in order of rank, on every worker; any object that can be pickled."""
         if self._horovod is None:
             return [value]
         values: list[T] = self._horovod.allgather_object(value)

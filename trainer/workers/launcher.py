@@ -23,7 +23,7 @@ _LAUNCHERS = (
 
 
 def launcher_rank() -> tuple[int, int]:
-    """(rank, number of workers) by the environment; (0, 1) where no launcher started this process."""
+    """(rank, number of workers) from the environment; (0, 1) if no launcher started this process."""
     for rank, size in _LAUNCHERS:
         if rank in os.environ and size in os.environ:
             return int(os.environ[rank]), int(os.environ[size])
