@@ -1,1 +1,1 @@
-"""Measurements of `etl` and `trainer` against their peers: one scenario a question, one JSON record an answer."""
+"""Measure `etl` and `trainer` and compare them with peers: a scenario per question, a JSON record per answer."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, and write the table of bars; `--help` names every setting."""
+"""`python -m benchmarks`: measure, and write the table of bars; `--help` explains each setting."""
 
 import argparse
 import logging
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from benchmarks.compare import compare
 from benchmarks.peers import make_peers
-from benchmarks.runner import RESULTS, SCENARIOS, run_scenario, say
+from benchmarks.runner import RESULTS, SCENARIOS, print_answer, run_scenario
 from benchmarks.setup import SIZES, Setup, default_cache
 from benchmarks.table import README, write_tables
 
 __all__ = ["main"]
 
 _OTHERS = ("table", "peers")
-"""What is no scenario."""
+"""Names on the command line that are not scenarios."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for and give back the exit status."""
+    """Run what the command line asks for; returns the exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["compare"]:
         return _compare(given[1:])
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _compare(given: Sequence[str]) -> int:
-    """Say what got slower between two records; 1 where something did."""
+    """Print which figures got worse between two records; returns 1 if any did."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks compare",
         description="Print which figures got worse by 5 % or more.",
@@ -98,12 +98,12 @@ def _compare(given: Sequence[str]) -> int:
 
 
 def _measure(asked: argparse.Namespace, setup: Setup) -> bool:
-    """Run the scenarios; whether one failed."""
+    """Run the scenarios; returns whether one failed."""
     failed = False
     chosen = [name for name in asked.scenario if name not in _OTHERS]
     for name in chosen or ([] if asked.scenario else SCENARIOS):
         try:
-            say(run_scenario(name, setup, asked.out))
+            print_answer(run_scenario(name, setup, asked.out))
         except RuntimeError as error:
             logging.getLogger("benchmarks").error("%s failed: %s", name, error)
             failed = True

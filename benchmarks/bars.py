@@ -1,4 +1,4 @@
-"""The table of bars in `benchmarks/README.md`: one line a question, made from the JSON records."""
+"""Make the table of bars in `benchmarks/README.md` from the JSON records: one line per question."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,33 +12,33 @@ __all__ = ["BAR_ROWS", "BarRow", "bar_cells", "bar_table", "number_text"]
 class BarRow:
     """One line of the table: figures with the same bar, of which the worst is shown.
 
-    `*` in `figures` stands for what differs between them; in the other texts it is replaced by what it stood for in
-    the worst figure. `{name:format}` is the value of a figure of the record.
+    `*` in `figures` matches the part of the name in which they differ; in the other texts it is replaced by that part
+    of the worst figure's name. `{name:format}` is the value of a figure of the record.
     """
 
     scenario: str
-    """Name of the scenario; the line leads to its section."""
+    """Name of the scenario; the line links to its section."""
 
     question: str
-    """What the figures say."""
+    """Short name of what the figures answer."""
 
     figures: str
-    """Names of the figures."""
+    """Pattern of the names of the figures."""
 
     reached: str = ""
-    """What this project reached."""
+    """Value that this project reached."""
 
     peer: str = ""
-    """What it is compared with: the best peer when the record was made."""
+    """Best peer when the record was made, with its value."""
 
     case: str = "*"
-    """Which of the figures is the worst."""
+    """Words for the part of the name that `*` matches."""
 
     def case_of(self, figure: str) -> str | None:
-        """What `*` stands for in the name of a figure; None where the name is another."""
+        """The part of a figure's name that `*` matches; None if the name does not match."""
         before, star, after = self.figures.partition("*")
-        found = re.fullmatch(re.escape(before) + ("(.+)" if star else "()") + re.escape(after), figure)
-        return found[1] if found else None
+        match = re.fullmatch(re.escape(before) + ("(.+)" if star else "()") + re.escape(after), figure)
+        return match[1] if match else None
 
 
 BAR_ROWS = (
@@ -205,12 +205,12 @@ BAR_ROWS = (
         peer="the paper's own epochs on 8 to 24 nodes",
     ),
 )
-"""The lines of the table, in order."""
+"""Lines of the table, in order."""
 
 
 def bar_table(records: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown of one line a question. Bars that no line of `BAR_ROWS` names stand at the end, by their figures."""
-    lines = ["| question | this project | best peer | result | bar | held |", "|---|---|---|---:|---|---|"]
+    """The table in Markdown, with one line per question; bars that match no line of `BAR_ROWS` come last."""
+    lines = ["| question | this project | best peer | result | bar | met |", "|---|---|---|---:|---|---|"]
     for row in BAR_ROWS:
         lines += (_line(row, record) for record in records if _bars_of(row, record))
     for record in records:
@@ -221,13 +221,13 @@ def bar_table(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def bar_cells(bar: Mapping[str, Any]) -> tuple[str, str]:
-    """What the bar asks, and whether it is held."""
+    """Two cells of the table: the limit, and whether it is met."""
     aim = f" (aim {bar['aim']:g})" if bar["aim"] is not None else ""
     return f"{'>=' if bar['at_least'] else '<='} {bar['limit']:g}{aim}", "yes" if bar["met"] else "**no**"
 
 
 def number_text(value: float) -> str:
-    """A number with four digits, whole from 100 on."""
+    """A number with four digits; without decimals from 100."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"
 
 
@@ -244,13 +244,13 @@ def _unnamed(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _line(row: BarRow, record: Mapping[str, Any]) -> str:
     bars = _bars_of(row, record)
-    # the worst first: the sign turns "at least" into "at most"
+    # the sign turns "at least" into "at most", so that the largest is the worst
     worst = max(bars, key=lambda bar: -bar["value"] if bar["at_least"] else bar["value"])
     case = row.case_of(worst["figure"]) or ""
-    asked, held = bar_cells(worst)
+    asked, met = bar_cells(worst)
     missed = sum(not bar["met"] for bar in bars)
     if missed and len(bars) > 1:
-        held = f"**no** ({missed} of {len(bars)})"
+        met = f"**no** ({missed} of {len(bars)})"
     question = f"[{row.question}](#{row.scenario})"
     if case:
         worst_of = f"worst of {len(bars)}: " if len(bars) > 1 else ""
@@ -258,7 +258,7 @@ def _line(row: BarRow, record: Mapping[str, Any]) -> str:
     if record["size"] != "laptop":
         question += f", {record['size']}"
     texts = (_filled(text.replace("*", case), record["figures"]) for text in (row.reached, row.peer))
-    return f"| {question} | {' | '.join(texts)} | {number_text(worst['value'])} | {asked} | {held} |"
+    return f"| {question} | {' | '.join(texts)} | {number_text(worst['value'])} | {asked} | {met} |"
 
 
 def _filled(text: str, figures: Mapping[str, float]) -> str:
@@ -269,5 +269,5 @@ def _filled(text: str, figures: Mapping[str, float]) -> str:
 
 
 def _words(case: str) -> str:
-    """A part of a figure's name, in words."""
+    """A part of a figure's name as text."""
     return re.sub(r"\b1 (rank|worker)s", r"1 \1", case.replace("_", " "))

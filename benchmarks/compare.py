@@ -1,4 +1,4 @@
-"""Two records of one scenario, figure by figure: what got slower."""
+"""Compare two records of one scenario, figure by figure."""
 
 import json
 from collections.abc import Mapping
@@ -8,17 +8,17 @@ from typing import Any
 __all__ = ["changes", "compare"]
 
 _NOTABLE = 0.05
-"""Least change that is reported, as a fraction of the first record's figure."""
+"""Smallest change that is reported, as a fraction of the first record's figure."""
 
 _LESS_IS_BETTER = ("seconds", "mib", "inefficiency")
 _MORE_IS_BETTER = ("per_second", "f1_")
 
 
 def compare(first: Path, second: Path) -> list[str]:
-    """Lines that say which figures of `second` are worse than those of `first` by 5 % or more; none where none is.
+    """Lines that name the figures of `second` that are worse than those of `first` by 5 % or more.
 
     Raises:
-        ValueError: a file is no record, or they are of two scenarios or sizes.
+        ValueError: a file is not a record, or the records are of different scenarios or sizes.
     """
     records = [_read(path) for path in (first, second)]
     names = [f"{record['benchmark']} ({record['size']})" for record in records]
@@ -32,9 +32,9 @@ def compare(first: Path, second: Path) -> list[str]:
 
 
 def changes(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, float, float, float]]:
-    """(figure, first, second, share by which the second is worse; negative where better), the worst first.
+    """(figure, first, second, fraction by which the second is worse; negative if it is better), the worst first.
 
-    Figures whose better end nobody has said, and those of one record alone, are left out.
+    Figures that are in only one record are left out, and those of which it is not known whether larger is better.
     """
     at_least = {bar["figure"]: bool(bar["at_least"]) for record in (first, second) for bar in record["bars"]}
     out = []

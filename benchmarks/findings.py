@@ -1,4 +1,4 @@
-"""What a scenario gives back: figures, bars, every repeat; and how repeats are interleaved and reduced."""
+"""Result of a scenario: figures, bars and all repeats; and functions that run and summarise repeats."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,31 +20,31 @@ __all__ = [
 ]
 
 QUIET = 0.1
-"""Share of the machine that others may take of a repeat that counts as undisturbed."""
+"""Largest share of the machine's CPU time that other programs may use in an undisturbed repeat."""
 
 
 class Skipped(Exception):
-    """The question cannot be answered here; the message says why."""
+    """Raised if a question cannot be answered on this machine; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What the contract asks of one figure."""
+    """Limit that a figure must keep."""
 
     figure: str
     """Name of the figure."""
 
     limit: float
-    """Worst value that passes."""
+    """Worst value that is accepted."""
 
     at_least: bool = False
-    """Whether larger is better."""
+    """Whether larger values are better."""
 
     aim: float | None = None
-    """Value that is aimed at."""
+    """Better value to work towards."""
 
     def met(self, value: float) -> bool:
-        """Whether `value` passes."""
+        """Whether `value` keeps the limit."""
         return value >= self.limit if self.at_least else value <= self.limit
 
 
@@ -53,39 +53,39 @@ class Findings:
     """The answer to one question."""
 
     figures: dict[str, float] = field(default_factory=dict)
-    """Name with its unit -> number."""
+    """Value of each figure by name, which includes the unit."""
 
     bars: list[Bar] = field(default_factory=list)
-    """Which figures the contract holds to what."""
+    """Limits of some of the figures."""
 
     repeats: list[dict[str, Any]] = field(default_factory=list)
-    """Every single run, in the order in which they ran."""
+    """Every single run, in the order of running."""
 
     ranks: list[int] = field(default_factory=list)
-    """Rank counts that were measured."""
+    """Numbers of ranks that were measured."""
 
     data: dict[str, Any] = field(default_factory=dict)
-    """What was read and written: bytes, where, whether the page cache was warm."""
+    """Data that were read and written: bytes, place, state of the page cache."""
 
     layout: dict[str, Any] = field(default_factory=dict)
-    """Block sizes, rows a call, alignment and what else decides the speed."""
+    """Settings that decide the speed, such as block sizes, rows per call, alignment."""
 
     notes: list[str] = field(default_factory=list)
-    """What a reader must know to judge the figures."""
+    """Facts that a reader needs to judge the figures."""
 
     keep: list[Path] = field(default_factory=list)
-    """Files in the scratch folder that are to lie beside the record."""
+    """Files in the scratch folder to copy beside the record."""
 
 
 class Run(Protocol):
-    """What one run gave back."""
+    """Result of one run."""
 
     @property
     def disturbance(self) -> float:
-        """Share of the machine's CPU time that other programs took meanwhile, 0 to 1."""
+        """Share of the machine's CPU time that other programs used in the meantime, 0 to 1."""
 
-    def short(self, name: str) -> dict[str, Any]:
-        """For the record."""
+    def to_record(self, name: str) -> dict[str, Any]:
+        """Plain data for the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,37 +93,37 @@ class Repeats:
     """Interleaved repeats: every second one runs its tasks in reverse order."""
 
     all: list[dict[str, Any]]
-    """What each task gave back, by name, one entry a repeat."""
+    """Result of each task by name, one entry per repeat."""
 
     counted: list[int]
-    """Repeats that count: the least disturbed ones, in order."""
+    """Indices of the repeats that count, which are the least disturbed ones, in order."""
 
-    def of(self, name: str) -> list[Any]:
-        """What one task gave back, in the repeats that count."""
+    def runs_of(self, name: str) -> list[Any]:
+        """Results of one task in the repeats that count."""
         return [self.all[repeat][name] for repeat in self.counted]
 
-    def short(self) -> list[dict[str, Any]]:
-        """For the record: every run of every repeat."""
+    def to_record(self) -> list[dict[str, Any]]:
+        """Plain data for the record: every run of every repeat."""
         return [
-            run.short(name) | {"repeat": repeat, "counted": repeat in self.counted}
+            run.to_record(name) | {"repeat": repeat, "counted": repeat in self.counted}
             for repeat, runs in enumerate(self.all)
             for name, run in runs.items()
         ]
 
 
 def interleave(tasks: Mapping[str, Callable[[], Run]], repeats: int, spare: int = 0) -> Repeats:
-    """Run all tasks in turn, `repeats` times; up to `spare` times more while some repeats were disturbed by others.
+    """Run all tasks alternately `repeats` times, and up to `spare` times more if other programs disturbed repeats.
 
-    Which repeats count follows from what other programs took of the machine, never from what was measured.
+    Which repeats count depends on how much CPU time other programs used, never on what was measured.
     """
     done: list[dict[str, Any]] = []
     while len(done) < repeats + spare:
         order = list(tasks) if len(done) % 2 == 0 else list(tasks)[::-1]
         runs = {name: tasks[name]() for name in order}
         done.append({name: runs[name] for name in tasks})
-        if sum(_disturbance(each) <= QUIET for each in done) >= repeats:
+        if sum(_disturbance(runs) <= QUIET for runs in done) >= repeats:
             break
-    return Repeats(done, least_disturbed([_disturbance(each) for each in done], repeats))
+    return Repeats(done, least_disturbed([_disturbance(runs) for runs in done], repeats))
 
 
 def _disturbance(runs: Mapping[str, Run]) -> float:
@@ -131,22 +131,22 @@ def _disturbance(runs: Mapping[str, Run]) -> float:
 
 
 def least_disturbed(disturbance: Sequence[float], keep: int) -> list[int]:
-    """The `keep` repeats in which others took least of the machine, in order."""
+    """Indices of the `keep` repeats with the least disturbance by other programs, in order."""
     return sorted(sorted(range(len(disturbance)), key=lambda repeat: disturbance[repeat])[:keep])
 
 
 def median_of(values: Sequence[float]) -> float:
-    """The median."""
+    """The median of some numbers, in their unit."""
     return float(median(values))
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """The ratio in each repeat."""
+    """The ratio of two figures in each repeat."""
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
 def put_ratio(figures: dict[str, float], name: str, above: Sequence[float], below: Sequence[float]) -> None:
-    """Add the median of the repeats' own ratios as `<name>_ratio_median`, with the smallest and the largest."""
-    found = ratios(above, below)
-    figures[f"{name}_ratio_median"] = median_of(found)
-    figures[f"{name}_ratio_min"], figures[f"{name}_ratio_max"] = min(found), max(found)
+    """Add the median of the ratios of all repeats as `<name>_ratio_median`, and the smallest and the largest one."""
+    by_repeat = ratios(above, below)
+    figures[f"{name}_ratio_median"] = median_of(by_repeat)
+    figures[f"{name}_ratio_min"], figures[f"{name}_ratio_max"] = min(by_repeat), max(by_repeat)

@@ -1,4 +1,4 @@
-"""What is measured on: a tile made once by `etl.sample`, a patch folder with many names, both kept in the cache."""
+"""Input data of scenarios: tiles made by `etl.sample`, a folder of patches, network weights; kept in the cache."""
 
 import shutil
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Folder of real patches and lists, beside the project."""
 
 _CONTEXT_PX = (0, 1, 1)
-"""Pixels around a patch that bilinear upsampling looks at, by group."""
+"""Halo of a patch in pixels that bilinear upsampling needs, by group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +45,16 @@ class TileInput:
     """`patches.parquet` of all its cells, unlabelled."""
 
     product: Product
-    """What the product says of itself."""
+    """Metadata of the product."""
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """What is decoded of it, with bilinear upsampling."""
+        """Layers that are decoded for bilinear upsampling."""
         return layers_of(self.product, _CONTEXT_PX)
 
     @property
     def cells(self) -> int:
-        """Patches along one side."""
+        """Number of patches along one side."""
         return self.product.grid.size_px * 10 // PATCH_M
 
     @property
@@ -82,13 +82,13 @@ class PatchFolder:
     """The folder."""
 
     catalogue: Path
-    """`patches.parquet` of what it holds."""
+    """`patches.parquet` of the patches."""
 
     folders: tuple[Path, ...]
-    """One a patch, in store order."""
+    """Folder of each patch, in store order."""
 
     real: bool
-    """Whether the pixels are BigEarthNet's own."""
+    """Whether the pixels are real ones of BigEarthNet."""
 
 
 def _side_px(setup: Setup) -> int:
@@ -96,7 +96,7 @@ def _side_px(setup: Setup) -> int:
 
 
 def tile(setup: Setup) -> TileInput:
-    """The sample's first tile: full-size, but for `tiny`; made where the cache does not hold it."""
+    """The first tile of the sample, of full size except for `tiny`; made if it is not in the cache."""
     side = _side_px(setup)
     home = setup.cache / f"tile-{side}"
     _make_sample(home, side, archives=setup.size == "tiny")
@@ -110,7 +110,7 @@ def tile(setup: Setup) -> TileInput:
 
 
 def labelled(setup: Setup, tiles: int, side: int) -> LabelledInput:
-    """The sample's first `tiles` tiles of `side` pixels, with labels and splits; made where the cache has none."""
+    """The first `tiles` tiles of the sample, of `side` pixels, with labels; made if they are not in the cache."""
     home = setup.cache / f"labelled-{tiles}-{side}"
     _make_sample(home, side, archives=False, tiles=tiles)
     catalogue = home / "patches.parquet"
@@ -123,7 +123,7 @@ def labelled(setup: Setup, tiles: int, side: int) -> LabelledInput:
 
 
 def _make_sample(home: Path, side_px: int, archives: bool, tiles: int = 1) -> None:
-    """Tiles by `etl.sample`; they appear under their folder's name when they are complete."""
+    """Make tiles by `etl.sample`; the folder appears when it is complete."""
     if home.exists():
         return
     with replace_atomically(home, sync=False, concurrent=True) as temporary:
@@ -134,15 +134,15 @@ def _make_sample(home: Path, side_px: int, archives: bool, tiles: int = 1) -> No
 
 
 def _write_catalogue(path: Path, product: str, grid: TileGrid, cells: Sequence[np.ndarray[Any, Any]]) -> list[str]:
-    """A catalogue of the patches in rows j and columns i of a tile, named as in version 1; gives back their names."""
-    said, (j, i) = parse_product(product), cells
+    """Write a catalogue of the patches in rows j and columns i of a tile; returns their names, as in version 1."""
+    parsed, (j, i) = parse_product(product), cells
     count = len(j)
-    names = [f"{said.mission}_MSIL2A_{said.acquired:%Y%m%dT%H%M%S}_{b}_{a}" for a, b in zip(j, i, strict=True)]
+    names = [f"{parsed.mission}_MSIL2A_{parsed.acquired:%Y%m%dT%H%M%S}_{b}_{a}" for a, b in zip(j, i, strict=True)]
     table = make_catalogue_table(
         patch=names,
-        tile=[said.tile] * count,
+        tile=[parsed.tile] * count,
         product=[product] * count,
-        acquired=pa.array([said.acquired] * count, pa.timestamp("s", tz="UTC")),
+        acquired=pa.array([parsed.acquired] * count, pa.timestamp("s", tz="UTC")),
         epsg=pa.array([grid.epsg] * count, pa.int32()),
         ulx=grid.ulx + float(PATCH_M) * i,
         uly=grid.uly - float(PATCH_M) * j,
@@ -152,7 +152,7 @@ def _write_catalogue(path: Path, product: str, grid: TileGrid, cells: Sequence[n
 
 
 def block_job(source: TileInput) -> dict[str, Any]:
-    """What a bare loop has to decode: every needed block of every band once, for `benchmarks.programs.read`."""
+    """Job of `benchmarks.programs.read`: decode each needed block of each band once."""
     j, i = np.divmod(np.arange(source.cells**2), source.cells)
     files = []
     for layer in source.layers:
@@ -164,9 +164,9 @@ def block_job(source: TileInput) -> dict[str, Any]:
 
 
 def patch_folder(setup: Setup, source: TileInput) -> PatchFolder:
-    """Patches in a folder: 2,000 with the pixels of the real ones; the sample's own for `tiny` or without those.
+    """A folder of 2,000 patches with pixels of real ones; of the sample for `tiny`, or if real ones are missing.
 
-    The cells of `source` give them their places.
+    Their places are the first cells of `source`.
     """
     real = sorted((REAL_DATA / "patches_v1").glob("S2*"))
     if setup.size == "tiny" or not real:
@@ -189,14 +189,14 @@ def patch_folder(setup: Setup, source: TileInput) -> PatchFolder:
 
 
 def _copy_patch(source: Path, target: Path) -> None:
-    """One patch under another name."""
+    """Copy a patch under another name."""
     target.mkdir(parents=True)
     for file in source.iterdir():
         shutil.copyfile(file, target / file.name.replace(source.name, target.name))
 
 
 def network_weights(setup: Setup) -> dict[str, Path]:
-    """Folders with both networks, by level: the published ones; at size tiny small random ones."""
+    """Folders with the weights of both networks, by processing level: published ones, or random ones at size tiny."""
     home = setup.cache / ("weights-small" if setup.size == "tiny" else "weights")
     folders = {level: home / level.lower() for level in ("L1C", "L2A")}
     if setup.size == "tiny":

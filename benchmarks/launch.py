@@ -1,4 +1,4 @@
-"""Programs started on many ranks, and what they cost: wall seconds, CPU seconds, peak memory of every rank."""
+"""Start programs on many ranks, and measure their cost: wall seconds, CPU seconds, peak memory of each rank."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.machine import Moment, others_share
 from benchmarks.setup import Setup
 
-__all__ = ["UNBOUND", "Job", "Outcome", "ask", "environment", "prepare", "run", "run_together"]
+__all__ = ["UNBOUND", "Job", "Outcome", "environment", "prepare", "run", "run_program", "run_together"]
 
 _ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",  # root in a container
@@ -23,8 +23,8 @@ _ENVIRONMENT = {
 }
 
 UNBOUND = {"OMPI_MCA_hwloc_base_binding_policy": "none"}
-"""Leaves every rank all cores: an mpirun of one rank binds it to the first core, on which others that run meanwhile
-are bound, too."""
+"""Lets each rank use all cores. By default mpirun binds a single rank to the first core, so several of them started at
+the same time would share it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Job:
     """One module to run on some ranks."""
 
     module: str
-    """As after `python -m`."""
+    """Name of the module, as for `python -m`."""
 
     arguments: tuple[str, ...]
     """Its command line."""
@@ -41,33 +41,33 @@ class Job:
     """Number of ranks."""
 
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables to set, over those of this process."""
+    """Environment variables to set in addition to those of this process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one run cost."""
+    """Cost of one run."""
 
     wall_s: float
-    """From starting the launcher to its end."""
+    """Seconds from the start of the launcher to its end."""
 
     others_share: float
-    """Share of the machine's CPU time that other processes took meanwhile, 0 to 1; NaN where it cannot be said."""
+    """Share of the machine's CPU time that other programs used in the meantime, 0 to 1; NaN if unknown."""
 
     ranks: list[dict[str, Any]]
-    """What `benchmarks.programs.watch` says of each rank: peak memory in MiB, CPU seconds, in all and by thread."""
+    """Record of `benchmarks.programs.watch` for each rank: peak memory in MiB, CPU seconds in all and by thread."""
 
     @property
     def cpu_s(self) -> float:
         """CPU seconds of all ranks."""
         return float(sum(rank["cpu_s"] for rank in self.ranks))
 
-    def of(self, name: str) -> list[float]:
-        """One quantity of every rank."""
+    def by_rank(self, name: str) -> list[float]:
+        """One quantity of each rank, in the unit of its name."""
         return [float(rank[name]) for rank in self.ranks]
 
-    def short(self) -> dict[str, Any]:
-        """For the record: without the ranks."""
+    def to_record(self) -> dict[str, Any]:
+        """Plain data for the record, without single ranks."""
         return {k: v for k, v in asdict(self).items() if k != "ranks"} | {"cpu_s": self.cpu_s}
 
 
@@ -75,18 +75,18 @@ def run(setup: Setup, job: Job) -> Outcome:
     """Run one job to its end.
 
     Raises:
-        RuntimeError: it failed; the message ends with what it said.
+        RuntimeError: it failed; the message ends with its output.
     """
     return run_together(setup, [job])[0]
 
 
-def ask(
+def run_program(
     setup: Setup, program: str, job: Mapping[str, Any], ranks: int, environment: Mapping[str, str] | None = None
 ) -> tuple[Outcome, Any]:
-    """Run `benchmarks.programs.<program>` on a job, a JSON file; what it cost, and what it answers.
+    """Run `benchmarks.programs.<program>` with a job, which it reads as JSON; returns its cost and its answer.
 
     Raises:
-        RuntimeError: as `run`.
+        RuntimeError: as `run` does.
     """
     with tempfile.TemporaryDirectory(prefix=f"{program}-", dir=setup.scratch) as folder:
         asked, answer = Path(folder, "job.json"), Path(folder, "answer.json")
@@ -104,13 +104,13 @@ def run_together(setup: Setup, jobs: Sequence[Job]) -> list[Outcome]:
         running = [_start(setup, job, place) for job, place in zip(jobs, places, strict=True)]
         walls = [_finish(process, job, start) for process, job in zip(running, jobs, strict=True)]
         after = Moment.now()
-        found = [[json.loads(path.read_text()) for path in sorted(place.glob("*.json"))] for place in places]
-    others = others_share(before, after, sum(rank["cpu_s"] for ranks in found for rank in ranks))
-    return [Outcome(wall_s, others, ranks) for wall_s, ranks in zip(walls, found, strict=True)]
+        ranks_by_job = [[json.loads(path.read_text()) for path in sorted(place.glob("*.json"))] for place in places]
+    others = others_share(before, after, sum(rank["cpu_s"] for ranks in ranks_by_job for rank in ranks))
+    return [Outcome(wall_s, others, ranks) for wall_s, ranks in zip(walls, ranks_by_job, strict=True)]
 
 
 def prepare(module: str, arguments: Sequence[str], folder: Path) -> str:
-    """Run `python -m module` to make an input; `folder` is its current one. Gives back why it failed, else nothing."""
+    """Run `python -m module` in `folder` to make an input; returns an error message, or "" if it succeeded."""
     folder.mkdir(parents=True, exist_ok=True)
     line = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(line, cwd=folder, env=environment(), capture_output=True, text=True)
@@ -118,7 +118,7 @@ def prepare(module: str, arguments: Sequence[str], folder: Path) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Variables of every program: Open MPI's on small machines, and the code that lies beside this package."""
+    """Environment variables of every program: settings of Open MPI for small machines, and the path of this code."""
     root = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     return {**_ENVIRONMENT, **os.environ, "PYTHONPATH": path}
@@ -139,11 +139,11 @@ def _start(setup: Setup, job: Job, place: Path) -> "subprocess.Popen[str]":
 
 def _finish(process: "subprocess.Popen[str]", job: Job, start: float) -> float:
     """Seconds from `start` to the end of a process."""
-    said, _ = process.communicate()
+    output, _ = process.communicate()
     wall_s = time.perf_counter() - start
     if process.returncode != 0:
-        end = "\n".join(said.splitlines()[-12:])
+        end = "\n".join(output.splitlines()[-12:])
         raise RuntimeError(
-            f"{job.module} on {job.ranks} ranks must end with status 0, got {process.returncode}; it said:\n{end}"
+            f"{job.module} on {job.ranks} ranks must end with status 0, got {process.returncode}; it printed:\n{end}"
         )
     return wall_s

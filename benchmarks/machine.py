@@ -1,4 +1,4 @@
-"""What the machine did meanwhile: CPU seconds in all, and the fraction that other programs took."""
+"""CPU time of the whole machine, and the share of it that other programs use during a measurement."""
 
 import os
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ class Moment:
     """CPU seconds of the whole machine since it started."""
 
     busy_s: float
-    """Spent on anything, by any program, or taken by the host."""
+    """CPU seconds used by any program, or taken by the host of a virtual machine."""
 
     all_s: float
-    """Spent or idle."""
+    """CPU seconds used or idle."""
 
     @classmethod
     def now(cls) -> "Moment":
-        """As of now; zeros where /proc does not tell."""
+        """CPU seconds until now; zeros if /proc does not have them."""
         try:
             words = Path("/proc/stat").read_text().split("\n", 1)[0].split()
             values = [int(word) / os.sysconf("SC_CLK_TCK") for word in words[1:9]]
@@ -29,7 +29,10 @@ class Moment:
 
 
 def others_share(before: Moment, after: Moment, own_s: float) -> float:
-    """Share of the CPU time between two moments that went to others than us, 0 to 1; NaN where /proc does not tell."""
+    """Share of the CPU time between two moments that other programs used, 0 to 1; NaN if /proc does not have it.
+
+    `own_s`: CPU seconds that the measured programs used.
+    """
     passed_s = after.all_s - before.all_s
     if passed_s <= 0:
         return float("nan")

@@ -1,7 +1,7 @@
-"""A bound on what a process may hold.
+"""Limit the memory of a process.
 
-By RLIMIT_DATA: everything that a process asks for itself, resident or not, counts; the page cache does not. No control
-group: moving a process would take it out of the one in which a batch system, or whatever runs it, has put it.
+RLIMIT_DATA counts all memory that a process allocates, resident or not, but not the page cache. A control group is not
+used, because it would take the process out of the group of a batch system.
 """
 
 import resource
@@ -10,5 +10,5 @@ __all__ = ["limit_memory"]
 
 
 def limit_memory(size_bytes: int) -> None:
-    """Bound this process from now on; what goes beyond becomes a MemoryError."""
+    """Limit the memory of this process, in bytes; allocating more raises MemoryError."""
     resource.setrlimit(resource.RLIMIT_DATA, (size_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))

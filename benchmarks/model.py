@@ -1,7 +1,7 @@
-"""Seconds an epoch over workers: a model with a part that is shared, one for each step together, and one that stays.
+"""Model of the seconds of an epoch on n workers: divided work, a cost of each step for all-reduce, and a constant.
 
-epoch(n) = work / n + together * steps(n) * (n - 1) / n + rest, none of them negative; with a ring, what a worker sends
-in an all-reduce grows as (n - 1) / n.
+epoch(n) = work / n + together * steps(n) * (n - 1) / n + rest, all coefficients at least 0. In a ring all-reduce the
+bytes that a worker sends grow as (n - 1) / n.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ __all__ = ["Model", "fit_model"]
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What was fitted."""
+    """Coefficients of the model."""
 
     work_s: float
-    """Of one worker alone."""
+    """Seconds of an epoch on a single worker."""
 
     together_s: float
-    """Of each step, for averaging gradients among very many workers."""
+    """Seconds per step for averaging gradients over very many workers."""
 
     rest_s: float
-    """Of each epoch, whatever the number of workers."""
+    """Seconds per epoch that do not depend on the number of workers."""
 
     def epoch_s(self, workers: int, steps: float) -> float:
         """Seconds of an epoch of `steps` steps on `workers` workers."""
@@ -32,8 +32,8 @@ class Model:
 
 
 def fit_model(workers: Sequence[int], steps: Sequence[float], seconds: Sequence[float]) -> Model:
-    """The model with the smallest relative errors, squared."""
+    """The model with the least squares of the relative errors of `seconds`."""
     n, k, wanted = np.array(workers, float), np.array(steps, float), np.array(seconds, float)
     parts = np.stack([1 / n, k * (n - 1) / n, np.ones_like(n)], axis=1) / wanted[:, None]
-    found, _ = nnls(parts, np.ones_like(wanted))
-    return Model(*found.tolist())
+    coefficients, _ = nnls(parts, np.ones_like(wanted))
+    return Model(*coefficients.tolist())

@@ -1,4 +1,4 @@
-"""Whether files lie in the page cache, and what a disk is."""
+"""Put files into the page cache, find out whether they are in it, and describe the disk of a folder."""
 
 import os
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ _PROBES = 16
 
 
 def warm(paths: Iterable[Path]) -> int:
-    """Read files once, so that every repeat finds them in the page cache; gives back their bytes."""
+    """Read files once, so that they are in the page cache for every repeat; returns their size in bytes."""
     total = 0
     for path in paths:
         with path.open("rb", buffering=0) as file:
@@ -21,7 +21,7 @@ def warm(paths: Iterable[Path]) -> int:
 
 
 def resident_share(paths: Iterable[Path]) -> float:
-    """Share of probed bytes, spread over the files, that lie in the page cache, 0 to 1; NaN where nobody can tell."""
+    """Share of some bytes, spread over the files, that are in the page cache, 0 to 1; NaN if the system cannot tell."""
     hits = probes = 0
     for path in paths:
         handle = os.open(path, os.O_RDONLY)
@@ -45,12 +45,12 @@ def _is_resident(handle: int, offset: int) -> bool:
 
 
 def memory_bytes() -> int:
-    """The machine's memory."""
+    """Memory of the machine in bytes."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def disk_of(folder: Path) -> dict[str, Any]:
-    """Mount point, file system and free space of the disk that holds `folder`; a chroot may not know its own."""
+    """Mount point, device, file system and free bytes of the disk of `folder`; "unknown" in some chroots."""
     here = folder.resolve()
     kinds = {"/": ("unknown", "unknown")}
     for line in Path("/proc/mounts").read_text().splitlines():

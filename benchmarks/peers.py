@@ -1,4 +1,4 @@
-"""Other readers' packages, each in a virtual environment of its own: they pin other versions than ours."""
+"""Packages of other readers, each in its own virtual environment, because they pin other versions than this project."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.launch import environment
 
-__all__ = ["PEERS", "ask_there", "make_peers", "python_of"]
+__all__ = ["PEERS", "make_peers", "python_of", "run_program_by"]
 
 PEERS = {
     "lmdb_safetensors": ("lmdb==3.0.0", "safetensors==0.8.0"),
@@ -19,23 +19,25 @@ PEERS = {
     "rasterio_": ("rasterio==1.4.4",),
     "webdataset_": ("webdataset==1.0.2",),
 }
-"""What pip installs beside numpy and xxhash, by reader. Two bring PyTorch with them: 6 GB each."""
+"""Packages that pip installs besides numpy and xxhash, by reader. Two of them install PyTorch: 6 GB each."""
 
 _EVERY = ("numpy==2.4.6", "xxhash==4.1.0")
 _OLDER = {"mosaicml_": ("numpy==2.1.3", "xxhash==3.8.2")}
-"""The same, where a reader's own packages want older ones."""
+"""Older versions of numpy and xxhash for readers that need them."""
 
 
 def python_of(cache: Path, reader: str) -> Path:
-    """The interpreter of a reader's environment, which may not be there."""
+    """Path of the interpreter of a reader's environment, which may not exist."""
     return cache / "peers" / reader / "bin" / "python"
 
 
-def ask_there(python: Path, program: str, job: Any, folder: Path, what: str) -> Any:
-    """Run `benchmarks.programs.<program>` by some interpreter on a job, a JSON file in `folder`; what it answers.
+def run_program_by(python: Path, program: str, job: Any, folder: Path, what: str) -> Any:
+    """Run `benchmarks.programs.<program>` by the interpreter `python` with `job`; returns the program's answer.
+
+    Job and answer are JSON files in `folder`.
 
     Raises:
-        RuntimeError: it failed; the message begins with `what`.
+        RuntimeError: the program failed; the message begins with `what`.
     """
     asked, answer = folder / f"{program}.job.json", folder / f"{program}.answer.json"
     asked.write_text(json.dumps(job), encoding="utf-8")
@@ -47,7 +49,7 @@ def ask_there(python: Path, program: str, job: Any, folder: Path, what: str) -> 
 
 
 def make_peers(cache: Path) -> list[str]:
-    """Make the environments that are missing; gives back why some could not be made."""
+    """Make the environments that are missing; returns an error message for each that could not be made."""
     problems = []
     for reader, packages in PEERS.items():
         python = python_of(cache, reader)

@@ -1,4 +1,4 @@
-"""Pictures of records: every bar beside what was measured, and the patches a second of every reader."""
+"""Pictures of records: figures relative to their bars, and patches per second of each reader."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,19 +8,19 @@ import matplotlib as mpl
 
 __all__ = ["draw_bars", "draw_readers"]
 
-_HELD, _SHORT, _LIMIT = "#0072B2", "#D55E00", "#222222"
+_MET, _MISSED, _LIMIT = "#0072B2", "#D55E00", "#222222"
 
-_PACE = "patches_per_second_median"
+_RATE = "patches_per_second_median"
 _READ = {
-    "warm": ("warm_", f"_{_PACE}", _HELD),
-    "cold, at random": ("cold_", f"_at_random_{_PACE}", "#56B4E9"),
-    "cold, in order": ("cold_", f"_in_order_{_PACE}", "#E69F00"),
+    "warm": ("warm_", f"_{_RATE}", _MET),
+    "cold, at random": ("cold_", f"_at_random_{_RATE}", "#56B4E9"),
+    "cold, in order": ("cold_", f"_in_order_{_RATE}", "#E69F00"),
 }
-"""How readers were measured: how such a figure's name begins and ends, and the colour of its bar."""
+"""By state of the page cache and order: begin and end of the figures' names, and colour."""
 
 
 def draw_bars(records: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """How far each figure that the contract bounds is from its bound: right of the line it is held."""
+    """Draw how many times better than its bar each figure is; right of the line the bar is met."""
     from matplotlib.figure import Figure
 
     rows = [
@@ -31,20 +31,20 @@ def draw_bars(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     with mpl.rc_context({"font.size": 8}):
         figure = Figure(figsize=(10, 1 + 0.2 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
-        for place, (_, margin, met) in enumerate(rows):
-            axes.barh(place, margin - 1, left=1, color=_HELD if met else _SHORT)
+        for row, (_, margin, met) in enumerate(rows):
+            axes.barh(row, margin - 1, left=1, color=_MET if met else _MISSED)
         axes.axvline(1, color=_LIMIT, linewidth=1)
         axes.set_xscale("log")
         axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
         axes.margins(y=0.01)
         axes.invert_yaxis()
-        axes.set_xlabel("times better than the bar asks (log scale; left of 1: not held)")
+        axes.set_xlabel("times better than the bar (log scale; left of 1: not met)")
         axes.grid(axis="x", alpha=0.3)
         figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
 def _margin(bar: Mapping[str, Any]) -> float:
-    """How many times better than asked a figure is, kept within what can be drawn."""
+    """How many times better than its bar a figure is, clipped to [0.1, 10]."""
     value, limit = float(bar["value"]), float(bar["limit"])
     if limit == 0:
         return 1.5 if bar["met"] else 1 / 1.5
@@ -53,10 +53,10 @@ def _margin(bar: Mapping[str, Any]) -> float:
 
 
 def draw_readers(record: Mapping[str, Any], path: Path) -> None:
-    """Patches a second of every reader: warm, and cold at random and in order."""
+    """Draw the patches per second of each reader: warm, cold at random, and cold in order."""
     from matplotlib.figure import Figure
 
-    found = {
+    rates = {
         label: {
             name.removeprefix(begin).removesuffix(end): value
             for name, value in record["figures"].items()
@@ -64,18 +64,18 @@ def draw_readers(record: Mapping[str, Any], path: Path) -> None:
         }
         for label, (begin, end, _) in _READ.items()
     }
-    names = sorted(found["warm"], key=lambda name: found["warm"][name])
+    names = sorted(rates["warm"], key=lambda name: rates["warm"][name])
     with mpl.rc_context({"font.size": 8}):
         figure = Figure(figsize=(8, 1 + 0.4 * len(names)), layout="constrained")
         axes = figure.add_subplot()
         for number, (label, (*_, color)) in enumerate(_READ.items()):
-            bars = {place: found[label][name] for place, name in enumerate(names) if name in found[label]}
+            bars = {place: rates[label][name] for place, name in enumerate(names) if name in rates[label]}
             axes.barh(
                 [place + 0.25 * (1 - number) for place in bars], list(bars.values()), 0.25, color=color, label=label
             )
         axes.set_xscale("log")
         axes.set_yticks(range(len(names)), names)
-        axes.set_xlabel("patches a second (345,600 bytes each; log scale), every byte looked at")
+        axes.set_xlabel("patches per second (345,600 bytes each; log scale), every byte read")
         axes.legend()
         axes.grid(axis="x", alpha=0.3)
         figure.savefig(path, dpi=120, metadata={"Software": None})

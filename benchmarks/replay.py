@@ -1,7 +1,7 @@
-"""A plan replayed with the seconds that blocks really took: who is busy how long, and who waits for whom.
+"""Replay a plan with measured seconds of blocks: how long each rank is busy, and how long it waits for others.
 
-Pure: pending patches by product, a plan and seconds in, numbers out. Messages between ranks take no time here; waiting
-for them does.
+Without I/O: it takes pending patches by product, a plan and seconds, and returns numbers. Messages between ranks take no time in the replay,
+but ranks wait until the blocks that they need have been decoded.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,28 +16,28 @@ from etl.plan.work import Block, PatchRange, Plan, ProductPatches, RankWork
 __all__ = ["Measured", "Replay", "Seconds", "draw", "pack_tiles", "replay"]
 
 Seconds = Mapping[tuple[int, int], npt.NDArray[np.float64]]
-"""By (product, layer): seconds to decode each block of the layer, by its flat index; NaN where no patch needs it."""
+"""By (product, layer): seconds to decode each block of the layer, by its flat index; NaN if no patch needs it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Seconds a million pixels of every measured block, by layer name and whether the tile's border cut the block."""
+    """Seconds per million pixels of each measured block, by layer name and whether the tile's border cuts the block."""
 
     rates: Mapping[tuple[str, bool], npt.NDArray[np.float64]]
 
     @classmethod
     def of(cls, layers: Sequence[Layer], seconds: Mapping[tuple[str, int], float]) -> "Measured":
-        """From the seconds of blocks, all bands together, by (layer name, flat index)."""
-        found: dict[tuple[str, bool], list[float]] = {}
+        """Rates from the seconds of blocks, all bands together, by (layer name, flat index)."""
+        rates: dict[tuple[str, bool], list[float]] = {}
         by_name = {layer.name: layer for layer in layers}
         for (name, index), taken_s in seconds.items():
             layer = by_name[name]
             pixels, cut = _pixels(layer, index)
-            found.setdefault((name, cut), []).append(taken_s / pixels * 1e6)
-        return cls({key: np.array(values) for key, values in found.items()})
+            rates.setdefault((name, cut), []).append(taken_s / pixels * 1e6)
+        return cls({key: np.array(values) for key, values in rates.items()})
 
     def of_block(self, layer: Layer, index: int, numbers: np.random.Generator) -> float:
-        """Seconds of one block, drawn from those of its kind."""
+        """Seconds of one block, drawn at random from the measured rates of its kind."""
         pixels, cut = _pixels(layer, index)
         kind = (layer.name, cut) if (layer.name, cut) in self.rates else (layer.name, not cut)
         return float(numbers.choice(self.rates[kind])) * pixels * 1e-6
@@ -50,7 +50,7 @@ def _pixels(layer: Layer, index: int) -> tuple[int, bool]:
 
 
 def draw(products: Sequence[ProductPatches], measured: Measured, spread: float = 0.0, seed: int = 0) -> Seconds:
-    """Seconds of every needed block, drawn from the measured ones; the same for the same seed.
+    """Seconds of each needed block, drawn at random from the measured ones; the same for the same seed.
 
     `spread`: standard deviation of the natural logarithm of a factor that all blocks of one product share.
     """
@@ -68,7 +68,7 @@ def draw(products: Sequence[ProductPatches], measured: Measured, spread: float =
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What each rank did."""
+    """Times of each rank."""
 
     decode_s: npt.NDArray[np.float64]
     """Seconds of decoding, by rank."""
@@ -77,37 +77,37 @@ class Replay:
     """Seconds of all work, by rank."""
 
     finish_s: npt.NDArray[np.float64]
-    """When each rank is done, its waiting for others' blocks included."""
+    """Time in seconds at which each rank is done, waiting for blocks of other ranks included."""
 
     once_s: float
-    """Seconds to decode every needed block once."""
+    """Seconds to decode each needed block once."""
 
     work_s: float
-    """`once_s` and the seconds of all patches."""
+    """`once_s` plus the seconds of all patches."""
 
     @property
     def decode_inefficiency(self) -> float:
-        """Ranks x the slowest rank's decoding / decoding every needed block once."""
+        """Ranks x decoding time of the slowest rank / time to decode each needed block once."""
         return len(self.decode_s) * float(self.decode_s.max()) / self.once_s
 
     @property
     def inefficiency(self) -> float:
-        """Ranks x the slowest rank's work / all work done once."""
+        """Ranks x working time of the slowest rank / time of all work done once."""
         return len(self.busy_s) * float(self.busy_s.max()) / self.work_s
 
     @property
     def inefficiency_with_waiting(self) -> float:
-        """Ranks x the time at which the last rank is done / all work done once."""
+        """Ranks x time at which the last rank is done / time of all work done once."""
         return len(self.finish_s) * float(self.finish_s.max()) / self.work_s
 
     @property
     def decoded_twice(self) -> float:
-        """Share of decoding that is done more than once."""
+        """Decoding that is done more than once, as a fraction of `once_s`."""
         return float(self.decode_s.sum()) / self.once_s - 1.0
 
 
 def replay(plan: Plan, products: Sequence[ProductPatches], seconds: Seconds, patch_s: float) -> Replay:
-    """Go through every rank's share: first the blocks that others wait for, then its patches in store order."""
+    """Replay the work of each rank: first the blocks that others wait for, then its patches in store order."""
     ranks = len(plan.work)
     decode_s, busy_s, finish_s = np.zeros(ranks), np.zeros(ranks), np.zeros(ranks)
     arrival: dict[tuple[Block, int], float] = {}
@@ -137,7 +137,7 @@ def replay(plan: Plan, products: Sequence[ProductPatches], seconds: Seconds, pat
 
 
 def _needs(work: RankWork, products: Sequence[ProductPatches]) -> Iterator[tuple[int, Block | None]]:
-    """(patches finished before, block needed next), in order; None at the end of a part."""
+    """(patches finished before, block needed next), in order; None at the end of each range of patches."""
     for part in work.patches:
         done = 0
         for place, block in _first_needs(part, products[part.product]):
@@ -147,19 +147,19 @@ def _needs(work: RankWork, products: Sequence[ProductPatches]) -> Iterator[tuple
 
 
 def _first_needs(part: PatchRange, product: ProductPatches) -> list[tuple[int, Block]]:
-    """(place in the part, block) where each block is needed for the first time."""
-    found = []
+    """(index of the first patch in the range that needs it, block) of each block, in order."""
+    needs = []
     patches = slice(part.first, part.stop)
     for k, layer in enumerate(product.layers):
         needed = blocks_of(layer, product.patch_row[patches], product.patch_col[patches])
         index, first = np.unique(needed.ravel(), return_index=True)
         places = (first // needed.shape[1]).tolist()
-        found += [(p, Block(part.product, k, b)) for p, b in zip(places, index.tolist(), strict=True)]
-    return sorted(found)
+        needs += [(p, Block(part.product, k, b)) for p, b in zip(places, index.tolist(), strict=True)]
+    return sorted(needs)
 
 
 def pack_tiles(products: Sequence[ProductPatches], seconds: Seconds, patch_s: float, ranks: int) -> float:
-    """Inefficiency of whole products, the longest first, each to the rank with least work (LPT), its seconds known."""
+    """Inefficiency of assigning whole products, longest first, each to the rank with the least work so far (LPT)."""
     own = np.zeros(len(products))
     for (number, _), values in seconds.items():
         own[number] += np.nansum(values)

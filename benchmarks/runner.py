@@ -1,4 +1,4 @@
-"""Runs scenarios and writes one JSON record each."""
+"""Run scenarios and write a JSON record of each."""
 
 import importlib
 import json
@@ -22,7 +22,7 @@ from benchmarks.page_cache import memory_bytes
 from benchmarks.setup import Setup
 from etl.processor import processor_model, vector_extensions
 
-__all__ = ["RESULTS", "SCENARIOS", "run_scenario", "say"]
+__all__ = ["RESULTS", "SCENARIOS", "print_answer", "run_scenario"]
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ SCENARIOS = (
 """Names of the modules of `benchmarks.scenarios`, in the order in which they run."""
 
 RESULTS = Path(__file__).resolve().parent / "results"
-"""Where records are written to, and read from for the tables."""
+"""Folder of the records, from which the tables are made."""
 
 _PACKAGES = (
     "sentinel-etl",
@@ -53,7 +53,7 @@ _PACKAGES = (
 
 
 def run_scenario(name: str, setup: Setup, out: Path) -> dict[str, Any]:
-    """Measure one scenario and write its record to `out`/<name>.<size>.json; gives back the record.
+    """Measure one scenario and write its record to `out`/<name>.<size>.json; returns the record.
 
     Raises:
         RuntimeError: a program that it ran failed.
@@ -63,30 +63,30 @@ def run_scenario(name: str, setup: Setup, out: Path) -> dict[str, Any]:
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix=f"benchmark-{name}-", dir=setup.scratch) as scratch:
         try:
-            found, skipped = module.measure(replace(setup, scratch=Path(scratch))), ""
+            findings, skipped = module.measure(replace(setup, scratch=Path(scratch))), ""
         except Skipped as reason:
-            found, skipped = Findings(), str(reason)
+            findings, skipped = Findings(), str(reason)
         out.mkdir(parents=True, exist_ok=True)
-        kept = [shutil.copyfile(path, out / f"{name}.{setup.size}.{path.name}").name for path in found.keep]
+        copied = [shutil.copyfile(path, out / f"{name}.{setup.size}.{path.name}").name for path in findings.keep]
     record |= {"seconds": time.perf_counter() - start, "load_after": os.getloadavg(), "skipped": skipped}
-    record |= _answer(found) | {"keep": kept}
+    record |= _answer(findings) | {"keep": copied}
     path = out / f"{name}.{setup.size}.json"
     path.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
-    log.info("%s: %s", path, skipped or f"{len(found.figures)} figures in {record['seconds']:.0f} s")
+    log.info("%s: %s", path, skipped or f"{len(findings.figures)} figures in {record['seconds']:.0f} s")
     return record
 
 
-def _answer(found: Findings) -> dict[str, Any]:
+def _answer(findings: Findings) -> dict[str, Any]:
     bars = [
-        {**asdict(bar), "value": found.figures[bar.figure], "met": bar.met(found.figures[bar.figure])}
-        for bar in found.bars
+        {**asdict(bar), "value": findings.figures[bar.figure], "met": bar.met(findings.figures[bar.figure])}
+        for bar in findings.bars
     ]
-    answer = asdict(found)
+    answer = asdict(findings)
     return {**answer, "bars": bars}
 
 
 def _circumstances(setup: Setup) -> dict[str, Any]:
-    """What decides the speed beside the code."""
+    """Machine, versions and settings: what decides the speed besides the code."""
     return {
         "size": setup.size,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -108,20 +108,20 @@ def _circumstances(setup: Setup) -> dict[str, Any]:
 
 
 def _versions() -> Mapping[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed as a package"
-    found["mpirun"] = _first_line(["mpirun", "--version"])
-    return found
+            versions[name] = "not installed as a package"
+    versions["mpirun"] = _first_line(["mpirun", "--version"])
+    return versions
 
 
 def _commit() -> str:
-    """Commit of the code, marked where files differ from it."""
-    said = _first_line(["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty", "--abbrev=12"])
-    return said or "unknown"
+    """Commit of the code, with a mark if files differ from it."""
+    version = _first_line(["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty", "--abbrev=12"])
+    return version or "unknown"
 
 
 def _first_line(command: list[str]) -> str:
@@ -131,8 +131,8 @@ def _first_line(command: list[str]) -> str:
     return done.stdout.splitlines()[0] if done.returncode == 0 and done.stdout else ""
 
 
-def say(record: Mapping[str, Any]) -> None:
-    """Print what a record answers, on stdout."""
+def print_answer(record: Mapping[str, Any]) -> None:
+    """Print the answer of a record on stdout."""
     sys.stdout.write(f"{record['benchmark']}: {record['question']}\n")
     if record["skipped"]:
         sys.stdout.write(f"  skipped: {record['skipped']}\n")

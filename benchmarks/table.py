@@ -1,4 +1,4 @@
-"""What is made from the JSON records: the table of bars in `benchmarks/README.md`, and a page of figures for each."""
+"""Make Markdown from the JSON records: the table of bars in `benchmarks/README.md`, and pages of figures."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,26 +15,26 @@ BEGIN = "<!-- bars: written by python -m benchmarks table; do not edit -->"
 END = "<!-- bars: end -->"
 
 _MEASURED_SIZES = ("laptop", "cluster")
-"""Of `tiny` the speeds mean nothing."""
+"""Sizes at which speeds mean something; `tiny` is only for tests."""
 
 
 def read_records(results: Path) -> dict[str, dict[str, Any]]:
-    """All records in `results` whose speeds count, by `<scenario>.<size>`.
+    """All records of measured sizes in `results`, by `<scenario>.<size>`.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such record.
     """
     paths = [results / f"{name}.{size}.json" for size in _MEASURED_SIZES for name in SCENARIOS]
-    found = [path for path in paths if path.exists()]
-    if not found:
+    existing = [path for path in paths if path.exists()]
+    if not existing:
         raise ValueError(
             f"{results} must hold records of size {' or '.join(_MEASURED_SIZES)}; run python -m benchmarks"
         )
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in found}
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in existing}
 
 
 def write_tables(results: Path, readme: Path) -> int:
-    """Replace the table of bars in `readme` and the pictures beside it; gives back the number of records.
+    """Replace the table of bars in `readme` and the pictures beside it; returns the number of records.
 
     Raises:
         ValueError: the file has no markers, or there is no record.
@@ -52,7 +52,7 @@ def write_tables(results: Path, readme: Path) -> int:
 
 def _draw(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Draw the bars of all records, and the readers of each loader record, into `folder`."""
-    # the site needs no pictures drawn, so it does not wait for matplotlib
+    # imported here, because building the site draws no pictures and matplotlib takes seconds to import
     from benchmarks.plot import draw_bars, draw_readers
 
     folder.mkdir(exist_ok=True)
@@ -63,7 +63,7 @@ def _draw(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
 
 
 def figure_pages(records: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Markdown pages by name: one with all figures of each record, and `figures`, which lists these."""
+    """Markdown pages by name: one per record with all its figures, and the page "figures", which lists them."""
     return {name: _page(record) for name, record in records.items()} | {"figures": _index(records)}
 
 
@@ -71,8 +71,9 @@ def _index(records: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
         "# Raw figures",
         "",
-        "Every figure of every record, as `python -m benchmarks` wrote it. In the names `ours` is this project, "
-        "`median`, `min` and `max` are over the repeats, and `1_ranks` is the number of MPI processes.",
+        "All figures of all records of `python -m benchmarks`. In the names, `ours` is this project; `median`, `min` "
+        "and `max` are over the repeats; `2_ranks` means two MPI processes; `others_cpu_share` is the share of the "
+        "machine that other programs used.",
         "",
         "| record | question | measured | commit |",
         "|---|---|---|---|",
@@ -81,8 +82,8 @@ def _index(records: Mapping[str, Mapping[str, Any]]) -> str:
         f"| [{name}]({name}.md) | {record['question']} | {record['started'][:10]} | `{record['commit']}` |"
         for name, record in records.items()
     ]
-    lines += ["", "How far each figure is from its bar:", ""]
-    return "\n".join([*lines, "![how far each figure is from its bar](../../benchmarks/results/bars.png)", ""])
+    lines += ["", "Each figure divided by its bar; to the right of the line the bar is met:", ""]
+    return "\n".join([*lines, "![each figure divided by its bar](../../benchmarks/results/bars.png)", ""])
 
 
 def _page(record: Mapping[str, Any]) -> str:
@@ -106,7 +107,7 @@ def _page(record: Mapping[str, Any]) -> str:
     if record["skipped"]:
         return "\n".join([*lines, f"Skipped: {record['skipped']}", ""])
     if bars:
-        lines += ["## Figures with a bar", "", "| figure | value | bar | held |", "|---|---:|---|---|"]
+        lines += ["## Figures with a bar", "", "| figure | value | bar | met |", "|---|---:|---|---|"]
         lines += [f"| {bar['figure']} | {bar['value']:.4g} | {' | '.join(bar_cells(bar))} |" for bar in bars]
         lines.append("")
     with_bar = {bar["figure"] for bar in bars}

@@ -191,14 +191,14 @@ def test_repeats_are_interleaved_and_every_second_one_is_reversed():
     results = interleave({name: partial(task, name) for name in "abc"}, 3)
     assert "".join(order) == "abccbaabc"
     for name in "abc":
-        assert [run.name for run in results.of(name)] == [name] * 3
+        assert [run.name for run in results.runs_of(name)] == [name] * 3
 
 
 def test_a_disturbed_repeat_is_made_again_and_does_not_count():
     seen = iter([0.0, 0.9, 0.0, 0.0])
     results = interleave({"a": lambda: SimpleNamespace(disturbance=next(seen))}, 3, spare=3)
     assert len(results.all) == 4
-    assert [run.disturbance for run in results.of("a")] == [0.0] * 3
+    assert [run.disturbance for run in results.runs_of("a")] == [0.0] * 3
 
 
 def test_a_ratio_is_the_median_of_the_repeats_own_ratios():

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.programs.batches JOBS.json ANSWERS.json`: batches by readers, each row held to its checksum.
+"""`python -m benchmarks.programs.batches JOBS.json ANSWERS.json`: read batches, and verify the checksum of each row.
 
-A job says what is to be done: `write` the rows, or `read` them in the order of the batches, after a pass over two
-batches that is not timed; `cold`, from the disk: what it reads is dropped from the page cache in between. Runs in the
-virtual environment of the readers, which has numpy and xxhash beside them.
+A job either writes the rows ("write"), or reads them in the order of the batches ("read") after two batches that are
+not timed. If it is `cold`, its files are then dropped from the page cache. Runs in the virtual environment of the
+reader, which also has numpy and xxhash.
 """
 
 import gc
@@ -25,16 +25,16 @@ __all__ = ["main"]
 
 _WARM_UP = 2
 _AT_HAND = "b'1' * (1 << 30)"
-"""Touches a GiB and frees it: no reader is to wait until a virtual machine's host has found memory."""
+"""Touches a GiB and frees it, so that no reader has to wait until the host of a virtual machine provides memory."""
 
 
 def _disk_bytes() -> int:
-    """Bytes that the disk has delivered to this process so far."""
+    """Bytes that this process has read from the disk so far."""
     return int(dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())["read_bytes"])
 
 
 def _read(job: dict[str, Any], reader: Any) -> dict[str, Any]:
-    """One pass, ended early once it has taken long enough; every byte is looked at.
+    """Time one pass, stopped after `longest_s` seconds; every byte is read.
 
     Raises:
         RuntimeError: a row is not the one asked for.
@@ -43,7 +43,7 @@ def _read(job: dict[str, Any], reader: Any) -> dict[str, Any]:
     for _ in reader.batches(place, order[:_WARM_UP]):
         pass
     gc.collect()
-    gc.freeze()  # no reader is to wait while what its packages brought is looked through for garbage
+    gc.freeze()  # the garbage collector must not scan the reader's packages during the measurement
     if job["cold"]:
         for path in [place] if place.is_file() else place.rglob("*"):
             if path.is_file():
@@ -54,15 +54,15 @@ def _read(job: dict[str, Any], reader: Any) -> dict[str, Any]:
     before, cpu_s, start = Moment.now(), time.process_time(), time.perf_counter()
     for rows, batch in zip(order.tolist(), reader.batches(place, order), strict=True):
         if looks:
-            found = [xxhash.xxh3_64_intdigest(pixels) for pixels in batch]
-            wrong += sum(one != checksums[row] for one, row in zip(found, rows, strict=True))
+            digests = [xxhash.xxh3_64_intdigest(pixels) for pixels in batch]
+            wrong += sum(digest != checksums[row] for digest, row in zip(digests, rows, strict=True))
         patches += len(rows)
         seconds = time.perf_counter() - start
         if seconds >= job["longest_s"]:
             break
     cpu_s = time.process_time() - cpu_s
     if wrong:
-        raise RuntimeError(f"{job['reader']} must deliver the rows asked for, {wrong} of {patches} were others")
+        raise RuntimeError(f"{job['reader']} must deliver the requested rows, {wrong} of {patches} were others")
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     answer = {"patches": patches, "seconds": seconds, "cpu_s": cpu_s, "peak_resident_mib": peak_mib}
     answer["disk_bytes"] = _disk_bytes() - read_before
@@ -78,7 +78,7 @@ def _do(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Do what the jobs say, one after the other."""
+    """Run the jobs, one after the other."""
     jobs = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     Path(sys.argv[2]).write_text(json.dumps([_do(job) for job in jobs]), encoding="utf-8")
 

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.programs.bytes JOB.json RESULT.json`: as many bytes as a store has, written plainly and synced.
+"""`python -m benchmarks.programs.bytes JOB.json RESULT.json`: write and sync as many bytes as a store has.
 
-What the disk and the kernel ask for them, whoever writes; given up from memory as extraction does. All ranks write one
-fresh file, each a part of its own.
+This is the cost of disk and kernel for any writer. All ranks write to one new file, each its own part, and drop written
+pages from the page cache as extraction does.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.programs.world import in_step, world, write_result
+from benchmarks.programs.world import time_slowest, world, write_result
 from etl.store.sync import WriteBehind
 
 __all__ = ["main"]
@@ -38,7 +38,7 @@ def main() -> None:
     job: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     path, total = Path(job["path"]), int(job["bytes"])
     piece = memoryview(np.random.default_rng(0).integers(0, 256, _PIECE_BYTES, np.uint8))
-    mine: dict[str, Any] = {"blocks": []}
+    result: dict[str, Any] = {"blocks": []}
     if comm.rank == 0:
         with path.open("wb") as file:
             file.truncate(total)
@@ -47,13 +47,13 @@ def main() -> None:
     def work() -> None:
         start, cpu = time.perf_counter(), time.process_time()
         _write(path, first, stop, piece)
-        mine["own_s"], mine["cpu_s"] = time.perf_counter() - start, time.process_time() - cpu
+        result["own_s"], result["cpu_s"] = time.perf_counter() - start, time.process_time() - cpu
 
-    mine["slowest_s"] = in_step(comm, work)
+    result["slowest_s"] = time_slowest(comm, work)
     comm.Barrier()
     if comm.rank == 0:
         path.unlink()
-    write_result(comm, Path(sys.argv[2]), mine)
+    write_result(comm, Path(sys.argv[2]), result)
 
 
 if __name__ == "__main__":

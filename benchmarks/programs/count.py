@@ -1,7 +1,7 @@
-"""`python -m benchmarks.programs.count JOB.json RESULT.json`: the values of a store counted, within a bound of memory.
+"""`python -m benchmarks.programs.count JOB.json RESULT.json`: count the values of a store with limited memory.
 
-The plain way is one loop with h5py and numpy on one core; the other is etl.stats's own pass with Dask. Both count the
-native pixels by split and class, tell the same percentiles, and count the labels.
+The method "plain" is one loop with h5py and numpy on one core; "dask" is the pass of etl.stats. Both count the native
+pixels by split and class, compute the same percentiles, and count the labels.
 """
 
 import hashlib
@@ -43,13 +43,13 @@ def count_plainly(path: Path) -> Percentiles:
             for name, total in counts.items():
                 pixels = file[name][batch[0] : batch[-1] + 1]
                 for row in batch.tolist():
-                    mine = [int(split[row]), *(len(SPLITS) + np.flatnonzero(classes[row])).tolist()]
+                    row_groups = [int(split[row]), *(len(SPLITS) + np.flatnonzero(classes[row])).tolist()]
                     for band in range(pixels.shape[-1]):
-                        found = np.bincount(pixels[row - batch[0], ..., band].ravel())
-                        for group in mine:
-                            total[group, band, : len(found)] += found
-        held = classes[rows].astype(np.float64)
-        held.T @ held
+                        histogram = np.bincount(pixels[row - batch[0], ..., band].ravel())
+                        for group in row_groups:
+                            total[group, band, : len(histogram)] += histogram
+        labels = classes[rows].astype(np.float64)
+        labels.T @ labels
     return {name: _percentiles(total) for name, total in counts.items()}
 
 
@@ -63,25 +63,25 @@ def _percentiles(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 
 
 def count_with_dask(path: Path, workers: int) -> Percentiles:
-    """The same by etl.stats on threads."""
+    """Percentiles by pixel array, computed by etl.stats on `workers` threads."""
     with StoreReader(path) as store:
         counts = count_store(store, workers, _BATCH_ROWS, scheduler="threads", num_workers=workers)
         count_labels(store)
-    return {name: found.quantiles(QUANTILES) for name, found in counts.items()}
+    return {name: histograms.quantiles(QUANTILES) for name, histograms in counts.items()}
 
 
 def main() -> None:
-    """Count in the way that the job names."""
+    """Count with the method that the job names."""
     job: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     path = Path(job["store"])
     sync_and_drop_cache(path)
-    told: dict[str, Any] = {"resident_share": resident_share([path])}
+    answer: dict[str, Any] = {"resident_share": resident_share([path])}
     limit_memory(int(job["limit_bytes"]))
     start, cpu = time.perf_counter(), time.process_time()
-    found = count_plainly(path) if job["way"] == "plain" else count_with_dask(path, int(job["workers"]))
-    told |= {"seconds": time.perf_counter() - start, "cpu_s": time.process_time() - cpu}
-    told["answer"] = hashlib.sha256(b"".join(found[name].tobytes() for name in sorted(found))).hexdigest()
-    Path(sys.argv[2]).write_text(json.dumps(told), encoding="utf-8")
+    percentiles = count_plainly(path) if job["method"] == "plain" else count_with_dask(path, int(job["workers"]))
+    answer |= {"seconds": time.perf_counter() - start, "cpu_s": time.process_time() - cpu}
+    answer["answer"] = hashlib.sha256(b"".join(percentiles[name].tobytes() for name in sorted(percentiles))).hexdigest()
+    Path(sys.argv[2]).write_text(json.dumps(answer), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """`python -m benchmarks.programs.feed JOB.json RESULT.json`: workers that stream a store and sleep instead of training.
 
-Each rank takes its share of every step through the trainer's stream and sleeps as long as a GPU of the given speed
-would work on it; the ranks meet after every step, as an all-reduce has them meet.
+Each rank reads its batch of each step through the trainer's stream, and sleeps as long as a GPU of the given speed
+would need for it. After each step the ranks wait for each other, as in an all-reduce.
 """
 
 import json
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.programs.world import in_step, world, write_result
+from benchmarks.programs.world import time_slowest, world, write_result
 from etl.mpi import wait_polling
 from trainer.config import BandSelection
 from trainer.data.sampler import DistributedSampler
@@ -20,11 +20,11 @@ from trainer.data.stream import BatchStream
 __all__ = ["main"]
 
 _WARM_UP = 4
-"""Steps before the clock runs: the stream starts, the first batches are read."""
+"""Steps that are not timed, while the stream starts and reads its first batches."""
 
 
 def _pass(job: dict[str, Any], rate: float) -> dict[str, float]:
-    """Collective: seconds of the steps of one speed, and those slept."""
+    """Collective: seconds of the steps at one speed, and how many of them were slept."""
     comm, batch = world(), job["batch"]
     rows = select_rows(Path(job["path"]), RowSelection((BandSelection(job["name"]),)))
     sampler = DistributedSampler(len(rows), batch, comm.size)
@@ -45,12 +45,12 @@ def _pass(job: dict[str, Any], rate: float) -> dict[str, float]:
 
     for _ in range(_WARM_UP):
         step()
-    seconds = in_step(comm, measured)
+    seconds = time_slowest(comm, measured)
     return {"rate": rate, "seconds": seconds, "slept_s": (steps - _WARM_UP) * batch / rate}
 
 
 def main() -> None:
-    """Sleep as the job says."""
+    """Measure each speed of the job."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     write_result(world(), Path(sys.argv[2]), [_pass(job, rate) for rate in job["rates"]])
 

@@ -1,8 +1,8 @@
-"""Bare GDAL loops, with the best settings known: what reading alone costs. The only module here that imports osgeo."""
+"""Bare GDAL loops with the best known settings, to measure reading alone. The only module here that imports osgeo."""
 
 import os
 
-# 0: OpenJPEG decodes in the calling thread; 1 would start a second thread that does all the work while the first waits.
+# 0: OpenJPEG decodes in the calling thread; 1 would start a second thread for all the work, while the first one waits.
 os.environ.setdefault("OPJ_NUM_THREADS", "0")
 
 import time
@@ -32,8 +32,8 @@ _PATCH = {"B02": 120, "B03": 120, "B04": 120, "B08": 120, "B01": 20, "B09": 20} 
 
 
 def decode_blocks(files: Sequence[dict[str, Any]], rank: int, size: int) -> list[tuple[str, int, float]]:
-    """Decode every `size`-th block of each file into one reused buffer; (layer, block, CPU seconds) of each."""
-    found = []
+    """Decode each `size`-th block of the files into one reused buffer; returns (layer, block, CPU seconds) of each."""
+    timings = []
     turn = 0
     for file in files:
         source = gdal.OpenEx(file["path"], gdal.OF_RASTER, allowed_drivers=["JP2OpenJPEG"])
@@ -48,12 +48,12 @@ def decode_blocks(files: Sequence[dict[str, Any]], rank: int, size: int) -> list
                 start = time.thread_time()
                 out = buffer[: rows * columns].reshape(rows, columns)
                 band.ReadAsArray(column, row, columns, rows, buf_obj=out)
-                found.append((file["layer"], index, time.thread_time() - start))
-    return found
+                timings.append((file["layer"], index, time.thread_time() - start))
+    return timings
 
 
 def read_patches(folders: Sequence[str]) -> None:
-    """Read the twelve GeoTIFFs of every folder into reused buffers."""
+    """Read the twelve GeoTIFFs of each folder into reused buffers."""
     buffers: dict[str, npt.NDArray[np.uint16]] = {
         band: np.empty((side, side), np.uint16) for band, side in _PATCH.items()
     }

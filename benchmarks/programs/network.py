@@ -1,7 +1,7 @@
-"""`python -m benchmarks.programs.network JOB.json RESULT.json`: DSen2's networks alone, on windows that are ready.
+"""`python -m benchmarks.programs.network JOB.json RESULT.json`: run DSen2's networks alone, on windows in memory.
 
-JOB holds `product`, `cells` (row j, column i of each patch), `weights` (a folder), `precision` and `threads`, the
-windows at once. All ranks share the patches; RESULT becomes one object a rank.
+JOB has `product`, `cells` (row and column of each patch), `weights` (a folder), `precision` and `threads` (windows at
+the same time). The patches are divided among the ranks; RESULT has one object per rank.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.programs.world import in_step, world, write_result
+from benchmarks.programs.world import time_slowest, world, write_result
 from etl.mpi import local_rank
 from etl.plan.work import Block, PatchRange, ProductPatches, RankWork
 from etl.raster import configure
@@ -29,39 +29,39 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Collective: run the networks on what the job names; decoding and the first, slower, call are not timed."""
+    """Collective: time the networks on the patches of the job, without decoding and the first, slower, call."""
     comm = world()
     job: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     device = configure_tensorflow(job["threads"], local_rank(comm))
-    way = DSen2(read_networks(Path(job["weights"]), PROCESSING_LEVEL), job["precision"])
+    dsen2 = DSen2(read_networks(Path(job["weights"]), PROCESSING_LEVEL), job["precision"])
     first, stop = (len(job["cells"]) * k // comm.size for k in (comm.rank, comm.rank + 1))
-    seen = _windows(Path(job["product"]), np.array(job["cells"][first:stop], np.intp).reshape(-1, 2), way)
-    mine: dict[str, Any] = {"blocks": [], "device": device.name}
-    for each in seen[:1]:
-        way.fine(each)
+    windows = _windows(Path(job["product"]), np.array(job["cells"][first:stop], np.intp).reshape(-1, 2), dsen2)
+    result: dict[str, Any] = {"blocks": [], "device": device.name}
+    for window in windows[:1]:
+        dsen2.fine(window)
 
     def work() -> None:
         start, cpu = time.perf_counter(), time.process_time()
         with ThreadPoolExecutor(device.windows) as pool:
-            for _ in pool.map(way.fine, seen):
+            for _ in pool.map(dsen2.fine, windows):
                 pass
-        mine["own_s"], mine["cpu_s"] = time.perf_counter() - start, time.process_time() - cpu
+        result["own_s"], result["cpu_s"] = time.perf_counter() - start, time.process_time() - cpu
 
-    mine["slowest_s"] = in_step(comm, work)
-    write_result(comm, Path(sys.argv[2]), mine)
+    result["slowest_s"] = time_slowest(comm, work)
+    write_result(comm, Path(sys.argv[2]), result)
 
 
-def _windows(path: Path, cells: "np.ndarray[Any, np.dtype[np.intp]]", way: DSen2) -> list[Any]:
+def _windows(path: Path, cells: "np.ndarray[Any, np.dtype[np.intp]]", dsen2: DSen2) -> list[Any]:
     """What the networks see of each patch."""
     configure()
     product = read_product(path)
-    patches = ProductPatches(np.arange(len(cells)), cells[:, 0], cells[:, 1], layers_of(product, way.halo_px))
+    patches = ProductPatches(np.arange(len(cells)), cells[:, 0], cells[:, 1], layers_of(product, dsen2.halo_px))
     work = RankWork(patches=[PatchRange(0, 0, len(cells))])
     out = []
     for row, patch in TilePatches(work, {0: patches}, {0: product}, _NoOtherRank()).patches():
         if isinstance(patch, PatchError):
             raise SystemExit(f"patch {row} of {path}: {patch}")
-        out.append(network_inputs([window.transpose(1, 2, 0) for window in patch.native], way.geometry))
+        out.append(network_inputs([window.transpose(1, 2, 0) for window in patch.native], dsen2.geometry))
     return out
 
 

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.programs.rasterio_ JOB.json ANSWER.json`: a patch folder as torchgeo reads it, by rasterio.
+"""`python -m benchmarks.programs.rasterio_ JOB.json ANSWER.json`: read a patch folder by rasterio, as torchgeo does.
 
-Each of a patch's GeoTIFFs is opened, read and brought to 120 x 120 pixels by GDAL's bilinear resampling, and all are
-stacked. Runs in the virtual environment of rasterio, which has numpy beside it.
+Each GeoTIFF of a patch is opened, read and resampled bilinearly to 120 x 120 pixels by GDAL; then all are stacked. Runs
+in the virtual environment of rasterio, which also has numpy.
 
 Source: torchgeo's `BigEarthNet` (Stewart et al. 2022, arXiv 2111.08872), without its conversion to tensors.
 """
@@ -33,7 +33,7 @@ def _read(folder: Path) -> npt.NDArray[np.uint16]:
 
 
 def main() -> None:
-    """Read every folder once."""
+    """Time reading each folder once."""
     folders = [Path(folder) for folder in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["folders"]]
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_PAM_ENABLED="NO", GDAL_NUM_THREADS="1"):
         _read(folders[0])

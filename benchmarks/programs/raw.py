@@ -1,4 +1,4 @@
-"""`python -m benchmarks.programs.raw JOB.json RESULT.json`: a store's rows read one by one into the same buffer."""
+"""`python -m benchmarks.programs.raw JOB.json RESULT.json`: read a store's rows one by one into the same buffer."""
 
 import json
 import os
@@ -40,14 +40,18 @@ def _mapped(path: Path, out: npt.NDArray[np.uint16]) -> Read:
     return lambda row: np.copyto(out, rows[row])
 
 
-_WAYS: dict[str, Callable[[Path, npt.NDArray[np.uint16]], Read]] = {"preadv": _preadv, "h5py": _h5py, "mapped": _mapped}
+_METHODS: dict[str, Callable[[Path, npt.NDArray[np.uint16]], Read]] = {
+    "preadv": _preadv,
+    "h5py": _h5py,
+    "mapped": _mapped,
+}
 
 
-def _pass(job: dict[str, Any], way: str, order: npt.NDArray[np.int64], cold: bool) -> dict[str, float]:
+def _pass(job: dict[str, Any], method: str, order: npt.NDArray[np.int64], cold: bool) -> dict[str, float]:
     path, out = Path(job["path"]), np.ones(job["row_shape"], np.uint16)
     if cold:
         sync_and_drop_cache(path)
-    read = _WAYS[way](path, out)
+    read = _METHODS[method](path, out)
     before, cpu_s, start = Moment.now(), time.process_time(), time.perf_counter()
     for row in order.tolist():
         read(row)
@@ -56,7 +60,7 @@ def _pass(job: dict[str, Any], way: str, order: npt.NDArray[np.int64], cold: boo
 
 
 def _copied(job: dict[str, Any], order: npt.NDArray[np.int64]) -> dict[str, float]:
-    """The same bytes from memory that is there already."""
+    """Time copying the same rows from memory that is already allocated."""
     with h5py.File(job["path"], "r") as file:
         rows = file[NAME][...]
     out = np.ones(job["row_shape"], np.uint16)
@@ -71,14 +75,14 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     sequence = np.arange(job["rows"])
     orders = {"sequential": sequence, "random": np.random.default_rng(0).permutation(sequence)}
-    found = []
+    runs = []
     for repeat in range(job["repeats"]):
-        ways = [(way, kind, cold) for way in _WAYS for kind in orders for cold in (False, True)]
-        for way, kind, cold in ways[::-1] if repeat % 2 else ways:
-            took = _pass(job, way, orders[kind], cold)
-            found.append({"run": f"{way}_{kind}_{'cold' if cold else 'warm'}", "repeat": repeat, **took})
-        found.append({"run": "copied", "repeat": repeat, **_copied(job, orders["random"])})
-    Path(sys.argv[2]).write_text(json.dumps(found), encoding="utf-8")
+        methods = [(method, kind, cold) for method in _METHODS for kind in orders for cold in (False, True)]
+        for method, kind, cold in methods[::-1] if repeat % 2 else methods:
+            took = _pass(job, method, orders[kind], cold)
+            runs.append({"run": f"{method}_{kind}_{'cold' if cold else 'warm'}", "repeat": repeat, **took})
+        runs.append({"run": "copied", "repeat": repeat, **_copied(job, orders["random"])})
+    Path(sys.argv[2]).write_text(json.dumps(runs), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """`python -m benchmarks.programs.read JOB.json RESULT.json`: a bare GDAL loop over blocks or patches.
 
-JOB holds `files` (layer, path, windows to decode) or `folders` (of patches). All ranks share them; RESULT
-becomes one object a rank.
+JOB has `files` (layer, path, windows to decode) or `folders` (of patches), which are divided among the ranks. RESULT
+has one object per rank.
 """
 
 import json
@@ -11,29 +11,29 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.programs.gdal import decode_blocks, read_patches
-from benchmarks.programs.world import in_step, world, write_result
+from benchmarks.programs.world import time_slowest, world, write_result
 
 __all__ = ["main"]
 
 
 def main() -> None:
-    """Collective: read what the job names."""
+    """Collective: time reading the files or folders of the job."""
     comm = world()
     job: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    mine: dict[str, Any] = {"blocks": []}
+    result: dict[str, Any] = {"blocks": []}
 
     def work() -> None:
         start, cpu = time.perf_counter(), time.process_time()
         if "files" in job:
-            mine["blocks"] = decode_blocks(job["files"], comm.rank, comm.size)
+            result["blocks"] = decode_blocks(job["files"], comm.rank, comm.size)
         else:
             folders = job["folders"]
             first, stop = (len(folders) * k // comm.size for k in (comm.rank, comm.rank + 1))
             read_patches(folders[first:stop])
-        mine["own_s"], mine["cpu_s"] = time.perf_counter() - start, time.process_time() - cpu
+        result["own_s"], result["cpu_s"] = time.perf_counter() - start, time.process_time() - cpu
 
-    mine["slowest_s"] = in_step(comm, work)
-    write_result(comm, Path(sys.argv[2]), mine)
+    result["slowest_s"] = time_slowest(comm, work)
+    write_result(comm, Path(sys.argv[2]), result)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""`python -m benchmarks.programs.rows JOB.json RESULT.json`: the rows of a store, written in several ways in turn.
+"""`python -m benchmarks.programs.rows JOB.json RESULT.json`: write the rows of a store by several methods alternately.
 
-Every way writes the same bytes to the same places of a fresh, fully allocated store, in the same rounds, one call a
-data set: through HDF5 as extraction does, through plain MPI-IO, by `pwrite`, and as shards of Zarr, in the ways that
-the job names. What goes to one file is given up from memory in the same way by all of them. Times run from opening to
-closing.
+Methods: HDF5 as in an extraction, plain MPI-IO, `pwrite`, and Zarr shards. Each writes the same bytes to the same
+places of a new, fully allocated store, in the same rounds, with one call per array. All that write to one file drop
+written pages from the page cache alike. Times run from opening to closing.
 """
 
 import json
@@ -21,7 +20,7 @@ import numpy as np
 
 from benchmarks.findings import QUIET, least_disturbed
 from benchmarks.machine import Moment, others_share
-from benchmarks.programs.world import SharedFile, in_step, total, world, write_result
+from benchmarks.programs.world import SharedFile, time_slowest, total, world, write_result
 from etl.extract.batch import Batch
 from etl.mpi import Comm, file_hints
 from etl.schema import Schema
@@ -36,19 +35,19 @@ __all__ = ["main"]
 
 @dataclass(slots=True)
 class Rows:
-    """What one rank writes, and where it lies in the file."""
+    """Rows that one rank writes, and their places in the file."""
 
     comm: Comm
     path: Path
     rounds: int
     batch: Batch
     offsets: dict[str, int]
-    """Of each data set in the file."""
+    """Offset of each array in the file, in bytes."""
     unsynced_s: float = field(default=0.0)
-    """Seconds until the last row was handed over."""
+    """Seconds until the last write call returned."""
 
     def each(self, write: Callable[[str, int, Any], None], after_round: Callable[[], None] | None = None) -> None:
-        """Call `write(data set, first row, rows)` round by round."""
+        """Call `write(name of the array, first row, rows)` round by round."""
         start = time.perf_counter()
         for number in range(self.rounds):
             first = (self.comm.rank * self.rounds + number) * self.batch.rows
@@ -59,7 +58,7 @@ class Rows:
         self.unsynced_s = time.perf_counter() - start
 
     def place(self, name: str, first: int, rows: Any) -> int:
-        """Offset of a row in the file."""
+        """Offset of a row in the file, in bytes."""
         return int(self.offsets[name] + first * rows[0].nbytes)
 
 
@@ -99,7 +98,7 @@ def _zarr(work: Rows) -> None:
         writer.sync()
 
 
-_WAYS: dict[str, Callable[[Rows], None]] = {
+_METHODS: dict[str, Callable[[Rows], None]] = {
     "hdf5_collective": lambda work: _hdf5(work, True),
     "mpi_collective": lambda work: _mpi(work, True),
     "hdf5_independent": lambda work: _hdf5(work, False),
@@ -109,8 +108,8 @@ _WAYS: dict[str, Callable[[Rows], None]] = {
     "zarr_zstd": _zarr,
 }
 
-FIRST_WAYS = ("hdf5_collective", "mpi_collective", "hdf5_independent", "mpi_independent", "pwrite")
-"""Those of a job that names none."""
+_DEFAULT_METHODS = ("hdf5_collective", "mpi_collective", "hdf5_independent", "mpi_independent", "pwrite")
+"""Methods of a job that names none."""
 
 
 def _filled(schema: Schema, rows: int) -> Batch:
@@ -125,7 +124,7 @@ def _filled(schema: Schema, rows: int) -> Batch:
 
 
 def _fresh(comm: Comm, path: Path, schema: Schema, align_bytes: int) -> dict[str, int]:
-    """Collective: a new store; offsets of what its rows are made of."""
+    """Collective: create a store; returns the offset of each array in bytes."""
     offsets: dict[str, int] = {}
     if comm.rank == 0:
         path.unlink(missing_ok=True)
@@ -136,7 +135,7 @@ def _fresh(comm: Comm, path: Path, schema: Schema, align_bytes: int) -> dict[str
 
 
 def _fresh_zarr(comm: Comm, path: Path, schema: Schema, job: dict[str, Any], compress: str) -> None:
-    """Collective: a new Zarr store of shards that are as long as a round."""
+    """Collective: create a Zarr store whose shards have the rows of one round."""
     if comm.rank == 0:
         shutil.rmtree(path, ignore_errors=True)
         layout = Layout(shard_rows=job["rows"], chunk_rows=job.get("chunk_rows", 1), compress=compress)
@@ -144,47 +143,47 @@ def _fresh_zarr(comm: Comm, path: Path, schema: Schema, job: dict[str, Any], com
     comm.Barrier()
 
 
-def _prepare(comm: Comm, job: dict[str, Any], schema: Schema, batch: Batch, way: str) -> Rows:
-    """Collective: what one way is to write, into a fresh store."""
+def _prepare(comm: Comm, job: dict[str, Any], schema: Schema, batch: Batch, method: str) -> Rows:
+    """Collective: create a store for one method; returns the rows to write into it."""
     path = Path(job["path"])
-    if way.startswith("zarr"):
+    if method.startswith("zarr"):
         path = path.with_suffix(".zarr")
-        _fresh_zarr(comm, path, schema, job, way.removeprefix("zarr_"))
+        _fresh_zarr(comm, path, schema, job, method.removeprefix("zarr_"))
         return Rows(comm, path, job["rounds"], batch, {})
     return Rows(comm, path, job["rounds"], batch, _fresh(comm, path, schema, job["align_bytes"]))
 
 
 def _repeat(comm: Comm, job: dict[str, Any], schema: Schema, batch: Batch, reverse: bool) -> dict[str, Any]:
-    """Collective: every way once; its seconds, with and without syncing, and what others took of the machine."""
-    found: dict[str, Any] = {"seconds": {}, "unsynced_s": {}}
-    before, cpu_s, ways = Moment.now(), time.process_time(), list(job.get("ways", FIRST_WAYS))
-    for way in ways[::-1] if reverse else ways:
-        work = _prepare(comm, job, schema, batch, way)
-        found["seconds"][way] = in_step(comm, lambda way=way, work=work: _WAYS[way](work))  # type: ignore[misc]
-        found["unsynced_s"][way] = work.unsynced_s
-        if way.startswith("zarr"):
-            found.setdefault("mib", {})[way] = sum(f.stat().st_size for f in work.path.glob("data_*/c.*")) / 2**20
+    """Collective: run each method once; seconds with and without sync, and the CPU share of other programs."""
+    result: dict[str, Any] = {"seconds": {}, "unsynced_s": {}}
+    before, cpu_s, methods = Moment.now(), time.process_time(), list(job.get("methods", _DEFAULT_METHODS))
+    for method in methods[::-1] if reverse else methods:
+        work = _prepare(comm, job, schema, batch, method)
+        result["seconds"][method] = time_slowest(comm, lambda method=method, work=work: _METHODS[method](work))  # type: ignore[misc]
+        result["unsynced_s"][method] = work.unsynced_s
+        if method.startswith("zarr"):
+            result.setdefault("mib", {})[method] = sum(f.stat().st_size for f in work.path.glob("data_*/c.*")) / 2**20
     own_s = total(comm, time.process_time() - cpu_s)
-    found["others_share"] = comm.bcast(others_share(before, Moment.now(), own_s))
-    return found
+    result["others_share"] = comm.bcast(others_share(before, Moment.now(), own_s))
+    return result
 
 
 def main() -> None:
     """Collective: write the rows as the job says."""
     comm, job = world(), json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     schema = Schema(comm.size * job["rounds"] * job["rows"])
-    batch, found = _filled(schema, job["rows"]), list[dict[str, Any]]()
-    while len(found) < job["repeats"] + job["spare"]:
-        found.append(_repeat(comm, job, schema, batch, reverse=len(found) % 2 == 1))
-        if sum(repeat["others_share"] <= QUIET for repeat in found) >= job["repeats"]:
+    batch, results = _filled(schema, job["rows"]), list[dict[str, Any]]()
+    while len(results) < job["repeats"] + job["spare"]:
+        results.append(_repeat(comm, job, schema, batch, reverse=len(results) % 2 == 1))
+        if sum(repeat["others_share"] <= QUIET for repeat in results) >= job["repeats"]:
             break
-    for number in least_disturbed([repeat["others_share"] for repeat in found], job["repeats"]):
-        found[number]["counted"] = True
+    for number in least_disturbed([repeat["others_share"] for repeat in results], job["repeats"]):
+        results[number]["counted"] = True
     comm.Barrier()
     if comm.rank == 0:
         Path(job["path"]).unlink(missing_ok=True)
         shutil.rmtree(Path(job["path"]).with_suffix(".zarr"), ignore_errors=True)
-    write_result(comm, Path(sys.argv[2]), found)
+    write_result(comm, Path(sys.argv[2]), results)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.programs.train JOB.json RESULT.json`: our loop and Keras's own, in turn, in one process.
+"""`python -m benchmarks.programs.train JOB.json RESULT.json`: the trainer's loop and Keras's, step by step alternately.
 
-Both train the same ResNet-50 from the same first weights on the same rows in the same order, without augmentation: ours
-reads them from a store, Keras has them in memory, whole and in order. They take their steps in turn, so that what else
-runs on the machine meets all alike. Each repeat is one epoch; its first step, which starts the stream, and its last,
-which ends with what an epoch ends with, are left out.
+Both train the same ResNet-50 from the same initial weights on the same rows in the same order, without augmentation.
+The trainer reads the rows from a store, Keras has them in memory. The loops run in one process and alternate after each
+step, so that other programs on the machine disturb both alike. Each repeat is one epoch. Its first step, which starts
+the stream, and its last, which includes the work at the end of an epoch, are left out.
 """
 
 import json
@@ -37,55 +37,55 @@ __all__ = ["main"]
 _RATE = 0.01
 
 _PATIENCE_S = 600
-"""Longer than any step, compiling included."""
+"""Seconds that are longer than any step, compiling included."""
 
 
 class Turns:
-    """Loops that take their steps in turn, each on a thread of its own, and what every step took."""
+    """Lets loops on different threads run their steps alternately, and records the time of each step."""
 
-    def __init__(self, ways: list[str]) -> None:
-        self.seconds: dict[str, list[float]] = {way: [] for way in ways}
-        """From getting a turn to handing it on."""
-        self.cpu_s: dict[str, list[float]] = {way: [] for way in ways}
-        """Of the process, meanwhile."""
+    def __init__(self, loops: list[str]) -> None:
+        self.seconds: dict[str, list[float]] = {loop: [] for loop in loops}
+        """Wall seconds of each step of a loop."""
+        self.cpu_s: dict[str, list[float]] = {loop: [] for loop in loops}
+        """CPU seconds of the process during each step of a loop."""
         self.wait_s: list[float] = []
-        """What our loop waited for its batch, of that."""
-        self._after = dict(zip(ways, [*ways[1:], ways[0]], strict=True))
-        self._gates = {way: threading.Semaphore(0) for way in ways}
-        self._gates[ways[0]].release()
+        """Seconds of each step that the trainer's loop waited for its batch."""
+        self._after = dict(zip(loops, [*loops[1:], loops[0]], strict=True))
+        self._gates = {loop: threading.Semaphore(0) for loop in loops}
+        self._gates[loops[0]].release()
         self._begun = (0.0, 0.0)
 
-    def take(self, way: str) -> None:
-        """Wait for the turn."""
-        if not self._gates[way].acquire(timeout=_PATIENCE_S):
-            raise RuntimeError(f"{way} must get its turn within {_PATIENCE_S} s; another loop has failed")
+    def take(self, loop: str) -> None:
+        """Wait until it is this loop's turn."""
+        if not self._gates[loop].acquire(timeout=_PATIENCE_S):
+            raise RuntimeError(f"{loop} must get its turn within {_PATIENCE_S} s; another loop has failed")
         self._begun = (time.perf_counter(), time.process_time())
 
-    def hand_on(self, way: str) -> None:
-        """Note what the step took, and let the next one begin."""
-        self.seconds[way].append(time.perf_counter() - self._begun[0])
-        self.cpu_s[way].append(time.process_time() - self._begun[1])
-        self._gates[self._after[way]].release()
+    def hand_on(self, loop: str) -> None:
+        """Record the time of the step, and let the next loop run."""
+        self.seconds[loop].append(time.perf_counter() - self._begun[0])
+        self.cpu_s[loop].append(time.process_time() - self._begun[1])
+        self._gates[self._after[loop]].release()
 
 
 class InTurn(keras.callbacks.Callback):  # type: ignore[misc]
-    """Has `model.fit` wait for its turn before each batch, which it fetches after that."""
+    """Makes `model.fit` wait for its turn before each batch, which it fetches after that."""
 
-    def __init__(self, turns: Turns, way: str) -> None:
+    def __init__(self, turns: Turns, loop: str) -> None:
         super().__init__()
-        self._turns, self._way = turns, way
+        self._turns, self._loop = turns, loop
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Wait."""
-        self._turns.take(self._way)
+        self._turns.take(self._loop)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Go on."""
-        self._turns.hand_on(self._way)
+        """Let the next loop run."""
+        self._turns.hand_on(self._loop)
 
 
 def _rows(job: dict[str, Any]) -> SelectedRows:
-    """Random rows of a new store, `batch` times `steps` of them, of the bands asked for."""
+    """Random rows of a new store, `batch` times `steps` of them, with the bands of the job."""
     numbers, path, count = np.random.default_rng(0), Path(job["path"]), job["batch"] * job["steps"]
     schema = Schema(count)
     identity = {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}
@@ -100,15 +100,15 @@ def _rows(job: dict[str, Any]) -> SelectedRows:
     return replace(rows, pixels=(item,))
 
 
-def _peer(rows: SelectedRows, batch: int, turns: Turns, way: str) -> Callable[[int], Any]:
-    """Keras's own loop of so many epochs."""
+def _peer(rows: SelectedRows, batch: int, turns: Turns, loop: str) -> Callable[[int], Any]:
+    """Function that trains with Keras's own loop for a number of epochs."""
     model = _network(rows)
-    jit = way == "keras_jit"
+    jit = loop == "keras_jit"
     model.compile(_optimiser(), keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=jit)
     (item,) = rows.pixels
     pixels = np.empty((len(rows), *item.row_shape), np.uint16)
     rows.reader.read_rows(item.name, rows.store_rows, pixels)
-    how = {"batch_size": batch, "shuffle": False, "verbose": 0, "callbacks": [InTurn(turns, way)]}
+    how = {"batch_size": batch, "shuffle": False, "verbose": 0, "callbacks": [InTurn(turns, loop)]}
     return lambda epochs: model.fit(pixels, rows.labels.astype(np.float32), epochs=epochs, **how)
 
 
@@ -126,7 +126,7 @@ def _ours(rows: SelectedRows, sampler: DistributedSampler, epochs: int, turns: T
             batch = next(source)
             turns.wait_s.append(time.perf_counter() - asked)
             yield batch
-            if number + 1 < steps.stop:  # the end of an epoch is the loop's last word on it
+            if number + 1 < steps.stop:  # the last step ends in `end_of_epoch`
                 turns.hand_on("ours")
 
     positive = np.ones(rows.labels.shape[1], np.float32)
@@ -145,7 +145,7 @@ def _optimiser() -> keras.optimizers.Optimizer:
 
 
 def _measure(job: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of every repeat: seconds and CPU seconds of each way's steps, our waiting, what others took of the machine."""
+    """By repeat: seconds and CPU seconds of each loop's steps, waiting for data, CPU share of other programs."""
     rows, steps, epochs = _rows(job), job["steps"], 1 + job["repeats"]
     turns, shares = Turns(["ours", job["peer"]]), list[float]()
     sampler = DistributedSampler(len(rows), job["batch"], 1, shuffle_block=NO_SHUFFLE)
@@ -154,7 +154,7 @@ def _measure(job: dict[str, Any]) -> list[dict[str, Any]]:
     clock = [(Moment.now(), time.process_time())]
 
     def end_of_epoch(epoch: int) -> None:
-        """What our loop calls where a run would validate."""
+        """Called by the trainer's loop at the point of validation."""
         turns.hand_on("ours")
         clock.append((Moment.now(), time.process_time()))
         (before, cpu_before), (after, cpu_after) = clock[-2:]
@@ -170,8 +170,8 @@ def _measure(job: dict[str, Any]) -> list[dict[str, Any]]:
 
     return [
         {
-            "step_s": {way: of(values, epoch) for way, values in turns.seconds.items()},
-            "cpu_s": {way: of(values, epoch) for way, values in turns.cpu_s.items()},
+            "step_s": {loop: of(values, epoch) for loop, values in turns.seconds.items()},
+            "cpu_s": {loop: of(values, epoch) for loop, values in turns.cpu_s.items()},
             "wait_s": of(turns.wait_s, epoch),
             "others_share": shares[epoch],
         }
@@ -180,7 +180,7 @@ def _measure(job: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Train as the job says."""
+    """Train with both loops."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     Path(sys.argv[2]).write_text(json.dumps(_measure(job)), encoding="utf-8")
 

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.programs.watch FOLDER MODULE ...`: run a module, and write down what it took.
+"""`python -m benchmarks.programs.watch FOLDER MODULE ...`: run a module, and record its memory and CPU time.
 
-Leaves FOLDER/<host>-<process>.json: peak resident memory, memory at the end, CPU seconds in all and by thread. Threads
-that a library starts by itself (a decoder's own) are in the whole and under no name.
+Writes FOLDER/<host>-<process>.json: peak resident memory, memory at the end, CPU seconds in all and by Python thread.
+Threads that a library starts by itself (such as a decoder's) are only in the sum.
 """
 
 import json
@@ -21,7 +21,7 @@ _MIB = 1 / 1024
 
 
 def _note_threads(cpu_s: dict[str, float]) -> None:
-    """Have every thread add its CPU seconds under its name as it ends."""
+    """Make each thread add its CPU seconds to `cpu_s`, under its name, when it ends."""
     original = threading.Thread.run
 
     def run(self: threading.Thread) -> None:
@@ -34,7 +34,7 @@ def _note_threads(cpu_s: dict[str, float]) -> None:
 
 
 def _kib(path: str, key: str) -> float:
-    """A line such as `VmHWM: 123 kB` of a file of /proc; NaN where there is none."""
+    """The number of kB in a line of a file of /proc, such as `VmHWM: 123 kB`; NaN if there is none."""
     try:
         lines = Path(path).read_text().splitlines()
     except OSError:
@@ -44,7 +44,7 @@ def _kib(path: str, key: str) -> float:
 
 def _write(folder: Path, threads: dict[str, float]) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
-    found = {
+    record = {
         "rank": int(os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("PMI_RANK") or -1),
         "peak_resident_mib": _kib("/proc/self/status", "VmHWM") * _MIB,
         "resident_mib": _kib("/proc/self/status", "VmRSS") * _MIB,
@@ -54,7 +54,7 @@ def _write(folder: Path, threads: dict[str, float]) -> None:
         "threads_cpu_s": {**threads, "main": time.thread_time()},
     }
     path = folder / f"{platform.node()}-{os.getpid()}.json"
-    path.write_text(json.dumps(found), encoding="utf-8")
+    path.write_text(json.dumps(record), encoding="utf-8")
 
 
 def main() -> None:

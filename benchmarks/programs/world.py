@@ -1,6 +1,6 @@
 """MPI for the peers: the only module here that imports mpi4py.
 
-`etl.mpi` comes first, so that the peers run with the settings of Open MPI's I/O that extraction runs with.
+`etl.mpi` is imported first, so that the peers use the same settings of Open MPI's I/O as extraction.
 """
 
 import json
@@ -15,23 +15,23 @@ from etl.store.sync import WriteBehind
 
 from mpi4py import MPI  # isort: skip
 
-__all__ = ["SharedFile", "in_step", "total", "world", "write_result"]
+__all__ = ["SharedFile", "time_slowest", "total", "world", "write_result"]
 
 
 def world() -> Comm:
-    """All ranks."""
+    """Communicator of all ranks."""
     return MPI.COMM_WORLD
 
 
-def write_result(comm: Comm, path: Path, mine: Any) -> None:
-    """Collective: write the list of what every rank found, as JSON, on rank 0."""
-    found = comm.gather(mine)
-    if found is not None:
-        path.write_text(json.dumps(found), encoding="utf-8")
+def write_result(comm: Comm, path: Path, result: Any) -> None:
+    """Collective: rank 0 writes a JSON list with the result of each rank."""
+    results = comm.gather(result)
+    if results is not None:
+        path.write_text(json.dumps(results), encoding="utf-8")
 
 
-def in_step(comm: Comm, action: Callable[[], None]) -> float:
-    """Collective: seconds that the slowest rank takes, all having begun together."""
+def time_slowest(comm: Comm, action: Callable[[], None]) -> float:
+    """Collective: seconds that the slowest rank needs for `action`, which all start at the same time."""
     comm.Barrier()
     start = time.perf_counter()
     action()
@@ -58,12 +58,12 @@ class SharedFile:
         self._behind.add(offset, rows.nbytes)
 
     def write(self, offset: int, rows: Any) -> None:
-        """Write an array's bytes at `offset`, this rank alone."""
+        """Write an array's bytes at `offset`, independently of other ranks."""
         self._file.Write_at(offset, [rows, rows.nbytes, MPI.BYTE])
         self._behind.add(offset, rows.nbytes)
 
     def sync(self) -> None:
-        """Bring what this process has written to the disk, as the store's writer does."""
+        """Flush the bytes that this process has written to the disk, as the store's writer does."""
         self._behind.sync()
 
     def close(self) -> None:

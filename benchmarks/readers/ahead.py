@@ -1,4 +1,4 @@
-"""Batches read by threads while earlier ones are used, for readers that do not do that themselves."""
+"""Prefetch batches on threads, for readers that do not prefetch by themselves."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,13 +11,13 @@ import numpy.typing as npt
 __all__ = ["AHEAD", "ahead"]
 
 AHEAD = 2
-"""As many as the trainer's stream reads at the same time."""
+"""Number of batches read at the same time, as by the trainer's stream."""
 
 
 def ahead(
     read: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint16]], order: npt.NDArray[np.int64]
 ) -> Iterator[npt.NDArray[np.uint16]]:
-    """What `read` gives for each line of `order`, two of them in advance."""
+    """Results of `read` for each line of `order`, with two batches prefetched."""
     with ThreadPoolExecutor(AHEAD) as pool:
         waiting: deque[Any] = deque(pool.submit(read, rows) for rows in order[:AHEAD])
         for step in range(len(order)):

@@ -1,4 +1,4 @@
-"""ArrayRecord, the format of Grain: one record a patch, uncompressed, batches by its own threads."""
+"""ArrayRecord, the format of Grain: one uncompressed record per patch; batches by its own threads."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ __all__ = ["batches", "reading", "write"]
 
 
 def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
-    """One file of groups of one record."""
+    """Write one file, with groups of one record."""
     writer = ArrayRecordWriter(str(place), "group_size:1,uncompressed")
     for row in rows:
         writer.write(row.tobytes())
@@ -23,7 +23,7 @@ def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64
 
 
 def reading(place: Path) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint16]]:
-    """What gives a batch for the numbers of its rows."""
+    """Function that reads the rows of a batch, given their numbers."""
     shape = np.load(place.with_suffix(".shape.npy")).tolist()
     source = ArrayRecordDataSource(str(place))
 
@@ -37,5 +37,5 @@ def reading(place: Path) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uin
 
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
-    """Two batches ahead on threads."""
+    """Batches in the given order, two of them prefetched on threads."""
     return ahead(reading(place), order)

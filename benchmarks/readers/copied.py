@@ -1,4 +1,4 @@
-"""The ceiling: one thread that copies the rows of each batch from memory into a buffer that it has already."""
+"""Upper limit for all readers: one thread that copies the rows of each batch from memory into a reused buffer."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -10,23 +10,23 @@ import numpy.typing as npt
 __all__ = ["CONSUMED", "batches", "write"]
 
 CONSUMED = False
-"""The copy alone is timed: what comes of it is read by nobody."""
+"""Only the copy is timed; its result is not read."""
 
 
 def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
-    """The rows as they are."""
+    """Write the rows as a npy file."""
     np.save(place, rows)
 
 
 @cache
 def _memory(place: Path, batch: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
-    """The rows, and room for a batch, all of it there already."""
+    """The rows, and a buffer for a batch, all in allocated memory."""
     rows = np.load(place)
     return rows, np.ones((batch, *rows.shape[1:]), np.uint16)
 
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
-    """The same buffer again and again."""
+    """Batches in the given order, all in the same buffer."""
     rows, out = _memory(place, order.shape[1])
     for line in order:
         for k, row in enumerate(line.tolist()):

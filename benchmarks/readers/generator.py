@@ -1,4 +1,4 @@
-"""The way of most tutorials: a tf.data generator that reads patch by patch with h5py."""
+"""A tf.data generator that reads patch by patch with h5py, as in most tutorials."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from benchmarks.readers.tensors import looked_at
+from benchmarks.readers.tensors import tensor_memory
 
 __all__ = ["batches"]
 
@@ -17,7 +17,7 @@ _AHEAD = 2
 
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
-    """Batches of tf.data, two ahead."""
+    """Batches in the given order, two of them prefetched by tf.data."""
     with h5py.File(place, "r") as file:
         array = file["data_super"]
 
@@ -27,4 +27,4 @@ def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[n
 
         of = tf.data.Dataset.from_generator(patches, output_signature=tf.TensorSpec(array.shape[1:], tf.uint16))
         for batch in of.batch(order.shape[1], drop_remainder=True).prefetch(_AHEAD):
-            yield looked_at(batch)
+            yield tensor_memory(batch)

@@ -1,4 +1,4 @@
-"""Grain on ArrayRecord: one record a patch, uncompressed; batches by its own threads, two of them ahead."""
+"""Grain on ArrayRecord: one uncompressed record per patch; two batches prefetched by its own threads."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ __all__ = ["batches", "write"]
 
 
 class _Batches:
-    """A data source whose elements are whole batches: Grain then needs no copy to make one of many."""
+    """A data source whose elements are whole batches, so that Grain need not copy patches into a batch."""
 
     def __init__(self, place: Path, order: npt.NDArray[np.int64]) -> None:
         self._read, self._order = reading(place), order
@@ -27,6 +27,6 @@ class _Batches:
 
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
-    """In the order given."""
+    """Batches in the given order."""
     ahead = grain.ReadOptions(num_threads=AHEAD, prefetch_buffer_size=AHEAD)
     yield from grain.MapDataset.source(_Batches(place, order)).to_iter_dataset(ahead)

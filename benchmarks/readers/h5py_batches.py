@@ -1,4 +1,4 @@
-"""h5py by whole batches: the rows of a batch in ascending order by one call, then put in the order asked for."""
+"""h5py by whole batches: one call reads the rows of a batch in ascending order; then they are put in order."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ __all__ = ["batches"]
 
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
-    """Two batches ahead on threads."""
+    """Batches in the given order, two of them prefetched on threads."""
     with h5py.File(place, "r") as file:
         array = file["data_super"]
 

@@ -1,4 +1,4 @@
-"""LitData: its optimised chunks on the local disk, uncompressed, patches by their number."""
+"""LitData: optimised, uncompressed chunks on the local disk; patches are read by number."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ __all__ = ["batches", "write"]
 
 
 def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
-    """Chunks of 64 MiB, by what `litdata.optimize` runs in each of its workers."""
+    """Write chunks of 64 MiB with the writer that `litdata.optimize` uses."""
     writer = BinaryWriter(str(place), chunk_bytes=64 << 20)
     for number, row in enumerate(rows):
         writer[number] = row.tobytes()
@@ -22,7 +22,7 @@ def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64
 
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
-    """In the calling thread: its chunks are mapped in a table that two threads break."""
+    """Batches in the given order, on one thread, because LitData's table of mapped chunks is not thread-safe."""
     shape = np.load(place.with_suffix(".shape.npy")).tolist()
     dataset = StreamingDataset(str(place), shuffle=False)
     for rows in order.tolist():

@@ -1,4 +1,4 @@
-"""LMDB with one safetensors value a patch, as reBEN's converter lays BigEarthNet out."""
+"""LMDB with one safetensors value per patch, the format of reBEN's converter of BigEarthNet."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ __all__ = ["batches", "write"]
 
 
 def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
-    """One environment, key: row."""
+    """Write one LMDB environment; the keys are row numbers."""
     with lmdb.open(str(place), map_size=2 * rows.nbytes + (64 << 20)) as base:
         for first in range(0, len(rows), 64):
             with base.begin(write=True) as writing:
@@ -23,7 +23,7 @@ def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64
 
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
-    """Two batches ahead on threads; no lock, reading ahead by the system, values as views of the map."""
+    """Batches in the given order, two of them prefetched on threads; without a lock, values as views of the map."""
     with lmdb.open(str(place), readonly=True, lock=False, readahead=True, meminit=False) as base:
 
         def read(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:

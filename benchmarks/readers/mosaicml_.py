@@ -1,4 +1,4 @@
-"""MosaicML Streaming: MDS shards on the local disk, uncompressed, patches by their number."""
+"""MosaicML Streaming: uncompressed MDS shards on the local disk; patches are read by number."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ __all__ = ["batches", "write"]
 
 
 def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
-    """Shards of the default 64 MiB, no hashes."""
+    """Write shards of the default 64 MiB, without hashes."""
     kind = f"ndarray:uint16:{','.join(map(str, rows.shape[1:]))}"
     with MDSWriter(out=str(place), columns={"pixels": kind}, compression=None, hashes=[]) as writer:
         for row in rows:
@@ -21,6 +21,6 @@ def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64
 
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
-    """Two batches ahead on threads."""
+    """Batches in the given order, two of them prefetched on threads."""
     dataset = LocalDataset(local=str(place))
     return ahead(lambda rows: np.stack([dataset[row]["pixels"] for row in rows.tolist()]), order)

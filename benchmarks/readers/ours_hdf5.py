@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.readers.stores import NAME, make_store
-from benchmarks.readers.tensors import looked_at
+from benchmarks.readers.tensors import tensor_memory
 from trainer.config import BandSelection
 from trainer.data.sampler import RankBatch
 from trainer.data.selection import RowSelection, select_rows
@@ -19,12 +19,12 @@ _KEPT: dict[tuple[int, ...], BufferPool] = {}
 
 
 def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
-    """A store."""
+    """Write a store."""
     make_store(place, rows)
 
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
-    """As the trainer's loop gets them, tf.data included, into memory that is kept, as a run keeps it for all epochs."""
+    """Batches as the trainer's loop gets them, tf.data included, with buffers that are reused as in a training."""
     rows, weights, batch = (
         select_rows(place, RowSelection((BandSelection(NAME),))),
         np.ones(order.shape[1], np.float32),
@@ -34,4 +34,4 @@ def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[n
     pools = [_KEPT.setdefault(shape, BufferPool(shape))]
     stream = BatchStream(rows, batch, lambda step: RankBatch(order[step], weights), pools)
     for pixels, *_ in stream(range(len(order))):
-        yield looked_at(pixels[0])
+        yield tensor_memory(pixels[0])

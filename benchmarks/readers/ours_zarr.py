@@ -12,5 +12,5 @@ __all__ = ["batches", "write"]
 
 
 def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
-    """A store."""
+    """Write a store."""
     make_store(place, rows)

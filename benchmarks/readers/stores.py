@@ -1,4 +1,4 @@
-"""Complete stores of given rows, for the readers of our own formats."""
+"""Make complete stores of given rows, for the readers of this project's formats."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ _SHARD_ROWS = 128
 
 
 def make_store(place: Path, rows: npt.NDArray[np.uint16], compress: str = "none") -> None:
-    """A store at `place`, by its suffix, whose `data_super` is `rows`; the native bands hold zeros."""
+    """Create a store at `place`, in the format of its suffix, with `rows` as `data_super` and zeros in native bands."""
     schema = Schema(len(rows))
     identity = {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}
     identity["split"][...] = SPLITS.index("train")

@@ -1,13 +1,13 @@
-"""What a tensor of TensorFlow holds, looked at where it lies: `Tensor.numpy()` would copy it."""
+"""Access to the memory of a TensorFlow tensor without the copy that `Tensor.numpy()` makes."""
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["looked_at"]
+__all__ = ["tensor_memory"]
 
 
-def looked_at(tensor: Any) -> npt.NDArray[np.uint16]:
-    """The memory of an eager tensor as an array; not to be written to."""
+def tensor_memory(tensor: Any) -> npt.NDArray[np.uint16]:
+    """The memory of an eager tensor as a uint16 array, which must not be changed."""
     return np.asarray(memoryview(tensor))

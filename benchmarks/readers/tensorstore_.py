@@ -1,4 +1,4 @@
-"""TensorStore on our Zarr shards: the rows of a batch by one indexed read."""
+"""TensorStore on this project's Zarr shards: one indexed read per batch."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ _CACHE_BYTES = 64 << 20
 
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
-    """Two batches ahead on threads."""
+    """Batches in the given order, two of them prefetched on threads."""
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{place / 'data_super'}/"}}
     spec |= {"recheck_cached_data": "open"}
     array = ts.open(spec, context=ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})).result()

@@ -1,4 +1,4 @@
-"""TFRecord by tf.data: one record a patch, its raw bytes alone, written in the order in which they are read."""
+"""TFRecord by tf.data: one record of raw bytes per patch, written in the order in which they are read."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from benchmarks.readers.tensors import looked_at
+from benchmarks.readers.tensors import tensor_memory
 
 __all__ = ["batches", "write"]
 
@@ -16,7 +16,7 @@ _AHEAD = 2
 
 
 def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
-    """One file, the patches of one pass in order."""
+    """Write one file with the patches of one pass, in order."""
     with tf.io.TFRecordWriter(str(place)) as writer:
         for row in order[: len(rows) // order.shape[1]].ravel().tolist():
             writer.write(rows[row].tobytes())
@@ -24,9 +24,9 @@ def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64
 
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
-    """Decoded batch by batch, two batches ahead."""
+    """Batches in the order of the file, decoded batch by batch, two of them prefetched."""
     shape = np.load(place.with_suffix(".shape.npy")).tolist()
     of = tf.data.TFRecordDataset(str(place), buffer_size=_BUFFER_BYTES).repeat().batch(order.shape[1])
     decoded = of.map(lambda raw: tf.reshape(tf.io.decode_raw(raw, tf.uint16), (-1, *shape)), 2, deterministic=True)
     for batch in decoded.take(len(order)).prefetch(_AHEAD):
-        yield looked_at(batch)
+        yield tensor_memory(batch)

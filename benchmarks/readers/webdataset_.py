@@ -1,4 +1,4 @@
-"""WebDataset: one tar file, a raw member a patch, written in the order in which they are read."""
+"""WebDataset: one tar file with a member of raw bytes per patch, written in the order in which they are read."""
 
 import io
 import tarfile
@@ -14,7 +14,7 @@ __all__ = ["batches", "write"]
 
 
 def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
-    """The patches of one pass in order."""
+    """Write the patches of one pass, in order."""
     with tarfile.open(place, "w", format=tarfile.USTAR_FORMAT) as file:
         for number, row in enumerate(order[: len(rows) // order.shape[1]].ravel().tolist()):
             member = tarfile.TarInfo(f"{number:08d}.bin")
@@ -24,8 +24,10 @@ def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64
 
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
-    """In one process, which is best in memory: worker processes would send every batch through a pipe."""
+    """Batches in the order of the file, in one process: worker processes would send each batch through a pipe."""
     shape = np.load(place.with_suffix(".shape.npy")).tolist()
     samples = iter(wds.WebDataset(str(place), shardshuffle=False, empty_check=False).repeat())
     for _ in order:
-        yield np.stack([np.frombuffer(one["bin"], np.uint16).reshape(shape) for one in islice(samples, order.shape[1])])
+        yield np.stack(
+            [np.frombuffer(sample["bin"], np.uint16).reshape(shape) for sample in islice(samples, order.shape[1])]
+        )

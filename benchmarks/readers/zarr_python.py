@@ -1,4 +1,4 @@
-"""zarr-python on our Zarr shards, with its own codecs."""
+"""zarr-python on this project's Zarr shards, with its own codecs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +14,6 @@ __all__ = ["batches"]
 
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
-    """Two batches ahead on threads."""
+    """Batches in the given order, two of them prefetched on threads."""
     array: Any = zarr.open_array(place / "data_super", mode="r")
     return ahead(lambda rows: array.oindex[rows], order)

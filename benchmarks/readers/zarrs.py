@@ -1,4 +1,4 @@
-"""zarr-python on our Zarr shards, with the codecs of zarrs (Rust)."""
+"""zarr-python on this project's Zarr shards, with the codecs of zarrs (Rust)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +13,6 @@ __all__ = ["batches"]
 
 
 def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
-    """Two batches ahead on threads."""
+    """Batches in the given order, two of them prefetched on threads."""
     with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
         yield from zarr_python.batches(place, order)

@@ -1,4 +1,4 @@
-"""Extraction from a folder of patch GeoTIFFs, against a bare GDAL loop that only reads them, and rasterio's."""
+"""Extraction from a folder of patch GeoTIFFs, compared with loops of GDAL and rasterio that only read them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -10,24 +10,24 @@ from benchmarks.extraction import Extraction, Loop, Task, read_loop, run_extract
 from benchmarks.findings import Bar, Findings, Run, interleave, median_of, put_ratio
 from benchmarks.inputs import patch_folder, tile
 from benchmarks.page_cache import disk_of, resident_share, warm
-from benchmarks.peers import ask_there, python_of
+from benchmarks.peers import python_of, run_program_by
 from benchmarks.setup import Setup
 
 __all__ = ["QUESTION", "measure"]
 
-QUESTION = "How near does extraction from a patch folder come to the rate of a bare GDAL read loop?"
+QUESTION = "How fast is extraction from a patch folder, compared with a GDAL loop that only reads the files?"
 
 _RANKS = {"tiny": (2,), "laptop": (1, 2), "cluster": (1, 8, 36)}
 
 
 def measure(setup: Setup) -> Findings:
-    """Extraction with and without upsampling and the bare loop, interleaved, at each number of ranks."""
+    """Run extraction with and without upsampling and the bare loops alternately, at each number of ranks."""
     patches = patch_folder(setup, tile(setup))
     files = [file for folder in patches.folders for file in folder.glob("*.tif")]
     source_bytes = warm(files)
     job = {"folders": [str(folder) for folder in patches.folders]}
-    found = Findings(ranks=list(_RANKS[setup.size]))
-    found.data = {
+    findings = Findings(ranks=list(_RANKS[setup.size]))
+    findings.data = {
         "patches": len(patches.folders),
         "files": len(files),
         "real_pixels": patches.real,
@@ -36,26 +36,38 @@ def measure(setup: Setup) -> Findings:
         "scratch": disk_of(setup.scratch),
     }
     repeats = setup.times(1, 7)
-    for ranks in found.ranks:
-        ways: dict[str, Callable[[], Run]] = {"read": partial(read_loop, setup, job, ranks)}
-        tasks = {way: Task(patches.catalogue, patches.source, ("--upsample", way)) for way in ("bilinear", "none")}
-        ways |= {way: partial(run_extraction, setup, task, ranks) for way, task in tasks.items()}
+    for ranks in findings.ranks:
+        methods: dict[str, Callable[[], Run]] = {"read": partial(read_loop, setup, job, ranks)}
+        tasks = {
+            method: Task(patches.catalogue, patches.source, ("--upsample", method)) for method in ("bilinear", "none")
+        }
+        methods |= {method: partial(run_extraction, setup, task, ranks) for method, task in tasks.items()}
         python = python_of(setup.cache, "rasterio_")
         if ranks == 1 and python.exists():
-            ways["rasterio"] = partial(_rasterio, setup, python, job)
-        done = interleave(ways, repeats, setup.spares(repeats))
-        found.repeats += done.short()
-        if "rasterio" in ways:
-            loops = [run.seconds for run in done.of("rasterio")]
-            put_ratio(found.figures, "archive_over_rasterio_1_ranks", loops, [r.seconds for r in done.of("bilinear")])
-        for way in tasks:
-            _put(found.figures, f"{way}_{ranks}_ranks", len(patches.folders), done.of(way), done.of("read"))
-        found.bars.append(Bar(f"archive_over_read_bilinear_{ranks}_ranks_ratio_median", 0.8, at_least=True))
-    found.notes.append("A ratio of rates, patches a second: extraction also upsamples, sums, hashes, writes and syncs.")
-    found.notes.append(
-        "rasterio: a patch's bands opened, read at 120 x 120 pixels and stacked, as torchgeo does; no more."
+            methods["rasterio"] = partial(_rasterio, setup, python, job)
+        done = interleave(methods, repeats, setup.spares(repeats))
+        findings.repeats += done.to_record()
+        if "rasterio" in methods:
+            loops = [run.seconds for run in done.runs_of("rasterio")]
+            put_ratio(
+                findings.figures, "archive_over_rasterio_1_ranks", loops, [r.seconds for r in done.runs_of("bilinear")]
+            )
+        for method in tasks:
+            _put(
+                findings.figures,
+                f"{method}_{ranks}_ranks",
+                len(patches.folders),
+                done.runs_of(method),
+                done.runs_of("read"),
+            )
+        findings.bars.append(Bar(f"archive_over_read_bilinear_{ranks}_ranks_ratio_median", 0.8, at_least=True))
+    findings.notes.append(
+        "Ratios of patches per second. Extraction also upsamples, computes statistics and checksums, writes and syncs."
     )
-    return found
+    findings.notes.append(
+        "rasterio: only opens the bands of a patch, reads them at 120 x 120 pixels and stacks them, as torchgeo does."
+    )
+    return findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +80,21 @@ class _Alone:
 
     @property
     def disturbance(self) -> float:
-        """Share of the machine that others took."""
+        """Share of the machine's CPU time that other programs used."""
         return self.others_share
 
-    def short(self, name: str) -> dict[str, Any]:
+    def to_record(self, name: str) -> dict[str, Any]:
         """For the record."""
         return {"run": name, **asdict(self)}
 
 
 def _rasterio(setup: Setup, python: Path, job: dict[str, Any]) -> _Alone:
     """Run `benchmarks.programs.rasterio_` once."""
-    return _Alone(**ask_there(python, "rasterio_", job, setup.scratch, "rasterio's loop"))
+    return _Alone(**run_program_by(python, "rasterio_", job, setup.scratch, "rasterio's loop"))
 
 
 def _put(figures: dict[str, float], at: str, patches: int, runs: Sequence[Extraction], loops: Sequence[Loop]) -> None:
-    """Figures of one way of extracting at one number of ranks."""
+    """Add the figures of one upsampling method at one number of ranks."""
     put_ratio(figures, f"archive_over_read_{at}", [r.seconds for r in loops], [r.seconds for r in runs])
     put_ratio(figures, f"read_cpu_over_archive_cpu_{at}", [r.cpu_s for r in loops], [r.cpu_s for r in runs])
     figures[f"archive_patches_per_second_median_{at}"] = patches / median_of([r.seconds for r in runs])

@@ -1,4 +1,4 @@
-"""How evenly a plan deals the work: measured blocks replayed through it at many ranks, and real runs at few.
+"""How evenly a plan distributes the work: a replay of measured blocks on many ranks, and real runs on few.
 
 Inefficiency = ranks x the slowest rank's busy time / the time to do every piece of work once.
 """
@@ -24,40 +24,41 @@ from etl.plan.work import Cost, ProductPatches, make_plan
 
 __all__ = ["QUESTION", "measure"]
 
-QUESTION = "How much longer does the busiest rank work than if all work were dealt out evenly and done once?"
+QUESTION = "How much longer does the busiest rank work than if all work were distributed evenly and done once?"
 
 _REPLAYED = {"tiny": (3, 16), "laptop": (72, 256, 1024, 16384), "cluster": (72, 256, 1024, 16384)}
 _REAL = {"tiny": (1, 2), "laptop": (1, 2, 4, 8), "cluster": (1, 2, 4, 8, 36)}
 _BARS = {72: (1.08, 1.04), 256: (1.25, 1.1), 1024: (1.5, 1.25)}
 _TILE_SPREAD = 0.2
-"""A guess: how much products may differ in seconds a pixel (clouds and water decode faster than towns)."""
+"""Assumed spread of the seconds per pixel between products (clouds and water decode faster than towns)."""
 
 
 def measure(setup: Setup) -> Findings:
-    """Measure blocks, replay them, and hold real runs beside it."""
+    """Measure the time of each block, replay the plans with these times, and compare with real runs."""
     source = tile(setup)
     warm(source.files)
     loop = read_loop(setup, block_job(source), 1)
-    found = Findings(ranks=[*_REAL[setup.size], *_REPLAYED[setup.size]], repeats=[loop.short("decode")])
+    findings = Findings(ranks=[*_REAL[setup.size], *_REPLAYED[setup.size]], repeats=[loop.to_record("decode")])
     runs = [run_extraction(setup, Task(source.catalogue, source.source), ranks) for ranks in _REAL[setup.size]]
-    found.repeats += [run.short("extract") for run in runs]
+    findings.repeats += [run.to_record("extract") for run in runs]
     patch_s = max(0.0, (runs[0].outcome.cpu_s - loop.cpu_s) / source.cells**2)
-    found.figures["patch_cpu_seconds"] = patch_s
+    findings.figures["patch_cpu_seconds"] = patch_s
     for run in runs:
-        _put_real(found, run, runs[0])
+        _put_real(findings, run, runs[0])
     products = _small_products(source.layers) if setup.size == "tiny" else _listed_products(setup, source.layers)
     if not products:
-        found.notes.append(f"Not replayed: the lists of BigEarthNet are not at {REAL_DATA / 'lists'}.")
-        return found
-    found.data = {"tiles": len(products), "patches": sum(len(t.rows) for t in products), "tile_spread": _TILE_SPREAD}
+        findings.notes.append(f"Not replayed: the lists of BigEarthNet are not at {REAL_DATA / 'lists'}.")
+        return findings
+    findings.data = {"tiles": len(products), "patches": sum(len(p.rows) for p in products), "tile_spread": _TILE_SPREAD}
     for ranks in _REPLAYED[setup.size]:
-        _put_replayed(found, products, _measured(source, loop), patch_s, ranks)
-    found.notes += [
-        "Replayed: each block's CPU seconds drawn from those of its layer; the plan knows only its own costs.",
-        "Real: CPU seconds of each rank from its first block to its last sync, as ranks share cores; once: those of "
-        "the run on one rank.",
+        _put_replayed(findings, products, _measured(source, loop), patch_s, ranks)
+    findings.notes += [
+        "Replay: the CPU seconds of each block are drawn from those measured for its layer. The plan does not know "
+        "them, only its own cost model.",
+        "Real runs: CPU seconds of each rank from its first block to its last sync, because ranks share cores; "
+        "compared with the run on one rank.",
     ]
-    return found
+    return findings
 
 
 def _measured(source: TileInput, loop: Loop) -> Measured:
@@ -67,11 +68,9 @@ def _measured(source: TileInput, loop: Loop) -> Measured:
     return Measured.of(source.layers, seconds)
 
 
-def _put_replayed(
-    found: Findings, products: Sequence[ProductPatches], measured: Measured, patch_s: float, ranks: int
-) -> None:
-    """Figures of one number of ranks."""
-    seconds, figures, at = draw(products, measured), found.figures, f"{ranks}_ranks"
+def _put_replayed(findings: Findings, products: Sequence[ProductPatches], measured: Measured, patch_s: float, ranks: int) -> None:
+    """Add the figures of one number of ranks."""
+    seconds, figures, at = draw(products, measured), findings.figures, f"{ranks}_ranks"
     for balance in ("cost", "paper"):
         start = time.perf_counter()
         plan = make_plan(products, ranks, balance)
@@ -89,16 +88,16 @@ def _put_replayed(
     figures[f"inefficiency_all_work_cost_uneven_tiles_{at}"] = uneven.inefficiency
     if ranks in _BARS:
         limit, aim = _BARS[ranks]
-        found.bars += [Bar(f"inefficiency_{what}_cost_{at}", limit, aim=aim) for what in ("decoding", "all_work")]
+        findings.bars += [Bar(f"inefficiency_{what}_cost_{at}", limit, aim=aim) for what in ("decoding", "all_work")]
 
 
-def _put_real(found: Findings, run: Extraction, alone: Extraction) -> None:
-    """Figures of a real run beside the one on one rank."""
-    slowest, once = (each.record["seconds_by_stage"]["cpu_s"]["max"] for each in (run, alone))
-    found.figures[f"real_inefficiency_all_work_{run.ranks}_ranks"] = run.ranks * slowest / once
+def _put_real(findings: Findings, run: Extraction, alone: Extraction) -> None:
+    """Add the figures of a real run, compared with the one on one rank."""
+    slowest, once = (extraction.record["seconds_by_stage"]["cpu_s"]["max"] for extraction in (run, alone))
+    findings.figures[f"real_inefficiency_all_work_{run.ranks}_ranks"] = run.ranks * slowest / once
     blocks = run.record["blocks_decoded"] / alone.record["blocks_decoded"] - 1.0
-    found.figures[f"real_blocks_decoded_twice_{run.ranks}_ranks_share"] = blocks
-    found.figures[f"predicted_inefficiency_decoding_{run.ranks}_ranks"] = run.record["predicted_inefficiency"]
+    findings.figures[f"real_blocks_decoded_twice_{run.ranks}_ranks_share"] = blocks
+    findings.figures[f"predicted_inefficiency_decoding_{run.ranks}_ranks"] = run.record["predicted_inefficiency"]
 
 
 def _small_products(layers: Sequence[Layer]) -> list[ProductPatches]:

@@ -1,4 +1,4 @@
-"""Extraction of one tile, open to close and sync, against a plain GDAL loop that decodes each needed block once."""
+"""Time of extracting one tile, sync included, compared with a GDAL loop that decodes each needed block once."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -19,28 +19,30 @@ _RANKS = {"tiny": (1, 2), "laptop": (1, 2), "cluster": (1, 8, 36)}
 
 
 def measure(setup: Setup) -> Findings:
-    """Extraction and bare loop, interleaved, at each number of ranks."""
+    """Run extraction, the bare GDAL loop and a plain write alternately, at each number of ranks."""
     source = tile(setup)
     job, task = block_job(source), Task(source.catalogue, source.source)
     source_bytes, store_bytes = warm(source.files), Schema(source.cells**2).row_bytes * source.cells**2
-    found = Findings(ranks=list(_RANKS[setup.size]), data=_data(setup, source, source_bytes))
-    found.layout = {layer.name: {"block_px": layer.block_px, "bands": layer.band_count} for layer in source.layers}
-    found.notes.append("Both run from a warm page cache, one decoding thread a rank; the bar holds for the most ranks.")
+    findings = Findings(ranks=list(_RANKS[setup.size]), data=_data(setup, source, source_bytes))
+    findings.layout = {layer.name: {"block_px": layer.block_px, "bands": layer.band_count} for layer in source.layers}
+    findings.notes.append(
+        "All files are in the page cache. Each rank has one decoding thread. The bar is for the most ranks."
+    )
     repeats = setup.times(1, 5)
-    for ranks in found.ranks:
-        ways: dict[str, Callable[[], Run]] = {
+    for ranks in findings.ranks:
+        methods: dict[str, Callable[[], Run]] = {
             "extract": partial(run_extraction, setup, task, ranks),
             "decode": partial(read_loop, setup, job, ranks),
             "write": partial(plain_write, setup, store_bytes, ranks),
         }
-        done = interleave(ways, repeats, setup.spares(repeats))
-        found.repeats += done.short()
-        _put(found.figures, ranks, done.of("extract"), done.of("decode"))
-        _put_write(found.figures, ranks, done)
-        _put_blocks(found.figures, done.of("decode")[-1])
-    most = f"extract_over_decode_{found.ranks[-1]}_ranks_ratio_median"
-    found.bars.append(Bar(most, 1.15, aim=1.05))
-    return found
+        done = interleave(methods, repeats, setup.spares(repeats))
+        findings.repeats += done.to_record()
+        _put(findings.figures, ranks, done.runs_of("extract"), done.runs_of("decode"))
+        _put_write(findings.figures, ranks, done)
+        _put_blocks(findings.figures, done.runs_of("decode")[-1])
+    most = f"extract_over_decode_{findings.ranks[-1]}_ranks_ratio_median"
+    findings.bars.append(Bar(most, 1.15, aim=1.05))
+    return findings
 
 
 def _data(setup: Setup, source: TileInput, source_bytes: int) -> dict[str, object]:
@@ -54,7 +56,7 @@ def _data(setup: Setup, source: TileInput, source_bytes: int) -> dict[str, objec
 
 
 def _put(figures: dict[str, float], ranks: int, runs: Sequence[Extraction], loops: Sequence[Loop]) -> None:
-    """Figures of one number of ranks."""
+    """Add the figures of one number of ranks."""
     at = f"{ranks}_ranks"
     put_ratio(figures, f"extract_over_decode_{at}", [r.seconds for r in runs], [r.seconds for r in loops])
     put_ratio(figures, f"extract_cpu_over_decode_cpu_{at}", [r.cpu_s for r in runs], [r.cpu_s for r in loops])
@@ -70,16 +72,18 @@ def _put(figures: dict[str, float], ranks: int, runs: Sequence[Extraction], loop
 
 
 def _put_write(figures: dict[str, float], ranks: int, done: Repeats) -> None:
-    """What the same bytes cost when they are only written, and what extraction costs beyond both of its peers."""
-    at, writes = f"{ranks}_ranks", done.of("write")
+    """Add the cost of only writing the same bytes, and the ratio of extraction to decoding and writing together."""
+    at, writes = f"{ranks}_ranks", done.runs_of("write")
     figures[f"plain_write_seconds_median_{at}"] = median_of([r.seconds for r in writes])
     figures[f"plain_write_cpu_seconds_median_{at}"] = median_of([r.cpu_s for r in writes])
-    together = [decode.cpu_s + write.cpu_s for decode, write in zip(done.of("decode"), writes, strict=True)]
-    put_ratio(figures, f"extract_cpu_over_decode_and_write_cpu_{at}", [r.cpu_s for r in done.of("extract")], together)
+    together = [decode.cpu_s + write.cpu_s for decode, write in zip(done.runs_of("decode"), writes, strict=True)]
+    put_ratio(
+        figures, f"extract_cpu_over_decode_and_write_cpu_{at}", [r.cpu_s for r in done.runs_of("extract")], together
+    )
 
 
 def _put_blocks(figures: dict[str, float], loop: Loop) -> None:
-    """CPU seconds of one block of all bands of a layer."""
+    """Add the CPU seconds for one block in all bands of a layer."""
     layers: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
     for layer, index, seconds in loop.blocks:
         layers[layer][index] += seconds

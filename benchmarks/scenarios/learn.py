@@ -1,7 +1,7 @@
-"""What a short training reaches on patches that it has not seen, against a logistic regression on their band means.
+"""Scores of a short training on unseen patches, compared with a logistic regression on the means of their bands.
 
-Whether all bands beat RGB clearly is said by the 95 % interval of the difference over resampled test patches, each with
-what both networks say of it.
+Whether all bands score significantly higher than RGB is decided by the 95 % interval of the difference, estimated by
+resampling the test patches (paired bootstrap).
 """
 
 import os
@@ -16,47 +16,49 @@ import pyarrow.parquet as pq
 from benchmarks.findings import Bar, Findings
 from benchmarks.inputs import labelled
 from benchmarks.setup import Setup
-from benchmarks.training import KINDS, Course, command, put_f1, train
+from benchmarks.training import THRESHOLD_KINDS, TrainingLength, command, put_f1, train
 from etl.schema import SPLITS, WRITTEN
 from trainer.fit.metrics import DEFAULT_THRESHOLD, score_predictions, tuned_thresholds
 
 __all__ = ["QUESTION", "measure"]
 
-QUESTION = "Does a short training learn more than a patch's mean colours tell, and does it need more than RGB?"
+QUESTION = "Does a short training learn more than a patch's mean colours show, and does it gain from bands beyond RGB?"
 
 _BANDS = ("all", "rgb")
 _RESAMPLED = 2000
-"""Samples of the test patches, with replacement."""
+"""Number of bootstrap samples of the test patches."""
 
-_COURSES = {
-    "tiny": Course(2, 4, 1, "float32"),
-    "laptop": Course(900, 32, 3, "bfloat16"),
-    "cluster": Course(6000, 32, 10, "bfloat16"),
+_LENGTHS = {
+    "tiny": TrainingLength(2, 4, 1, "float32"),
+    "laptop": TrainingLength(900, 32, 3, "bfloat16"),
+    "cluster": TrainingLength(6000, 32, 10, "bfloat16"),
 }
 _TILES = {"tiny": (2, 1200), "laptop": (6, 3600), "cluster": (6, 3600)}
 """Number of tiles and their side in pixels: 200 and 5,398 patches."""
 
 
 def measure(setup: Setup) -> Findings:
-    """Extract a sample, train on all bands and on RGB, and score both and the regression on the split test."""
-    source, course, store = labelled(setup, *_TILES[setup.size]), _COURSES[setup.size], setup.scratch / "store.h5"
+    """Extract a sample, train on all bands and on RGB, and score both networks and the regression on split test."""
+    source, length, store = labelled(setup, *_TILES[setup.size]), _LENGTHS[setup.size], setup.scratch / "store.h5"
     counts: dict[str, dict[str, Counts]] = {}
-    found = Findings(ranks=[1], layout={"trainer.run": " ".join(course.flags), "cores": os.cpu_count()})
+    findings = Findings(ranks=[1], layout={"trainer.run": " ".join(length.flags), "cores": os.cpu_count()})
     paths = ("--catalogue", str(source.catalogue), "--source", str(source.source), "--out", str(store))
-    command(setup, found, "etl.extract", paths)
-    reached = {"logistic": _regression(store, found)}
+    command(setup, findings, "etl.extract", paths)
+    reached = {"logistic": _regression(store, findings)}
     for bands in _BANDS:
         out = setup.scratch / bands
-        reached[bands] = train(setup, found, (store, out), bands, course)
-        said = ("--run", str(out), "--store", str(store), "--split", "test", "--out", str(out / "test.parquet"))
-        command(setup, found, "trainer.predict", said)
+        reached[bands] = train(setup, findings, (store, out), bands, length)
+        flags = ("--run", str(out), "--store", str(store), "--split", "test", "--out", str(out / "test.parquet"))
+        command(setup, findings, "trainer.predict", flags)
         counts[bands] = _counts(store, out, reached[bands])
     report = setup.scratch / "report"
-    command(setup, found, "trainer.report", (*(str(setup.scratch / bands) for bands in _BANDS), "--out", str(report)))
-    found.keep = [report / "report.html", report / "f1_by_class.png"]
-    _put(found, reached)
-    _put_interval(found, counts)
-    return found
+    command(
+        setup, findings, "trainer.report", (*(str(setup.scratch / bands) for bands in _BANDS), "--out", str(report))
+    )
+    findings.keep = [report / "report.html", report / "f1_by_class.png"]
+    _put(findings, reached)
+    _put_interval(findings, counts)
+    return findings
 
 
 Counts = npt.NDArray[np.int64]
@@ -64,29 +66,33 @@ Counts = npt.NDArray[np.int64]
 
 
 def _counts(store: Path, out: Path, scored: dict[str, Any]) -> dict[str, Counts]:
-    """Of the test patches, in the order of their names, at both kinds of thresholds."""
+    """Counts for the test patches, in the order of their names, by kind of threshold."""
     predicted = pq.read_table(out / "test.parquet").sort_by("patch")
     with h5py.File(store, "r") as file:
         names, labels = file["patch"][...].astype(str), file["classes"][...].astype(bool)
     row_of = {name: row for row, name in enumerate(names)}
     labels = labels[[row_of[name] for name in predicted["patch"].to_pylist()]]
-    found = {}
-    for kind in KINDS:
+    counts = {}
+    for kind in THRESHOLD_KINDS:
         classes = scored[kind]["classes"]
-        said = np.stack([predicted[one["name"]].to_numpy() >= np.float32(one["threshold"]) for one in classes], 1)
-        found[kind] = np.stack([(said & labels).sum(1), (said & ~labels).sum(1), (~said & labels).sum(1)], 1)
-    return found
+        positive = np.stack(
+            [predicted[scores["name"]].to_numpy() >= np.float32(scores["threshold"]) for scores in classes], 1
+        )
+        counts[kind] = np.stack(
+            [(positive & labels).sum(1), (positive & ~labels).sum(1), (~positive & labels).sum(1)], 1
+        )
+    return counts
 
 
-def _put_interval(found: Findings, counts: dict[str, dict[str, Counts]]) -> None:
-    """The 95 % interval of how far all bands lie above RGB."""
-    rows = len(counts["all"][KINDS[0]])
+def _put_interval(findings: Findings, counts: dict[str, dict[str, Counts]]) -> None:
+    """Add the 95 % interval of the micro-F1 of all bands minus that of RGB."""
+    rows = len(counts["all"][THRESHOLD_KINDS[0]])
     drawn = np.random.default_rng(0).multinomial(rows, np.full(rows, 1 / rows), _RESAMPLED)
-    for kind in KINDS:
+    for kind in THRESHOLD_KINDS:
         above = _f1(drawn @ counts["all"][kind]) - _f1(drawn @ counts["rgb"][kind])
         for name, value in zip(("low", "high"), np.quantile(above, (0.025, 0.975)), strict=True):
-            found.figures[f"f1_micro_all_above_rgb_{kind}_interval_{name}"] = float(value)
-        found.bars.append(Bar(f"f1_micro_all_above_rgb_{kind}_interval_low", 0.0, at_least=True))
+            findings.figures[f"f1_micro_all_above_rgb_{kind}_interval_{name}"] = float(value)
+        findings.bars.append(Bar(f"f1_micro_all_above_rgb_{kind}_interval_low", 0.0, at_least=True))
 
 
 def _f1(totals: Counts) -> npt.NDArray[np.float64]:
@@ -96,8 +102,8 @@ def _f1(totals: Counts) -> npt.NDArray[np.float64]:
     return share
 
 
-def _regression(store: Path, found: Findings) -> dict[str, Any]:
-    """Scores of one logistic regression a class on the mean of each band, trained and judged on the same rows."""
+def _regression(store: Path, findings: Findings) -> dict[str, Any]:
+    """Scores of one logistic regression per class on the mean of each band, with the rows of the networks."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -108,9 +114,9 @@ def _regression(store: Path, found: Findings) -> dict[str, Any]:
         labels = file["classes"][...].astype(np.uint8)
         names = [name.decode() for name in file["class"][...]]
         means = np.array([file["data_super"][row].mean((0, 1)) for row in range(len(labels))])
-    found.data = {f"rows_{name}": len(rows[name]) for name in SPLITS[1:]}
+    findings.data = {f"rows_{name}": len(rows[name]) for name in SPLITS[1:]}
 
-    def said(split: str) -> npt.NDArray[np.float32]:
+    def predict(split: str) -> npt.NDArray[np.float32]:
         out = np.zeros((len(rows[split]), len(names)), np.float32)
         for column, model in models.items():
             out[:, column] = model.predict_proba(means[rows[split]])[:, 1]
@@ -120,22 +126,23 @@ def _regression(store: Path, found: Findings) -> dict[str, Any]:
     for column in np.flatnonzero(labels[rows["train"]].any(axis=0)):
         model = make_pipeline(StandardScaler(), LogisticRegression(C=30, max_iter=1000))
         models[column] = model.fit(means[rows["train"]], labels[rows["train"], column])
-    tuned, truth, test = tuned_thresholds(labels[rows["val"]], said("val")), labels[rows["test"]], said("test")
+    tuned, truth, test = tuned_thresholds(labels[rows["val"]], predict("val")), labels[rows["test"]], predict("test")
     return {
         "at_half": score_predictions(truth, test, DEFAULT_THRESHOLD, names),
         "tuned": score_predictions(truth, test, tuned, names),
     }
 
 
-def _put(found: Findings, reached: dict[str, dict[str, Any]]) -> None:
+def _put(findings: Findings, reached: dict[str, dict[str, Any]]) -> None:
     for name, kinds in reached.items():
-        put_f1(found.figures, name, kinds)
-    for kind in KINDS:
-        of = {name: found.figures[f"f1_micro_{name}_{kind}"] for name in reached}
-        found.figures[f"f1_micro_all_above_logistic_{kind}"] = of["all"] - of["logistic"]
-        found.figures[f"f1_micro_all_above_rgb_{kind}"] = of["all"] - of["rgb"]
-        found.bars.append(Bar(f"f1_micro_all_above_logistic_{kind}", 0.05, at_least=True))
-    found.notes.append(
-        "Scores of the split test, over all classes of the store; tuned: thresholds chosen per class on the split val, "
-        "the regression's too. It is trained on the same rows as the networks, on the means of the twelve bands."
+        put_f1(findings.figures, name, kinds)
+    for kind in THRESHOLD_KINDS:
+        of = {name: findings.figures[f"f1_micro_{name}_{kind}"] for name in reached}
+        findings.figures[f"f1_micro_all_above_logistic_{kind}"] = of["all"] - of["logistic"]
+        findings.figures[f"f1_micro_all_above_rgb_{kind}"] = of["all"] - of["rgb"]
+        findings.bars.append(Bar(f"f1_micro_all_above_logistic_{kind}", 0.05, at_least=True))
+    findings.notes.append(
+        "Scores on split test over all classes of the store. Tuned: thresholds chosen for each class on split val, "
+        "also for the regression. The regression is trained on the same rows as the networks, on the means of the "
+        "twelve bands."
     )

@@ -1,4 +1,4 @@
-"""Batches of randomly ordered patches, as the trainer's stream delivers them, against other ways to the same bytes."""
+"""Rate at which the trainer's stream delivers shuffled patches, compared with other readers of the same pixels."""
 
 import os
 import sys
@@ -12,19 +12,20 @@ import xxhash
 
 from benchmarks.findings import Bar, Findings, Repeats, interleave, median_of, put_ratio, ratios
 from benchmarks.page_cache import disk_of, memory_bytes
-from benchmarks.peers import PEERS, ask_there, python_of
+from benchmarks.peers import PEERS, python_of, run_program_by
 from benchmarks.setup import Setup
 from etl.bands import SUPER_BANDS
 
 __all__ = ["QUESTION", "measure"]
 
-QUESTION = "How many randomly ordered patches a second does the trainer's stream deliver, against every other reader?"
+QUESTION = "How many shuffled patches per second does the trainer's stream deliver, compared with other readers?"
 
 _ROWS = {"tiny": 16, "laptop": 2048, "cluster": 16384}
 _BATCH = {"tiny": 4, "laptop": 64, "cluster": 64}
 _EPOCHS = {"tiny": 2, "laptop": 32, "cluster": 8}
-"""Passes over the rows, ended when the time is up."""
+"""Most passes over the rows."""
 _LONGEST_S = {"tiny": 0.5, "laptop": 3.0, "cluster": 20.0}
+"""Seconds after which a reader is stopped."""
 _SHAPE = (120, 120, len(SUPER_BANDS))
 
 _STORED_BY = {
@@ -34,9 +35,10 @@ _STORED_BY = {
     "zarr_python": "ours_zarr",
     "zarrs": "ours_zarr",
 }
-"""Readers of what another one has written."""
+"""Readers that read the files of another reader."""
 
 _OURS = ("ours_hdf5", "ours_zarr", "ours_zstd")
+"""The trainer's stream on three kinds of store; the names are part of the figures' names."""
 _SAME_SHARDS = ("tensorstore_", "zarr_python", "zarrs")
 _SEQUENTIAL = ("tfrecord", "webdataset_")
 """Readers of files that are written in the order in which they are read."""
@@ -47,101 +49,101 @@ _SUFFIX = {"ours_hdf5": ".h5", "ours_zarr": ".zarr", "ours_zstd": ".zarr", "copi
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One reader's pass."""
+    """One pass of a reader."""
 
     patches: int
-    """As many as were read."""
+    """Patches that were read."""
 
     seconds: float
-    """From opening to the last byte of the last batch."""
+    """Seconds from opening to the last byte of the last batch."""
 
     cpu_s: float
-    """CPU seconds of its process meanwhile."""
+    """CPU seconds of its process in this time."""
 
     peak_resident_mib: float
-    """Its process's memory at its peak."""
+    """Peak memory of its process."""
 
     others_share: float
-    """Share of the machine that others took."""
+    """Share of the machine's CPU time that other programs used."""
 
     disk_bytes: int
-    """Bytes that the disk delivered."""
+    """Bytes that were read from the disk."""
 
     @property
-    def pace(self) -> float:
-        """Patches a second."""
+    def rate(self) -> float:
+        """Patches per second."""
         return self.patches / self.seconds
 
     @property
     def disturbance(self) -> float:
-        """Likewise."""
+        """Share of the machine's CPU time that other programs used."""
         return self.others_share
 
-    def short(self, name: str) -> dict[str, Any]:
+    def to_record(self, name: str) -> dict[str, Any]:
         """For the record."""
         return {"reader": name, **{key: getattr(self, key) for key in self.__slots__}}
 
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """Where everything lies."""
+    """Files and interpreters of the readers."""
 
     setup: Setup
     folder: Path
 
     def place(self, reader: str, kind: str = "") -> Path:
-        """What a reader reads."""
+        """File or folder of a reader."""
         by = kind or _STORED_BY.get(reader, reader)
         return self.folder / f"{by}{_SUFFIX.get(by, '.data')}"
 
     def python(self, reader: str) -> Path:
-        """The interpreter that has its packages."""
+        """The interpreter that has the reader's packages."""
         return python_of(self.setup.cache, reader) if reader in PEERS else Path(sys.executable)
 
     def job(self, reader: str, what: str, order: str, **more: Any) -> dict[str, Any]:
-        """What the program is to do: `what` is read or write, `order` the name of an order."""
+        """Job of `benchmarks.programs.batches`: `what` is read or write, `order` the name of an order of rows."""
         files = {"rows": "rows", "checksums": "checksums", "order": order}
         places = {name: str(self.folder / f"{file}.npy") for name, file in files.items()}
         return {"reader": reader, "what": what, "place": str(self.place(reader))} | places | more
 
     def run(self, python: Path, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """What one process answers to each job."""
+        """Run all jobs in one process; returns their answers."""
         what = ", ".join(f"{job['what']} {job['reader']}" for job in jobs)
-        found: list[dict[str, Any]] = ask_there(python, "batches", jobs, self.folder, what)
-        return found
+        answers: list[dict[str, Any]] = run_program_by(python, "batches", jobs, self.folder, what)
+        return answers
 
     def read(self, reader: str, order: str, kind: str = "") -> Read:
-        """One pass of a reader; `kind` names the store, where it is not the reader's own."""
+        """One pass of a reader; `kind` names the store if it is not the usual one of the reader."""
         place, longest_s = str(self.place(reader, kind)), _LONGEST_S[self.setup.size]
         job = self.job(reader, "read", order, place=place, cold=order != "warm", longest_s=longest_s)
         return Read(**self.run(self.python(reader), [job])[0])
 
 
 def measure(setup: Setup) -> Findings:
-    """All readers in turn: warm, several passes over the rows; cold, one at random and one in the order of the file."""
+    """Run all readers alternately: warm, several passes; cold, one pass at random and one in the order of the file."""
     rows, batch = _ROWS[setup.size], _BATCH[setup.size]
     bench = _Bench(setup, setup.scratch)
-    found = Findings(ranks=[1])
+    findings = Findings(ranks=[1])
     known = [reader for reader in PEERS if reader != "rasterio_"]  # which reads no batches: see archive
     peers = [reader for reader in known if bench.python(reader).exists()]
     others = (*_OTHERS, *peers)
     _prepare(bench, (*_OURS, *others, "copied"), rows, batch)
-    found.data = {"rows": rows, "row_bytes": int(np.prod(_SHAPE)) * 2, "memory_bytes": memory_bytes()}
-    found.data |= {"scratch": disk_of(setup.scratch)}
-    found.layout = {
+    findings.data = {"rows": rows, "row_bytes": int(np.prod(_SHAPE)) * 2, "memory_bytes": memory_bytes()}
+    findings.data |= {"scratch": disk_of(setup.scratch)}
+    findings.layout = {
         "batch": batch,
         "longest_s": _LONGEST_S[setup.size],
         "shard_rows": 128,
         "chunk_rows": 1,
         "cores": os.cpu_count(),
     }
-    found.layout |= {"peers": {reader: PEERS[reader] for reader in peers}}
+    findings.layout |= {"peers": {reader: PEERS[reader] for reader in peers}}
     repeats = setup.times(1, 5)
     tasks = {reader: partial(bench.read, reader, "warm") for reader in (*_OURS, *others, "copied")}
     tasks |= {f"{reader}_zstd": partial(bench.read, reader, "warm", "ours_zstd") for reader in _SAME_SHARDS}
     warm = interleave(tasks, repeats, setup.spares(repeats))
-    found.repeats += [{"case": "warm", **each} for each in warm.short()]
-    _put_warm(found, warm, list(others))
+    findings.repeats += [{"case": "warm", **run} for run in warm.to_record()]
+    _put_warm(findings, warm, list(others))
     if setup.size == "tiny":
         others = ("h5py_batches",)
     ours = ("ours_hdf5", "ours_zarr")
@@ -151,27 +153,27 @@ def measure(setup: Setup) -> Findings:
         order = "once" if reader in _SEQUENTIAL else "in_order"
         tasks[f"{reader} in_order"] = partial(bench.read, reader, order)
     cold = interleave(tasks, setup.times(1, 7), 0)
-    found.repeats += [{"case": "cold", **each} for each in cold.short()]
-    _put_cold(found, cold, at_random, list(others))
-    found.notes.append(
-        "The best peer is the one beside which ours looks worst by the median of its ratios. Our readers keep their "
-        "memory from what they read before, as a run of training keeps it for all epochs; the others make theirs as "
-        "their packages do. Cold: the reader has read two batches before, its files are "
-        "then dropped from the page cache. At random: one pass in a random order; in order: one in that in which the "
-        "rows lie in the file. "
-        "Every row that a reader delivers is held against its checksum by the consumer, which so reads every byte; the "
-        "copy is of one thread into memory that is there, and read by nobody. All readers work two batches ahead, on "
-        "two threads; those of sequential formats (TFRecord, WebDataset) find their rows in the order in which they "
-        "are read."
+    findings.repeats += [{"case": "cold", **run} for run in cold.to_record()]
+    _put_cold(findings, cold, at_random, list(others))
+    findings.notes.append(
+        "The best peer is the reader with the lowest median ratio. In figure names, `ours` is this project. "
+        "The trainer's stream reuses its buffers, as in a training; the other readers manage memory as their packages "
+        "do. Cold: after reading two batches, the files are dropped from the page cache. At random: one pass in random "
+        "order; in order: one pass in the order of the file. "
+        "The consumer verifies the checksum of each row, and so reads every byte. The copy runs on one thread, into "
+        "memory that is already allocated; nothing reads its result. All readers prefetch two batches on two threads. "
+        "Files of sequential formats (TFRecord, WebDataset) are written in the order in which they are read."
     )
     missing = [reader for reader in known if reader not in peers]
     if missing:
-        found.notes.append(f"Not measured: {', '.join(missing)} (python -m benchmarks peers makes their environments).")
-    return found
+        findings.notes.append(
+            f"Not measured: {', '.join(missing)} (python -m benchmarks peers makes their environments)."
+        )
+    return findings
 
 
 def _prepare(bench: _Bench, readers: tuple[str, ...], rows: int, batch: int) -> None:
-    """The rows, smooth fields with noise, their checksums, the order, and what each reader reads."""
+    """Write the rows (noise around a mean of each band), their checksums and orders, and the files of each reader."""
     numbers = np.random.default_rng(0)
     pixels = np.empty((rows, *_SHAPE), np.uint16)
     for row in range(rows):
@@ -187,37 +189,39 @@ def _prepare(bench: _Bench, readers: tuple[str, ...], rows: int, batch: int) -> 
     for reader in readers:
         if reader not in _STORED_BY:
             jobs.setdefault(bench.python(reader), []).append(bench.job(reader, "write", "once"))
-    for python, its in jobs.items():
-        bench.run(python, its)
+    for python, jobs_of_python in jobs.items():
+        bench.run(python, jobs_of_python)
 
 
-def _pace(done: Repeats, reader: str) -> list[float]:
-    return [each.pace for each in done.of(reader)]
+def _rates(done: Repeats, reader: str) -> list[float]:
+    return [read.rate for read in done.runs_of(reader)]
 
 
 def _best(done: Repeats, ours: list[float], readers: list[str]) -> list[float]:
-    """The pace, in each repeat, of the one reader beside which ours looks worst, by the median of the ratios."""
-    return min((_pace(done, reader) for reader in readers), key=lambda its: median_of(ratios(ours, its)))
+    """Rates, by repeat, of the best peer: the reader for which the median ratio of `ours` to it is lowest."""
+    return min((_rates(done, reader) for reader in readers), key=lambda rates: median_of(ratios(ours, rates)))
 
 
-def _put_warm(found: Findings, done: Repeats, others: list[str]) -> None:
-    figures, ours = found.figures, _pace(done, "ours_hdf5")
+def _put_warm(findings: Findings, done: Repeats, others: list[str]) -> None:
+    figures, ours = findings.figures, _rates(done, "ours_hdf5")
     for reader in others:
-        put_ratio(figures, f"warm_ours_over_{reader.rstrip('_')}", ours, _pace(done, reader))
+        put_ratio(figures, f"warm_ours_over_{reader.rstrip('_')}", ours, _rates(done, reader))
     put_ratio(figures, "warm_ours_over_best_peer", ours, _best(done, ours, others))
-    put_ratio(figures, "warm_ours_over_copy", ours, _pace(done, "copied"))
-    for kind, mine in (("", "ours_zarr"), ("_zstd", "ours_zstd")):
-        zarr = _pace(done, mine)
+    put_ratio(figures, "warm_ours_over_copy", ours, _rates(done, "copied"))
+    for kind, reader in (("", "ours_zarr"), ("_zstd", "ours_zstd")):
+        zarr = _rates(done, reader)
         best = _best(done, zarr, [f"{reader}{kind}" for reader in _SAME_SHARDS])
         put_ratio(figures, f"warm_zarr{kind}_over_best_reader_of_the_same_shards", zarr, best)
     for reader in done.all[0]:
         name = reader.rstrip("_").replace("__", "_")
-        figures[f"warm_{name}_patches_per_second_median"] = median_of(_pace(done, reader))
-        cpu_ms = [1000 * each.cpu_s / each.patches for each in done.of(reader)]
+        figures[f"warm_{name}_patches_per_second_median"] = median_of(_rates(done, reader))
+        cpu_ms = [1000 * read.cpu_s / read.patches for read in done.runs_of(reader)]
         figures[f"warm_{name}_cpu_milliseconds_a_patch_median"] = median_of(cpu_ms)
-        figures[f"warm_{name}_peak_resident_mib"] = max(each.peak_resident_mib for each in done.of(reader))
-    figures["others_cpu_share_largest_warm"] = max(e.others_share for reader in done.all[0] for e in done.of(reader))
-    found.bars += [
+        figures[f"warm_{name}_peak_resident_mib"] = max(read.peak_resident_mib for read in done.runs_of(reader))
+    figures["others_cpu_share_largest_warm"] = max(
+        e.others_share for reader in done.all[0] for e in done.runs_of(reader)
+    )
+    findings.bars += [
         Bar("warm_ours_over_generator_ratio_median", 4.0, at_least=True),
         Bar("warm_ours_over_best_peer_ratio_median", 1.5, at_least=True),
         Bar("warm_ours_over_copy_ratio_median", 0.25, at_least=True, aim=0.4),
@@ -226,23 +230,23 @@ def _put_warm(found: Findings, done: Repeats, others: list[str]) -> None:
     ]
 
 
-def _put_cold(found: Findings, done: Repeats, at_random: list[str], others: list[str]) -> None:
-    figures = found.figures
+def _put_cold(findings: Findings, done: Repeats, at_random: list[str], others: list[str]) -> None:
+    figures = findings.figures
     for mine, its, readers in (
         ("at_random", "at_random", at_random),
         ("in_order", "in_order", others),
         ("at_random", "in_order", others),
     ):
-        ours = _pace(done, f"ours_hdf5 {mine}")
+        ours = _rates(done, f"ours_hdf5 {mine}")
         best = _best(done, ours, [f"{reader} {its}" for reader in readers])
         put_ratio(figures, f"cold_{mine}_ours_over_best_peer_{its}", ours, best)
     for task in done.all[0]:
         name = task.replace("_ ", "_").replace(" ", "_")
-        figures[f"cold_{name}_patches_per_second_median"] = median_of(_pace(done, task))
+        figures[f"cold_{name}_patches_per_second_median"] = median_of(_rates(done, task))
     row_bytes = int(np.prod(_SHAPE)) * 2
-    from_disk = [e.disk_bytes / (e.patches * row_bytes) for task in done.all[0] for e in done.of(task)]
+    from_disk = [e.disk_bytes / (e.patches * row_bytes) for task in done.all[0] for e in done.runs_of(task)]
     figures["cold_share_read_from_disk_smallest"] = min(from_disk)
-    found.bars += [
+    findings.bars += [
         Bar("cold_at_random_ours_over_best_peer_at_random_ratio_median", 1.0, at_least=True),
         Bar("cold_in_order_ours_over_best_peer_in_order_ratio_median", 1.0, at_least=True),
     ]

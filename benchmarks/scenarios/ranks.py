@@ -1,4 +1,4 @@
-"""Two ranks on two cores against two independent one-rank copies of the same extraction that run at the same time."""
+"""Extraction on several ranks, compared with as many independent one-rank extractions at the same time."""
 
 import os
 from functools import partial
@@ -16,35 +16,35 @@ if TYPE_CHECKING:
 
 __all__ = ["QUESTION", "measure"]
 
-QUESTION = "What do ranks lose by working together, against as many copies that know nothing of each other?"
+QUESTION = "What do ranks lose by working together, compared with as many independent copies?"
 
 _RANKS = {"tiny": (2,), "laptop": (2,), "cluster": (2, 8, 36)}
 
 
 def measure(setup: Setup) -> Findings:
-    """R ranks extract one tile; R one-rank copies extract R tiles meanwhile: tiles a second, as a ratio."""
+    """Extract one tile on R ranks, and R tiles by R one-rank copies at the same time; ratio of tiles per second."""
     source = tile(setup)
     task = Task(source.catalogue, source.source, environment=UNBOUND)
-    found = Findings(ranks=list(_RANKS[setup.size]))
-    found.data = {"patches": source.cells**2, "source_bytes": warm(source.files), "scratch": disk_of(setup.scratch)}
-    found.layout = {"cores": os.cpu_count()}
+    findings = Findings(ranks=list(_RANKS[setup.size]))
+    findings.data = {"patches": source.cells**2, "source_bytes": warm(source.files), "scratch": disk_of(setup.scratch)}
+    findings.layout = {"cores": os.cpu_count()}
     repeats = setup.times(1, 3)
-    for ranks in found.ranks:
-        ways: dict[str, Callable[[], Run]] = {
+    for ranks in findings.ranks:
+        methods: dict[str, Callable[[], Run]] = {
             "together": partial(extract_together, setup, task, [ranks]),
             "copies": partial(extract_together, setup, task, [1] * ranks),
         }
-        done = interleave(ways, repeats, setup.spares(repeats))
-        found.repeats += done.short()
-        _put(found.figures, ranks, done)
-        found.bars.append(Bar(f"{ranks}_ranks_over_copies_ratio_median", 0.95, at_least=True))
-    found.notes.append("Copies count with the slowest one; each writes a whole store of its own.")
-    return found
+        done = interleave(methods, repeats, setup.spares(repeats))
+        findings.repeats += done.to_record()
+        _put(findings.figures, ranks, done)
+        findings.bars.append(Bar(f"{ranks}_ranks_over_copies_ratio_median", 0.95, at_least=True))
+    findings.notes.append("The time of the copies is that of the slowest one. Each copy writes a whole store.")
+    return findings
 
 
 def _put(figures: dict[str, float], ranks: int, done: Repeats) -> None:
-    """Figures of one number of ranks."""
-    together, copies = done.of("together"), done.of("copies")
+    """Add the figures of one number of ranks."""
+    together, copies = done.runs_of("together"), done.runs_of("copies")
     put_ratio(
         figures, f"{ranks}_ranks_over_copies", [run.seconds / ranks for run in copies], [r.seconds for r in together]
     )

@@ -1,4 +1,4 @@
-"""Training on 1 to n workers: seconds an epoch, efficiency, and what the workers pay for averaging their gradients."""
+"""Training on 1 to n workers: seconds per epoch, efficiency, and the cost of averaging gradients."""
 
 import json
 import os
@@ -24,66 +24,66 @@ if TYPE_CHECKING:
 
 __all__ = ["QUESTION", "measure"]
 
-QUESTION = "How does an epoch shorten with more workers, and what do they lose by working together?"
+QUESTION = "How much shorter is an epoch with more workers, and what do they lose by working together?"
 
 _WORKERS = {"tiny": (1, 2), "laptop": (1, 2), "cluster": (1, 4, 16, 64)}
 _BATCH = {"tiny": 2, "laptop": 64, "cluster": 64}
 _STEPS = {"tiny": 2, "laptop": 4, "cluster": 50}
-"""Of an epoch on the most workers."""
+"""Steps of an epoch on the most workers."""
 _EPOCHS = 3
-"""The first one, which traces, is left out."""
+"""Epochs of a run; the first one, which compiles the graph, is not counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
-    """One training, or several at the same time."""
+    """Epochs of one training, or of the slowest of several at the same time."""
 
     seconds: float
-    """Median of an epoch, of the slowest."""
+    """Median seconds of an epoch."""
 
     waiting_s: float
-    """Of that, waiting for data."""
+    """Seconds of an epoch for which the worker waits for data."""
 
     outcome: Outcome
-    """What it cost."""
+    """Time and memory of the program."""
 
     @property
     def disturbance(self) -> float:
-        """Share of the machine that others took."""
+        """Share of the machine's CPU time that other programs used."""
         return self.outcome.others_share
 
-    def short(self, name: str) -> dict[str, Any]:
+    def to_record(self, name: str) -> dict[str, Any]:
         """For the record."""
-        return {"run": name, "epoch_s": self.seconds, "waiting_s": self.waiting_s, **self.outcome.short()}
+        return {"run": name, "epoch_s": self.seconds, "waiting_s": self.waiting_s, **self.outcome.to_record()}
 
 
 def measure(setup: Setup) -> Findings:
-    """The same rows on every number of workers; beside each, as many copies that train alone, each on its part."""
+    """Train on the same rows with each number of workers, and with as many copies, each alone on its part of them."""
     workers, batch = _WORKERS[setup.size], _BATCH[setup.size]
     rows = batch * workers[-1] * _STEPS[setup.size]
-    found = Findings(ranks=list(workers))
+    findings = Findings(ranks=list(workers))
     numbers = np.random.default_rng(0)
     for count in workers:
         part = rows // count
         pixels = numbers.integers(1, 10_000, (part, 120, 120, len(SUPER_BANDS)), np.uint16)
         make_store(setup.scratch / f"{count}.h5", pixels)
-    found.data = {"rows": rows, "scratch": disk_of(setup.scratch), "page_cache": "warm"}
-    found.layout = {"batch": batch, "threads": 1, "epochs": _EPOCHS, "cores": os.cpu_count()}
-    ways: dict[str, Callable[[], Run]] = {f"{n}_workers": partial(_train, setup, [n], 1) for n in workers}
-    ways |= {f"{n}_copies": partial(_train, setup, [1] * n, n) for n in workers[1:]}
-    done = interleave(ways, setup.times(1, 3), 0)
-    found.repeats = done.short()
+    findings.data = {"rows": rows, "scratch": disk_of(setup.scratch), "page_cache": "warm"}
+    findings.layout = {"batch": batch, "threads": 1, "epochs": _EPOCHS, "cores": os.cpu_count()}
+    methods: dict[str, Callable[[], Run]] = {f"{n}_workers": partial(_train, setup, [n], 1) for n in workers}
+    methods |= {f"{n}_copies": partial(_train, setup, [1] * n, n) for n in workers[1:]}
+    done = interleave(methods, setup.times(1, 3), 0)
+    findings.repeats = done.to_record()
     for count in workers:
-        _put(found, done, workers[0], count)
-    found.notes.append(
-        "ResNet-50 on twelve bands, one thread a worker; the same rows in an epoch, whatever the number of workers. "
-        "The copies know nothing of each other and train at the same time, each on as many rows as a worker takes."
+        _put(findings, done, workers[0], count)
+    findings.notes.append(
+        "ResNet-50 on twelve bands, one thread per worker, the same rows per epoch for any number of workers. "
+        "The copies train at the same time without communication, each on as many rows as a worker has."
     )
-    return found
+    return findings
 
 
 def _train(setup: Setup, jobs: list[int], share: int) -> Epochs:
-    """Train on `jobs` numbers of workers at the same time, on all rows or, `share` above 1, on that part of them."""
+    """Train at the same time once per entry of `jobs`, a number of workers; each on 1 / `share` of the rows."""
     batch, out = _BATCH[setup.size], [setup.scratch / f"run-{number}" for number in range(len(jobs))]
     what = ("--store", str(setup.scratch / f"{share}.h5"), "--bands", "all", "--batch", str(batch), "--threads", "1")
     flags = (*what, "--epochs", str(_EPOCHS), "--validate-every", "0", "--warmup", "0")
@@ -99,22 +99,22 @@ def _train(setup: Setup, jobs: list[int], share: int) -> Epochs:
 
 
 def _epochs(place: Path) -> tuple[float, float]:
-    """Median seconds of an epoch after the first, and of those waiting for data."""
+    """Median seconds of the epochs after the first, and median seconds of them spent waiting for data."""
     epochs = json.loads((place / "run.json").read_text(encoding="utf-8"))["by_epoch"][1:]
     waiting = median_of([epoch["seconds_waiting"] for epoch in epochs])
     return median_of([epoch["seconds"] + epoch["seconds_waiting"] for epoch in epochs]), waiting
 
 
-def _put(found: Findings, done: Repeats, least: int, workers: int) -> None:
-    figures, mine = found.figures, done.of(f"{workers}_workers")
-    figures[f"epoch_{workers}_workers_seconds_median"] = median_of([each.seconds for each in mine])
-    figures[f"waiting_{workers}_workers_share"] = median_of([each.waiting_s / each.seconds for each in mine])
+def _put(findings: Findings, done: Repeats, least: int, workers: int) -> None:
+    figures, together = findings.figures, done.runs_of(f"{workers}_workers")
+    figures[f"epoch_{workers}_workers_seconds_median"] = median_of([run.seconds for run in together])
+    figures[f"waiting_{workers}_workers_share"] = median_of([run.waiting_s / run.seconds for run in together])
     if workers == least:
         return
-    alone, copies = done.of(f"{least}_workers"), done.of(f"{workers}_copies")
-    ideal = [each.seconds * least / workers for each in alone]
-    put_ratio(figures, f"efficiency_{workers}_workers", ideal, [each.seconds for each in mine])
+    alone, copies = done.runs_of(f"{least}_workers"), done.runs_of(f"{workers}_copies")
+    ideal = [run.seconds * least / workers for run in alone]
+    put_ratio(figures, f"efficiency_{workers}_workers", ideal, [run.seconds for run in together])
     name = f"{workers}_workers_over_copies"
-    put_ratio(figures, name, [each.seconds for each in copies], [each.seconds for each in mine])
+    put_ratio(figures, name, [run.seconds for run in copies], [run.seconds for run in together])
     figures[f"together_{workers}_workers_share"] = 1 - figures[f"{name}_ratio_median"]
-    found.bars.append(Bar(f"{name}_ratio_median", 0.95, at_least=True))
+    findings.bars.append(Bar(f"{name}_ratio_median", 0.95, at_least=True))
