@@ -25,7 +25,16 @@ from etl.source.tiles import layers_of
 from etl.upsample.network import ConvWeights, NetworkWeights
 from etl.upsample.weights import write_weights
 
-__all__ = ["REAL_DATA", "PatchFolder", "TileInput", "block_job", "labelled", "network_weights", "patch_folder", "tile"]
+__all__ = [
+    "REAL_DATA",
+    "PatchFolder",
+    "TileInput",
+    "block_job",
+    "make_labelled_tiles",
+    "make_network_weights",
+    "make_patch_folder",
+    "make_tile",
+]
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Folder of real patches and lists, beside the project."""
@@ -95,7 +104,7 @@ def _side_px(setup: Setup) -> int:
     return 1200 if setup.size == "tiny" else 10980
 
 
-def tile(setup: Setup) -> TileInput:
+def make_tile(setup: Setup) -> TileInput:
     """The first tile of the sample, of full size except for `tiny`; made if it is not in the cache."""
     side = _side_px(setup)
     home = setup.cache / f"tile-{side}"
@@ -109,7 +118,7 @@ def tile(setup: Setup) -> TileInput:
     return TileInput(home / "tiles", catalogue, product)
 
 
-def labelled(setup: Setup, tiles: int, side: int) -> LabelledInput:
+def make_labelled_tiles(setup: Setup, tiles: int, side: int) -> LabelledInput:
     """The first `tiles` tiles of the sample, of `side` pixels, with labels; made if they are not in the cache."""
     home = setup.cache / f"labelled-{tiles}-{side}"
     _make_sample(home, side, archives=False, tiles=tiles)
@@ -163,7 +172,7 @@ def block_job(source: TileInput) -> dict[str, Any]:
     return {"files": files}
 
 
-def patch_folder(setup: Setup, source: TileInput) -> PatchFolder:
+def make_patch_folder(setup: Setup, source: TileInput) -> PatchFolder:
     """A folder of 2,000 patches with pixels of real ones; of the sample for `tiny`, or if real ones are missing.
 
     Their places are the first cells of `source`.
@@ -195,7 +204,7 @@ def _copy_patch(source: Path, target: Path) -> None:
         shutil.copyfile(file, target / file.name.replace(source.name, target.name))
 
 
-def network_weights(setup: Setup) -> dict[str, Path]:
+def make_network_weights(setup: Setup) -> dict[str, Path]:
     """Folders with the weights of both networks, by processing level: published ones, or random ones at size tiny."""
     home = setup.cache / ("weights-small" if setup.size == "tiny" else "weights")
     folders = {level: home / level.lower() for level in ("L1C", "L2A")}

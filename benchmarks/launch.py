@@ -98,13 +98,13 @@ def run_program(
 
 def run_together(setup: Setup, jobs: Sequence[Job]) -> list[Outcome]:
     """Start all jobs at the same time and wait for all of them; raises as `run` does."""
-    with tempfile.TemporaryDirectory(prefix="watch-", dir=setup.scratch) as folder:
-        places = [Path(folder, str(number)) for number in range(len(jobs))]
+    with tempfile.TemporaryDirectory(prefix="watch-", dir=setup.scratch) as parent:
+        folders = [Path(parent, str(number)) for number in range(len(jobs))]
         before, start = Moment.now(), time.perf_counter()
-        running = [_start(setup, job, place) for job, place in zip(jobs, places, strict=True)]
+        running = [_start(setup, job, folder) for job, folder in zip(jobs, folders, strict=True)]
         walls = [_finish(process, job, start) for process, job in zip(running, jobs, strict=True)]
         after = Moment.now()
-        ranks_by_job = [[json.loads(path.read_text()) for path in sorted(place.glob("*.json"))] for place in places]
+        ranks_by_job = [[json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))] for folder in folders]
     others = others_share(before, after, sum(rank["cpu_s"] for ranks in ranks_by_job for rank in ranks))
     return [Outcome(wall_s, others, ranks) for wall_s, ranks in zip(walls, ranks_by_job, strict=True)]
 
@@ -124,12 +124,12 @@ def environment() -> dict[str, str]:
     return {**_ENVIRONMENT, **os.environ, "PYTHONPATH": path}
 
 
-def _start(setup: Setup, job: Job, place: Path) -> "subprocess.Popen[str]":
-    place.mkdir()
-    line = [*setup.command(job.ranks), sys.executable, "-m", "benchmarks.programs.watch", str(place), job.module]
+def _start(setup: Setup, job: Job, folder: Path) -> "subprocess.Popen[str]":
+    folder.mkdir()
+    line = [*setup.command(job.ranks), sys.executable, "-m", "benchmarks.programs.watch", str(folder), job.module]
     return subprocess.Popen(
         [*line, *job.arguments],
-        cwd=place,  # a pipeline.toml of the current folder must not change what is measured
+        cwd=folder,  # a pipeline.toml of the current folder must not change what is measured
         env={**environment(), **job.environment},
         text=True,
         stdout=subprocess.PIPE,

@@ -69,10 +69,8 @@ def draw_readers(record: Mapping[str, Any], path: Path) -> None:
         figure = Figure(figsize=(8, 1 + 0.4 * len(names)), layout="constrained")
         axes = figure.add_subplot()
         for number, (label, (*_, color)) in enumerate(_READ.items()):
-            bars = {place: rates[label][name] for place, name in enumerate(names) if name in rates[label]}
-            axes.barh(
-                [place + 0.25 * (1 - number) for place in bars], list(bars.values()), 0.25, color=color, label=label
-            )
+            bars = {row: rates[label][name] for row, name in enumerate(names) if name in rates[label]}
+            axes.barh([row + 0.25 * (1 - number) for row in bars], list(bars.values()), 0.25, color=color, label=label)
         axes.set_xscale("log")
         axes.set_yticks(range(len(names)), names)
         axes.set_xlabel("patches per second (345,600 bytes each; log scale), every byte read")

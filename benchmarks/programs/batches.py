@@ -39,20 +39,20 @@ def _read(job: dict[str, Any], reader: Any) -> dict[str, Any]:
     Raises:
         RuntimeError: a row is not the one asked for.
     """
-    order, checksums, place = np.load(job["order"]), np.load(job["checksums"]).tolist(), Path(job["place"])
-    for _ in reader.batches(place, order[:_WARM_UP]):
+    order, checksums, path = np.load(job["order"]), np.load(job["checksums"]).tolist(), Path(job["path"])
+    for _ in reader.batches(path, order[:_WARM_UP]):
         pass
     gc.collect()
     gc.freeze()  # the garbage collector must not scan the reader's packages during the measurement
     if job["cold"]:
-        for path in [place] if place.is_file() else place.rglob("*"):
-            if path.is_file():
-                sync_and_drop_cache(path)
+        for file in [path] if path.is_file() else path.rglob("*"):
+            if file.is_file():
+                sync_and_drop_cache(file)
         subprocess.run([sys.executable, "-c", _AT_HAND], check=True)
     read_before = _disk_bytes()
     looks, wrong, patches = getattr(reader, "CONSUMED", True), 0, 0
     before, cpu_s, start = Moment.now(), time.process_time(), time.perf_counter()
-    for rows, batch in zip(order.tolist(), reader.batches(place, order), strict=True):
+    for rows, batch in zip(order.tolist(), reader.batches(path, order), strict=True):
         if looks:
             digests = [xxhash.xxh3_64_intdigest(pixels) for pixels in batch]
             wrong += sum(digest != checksums[row] for digest, row in zip(digests, rows, strict=True))
@@ -73,7 +73,7 @@ def _do(job: dict[str, Any]) -> dict[str, Any]:
     reader = importlib.import_module(f"benchmarks.readers.{job['reader']}")
     if job["what"] == "read":
         return _read(job, reader)
-    reader.write(Path(job["place"]), np.load(job["rows"], mmap_mode="r"), np.load(job["order"]))
+    reader.write(Path(job["path"]), np.load(job["rows"], mmap_mode="r"), np.load(job["order"]))
     return {}
 
 

@@ -57,7 +57,7 @@ class Rows:
                 after_round()
         self.unsynced_s = time.perf_counter() - start
 
-    def place(self, name: str, first: int, rows: Any) -> int:
+    def offset_of(self, name: str, first: int, rows: Any) -> int:
         """Offset of a row in the file, in bytes."""
         return int(self.offsets[name] + first * rows[0].nbytes)
 
@@ -71,7 +71,7 @@ def _hdf5(work: Rows, collective: bool) -> None:
 def _mpi(work: Rows, collective: bool) -> None:
     file = SharedFile(work.comm, work.path)
     put = file.write_all if collective else file.write
-    work.each(lambda name, first, rows: put(work.place(name, first, rows), rows))
+    work.each(lambda name, first, rows: put(work.offset_of(name, first, rows), rows))
     file.sync()
     file.close()
 
@@ -81,11 +81,11 @@ def _pwrite(work: Rows) -> None:
     behind = WriteBehind(handle)
 
     def write(name: str, first: int, rows: Any) -> None:
-        left, place = memoryview(rows).cast("B"), work.place(name, first, rows)
-        while left:
-            done = os.pwrite(handle, left, place)
-            left, place = left[done:], place + done
-        behind.add(place - rows.nbytes, rows.nbytes)
+        remaining, offset = memoryview(rows).cast("B"), work.offset_of(name, first, rows)
+        while remaining:
+            written = os.pwrite(handle, remaining, offset)
+            remaining, offset = remaining[written:], offset + written
+        behind.add(offset - rows.nbytes, rows.nbytes)
 
     work.each(write)
     behind.sync()

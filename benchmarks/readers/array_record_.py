@@ -13,19 +13,19 @@ from benchmarks.readers.ahead import ahead
 __all__ = ["batches", "reading", "write"]
 
 
-def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
+def write(path: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
     """Write one file, with groups of one record."""
-    writer = ArrayRecordWriter(str(place), "group_size:1,uncompressed")
+    writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
     for row in rows:
         writer.write(row.tobytes())
     writer.close()
-    np.save(place.with_suffix(".shape.npy"), rows.shape[1:])
+    np.save(path.with_suffix(".shape.npy"), rows.shape[1:])
 
 
-def reading(place: Path) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint16]]:
+def reading(path: Path) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint16]]:
     """Function that reads the rows of a batch, given their numbers."""
-    shape = np.load(place.with_suffix(".shape.npy")).tolist()
-    source = ArrayRecordDataSource(str(place))
+    shape = np.load(path.with_suffix(".shape.npy")).tolist()
+    source = ArrayRecordDataSource(str(path))
 
     def read(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
         out = np.empty((len(rows), *shape), np.uint16)
@@ -36,6 +36,6 @@ def reading(place: Path) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uin
     return read
 
 
-def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
+def batches(path: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
     """Batches in the given order, two of them prefetched on threads."""
-    return ahead(reading(place), order)
+    return ahead(reading(path), order)

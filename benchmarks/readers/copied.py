@@ -13,21 +13,21 @@ CONSUMED = False
 """Only the copy is timed; its result is not read."""
 
 
-def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
+def write(path: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
     """Write the rows as a npy file."""
-    np.save(place, rows)
+    np.save(path, rows)
 
 
 @cache
-def _memory(place: Path, batch: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+def _memory(path: Path, batch: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
     """The rows, and a buffer for a batch, all in allocated memory."""
-    rows = np.load(place)
+    rows = np.load(path)
     return rows, np.ones((batch, *rows.shape[1:]), np.uint16)
 
 
-def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
+def batches(path: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
     """Batches in the given order, all in the same buffer."""
-    rows, out = _memory(place, order.shape[1])
+    rows, out = _memory(path, order.shape[1])
     for line in order:
         for k, row in enumerate(line.tolist()):
             out[k] = rows[row]

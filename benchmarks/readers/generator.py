@@ -16,9 +16,9 @@ __all__ = ["batches"]
 _AHEAD = 2
 
 
-def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
+def batches(path: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
     """Batches in the given order, two of them prefetched by tf.data."""
-    with h5py.File(place, "r") as file:
+    with h5py.File(path, "r") as file:
         array = file["data_super"]
 
         def patches() -> Iterator[Any]:

@@ -16,8 +16,8 @@ __all__ = ["batches", "write"]
 class _Batches:
     """A data source whose elements are whole batches, so that Grain need not copy patches into a batch."""
 
-    def __init__(self, place: Path, order: npt.NDArray[np.int64]) -> None:
-        self._read, self._order = reading(place), order
+    def __init__(self, path: Path, order: npt.NDArray[np.int64]) -> None:
+        self._read, self._order = reading(path), order
 
     def __len__(self) -> int:
         return len(self._order)
@@ -26,7 +26,7 @@ class _Batches:
         return self._read(self._order[step])
 
 
-def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
+def batches(path: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
     """Batches in the given order."""
     ahead = grain.ReadOptions(num_threads=AHEAD, prefetch_buffer_size=AHEAD)
-    yield from grain.MapDataset.source(_Batches(place, order)).to_iter_dataset(ahead)
+    yield from grain.MapDataset.source(_Batches(path, order)).to_iter_dataset(ahead)

@@ -12,9 +12,9 @@ from benchmarks.readers.ahead import ahead
 __all__ = ["batches"]
 
 
-def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
+def batches(path: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
     """Batches in the given order, two of them prefetched on threads."""
-    with h5py.File(place, "r") as file:
+    with h5py.File(path, "r") as file:
         array = file["data_super"]
 
         def read(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:

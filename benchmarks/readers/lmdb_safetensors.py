@@ -13,18 +13,18 @@ from benchmarks.readers.ahead import ahead
 __all__ = ["batches", "write"]
 
 
-def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
+def write(path: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
     """Write one LMDB environment; the keys are row numbers."""
-    with lmdb.open(str(place), map_size=2 * rows.nbytes + (64 << 20)) as base:
+    with lmdb.open(str(path), map_size=2 * rows.nbytes + (64 << 20)) as base:
         for first in range(0, len(rows), 64):
             with base.begin(write=True) as writing:
                 for row in range(first, min(first + 64, len(rows))):
                     writing.put(b"%08d" % row, save({"pixels": rows[row]}))
 
 
-def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
+def batches(path: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
     """Batches in the given order, two of them prefetched on threads; without a lock, values as views of the map."""
-    with lmdb.open(str(place), readonly=True, lock=False, readahead=True, meminit=False) as base:
+    with lmdb.open(str(path), readonly=True, lock=False, readahead=True, meminit=False) as base:
 
         def read(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
             with base.begin(buffers=True) as reading:

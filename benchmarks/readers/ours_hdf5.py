@@ -18,15 +18,15 @@ __all__ = ["batches", "write"]
 _KEPT: dict[tuple[int, ...], BufferPool] = {}
 
 
-def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
+def write(path: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
     """Write a store."""
-    make_store(place, rows)
+    make_store(path, rows)
 
 
-def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
+def batches(path: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
     """Batches as the trainer's loop gets them, tf.data included, with buffers that are reused as in a training."""
     rows, weights, batch = (
-        select_rows(place, RowSelection((BandSelection(NAME),))),
+        select_rows(path, RowSelection((BandSelection(NAME),))),
         np.ones(order.shape[1], np.float32),
         order.shape[1],
     )

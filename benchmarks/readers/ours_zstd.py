@@ -11,6 +11,6 @@ from benchmarks.readers.stores import make_store
 __all__ = ["batches", "write"]
 
 
-def write(place: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
+def write(path: Path, rows: npt.NDArray[np.uint16], order: npt.NDArray[np.int64]) -> None:
     """Write a store."""
-    make_store(place, rows, "zstd")
+    make_store(path, rows, "zstd")

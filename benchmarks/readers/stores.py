@@ -16,15 +16,15 @@ NAME = "data_super"
 _SHARD_ROWS = 128
 
 
-def make_store(place: Path, rows: npt.NDArray[np.uint16], compress: str = "none") -> None:
-    """Create a store at `place`, in the format of its suffix, with `rows` as `data_super` and zeros in native bands."""
+def make_store(path: Path, rows: npt.NDArray[np.uint16], compress: str = "none") -> None:
+    """Create a store at `path`, in the format of its suffix, with `rows` as `data_super` and zeros in native bands."""
     schema = Schema(len(rows))
     identity = {item.name: np.zeros(item.shape, item.dtype) for item in schema.identity}
     identity["split"][...] = SPLITS.index("train")
     identity["classes"][...] = 1
     identity["state"] = np.full(len(rows), WRITTEN, np.uint8)
     shard_rows = min(_SHARD_ROWS, len(rows))
-    store = backend_of(place, Layout(1 << 20, collective=False, shard_rows=shard_rows, compress=compress))
+    store = backend_of(path, Layout(1 << 20, collective=False, shard_rows=shard_rows, compress=compress))
     store.create(schema, identity, {"schema_version": SCHEMA_VERSION})
     with store.writer(comm_self(), file_hints()) as writer:
         for first in range(0, len(rows), shard_rows):

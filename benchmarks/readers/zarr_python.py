@@ -13,7 +13,7 @@ from benchmarks.readers.ahead import ahead
 __all__ = ["batches"]
 
 
-def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
+def batches(path: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
     """Batches in the given order, two of them prefetched on threads."""
-    array: Any = zarr.open_array(place / "data_super", mode="r")
+    array: Any = zarr.open_array(path / "data_super", mode="r")
     return ahead(lambda rows: array.oindex[rows], order)

@@ -12,7 +12,7 @@ from benchmarks.readers import zarr_python
 __all__ = ["batches"]
 
 
-def batches(place: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
+def batches(path: Path, order: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.uint16]]:
     """Batches in the given order, two of them prefetched on threads."""
     with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
-        yield from zarr_python.batches(place, order)
+        yield from zarr_python.batches(path, order)

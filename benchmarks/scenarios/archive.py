@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.extraction import Extraction, Loop, Task, read_loop, run_extraction
 from benchmarks.findings import Bar, Findings, Run, interleave, median_of, put_ratio
-from benchmarks.inputs import patch_folder, tile
+from benchmarks.inputs import make_patch_folder, make_tile
 from benchmarks.page_cache import disk_of, resident_share, warm
 from benchmarks.peers import python_of, run_program_by
 from benchmarks.setup import Setup
@@ -22,7 +22,7 @@ _RANKS = {"tiny": (2,), "laptop": (1, 2), "cluster": (1, 8, 36)}
 
 def measure(setup: Setup) -> Findings:
     """Run extraction with and without upsampling and the bare loops alternately, at each number of ranks."""
-    patches = patch_folder(setup, tile(setup))
+    patches = make_patch_folder(setup, make_tile(setup))
     files = [file for folder in patches.folders for file in folder.glob("*.tif")]
     source_bytes = warm(files)
     job = {"folders": [str(folder) for folder in patches.folders]}

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.extraction import Extraction, Loop, Task, read_loop, run_extraction
 from benchmarks.findings import Bar, Findings, Skipped
-from benchmarks.inputs import REAL_DATA, TileInput, block_job, tile
+from benchmarks.inputs import REAL_DATA, TileInput, block_job, make_tile
 from benchmarks.launch import prepare
 from benchmarks.page_cache import warm
 from benchmarks.replay import Measured, draw, pack_tiles, replay
@@ -35,7 +35,7 @@ _TILE_SPREAD = 0.2
 
 def measure(setup: Setup) -> Findings:
     """Measure the time of each block, replay the plans with these times, and compare with real runs."""
-    source = tile(setup)
+    source = make_tile(setup)
     warm(source.files)
     loop = read_loop(setup, block_job(source), 1)
     findings = Findings(ranks=[*_REAL[setup.size], *_REPLAYED[setup.size]], repeats=[loop.to_record("decode")])

@@ -6,7 +6,7 @@ from functools import partial
 
 from benchmarks.extraction import Extraction, Loop, Task, plain_write, read_loop, run_extraction
 from benchmarks.findings import Bar, Findings, Repeats, Run, interleave, median_of, put_ratio
-from benchmarks.inputs import TileInput, block_job, tile
+from benchmarks.inputs import TileInput, block_job, make_tile
 from benchmarks.page_cache import disk_of, resident_share, warm
 from benchmarks.setup import Setup
 from etl.schema import Schema
@@ -20,7 +20,7 @@ _RANKS = {"tiny": (1, 2), "laptop": (1, 2), "cluster": (1, 8, 36)}
 
 def measure(setup: Setup) -> Findings:
     """Run extraction, the bare GDAL loop and a plain write alternately, at each number of ranks."""
-    source = tile(setup)
+    source = make_tile(setup)
     job, task = block_job(source), Task(source.catalogue, source.source)
     source_bytes, store_bytes = warm(source.files), Schema(source.cells**2).row_bytes * source.cells**2
     findings = Findings(ranks=list(_RANKS[setup.size]), data=_data(setup, source, source_bytes))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from benchmarks.findings import Bar, Findings
-from benchmarks.inputs import labelled
+from benchmarks.inputs import make_labelled_tiles
 from benchmarks.setup import Setup
 from benchmarks.training import THRESHOLD_KINDS, TrainingLength, command, put_f1, train
 from etl.schema import SPLITS, WRITTEN
@@ -39,7 +39,11 @@ _TILES = {"tiny": (2, 1200), "laptop": (6, 3600), "cluster": (6, 3600)}
 
 def measure(setup: Setup) -> Findings:
     """Extract a sample, train on all bands and on RGB, and score both networks and the regression on split test."""
-    source, length, store = labelled(setup, *_TILES[setup.size]), _LENGTHS[setup.size], setup.scratch / "store.h5"
+    source, length, store = (
+        make_labelled_tiles(setup, *_TILES[setup.size]),
+        _LENGTHS[setup.size],
+        setup.scratch / "store.h5",
+    )
     counts: dict[str, dict[str, Counts]] = {}
     findings = Findings(ranks=[1], layout={"trainer.run": " ".join(length.flags), "cores": os.cpu_count()})
     paths = ("--catalogue", str(source.catalogue), "--source", str(source.source), "--out", str(store))

@@ -91,7 +91,7 @@ class _Bench:
     setup: Setup
     folder: Path
 
-    def place(self, reader: str, kind: str = "") -> Path:
+    def path(self, reader: str, kind: str = "") -> Path:
         """File or folder of a reader."""
         by = kind or _STORED_BY.get(reader, reader)
         return self.folder / f"{by}{_SUFFIX.get(by, '.data')}"
@@ -102,9 +102,9 @@ class _Bench:
 
     def job(self, reader: str, what: str, order: str, **more: Any) -> dict[str, Any]:
         """Job of `benchmarks.programs.batches`: `what` is read or write, `order` the name of an order of rows."""
-        files = {"rows": "rows", "checksums": "checksums", "order": order}
-        places = {name: str(self.folder / f"{file}.npy") for name, file in files.items()}
-        return {"reader": reader, "what": what, "place": str(self.place(reader))} | places | more
+        names = {"rows": "rows", "checksums": "checksums", "order": order}
+        files = {name: str(self.folder / f"{file}.npy") for name, file in names.items()}
+        return {"reader": reader, "what": what, "path": str(self.path(reader))} | files | more
 
     def run(self, python: Path, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Run all jobs in one process; returns their answers."""
@@ -114,8 +114,8 @@ class _Bench:
 
     def read(self, reader: str, order: str, kind: str = "") -> Read:
         """One pass of a reader; `kind` names the store if it is not the usual one of the reader."""
-        place, longest_s = str(self.place(reader, kind)), _LONGEST_S[self.setup.size]
-        job = self.job(reader, "read", order, place=place, cold=order != "warm", longest_s=longest_s)
+        path, longest_s = str(self.path(reader, kind)), _LONGEST_S[self.setup.size]
+        job = self.job(reader, "read", order, path=path, cold=order != "warm", longest_s=longest_s)
         return Read(**self.run(self.python(reader), [job])[0])
 
 
@@ -155,15 +155,16 @@ def measure(setup: Setup) -> Findings:
     cold = interleave(tasks, setup.times(1, 7), 0)
     findings.repeats += [{"case": "cold", **run} for run in cold.to_record()]
     _put_cold(findings, cold, at_random, list(others))
-    findings.notes.append(
-        "The best peer is the reader with the lowest median ratio. In figure names, `ours` is this project. "
-        "The trainer's stream reuses its buffers, as in a training; the other readers manage memory as their packages "
-        "do. Cold: after reading two batches, the files are dropped from the page cache. At random: one pass in random "
-        "order; in order: one pass in the order of the file. "
+    findings.notes += [
+        "The best peer is the reader with the lowest median ratio. In figure names, `ours` is this project.",
+        "All readers prefetch two batches on two threads. The trainer's stream reuses its buffers, as in a training; "
+        "the other readers manage memory as their packages do.",
+        "Cold: after reading two batches, the files are dropped from the page cache. At random: one pass in random "
+        "order; in order: one pass in the order of the file.",
         "The consumer verifies the checksum of each row, and so reads every byte. The copy runs on one thread, into "
-        "memory that is already allocated; nothing reads its result. All readers prefetch two batches on two threads. "
-        "Files of sequential formats (TFRecord, WebDataset) are written in the order in which they are read."
-    )
+        "memory that is already allocated; nothing reads its result.",
+        "Files of sequential formats (TFRecord, WebDataset) are written in the order in which they are read.",
+    ]
     missing = [reader for reader in known if reader not in peers]
     if missing:
         findings.notes.append(

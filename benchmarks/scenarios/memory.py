@@ -2,7 +2,7 @@
 
 from benchmarks.extraction import Task, run_extraction
 from benchmarks.findings import Bar, Findings
-from benchmarks.inputs import TileInput, patch_folder, tile
+from benchmarks.inputs import TileInput, make_patch_folder, make_tile
 from benchmarks.page_cache import memory_bytes
 from benchmarks.setup import Setup
 from etl.catalogue.table import read_catalogue_table, write_catalogue
@@ -17,7 +17,7 @@ _IDLE = {"tiny": 4, "laptop": 72, "cluster": 72}
 
 def measure(setup: Setup) -> Findings:
     """Extract with each number of ranks; then one patch on many ranks, so that all but two are idle."""
-    source = tile(setup)
+    source = make_tile(setup)
     findings = Findings(ranks=[*_BUSY[setup.size], _IDLE[setup.size]])
     findings.data = {"tile_px": source.product.grid.size_px, "patches": source.cells**2, "memory_bytes": memory_bytes()}
     task = Task(source.catalogue, source.source)
@@ -36,7 +36,7 @@ def measure(setup: Setup) -> Findings:
 
 def _idle(setup: Setup, source: TileInput, findings: Findings) -> None:
     """Extract one patch on many ranks: one rank reads it, all others but rank 0 have nothing to do."""
-    ranks, patches = _IDLE[setup.size], patch_folder(setup, source)
+    ranks, patches = _IDLE[setup.size], make_patch_folder(setup, source)
     catalogue = setup.scratch / "one.parquet"
     write_catalogue(catalogue, read_catalogue_table(patches.catalogue).slice(0, 1))
     run = run_extraction(setup, Task(catalogue, patches.source), ranks)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.extraction import Task, extract_together
 from benchmarks.findings import Bar, Findings, Repeats, Run, interleave, median_of, put_ratio
-from benchmarks.inputs import tile
+from benchmarks.inputs import make_tile
 from benchmarks.launch import UNBOUND
 from benchmarks.page_cache import disk_of, warm
 from benchmarks.setup import Setup
@@ -23,7 +23,7 @@ _RANKS = {"tiny": (2,), "laptop": (2,), "cluster": (2, 8, 36)}
 
 def measure(setup: Setup) -> Findings:
     """Extract one tile on R ranks, and R tiles by R one-rank copies at the same time; ratio of tiles per second."""
-    source = tile(setup)
+    source = make_tile(setup)
     task = Task(source.catalogue, source.source, environment=UNBOUND)
     findings = Findings(ranks=list(_RANKS[setup.size]))
     findings.data = {"patches": source.cells**2, "source_bytes": warm(source.files), "scratch": disk_of(setup.scratch)}

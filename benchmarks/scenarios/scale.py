@@ -84,23 +84,23 @@ def measure(setup: Setup) -> Findings:
 
 def _train(setup: Setup, jobs: list[int], share: int) -> Epochs:
     """Train at the same time once per entry of `jobs`, a number of workers; each on 1 / `share` of the rows."""
-    batch, out = _BATCH[setup.size], [setup.scratch / f"run-{number}" for number in range(len(jobs))]
+    batch, folders = _BATCH[setup.size], [setup.scratch / f"run-{number}" for number in range(len(jobs))]
     what = ("--store", str(setup.scratch / f"{share}.h5"), "--bands", "all", "--batch", str(batch), "--threads", "1")
     flags = (*what, "--epochs", str(_EPOCHS), "--validate-every", "0", "--warmup", "0")
     run = [
-        Job("trainer.run", (*flags, "--seed", str(number), "--out", str(place)), ranks, UNBOUND)
-        for number, (ranks, place) in enumerate(zip(jobs, out, strict=True))
+        Job("trainer.run", (*flags, "--seed", str(number), "--out", str(folder)), ranks, UNBOUND)
+        for number, (ranks, folder) in enumerate(zip(jobs, folders, strict=True))
     ]
-    for place in out:
-        shutil.rmtree(place, ignore_errors=True)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
     outcomes = run_together(setup, run)
-    slowest = max((_epochs(place) for place in out), key=lambda pair: pair[0])
+    slowest = max((_epochs(folder) for folder in folders), key=lambda pair: pair[0])
     return Epochs(*slowest, outcomes[0])
 
 
-def _epochs(place: Path) -> tuple[float, float]:
+def _epochs(folder: Path) -> tuple[float, float]:
     """Median seconds of the epochs after the first, and median seconds of them spent waiting for data."""
-    epochs = json.loads((place / "run.json").read_text(encoding="utf-8"))["by_epoch"][1:]
+    epochs = json.loads((folder / "run.json").read_text(encoding="utf-8"))["by_epoch"][1:]
     waiting = median_of([epoch["seconds_waiting"] for epoch in epochs])
     return median_of([epoch["seconds"] + epoch["seconds_waiting"] for epoch in epochs]), waiting
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.findings import Bar, Findings, Run, interleave, median_of, put_ratio
-from benchmarks.inputs import labelled
+from benchmarks.inputs import make_labelled_tiles
 from benchmarks.launch import UNBOUND, Job, Outcome, run, run_program
 from benchmarks.page_cache import disk_of, memory_bytes
 from benchmarks.setup import Setup
@@ -63,7 +63,7 @@ class Count:
 def measure(setup: Setup) -> Findings:
     """Run both methods alternately, with the same limit of memory."""
     store, limit = setup.scratch / "store.h5", _LIMIT_BYTES[setup.size]
-    source = labelled(setup, *_TILES[setup.size])
+    source = make_labelled_tiles(setup, *_TILES[setup.size])
     paths = ("--catalogue", str(source.catalogue), "--source", str(source.source), "--out", str(store))
     run(setup, Job("etl.extract", (*paths, "--upsample", "none"), 2))
     findings = Findings(ranks=[1])

@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.extraction import Extraction, Loop, Task, network_loop, run_extraction
 from benchmarks.findings import Bar, Findings, Run, Skipped, interleave, median_of, put_ratio
-from benchmarks.inputs import REAL_DATA, TileInput, network_weights, tile
+from benchmarks.inputs import REAL_DATA, TileInput, make_network_weights, make_tile
 from benchmarks.launch import prepare
 from benchmarks.page_cache import disk_of, resident_share, warm
 from benchmarks.setup import Setup
@@ -36,7 +37,7 @@ _KINDS = ("over_networks", "cpu_over_networks_cpu")
 
 def measure(setup: Setup) -> Findings:
     """Run bilinear, DSen2 and the networks alone alternately at each number of ranks; then measure the errors."""
-    source, weights = tile(setup), network_weights(setup)
+    source, weights = make_tile(setup), make_network_weights(setup)
     side = _CELLS[setup.size]
     j, i = np.divmod(np.arange(side**2), side)
     catalogue = setup.scratch / "some.parquet"
@@ -57,7 +58,8 @@ def measure(setup: Setup) -> Findings:
     }
     cells = np.stack([j, i], axis=1).tolist()
     for ranks in findings.ranks:
-        _at(setup, Task(catalogue, source.source), (source, weights["L2A"], cells), ranks, findings)
+        job = {"product": source.product.path, "cells": cells, "weights": str(weights["L2A"]), "threads": 1}
+        _at(setup, Task(catalogue, source.source), job, ranks, findings)
     _tile(setup, source, len(cells), findings)
     _errors(setup, source, weights, findings)
     findings.notes.append(
@@ -69,15 +71,12 @@ def measure(setup: Setup) -> Findings:
     return findings
 
 
-def _at(
-    setup: Setup, task: Task, given: tuple[TileInput, Path, list[list[int]]], ranks: int, findings: Findings
-) -> None:
-    """Add the figures of one number of ranks."""
-    source, weights, cells = given
-    job = {"product": source.product.path, "cells": cells, "weights": str(weights), "threads": 1}
+def _at(setup: Setup, task: Task, job: dict[str, Any], ranks: int, findings: Findings) -> None:
+    """Add the figures of one number of ranks; `job`: that of `benchmarks.programs.network`, without precision."""
+    cells = job["cells"]
     methods: dict[str, Callable[[], Run]] = {"bilinear": partial(run_extraction, setup, task, ranks)}
     for precision in ("float32", "bfloat16"):
-        flags = ("--upsample", "dsen2", "--weights", str(weights), "--precision", precision)
+        flags = ("--upsample", "dsen2", "--weights", job["weights"], "--precision", precision)
         methods[f"dsen2_{precision}"] = partial(run_extraction, setup, Task(task.catalogue, task.source, flags), ranks)
         methods[f"network_{precision}"] = partial(network_loop, setup, {**job, "precision": precision}, ranks)
     repeats = setup.times(1, 3)

@@ -3,7 +3,7 @@
 import os
 
 from benchmarks.findings import Findings
-from benchmarks.inputs import labelled, network_weights
+from benchmarks.inputs import make_labelled_tiles, make_network_weights
 from benchmarks.setup import Setup
 from benchmarks.training import THRESHOLD_KINDS, TrainingLength, command, put_f1, train
 
@@ -22,11 +22,11 @@ _TILES = {"tiny": (1, 1200), "laptop": (2, 1800), "cluster": (6, 3600)}
 
 def measure(setup: Setup) -> Findings:
     """Extract a labelled sample by both methods, and train on all bands of each."""
-    source, length = labelled(setup, *_TILES[setup.size]), _LENGTHS[setup.size]
+    source, length = make_labelled_tiles(setup, *_TILES[setup.size]), _LENGTHS[setup.size]
     findings = Findings(ranks=[1], layout={"trainer.run": " ".join(length.flags), "cores": os.cpu_count()})
     findings.data = {"tiles": _TILES[setup.size][0], "tile_px": _TILES[setup.size][1]}
     paths = ("--catalogue", str(source.catalogue), "--source", str(source.source))
-    methods = {"bilinear": (), "dsen2": ("--weights", str(network_weights(setup)["L2A"]))}
+    methods = {"bilinear": (), "dsen2": ("--weights", str(make_network_weights(setup)["L2A"]))}
     for method, flags in methods.items():
         store = setup.scratch / f"{method}.h5"
         command(setup, findings, "etl.extract", (*paths, "--out", str(store), "--upsample", method, *flags))
