@@ -73,8 +73,9 @@ class RunSettings:
     oversample: float = setting(0.0, "a class on less than this fraction of rows is drawn more often; 0 = off")
     weights: Path | None = setting(None, "Keras's ImageNet weights of ResNet50 (a no-top file); needs --bands rgb")
     precision: str = setting("float32", "number type of the layers' arithmetic", choices=("float32", "bfloat16"))
-    compress: bool = setting(False, "average gradients as float16: half the traffic, but other weights")
-    shuffle_block: int = setting(1, "neighbouring rows that shuffling keeps together; more for slow disks", "rows")
+    compress: bool = setting(False, "average gradients as float16: half the traffic, slightly different weights")
+    shuffle_block: int = setting(1, "neighbouring rows that shuffling keeps together; many are faster on slow disks",
+                                 "rows")  # fmt: skip
     validate_every: int = setting(1, "interval between validations on the split val; 0 = never", "epochs")
     patience: int = setting(0, "stop after this many validations without a better micro-F1 on val; 0 = never")
     checkpoint_steps: int = setting(0, "interval between checkpoints within an epoch; 0 = only at its end", "steps")
