@@ -55,9 +55,7 @@ class RunSettings:
     batch: int = setting(64, "batch size of each worker", "patches")
     epochs: int = setting(100, "epochs to train, unless --steps is given", "epochs")
     steps: int = setting(0, "steps to train; 0 = train for --epochs", "steps")
-    rate: float = setting(
-        0.1, "learning rate per 256 patches of a step; the rate used is this x patches per step / 256"
-    )
+    rate: float = setting(0.1, "learning rate for 256 patches per step; grows in proportion to patches per step")
     momentum: float = setting(0.9, "Nesterov momentum (the paper gives no value)")
     warmup: float = setting(5.0, "time to raise the learning rate from one worker's to that of all workers", "epochs")
     decay: str = setting("steps", "learning rate after the warm-up: steps divides it by 10 after 30, 60 and 80 epochs, "
@@ -74,8 +72,7 @@ class RunSettings:
     weights: Path | None = setting(None, "Keras's ImageNet weights of ResNet50 (a no-top file); needs --bands rgb")
     precision: str = setting("float32", "number type of the layers' arithmetic", choices=("float32", "bfloat16"))
     compress: bool = setting(False, "average gradients as float16: half the traffic, slightly different weights")
-    shuffle_block: int = setting(1, "neighbouring rows that shuffling keeps together; many are faster on slow disks",
-                                 "rows")  # fmt: skip
+    shuffle_block: int = setting(1, "neighbouring rows that shuffling keeps together; many suit slow disks", "rows")
     validate_every: int = setting(1, "interval between validations on the split val; 0 = never", "epochs")
     patience: int = setting(0, "stop after this many validations without a better micro-F1 on val; 0 = never")
     checkpoint_steps: int = setting(0, "interval between checkpoints within an epoch; 0 = only at its end", "steps")

@@ -20,8 +20,7 @@ from trainer.workers.horovod import Workers
 
 __all__ = ["main"]
 
-_SAMPLES = 12
-"""Patches whose pixels are saved for the report."""
+_SAMPLES = 12  # patches whose pixels are saved for the report
 _TRUE_COLOUR = ("B04", "B03", "B02")
 _WHITE = 3000.0
 """Stored counts (reflectance 0.3) that are drawn white."""
@@ -77,8 +76,9 @@ def _write_samples(path: Path, rows: SelectedRows, probabilities: npt.NDArray[np
             return
         store_rows = rows.store_rows[positions]
         pixels = store.read("data_10m", store_rows)
-        named = "patch" in store
-        names = store.column("patch")[store_rows] if named else np.array([f"row {row}" for row in store_rows], "S")
+        names = (
+            store.column("patch")[store_rows] if "patch" in store else np.array([f"row {k}" for k in store_rows], "S")
+        )
     rgb = pixels[..., [bands.index(band) for band in _TRUE_COLOUR]] / _WHITE
     np.savez(
         path, rgb=(np.clip(rgb, 0, 1) * 255).astype(np.uint8), patch=names.astype("S64"), labels=rows.labels[positions],

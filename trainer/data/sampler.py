@@ -16,18 +16,20 @@ import numpy.typing as npt
 __all__ = ["NO_SHUFFLE", "DistributedSampler", "RankBatch", "epoch_order"]
 
 NO_SHUFFLE = 0
-"""Value of `DistributedSampler.shuffle_block` for rows in their given order, without any shuffling."""
+"""Value of `shuffle_block` for rows in their given order, without any shuffling."""
 
 
 @lru_cache(maxsize=2)
 def epoch_order(rows: int, seed: int, epoch: int, shuffle_block: int = 1) -> npt.NDArray[np.int64]:
-    """Positions in the shuffled order of an epoch: a permutation of `range(rows)`, int64, shape (row,), read-only.
+    """Positions in the order of an epoch: a permutation of `range(rows)`, dtype int64, shape (row,), read-only.
 
     If `shuffle_block` is above 1, the order of blocks of that many neighbouring rows is shuffled, and the rows within
     each block: less random, but a disk reads nearly in sequence.
     """
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, epoch))))
-    if shuffle_block == 1:
+    if shuffle_block == NO_SHUFFLE:
+        order = np.arange(rows)
+    elif shuffle_block == 1:
         order = rng.permutation(rows)
     else:
         starts = rng.permutation(-(-rows // shuffle_block)) * shuffle_block
@@ -89,11 +91,8 @@ class DistributedSampler:
         step_rows = self.step_rows(step)
         rows_per_worker, remainder = divmod(len(step_rows), self.size)
         first, own_rows = rank * rows_per_worker + min(rank, remainder), rows_per_worker + (rank < remainder)
-        if self.shuffle_block == NO_SHUFFLE:
-            order = np.arange(step_rows.start, step_rows.stop)
-        else:
-            order = epoch_order(self.rows, self.seed, step // self.epoch_steps, self.shuffle_block)
-            order = order[step_rows.start : step_rows.stop]
+        order = epoch_order(self.rows, self.seed, step // self.epoch_steps, self.shuffle_block)
+        order = order[step_rows.start : step_rows.stop]
         # The modulo pads a batch of a short last step with rows of that same step.
         within_step = (first + np.arange(self.batch)) % len(step_rows)
         weights = np.where(np.arange(self.batch) < own_rows, self.size / len(step_rows), 0)

@@ -113,8 +113,8 @@ def select_rows(path: Location | PathLike[str] | str, selection: RowSelection) -
     store_rows = _rows_of_split(where, store, selection.split)
     labels, classes = _labels(where, store, selection.classes)
     labels = labels[store_rows]
-    chosen = labels.any(axis=1) | (not selection.labelled)
-    if not chosen.any():
+    used = labels.any(axis=1) | (not selection.labelled)
+    if not used.any():
         raise ValueError(
             f"{where}: none of the {len(labels)} rows of split {selection.split} has a label; "
             "choose another split, or extract with a catalogue that has labels"
@@ -122,7 +122,7 @@ def select_rows(path: Location | PathLike[str] | str, selection: RowSelection) -
     pixels = tuple(_pixel_array(where, store, selected) for selected in selection.bands)
     upsample = str(store.attributes.get("upsample", "unknown"))
     return SelectedRows(
-        store.location, store, pixels, store_rows[chosen], labels[chosen], classes, int((~chosen).sum()), upsample
+        store.location, store, pixels, store_rows[used], labels[used], classes, int((~used).sum()), upsample
     )
 
 
@@ -150,10 +150,8 @@ def _check_readable(where: str, store: StoreReader, pixels: list[str]) -> None:
 def _rows_of_split(where: str, store: StoreReader, wanted: str) -> npt.NDArray[np.int64]:
     """Row numbers of the written rows of split `wanted`, ascending, shape (row,)."""
     written, split = store.column("state") == WRITTEN, store.column("split")
-    if wanted == "all" or (wanted == "train" and not split.any()):
-        chosen = written
-    else:
-        chosen = written & (split == SPLITS.index(wanted))
+    all_written = wanted == "all" or (wanted == "train" and not split.any())
+    chosen = written if all_written else written & (split == SPLITS.index(wanted))
     if not chosen.any():
         counts = ", ".join(f"{name} {int((written & (split == k)).sum())}" for k, name in enumerate(SPLITS))
         raise ValueError(f"{where} has no row of split {wanted}; written rows by split: {counts}")

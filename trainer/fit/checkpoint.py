@@ -19,16 +19,7 @@ from trainer.data.sampler import DistributedSampler
 if TYPE_CHECKING:
     import keras
 
-__all__ = [
-    "BEST",
-    "LAST",
-    "Checkpoint",
-    "TrainingState",
-    "restore_model",
-    "restore_variables",
-    "resume_training",
-    "run_fingerprint",
-]
+__all__ = ["BEST", "LAST", "Checkpoint", "TrainingState", "resume_run", "run_fingerprint"]
 
 LAST, BEST = "checkpoint.npz", "best.npz"
 """File names in a run's folder: the latest state, and the one with the highest micro-F1 on val."""
@@ -98,6 +89,17 @@ class Checkpoint:
         except Exception as error:  # numpy and zipfile raise half a dozen kinds on a broken file
             raise ValueError(f"{path} must be a checkpoint of trainer.run: {error!r}") from None
 
+    def restore_model(self, path: Path, model: "keras.Model") -> TrainingState:
+        """Assign the first arrays, which are the model's, to its variables; returns the state.
+
+        `path`: the checkpoint's file, to be named in errors.
+
+        Raises:
+            ValueError: the shapes of the arrays are not those of the model.
+        """
+        _restore_variables(path, self.arrays[: len(model.variables)], model.variables)
+        return self.state
+
 
 def run_fingerprint(
     settings: Mapping[str, Any], sampler: DistributedSampler, network: Mapping[str, Any]
@@ -126,7 +128,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     return texts
 
 
-def restore_variables(path: Path, arrays: Sequence[npt.NDArray[Any]], variables: "Sequence[keras.Variable]") -> None:
+def _restore_variables(path: Path, arrays: Sequence[npt.NDArray[Any]], variables: "Sequence[keras.Variable]") -> None:
     """Assign the arrays of the checkpoint at `path` to `variables`, in order.
 
     Raises:
@@ -142,7 +144,7 @@ def restore_variables(path: Path, arrays: Sequence[npt.NDArray[Any]], variables:
         variable.assign(array)
 
 
-def resume_training(path: Path, variables: "Sequence[keras.Variable]", fingerprint: Mapping[str, Any]) -> TrainingState:
+def resume_run(path: Path, variables: "Sequence[keras.Variable]", fingerprint: Mapping[str, Any]) -> TrainingState:
     """State of the run in the file at `path`, whose arrays are assigned to `variables`; a new state without a file.
 
     `variables` are those of the model, then of the optimiser, in the order and shapes of the file.
@@ -155,16 +157,5 @@ def resume_training(path: Path, variables: "Sequence[keras.Variable]", fingerpri
     checkpoint = Checkpoint.load(path)
     if differing := _differences(checkpoint.fingerprint, fingerprint):
         raise ValueError(f"{path} can only be resumed with what it was begun with: {'; '.join(differing)}")
-    restore_variables(path, checkpoint.arrays, variables)
-    return checkpoint.state
-
-
-def restore_model(path: Path, model: "keras.Model") -> TrainingState:
-    """State of the run in the file at `path`, whose first arrays are assigned to the model's variables, equal in shape.
-
-    Raises:
-        ValueError: there is no such file, or it is of another model.
-    """
-    checkpoint = Checkpoint.load(path)
-    restore_variables(path, checkpoint.arrays[: len(model.variables)], model.variables)
+    _restore_variables(path, checkpoint.arrays, variables)
     return checkpoint.state

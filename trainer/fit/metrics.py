@@ -147,15 +147,14 @@ def _check(labels: Labels, probabilities: Floats) -> None:
         )
 
 
-def _rates(labels: Labels, predicted: Labels, average: str | None) -> tuple[Any, Any, Any, Any]:
+def _rates(labels: Labels, predicted: Labels, average: str | None) -> tuple[Any, ...]:
     """(precision, recall, F1, support): arrays of shape (class,) if `average` is None, else three numbers and None."""
     from sklearn.metrics import precision_recall_fscore_support
 
     classes = labels.shape[1]
     counted = range(classes) if classes > 1 else [1]  # scikit-learn takes one column as a binary choice of 0 or 1
-    rates: tuple[Any, Any, Any, Any]
     rates = precision_recall_fscore_support(labels, predicted, labels=counted, average=average, zero_division=0)
-    return rates
+    return tuple(rates)
 
 
 def _averaged_rates(labels: Labels, predicted: Labels, average: str) -> Rates:

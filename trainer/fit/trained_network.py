@@ -10,7 +10,7 @@ import numpy as np
 from etl.store.location import Location
 from trainer.config import band_selections
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
-from trainer.fit.checkpoint import BEST, LAST, Checkpoint, restore_variables
+from trainer.fit.checkpoint import BEST, LAST, Checkpoint
 from trainer.model.network import NetworkDesign, build_network
 
 __all__ = ["describe_network", "load_trained_network"]
@@ -50,5 +50,5 @@ def load_trained_network(run: Path, store: Location, split: str, labelled: bool)
     l2, dropout, norm_momentum = (float(settings[name]) for name in ("l2", "dropout", "norm_momentum"))
     design = NetworkDesign(classes, l2, dropout, norm_momentum, as_imagenet=settings["weights"] != "None")
     model = build_network(rows.pixels, design, 0)
-    restore_variables(path, checkpoint.arrays[: len(model.variables)], model.variables)
+    checkpoint.restore_model(path, model)
     return model, rows

@@ -14,15 +14,7 @@ from trainer.data.imbalance import positive_weights
 from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
 from trainer.data.stream import BatchStream
-from trainer.fit.checkpoint import (
-    BEST,
-    LAST,
-    Checkpoint,
-    TrainingState,
-    restore_model,
-    resume_training,
-    run_fingerprint,
-)
+from trainer.fit.checkpoint import BEST, LAST, Checkpoint, TrainingState, resume_run, run_fingerprint
 from trainer.fit.loop import TrainingSetup, fit, weights_checksum
 from trainer.fit.metrics import LabelScores
 from trainer.fit.optimisation import LearningRateSchedule
@@ -84,7 +76,7 @@ def train_network(
     network = describe_network(rows)
     fingerprint = run_fingerprint(settings_record(settings), sampler, network)
     variables = [*setup.model.variables, *setup.optimiser.variables]
-    state = workers.on_every_worker("resuming", lambda: resume_training(settings.out / LAST, variables, fingerprint))
+    state = workers.on_every_worker("resuming", lambda: resume_run(settings.out / LAST, variables, fingerprint))
     if state.step:
         log.info("resumed at step %d of %d", state.step, setup.total_steps)
     validation = _validation(setup, state, workers)
@@ -103,11 +95,14 @@ def train_network(
     # ---- scores and tuned thresholds of the network that trainer.evaluate is going to use
     checksums, scores = workers.gather(weights_checksum(setup.model)), {}
     if validation is not None:
-        # BEST is absent if the run had no validation: its last weights, those of `state`, are scored then
-        path, model = settings.out / BEST, setup.model
-        best = workers.on_every_worker(
-            "reading the best network", lambda: restore_model(path, model) if path.exists() else state
-        )
+        model, path = setup.model, settings.out / BEST
+
+        def restore_best() -> TrainingState:
+            if not path.exists():  # no validation yet: the last weights, those of `state`, are scored
+                return state
+            return Checkpoint.load(path).restore_model(path, model)
+
+        best = workers.on_every_worker("reading the best network", restore_best)
         scores["val"] = validation.score_best(best.step)
     return TrainingOutcome(sampler, state, seconds, checksums, scores, network)
 

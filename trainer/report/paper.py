@@ -58,7 +58,4 @@ Source: section 4.2, figure 3.
 """
 
 TOTAL_SECONDS = {1: 35_000.0, 24: 2_500.0}
-"""Seconds of a full training (100 epochs) on JUWELS, by number of nodes: "almost" the first, "less than" the second.
-
-Source: section 4.2.
-"""
+"""Seconds of 100 epochs on JUWELS, by nodes: "almost" the first, "less than" the second. Source: section 4.2."""
