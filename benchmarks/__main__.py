@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("scenario", nargs="*", help=f"{', '.join(SCENARIOS)}, table or peers (default: all scenarios)")
     parser.add_argument(
-        "--size", choices=SIZES, default="tiny", help="amount of data; tiny (default) is quick, but no measure"
+        "--size", choices=SIZES, default="tiny", help="amount of data; tiny (default) is quick, but not a measurement"
     )
     parser.add_argument(
         "--out", type=Path, default=RESULTS, metavar="DIR", help=f"folder for the records (default: {RESULTS})"

@@ -55,9 +55,9 @@ class RunSettings:
     batch: int = setting(64, "batch size of each worker", "patches")
     epochs: int = setting(100, "epochs to train, unless --steps is given", "epochs")
     steps: int = setting(0, "steps to train; 0 = train for --epochs", "steps")
-    rate: float = setting(0.1, "learning rate for 256 patches per step; grows in proportion to patches per step")
+    rate: float = setting(0.1, "learning rate for 256 patches per step over all workers; grows in proportion to them")
     momentum: float = setting(0.9, "Nesterov momentum (the paper gives no value)")
-    warmup: float = setting(5.0, "time to raise the learning rate from one worker's to that of all workers", "epochs")
+    warmup: float = setting(5.0, "time in which the learning rate rises from one worker's to that of all", "epochs")
     decay: str = setting("steps", "learning rate after the warm-up: steps divides it by 10 after 30, 60 and 80 epochs, "
                          "polynomial lets it fall to 0 at the end, none keeps it", choices=DECAYS)  # fmt: skip
     lars: float = setting(0.0, "trust coefficient of LARS, for over 8,192 patches per step; often 0.001, 0 = off")
@@ -68,15 +68,15 @@ class RunSettings:
     norm_momentum: float = setting(0.9, "momentum of batch normalisation's moving averages (the paper gives no value)")
     sync_norm: bool = setting(False, "batch normalisation over the batches of all workers together")
     rare_weight: float = setting(0.0, "exponent of the negative/positive ratio used as class weight; 0 = unweighted")
-    oversample: float = setting(0.0, "a class on less than this fraction of rows is drawn more often; 0 = off")
+    oversample: float = setting(0.0, "repeat rows of classes that are on less than this fraction of rows; 0 = off")
     weights: Path | None = setting(None, "Keras's ImageNet weights of ResNet50 (a no-top file); needs --bands rgb")
     precision: str = setting("float32", "number type of the layers' arithmetic", choices=("float32", "bfloat16"))
     compress: bool = setting(False, "average gradients as float16: half the traffic, slightly different weights")
-    shuffle_block: int = setting(1, "neighbouring rows that shuffling keeps together; many suit slow disks", "rows")
+    shuffle_block: int = setting(1, "rows that stay together in shuffling; large blocks suit slow disks", "rows")
     validate_every: int = setting(1, "interval between validations on the split val; 0 = never", "epochs")
     patience: int = setting(0, "stop after this many validations without a better micro-F1 on val; 0 = never")
     checkpoint_steps: int = setting(0, "interval between checkpoints within an epoch; 0 = only at its end", "steps")
-    stall: int = setting(600, "end with status 75 after this time without progress; 0 = never", "seconds")
+    stall: int = setting(600, "stop with status 75 (resumable) after this time without progress; 0 = never", "seconds")
     resume: bool = setting(False, "continue from the checkpoint in --out; if there is none, start a new run")
     deterministic: bool = setting(False, "give the same weights, bit for bit, in every run on the same machine; slower")
     seed: int = setting(0, "seed of the initial weights, the order of rows, augmentation and dropout")
@@ -111,7 +111,9 @@ class EvaluateRunSettings:
 
     run: Path = setting(Path("runs/latest"), "folder of the run, made by trainer.run")
     store: Location = setting(DEFAULT_STORE, "store to read the patches from")
-    split: str = setting("test", "split to score", choices=("train", "val", "test", "none", "all"))
+    split: str = setting(
+        "test", "split to score; none = patches without a split", choices=("train", "val", "test", "none", "all")
+    )
     batch: int = setting(64, "batch size of each worker", "patches")
     threads: int = setting(0, "threads per TensorFlow operation; 0 = the cores of the node divided by its workers")
 
@@ -123,5 +125,7 @@ class EvaluateRunSettings:
 class PredictRunSettings(EvaluateRunSettings):
     """Write a Parquet table with the probability of each class for each patch of a store, labelled or not."""
 
-    split: str = setting("all", "split to predict", choices=("train", "val", "test", "none", "all"))
+    split: str = setting(
+        "all", "split to predict; none = patches without a split", choices=("train", "val", "test", "none", "all")
+    )
     out: Path = setting(Path("predictions.parquet"), "Parquet table to write")

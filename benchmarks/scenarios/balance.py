@@ -68,7 +68,9 @@ def _measured(source: TileInput, loop: Loop) -> Measured:
     return Measured.of(source.layers, seconds)
 
 
-def _put_replayed(findings: Findings, products: Sequence[ProductPatches], measured: Measured, patch_s: float, ranks: int) -> None:
+def _put_replayed(
+    findings: Findings, products: Sequence[ProductPatches], measured: Measured, patch_s: float, ranks: int
+) -> None:
     """Add the figures of one number of ranks."""
     seconds, figures, at = draw(products, measured), findings.figures, f"{ranks}_ranks"
     for balance in ("cost", "paper"):
