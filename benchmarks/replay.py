@@ -1,7 +1,7 @@
 """Replay a plan with measured seconds of blocks: how long each rank is busy, and how long it waits for others.
 
-Without I/O: it takes pending patches by product, a plan and seconds, and returns numbers. Messages between ranks take no time in the replay,
-but ranks wait until the blocks that they need have been decoded.
+Without I/O: it takes pending patches by product, a plan and seconds, and returns numbers. Messages between ranks take
+no time in the replay, but ranks wait until the blocks that they need have been decoded.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
