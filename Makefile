@@ -75,11 +75,11 @@ test-fast: install ## the tests that start no process and take seconds: under a 
 FAST_PARTS = test-fast-trainer test-fast-others
 .PHONY: $(FAST_PARTS)
 FAST = $(PYTHON_VENV) -m pytest -m "not mpi and not slow and not process"
-FAST_TRAINER = $(wildcard tests/test_trainer_*.py) tests/test_every_store.py
+FAST_TRAINER = tests/trainer tests/test_every_store.py
 test-fast-trainer:
 	$(FAST) $(FAST_TRAINER)
 test-fast-others:
-	$(FAST) $(filter-out $(FAST_TRAINER),$(wildcard tests/test_*.py))
+	$(FAST) $(addprefix --ignore=,$(FAST_TRAINER) tests/parallel tests/faults tests/real)
 
 lint: install ## ruff, import-linter, codespell
 	$(BIN)/ruff check .

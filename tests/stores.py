@@ -36,6 +36,12 @@ GOOD = [1, 1, 2, 1, 1, 1]
 TRAIN, VAL = SPLITS.index("train"), SPLITS.index("val")
 
 
+def set_scalar(path: Path, name: str, value: int) -> None:
+    """Set a data set of one value, as damage or an interrupted run would leave it."""
+    with h5py.File(path, "r+") as file:
+        file[name][()] = value
+
+
 def make_catalogue(path: Path, rows: int, nomenclature: int = 43, **columns: Any) -> None:
     """A catalogue of the first `rows` cells of a tile, three in a row; other columns as given."""
     j, i = np.divmod(np.arange(rows), COLS)

@@ -1,11 +1,9 @@
 """The rows that training takes from a store: which they are, their bytes, and stores that cannot be trained on."""
 
-from pathlib import Path
-
 import h5py
 import numpy as np
 import pytest
-from stores import TRAIN, VAL, training_store
+from stores import TRAIN, VAL, set_scalar, training_store
 
 from etl.schema import REJECTED, UNWRITTEN, WRITTEN
 from etl.store.reader import StoreReader
@@ -18,11 +16,6 @@ from trainer.data.selection import RowSelection, select_rows
 
 def read(path, name, bands=(), **wanted):
     return select_rows(path, RowSelection((BandSelection(name, bands),), **wanted))
-
-
-def set_scalar(path: Path, name: str, value: int) -> None:
-    with h5py.File(path, "r+") as file:
-        file[name][()] = value
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from stores import TRAIN, VAL, training_store
-from test_trainer_rows import set_scalar
+from stores import TRAIN, VAL, set_scalar, training_store
 
 from etl.processor import describe_processor
 from trainer.run import main

@@ -432,4 +432,4 @@ def test_extraction_that_does_not_ask_for_dsen2_imports_no_tensorflow():
     code = (
         "import sys, etl.extract.run, etl.superres.run; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
