@@ -59,14 +59,12 @@ def plan_rounds(
 
 
 class _ShardQueue:
-    """The shards that one rank still has to write."""
+    """The shards that one rank still has to write, ascending, and the seconds when each is ready."""
 
     def __init__(self, rows: IntArray, ready: Seconds, most: int, shard_rows: int) -> None:
         """Each shard of `rows` is ready when its last row is, in seconds; a batch takes at most `most` neighbours."""
         self.shards, first = np.unique(rows // shard_rows, return_index=True)
-        """Shard numbers, ascending."""
         self.ready = ready[np.append(first, len(rows))[1:] - 1]
-        """Seconds when each is ready."""
         positions = np.arange(len(self.shards))
         ends = np.append(np.flatnonzero(np.diff(self.shards) > 1) + 1, len(self.shards))
         self.longest_stop = np.minimum(positions + most, ends[np.searchsorted(ends, positions, side="right")])

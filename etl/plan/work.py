@@ -58,16 +58,14 @@ class ProductPatches:
 
 @dataclass(frozen=True, slots=True)
 class PatchRange:
-    """Patches [first, stop) of the pending patches of one product, all extracted by one rank."""
+    """Patches that one rank extracts: positions [first, stop) among the pending patches of one product.
+
+    `product`: its index in the sequence that the plan is made of.
+    """
 
     product: int
-    """Index of the product in the sequence that the plan is made of."""
-
     first: int
-    """Position among the product's pending patches."""
-
     stop: int
-    """Position behind the last one."""
 
     def __len__(self) -> int:
         return self.stop - self.first
@@ -75,16 +73,15 @@ class PatchRange:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Block:
-    """One block of all bands of a layer of a product."""
+    """One block of all bands of a layer of a product.
+
+    `product`, `layer`: indices into the sequence that the plan is made of, and into the product's layers. `index`: flat
+    block index, row by row.
+    """
 
     product: int
-    """Index of the product in the sequence that the plan is made of."""
-
     layer: int
-    """Index into the product's layers."""
-
     index: int
-    """Flat block index, row by row."""
 
 
 @dataclass(slots=True)

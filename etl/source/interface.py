@@ -18,10 +18,12 @@ class SourcePatch(NamedTuple):
 
 
 class PatchSource(Protocol):
-    """Where one rank's patches come from: products, or a patch archive."""
+    """Where one rank's patches come from: products, or a patch archive.
+
+    `decoded` counts the blocks that this rank decoded, all bands of a layer as one; patches read, in a patch archive.
+    """
 
     decoded: int
-    """Blocks that this rank decoded, all bands of a layer counted as one; patches read, in a patch archive."""
 
     def outgoing(self) -> Iterator[OutgoingBlock]:
         """Blocks of pixels that other ranks wait for; to be exhausted before `patches` is begun."""
