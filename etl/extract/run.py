@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from etl.exit_status import ExitStatus, JobError
+from etl.exit_status import ExitStatus
 from etl.extract import report
 from etl.extract.access import lock_store, open_writer, require_parallel_h5py
 from etl.extract.assignment import RankAssignment, scatter_assignments
@@ -109,11 +109,7 @@ def _write_rows(
     with shown_progress as on_round, open_writer(settings.out, inputs.store, comm) as writer:
         pipeline.start()
         loop = WriteLoop(comm, writer, pipeline, exchange, journal, settings.sync_s, on_round, timer)
-        try:
-            loop.run(assignment.rounds)
-        except JobError:
-            writer.close()  # collective, like every JobError; after an error of one rank alone it could hang
-            raise
+        loop.run(assignment.rounds)
     timer.add("cpu_s", time.process_time() - cpu_s)
     sums.merge([pipeline.sums.totals])
     return report.RankReport(len(assignment.rows), source.decoded, timer.seconds)

@@ -33,6 +33,11 @@ def test_an_unexpected_error_on_one_rank_ends_all_at_once_and_names_the_rank(til
 FAILING = {
     "syncing": ("1", "m.Hdf5Writer.sync", "import etl.store.hdf5.writer as m", "1 of 3 ranks [1]; rank 1: syncing"),
     "writing": ("1", "m.Hdf5Writer.write", "import etl.store.hdf5.writer as m", "1 of 3 ranks [1]; rank 1: writing"),
+    "writing without MPI in h5py": (
+        "1", "m.OffsetWriter.write",
+        "import etl.store.hdf5.writer as m, etl.store.backend as b; b.h5py_is_serial = lambda: True",
+        "1 of 3 ranks [1]; rank 1: writing",
+    ),
     "journalling": (
         "0", "m.Journal.add", "import etl.extract.write_loop as m",
         "1 of 3 ranks [0]; rank 0: journalling finished rows failed",

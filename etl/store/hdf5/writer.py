@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from h5py import h5d, h5f, h5fd, h5p, h5s
 
+from etl.exit_status import JobError
 from etl.files import sync_path
 from etl.store.interface import Writer
 from etl.store.location import Location, format_of
@@ -70,8 +71,8 @@ class Hdf5Writer(Writer):
         os.close(self._fd)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # After an error the other ranks may not call the collective `close`: the file is left open.
-        if kind is None:
+        # A JobError is raised on every rank. After another error the other ranks may not call the collective `close`.
+        if kind is None or issubclass(kind, JobError):
             self.close()
 
 
@@ -117,7 +118,7 @@ class ChunkedWriter(Writer):
         self._path, self._file = path, h5py.File(path, "r+", libver=("v108", "latest"))
 
     def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
-        """Write `rows`, shape (n, y, x, band), uint16, to rows [first, first + n) of a pixel array."""
+        """Write `rows`, shape (patch, row, col, band), uint16, to rows [first, first + n) of a pixel array."""
         self._file[name][first : first + len(rows)] = rows
 
     def sync(self) -> None:
