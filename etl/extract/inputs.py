@@ -97,7 +97,7 @@ class PatchRows:
     """Why patches cannot be extracted, by store row, ascending."""
 
     pending: npt.NDArray[np.bool_]
-    """Whether each row is still to be extracted, shape (patch,)."""
+    """Whether each row is still to be extracted, shape (patch,): all without a problem, or what a resumed run lacks."""
 
 
 def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInputs, RootOnly[CatalogueSelection]]:

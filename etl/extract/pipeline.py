@@ -128,7 +128,7 @@ class PatchPipeline:
             else:
                 buffer = self._new_upsampled() if self.upsampling.upsampler else None
                 self._fill_all(self._prepare(patch, buffer) for patch in self.source.patches())
-        except BaseException as error:  # the main thread raises it again: only that one can tell the other ranks
+        except BaseException as error:  # the main thread raises it again, and etl.mpi then ends the job
             self.error = error
 
     def _fill_all(self, patches: Iterator[PreparedPatch]) -> None:

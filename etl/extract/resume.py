@@ -34,7 +34,7 @@ class ResumeState:
     rows: PatchRows
     """Patches of all rows, and which are pending."""
     written: npt.NDArray[np.intp]
-    """Finished rows in state 1, ascending, whose checksums are still to be verified; shape (row,)."""
+    """Finished rows in state `WRITTEN`, ascending, whose checksums are still to be verified; shape (row,)."""
     complete: bool = False
     """Whether nothing is left to do."""
 
@@ -87,10 +87,11 @@ def resume_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
     state, finished = stored["state"], _finished_rows(stored["state"], journal)
     if settings.retry_rejected:
         finished &= state != REJECTED
-    columns, written = initial_columns(inputs, rows.selection), finished & (state == WRITTEN)
+    columns = initial_columns(inputs, rows.selection)
+    written, extractable = finished & (state == WRITTEN), rows.pending
     _require_same_products(settings.out, written, stored["product"], columns["product"], problems)
     rejected_now = [row for row in problems if not finished[row]]
-    pending = ~finished & rows.pending
+    pending = ~finished & extractable
     if not pending.any() and stored["complete"] and not rejected_now:
         return ResumeState(journal, replace(rows, pending=pending), np.empty(0, np.intp), complete=True)
     # incomplete first, on the disk; another product may now match a row that is not finished
@@ -101,7 +102,7 @@ def resume_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
     _reject_rows(store, inputs.schema, rejected_now)
     journal.add(row_ranges(np.array(rejected_now, np.intp)), {row: problems[row] for row in rejected_now})
     # a shard is written whole, so all rows that share one with a pending row are extracted again
-    rejected = finished & (state == REJECTED) | ~rows.pending
+    rejected = (finished & (state == REJECTED)) | ~extractable
     shard = np.arange(len(pending)) // store.shard_rows
     pending = (np.bincount(shard, weights=pending) > 0)[shard] & ~rejected
     return ResumeState(journal, replace(rows, pending=pending), np.flatnonzero(written & ~pending))
@@ -148,7 +149,7 @@ def _require_same_products(
 
 
 def _reject_rows(store: Backend, schema: Schema, rows: list[int]) -> None:
-    """Set unfinished rows, whatever is in them, to state 2 with all pixels 0."""
+    """Set unfinished rows, whatever is in them, to state `REJECTED` with all pixels 0."""
     if rows:
         store.zero_rows(rows)
         values = {"cloud_share": np.nan, "snow_share": np.nan, "checksum": zero_row_checksum(schema), "state": REJECTED}
@@ -185,7 +186,7 @@ def _assign_shards(rows: npt.NDArray[np.intp], shard_rows: int, ranks: int) -> l
 
 
 def _verify_rows(store: Backend, schema: Schema, rows: npt.NDArray[np.intp], shard_rows: int, sums: Sums) -> list[int]:
-    """Rows to extract again: all of `rows` (state 1, ascending) whose shard holds one with a wrong checksum.
+    """Rows to extract again: all of `rows` (state `WRITTEN`, ascending) whose shard holds one with a wrong checksum.
 
     Statistics of the other rows are added to `sums`.
     """
@@ -195,21 +196,21 @@ def _verify_rows(store: Backend, schema: Schema, rows: npt.NDArray[np.intp], sha
     with store.reader() as reader:
         columns = reader.read_columns(("checksum", "split"))
         for part in np.split(rows, np.flatnonzero(np.diff(rows // shard_rows)) + 1):
-            shard = part.tolist()
-            statistics = [_row_statistics(reader, row, int(columns["checksum"][row])) for row in shard]
+            rows_of_shard = part.tolist()
+            statistics = [_row_statistics(reader, row, int(columns["checksum"][row])) for row in rows_of_shard]
             if None in statistics:
-                damaged += shard
+                damaged += rows_of_shard
                 continue
-            for row, parts in zip(shard, statistics, strict=True):
-                for item, plane in zip(schema.pixels, parts or (), strict=True):
-                    sums.add(int(columns["split"][row]), item.name, plane)
+            for row, of_row in zip(rows_of_shard, statistics, strict=True):
+                for item, of_array in zip(schema.pixels, of_row or (), strict=True):
+                    sums.add(int(columns["split"][row]), item.name, of_array)
     return damaged
 
 
 def _row_statistics(reader: StoreReader, row: int, expected: int) -> list[npt.NDArray[np.int64]] | None:
     """Statistics of each pixel data set of a row, or None if the row does not match its `expected` checksum."""
     try:
-        parts = reader.row(row)
+        arrays = reader.row(row)
     except DamagedStoreError:  # a shard that was half-written when a run was killed
         return None
-    return [row_sums(part) for part in parts] if checksum(parts) == expected else None
+    return [row_sums(pixels) for pixels in arrays] if checksum(arrays) == expected else None

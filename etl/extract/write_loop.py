@@ -1,9 +1,10 @@
 """The loop that writes batches: the same number of collective rounds on every rank.
 
-Before each round the ranks exchange flags: failed, stop, sync due. An error on one rank is kept until then and ends
-all ranks together: a rank that raised at once would leave the others waiting in a collective call. Only the main
-thread calls MPI and HDF5. It waits by polling with short sleeps and moves blocks between ranks meanwhile, so that the
-decoding thread has the core.
+Before each round the ranks exchange flags: failed, stop, sync due. A rank keeps an error of writing until then, so that
+it ends all ranks together: a rank that raised at once would leave the others waiting in a collective call. Any other
+error, also one of the pipeline's thread, is unexpected, and `etl.mpi` ends the whole job at once. Only the main thread
+calls MPI and HDF5. It waits by polling with short sleeps and moves blocks between ranks meanwhile, so that the decoding
+thread has the core.
 """
 
 import queue

@@ -65,8 +65,9 @@ def schedule_decoding(work: RankWork, products: Mapping[int, ProductPatches]) ->
                 uses[block] += n
                 first_use.setdefault(block, start + k)
         start += len(part)
-    not_own = {*work.receives, *work.sends}
-    needed_first = sorted((k, block) for block, k in first_use.items() if block not in not_own)
+    # other ranks decode those of `receives`; those of `sends` are decoded before all patches
+    unscheduled = {*work.receives, *work.sends}
+    needed_first = sorted((k, block) for block, k in first_use.items() if block not in unscheduled)
     pixels = np.array([products[b.product].layers[b.layer].block_pixels(b.index) for _, b in needed_first], np.intp)
     before = smooth_load(np.array([k for k, _ in needed_first], np.intp), pixels, start, lifetime)
     decodes = [ScheduledDecode(k, block) for k, (_, block) in zip(before.tolist(), needed_first, strict=True)]

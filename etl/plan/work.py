@@ -130,7 +130,8 @@ class Plan:
 
     @property
     def inefficiency(self) -> float:
-        """Ranks x predicted seconds of the slowest rank's decoding / `once_s`; 1 if nothing is decoded."""
+        """Ranks x predicted seconds of the slowest rank's decoding / `once_s`. 1 is the best, also if nothing is
+        decoded."""
         return len(self.work) * max(self.decode_s) / self.once_s if self.once_s else 1.0
 
 
@@ -276,6 +277,7 @@ def _add_transfers(
     for number, (product, patch_ranks) in enumerate(zip(products, owners, strict=True)):
         for layer_number, layer in enumerate(product.layers):
             needed = blocks_of(layer, product.patch_row, product.patch_col)
+            # each (block, rank) is one number, so that np.unique finds the distinct pairs
             for pair in np.unique((needed * len(work) + patch_ranks[:, None]).ravel()).tolist():
                 needers.setdefault(Block(number, layer_number, pair // len(work)), []).append(pair % len(work))
     blocks = map(Block, sequence.block_product.tolist(), sequence.block_layer.tolist(), sequence.block_index.tolist())

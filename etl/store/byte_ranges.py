@@ -93,7 +93,7 @@ class OffsetReader:
         self._map_lock = threading.Lock()
 
     def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
-        """Fill `out`, contiguous, shape (row, ...), uint16, with `rows` of the array `name`.
+        """Fill `out`, contiguous, shape (patch, ...), uint16, with `rows` of the array `name`.
 
         Raises:
             OSError: the file ends before the last byte of a row.

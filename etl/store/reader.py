@@ -156,11 +156,11 @@ class StoreReader:
 
     @property
     def written(self) -> npt.NDArray[np.intp]:
-        """Rows in state 1, ascending, shape (row,)."""
+        """Rows in state `WRITTEN`, ascending, shape (row,)."""
         return np.flatnonzero(self.column("state") == WRITTEN)
 
     def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
-        """Fill `out`, contiguous, shape (row, y, x, band), uint16, with `rows` of a pixel array, in any order.
+        """Fill `out`, contiguous, shape (patch, row, col, band), uint16, with `rows` of a pixel array, in any order.
 
         Rows of a missing Zarr shard, which were all rejected, are 0.
 
@@ -171,13 +171,13 @@ class StoreReader:
         self._reader.read_rows(name, rows, out)
 
     def read(self, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
-        """As `read_rows`, into new memory: shape (row, y, x, band), uint16."""
+        """As `read_rows`, into new memory: shape (patch, row, col, band), uint16."""
         out = np.empty((len(rows), *self.shape(name)[1:]), np.uint16)
         self.read_rows(name, rows, out)
         return out
 
     def row(self, row: int) -> list[npt.NDArray[np.uint16]]:
-        """One row of every pixel array, each (y, x, band), uint16, in the order of `Schema.pixels`.
+        """One row of every pixel array, each (row, col, band), uint16, in the order of `Schema.pixels`.
 
         Raises:
             DamagedStoreError: bytes of a shard are not what was written.

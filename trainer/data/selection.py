@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.labels import CLASSES_19, convert_to_19
-from etl.schema import SCHEMA_VERSION, SPLITS, WRITTEN
+from etl.schema import SCHEMA_VERSION, SPLITS, UNWRITTEN, WRITTEN
 from etl.store.location import Location
 from etl.store.reader import StoreReader
 from trainer.config import BandSelection
@@ -136,7 +136,7 @@ def _check_readable(where: str, store: StoreReader, pixels: list[str]) -> None:
     if not store.complete:
         state = store.column("state")
         raise ValueError(
-            f"{where} is incomplete, {int((state == 0).sum())} of {len(state)} rows are not written: "
+            f"{where} is incomplete, {int((state == UNWRITTEN).sum())} of {len(state)} rows are not written: "
             "complete it with etl.extract --resume and the settings it was begun with"
         )
     for name in pixels:

@@ -77,7 +77,7 @@ class Hdf5Reader:
             return [tuple(scale.name.rsplit("/", 1)[-1] for scale in scales) for scales in axes]
 
     def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
-        """Fill `out`, shape (row, ...), uint16, with `rows` of a pixel array, in any order.
+        """Fill `out`, shape (patch, ...), uint16, with `rows` of a pixel array, in any order.
 
         Raises:
             OSError: the file is truncated, or a chunk cannot be decompressed.

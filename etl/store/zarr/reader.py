@@ -61,7 +61,7 @@ class ZarrReader:
         return [(dim,) if dim else () for dim in array.metadata.dimension_names or (None,) * array.ndim]
 
     def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
-        """Fill `out`, contiguous, shape (row, ...), uint16, with `rows` of a pixel array; 0 if a shard is missing.
+        """Fill `out`, contiguous, shape (patch, ...), uint16, with `rows` of a pixel array; 0 if a shard is missing.
 
         Raises:
             DamagedStoreError: bytes of a shard are not what was written.

@@ -101,7 +101,7 @@ class ShardFiles:
         self._open_shard = lru_cache(_OPEN_SHARDS)(_Shard)
 
     def read_rows(self, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
-        """Fill `out`, contiguous, shape (row, ...), uint16, with `rows` in their order; 0 if a shard is missing.
+        """Fill `out`, contiguous, shape (patch, ...), uint16, with `rows` in their order; 0 if a shard is missing.
 
         Raises:
             DamagedStoreError: bytes of a shard are not what was written.
