@@ -36,11 +36,13 @@ class ArchivePatches:
         """
         self.decoded = 0
         self._rows, self._folders = rows, folders
-        self._buffers = [
-            np.empty((len(g.bands), g.patch_px + 2 * c, g.patch_px + 2 * c), np.uint16)
-            for g, c in zip(GROUPS, halo_px, strict=True)
-        ]
-        self._halo_px = halo_px
+        self._buffers: list[tuple[npt.NDArray[np.uint16], PixelWindow]] = []  # with the window of the patch itself
+        self._planes: list[tuple[str, npt.NDArray[np.uint16]]] = []  # band and the pixels that its file fills
+        for group, halo in zip(GROUPS, halo_px, strict=True):
+            side, size = group.patch_px, group.patch_px + 2 * halo
+            buffer = np.empty((len(group.bands), size, size), np.uint16)
+            self._buffers.append((buffer, PixelWindow(halo, halo, side, side)))
+            self._planes += zip(group.bands, buffer[:, halo : halo + side, halo : halo + side], strict=True)
         self._timer = timer or StageTimer()
 
     def outgoing(self) -> Iterator[OutgoingBlock]:
@@ -56,15 +58,15 @@ class ArchivePatches:
             yield SourcePatch(row, patch)
 
     def _read_patch(self, folder: Path) -> Patch | PatchError:
+        prefix = f"{folder}/{folder.name}"
         try:
-            for group, buffer, halo in zip(GROUPS, self._buffers, self._halo_px, strict=True):
-                side = group.patch_px
-                for plane, band in zip(buffer, group.bands, strict=True):
-                    _read(f"{folder}/{folder.name}_{band}.tif", plane[halo : halo + side, halo : halo + side])
-                mirror_border(buffer, PixelWindow(halo, halo, side, side))
+            for band, plane in self._planes:
+                _read(f"{prefix}_{band}.tif", plane)
         except RasterError as error:
             return PatchError(str(error))
-        return Patch(tuple(self._buffers), None)
+        for buffer, inside in self._buffers:
+            mirror_border(buffer, inside)
+        return Patch(tuple(buffer for buffer, _ in self._buffers), None)
 
 
 def _read(path: str, out: npt.NDArray[np.uint16]) -> None:
