@@ -55,10 +55,11 @@ _FIRST_PAUSE_S = 0.00005
 _LONGEST_PAUSE_S = 0.002
 
 
-def launch(parse: Callable[[], S], main: Callable[[S, Comm], int]) -> NoReturn:
+def launch(parse: Callable[[], S], main: Callable[[S, Comm], int], interrupted: str = "interrupted") -> NoReturn:
     """Run a command on all ranks and end the process with its exit status.
 
     `parse` runs on rank 0, which shares what it returns; `main` runs on every rank and returns the exit status.
+    `interrupted` is the message after Ctrl-C.
     """
     comm = MPI.COMM_WORLD
     logging.basicConfig(
@@ -75,7 +76,7 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int]) -> NoReturn:
         if comm.rank == 0:
             logging.getLogger("etl").error("error: %s", error)
     except BaseException as error:
-        _abort(error, comm)
+        _abort(error, comm, interrupted)
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(status)
@@ -89,12 +90,11 @@ def _parsed(parse: Callable[[], S]) -> tuple[S | None, int]:
         return None, stop.code if isinstance(stop.code, int) else ExitStatus.BAD_INPUT
 
 
-def _abort(error: BaseException, comm: Comm) -> NoReturn:
+def _abort(error: BaseException, comm: Comm, interrupted: str) -> NoReturn:
     where = f"rank {comm.rank} of {comm.size}: " if comm.size > 1 else ""
     text, status = f"unexpected error: {error!r}\n{traceback.format_exc()}", ExitStatus.FAILED
     if isinstance(error, KeyboardInterrupt):
-        text = "interrupted; the store, if one was begun, can be resumed with --resume"
-        status = ExitStatus.RESUMABLE
+        text, status = interrupted, ExitStatus.RESUMABLE
     time.sleep(min(0.05 * comm.rank, 2.0))  # if all ranks meet the same, the first one's abort ends the others
     print(f"error: {where}{text}", file=sys.stderr, flush=True)
     if comm.size > 1:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["SETTINGS_FILE", "load_settings", "require_at_least", "setting", "settings_record"]
+__all__ = ["SETTINGS_FILE", "load_settings", "require_at_least", "require_within", "setting", "settings_record"]
 
 SETTINGS_FILE = Path("pipeline.toml")
 """File that holds settings of all commands, in the current folder; it may be absent."""
@@ -44,6 +44,17 @@ def require_at_least(settings: object, **least: float) -> None:
     for name, value in least.items():
         if getattr(settings, name) < value:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {value}, got {getattr(settings, name)}")
+
+
+def require_within(settings: object, **bounds: tuple[float, float]) -> None:
+    """Check that each setting named lies in [least, most], both in the setting's own unit; NaN does not.
+
+    Raises:
+        ValueError: one does not; names its flag.
+    """
+    for name, (least, most) in bounds.items():
+        if not least <= (value := getattr(settings, name)) <= most:
+            raise ValueError(f"--{name.replace('_', '-')} must lie in [{least}, {most}], got {value}")
 
 
 def load_settings(cls: type[T], command: str, argv: Sequence[str] | None = None, positional: str | None = None) -> T:
@@ -135,18 +146,18 @@ def _from_file(cls: type[Any], table: str) -> dict[str, Any]:
 
 def _nearest(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; it knows {', '.join(known)}"
+    return f"; did you mean {near[0]}?" if near else f"; the known ones are {', '.join(known)}"
 
 
 def _converted(name: str, value: object, kind: type[Any], choices: Sequence[str]) -> object:
     accepted: Any = {bool: bool, int: int, float: int | float}.get(kind, str)
-    what = kind.__name__ if kind in (bool, int, float, str) else "path"
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}.get(kind, "a path")
     # bool is a subclass of int: true must not pass for 1
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{name} must be a {what}, got {value!r}")
+        raise ValueError(f"{name} must be {words}, got {value!r}")
     if choices and value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     try:
         return getattr(kind, "parse", kind)(value)
     except OverflowError:
-        raise ValueError(f"{name} must be a {what} of ordinary size, got one too large") from None
+        raise ValueError(f"{name} is too large") from None

@@ -40,8 +40,8 @@ def test_a_part_that_works_is_shown_with_its_own_last_line():
 
 def test_a_gap_names_its_cause_and_the_line_that_closes_it():
     assert str(examine(ABSENT)).splitlines() == [
-        "missing  absent     ModuleNotFoundError: No module named 'no_such_module'",
-        "                    to close the gap: pip install it",
+        "FAILED   absent     ModuleNotFoundError: No module named 'no_such_module'",
+        "                    repair: pip install it",
     ]
 
 
@@ -75,11 +75,11 @@ def test_mpirun_refusing_root_is_told_in_plain_words(monkeypatch, tmp_path):
     ("probes", "status", "verdict"),
     [
         ([GOOD], 0, "everything works"),
-        ([ABSENT, GOOD], 1, "extraction cannot run: absent missing"),
+        ([ABSENT, GOOD], 1, "extraction cannot run, because these parts do not work: absent"),
         (
             [Probe("tf", parts.divides_by_zero, "", needed=False)],
             0,
-            "extraction can run; not needed for it: tf missing",
+            "extraction can run on one rank; these other parts do not work: tf",
         ),
     ],
 )
@@ -106,6 +106,6 @@ def test_a_module_that_cannot_be_imported_is_reported_and_the_others_still_are(t
     lines = found.stdout.splitlines()
     assert found.returncode == status, found.stdout
     for module, part in missing.items():
-        assert any(line.startswith(f"missing  {part}") and line.endswith(f"{module} is blocked") for line in lines)
+        assert any(line.startswith(f"FAILED   {part}") and line.endswith(f"{module} is blocked") for line in lines)
     assert any(line.startswith("ok       GDAL") for line in lines)
-    assert any("to close the gap: " in line and "bash deploy/install.sh" in line for line in lines)
+    assert any("repair: " in line and "bash deploy/install.sh" in line for line in lines)

@@ -204,8 +204,7 @@ def test_the_doctor_repairs_an_installed_package_by_pip(reader):
     done = run(reader / "etl-doctor")
     assert done.returncode == 1
     assert (
-        'close the gap: sudo apt-get install openmpi-bin libopenmpi-dev && pip install "sentinel-etl[extract]"'
-        in done.stdout
+        'repair: sudo apt-get install openmpi-bin libopenmpi-dev && pip install "sentinel-etl[extract]"' in done.stdout
     )
     assert '"gdal==$(gdal-config --version)" && pip install "sentinel-etl[extract]"' in done.stdout
     assert 'pip install "sentinel-etl[train]"' in done.stdout

@@ -31,12 +31,13 @@ _LISTS = Path("data/lists")
 
 @dataclass(frozen=True, slots=True)
 class CatalogueSettings:
-    """Make the catalogue, a Parquet table with one row per patch, from any published form of patch list.
+    """Make the catalogue, a Parquet table with one row per patch.
 
-    --source can be: a folder of BigEarthNet v1 patches (their JSON files are read by all MPI ranks); metadata.parquet
-    of BigEarthNet v2, or its folder; a folder with patch_to_l1c_product.csv; another catalogue; or Sentinel-2 products
-    (.SAFE folders or .zip files), whose 1200 m cells are all listed, without labels. Patches that cannot be listed are
-    written to a .rejected.csv file beside the output, with the reason.
+    It is made from BigEarthNet's labels, lists or metadata, or from Sentinel-2 products. --source can be: a folder of
+    BigEarthNet v1 patches (their JSON files are read by all MPI ranks); metadata.parquet of BigEarthNet v2, or its
+    folder; a folder with patch_to_l1c_product.csv; another catalogue; or products (.SAFE folders or .zip files): each
+    1200 m cell of a product then becomes a patch without labels. Patches that cannot be listed are written to a
+    .rejected.csv file beside the output, with the reason.
     """
 
     source: Path = setting(Path("data/labels"), "patches to list: a folder, a Parquet file or a product")
@@ -47,12 +48,12 @@ class CatalogueSettings:
         f"if not given, the lists in --source are used, or else those in {_LISTS}",
     )
     out: Path = setting(Path("data/patches.parquet"), "catalogue to write")
-    strict: bool = setting(False, "end with status 4 if a patch was rejected")
+    strict: bool = setting(False, "end with status 4 if a patch was rejected; the catalogue is written all the same")
     dry_run: bool = setting(False, "print the counts, but write nothing")
 
     def __post_init__(self) -> None:
         if self.out.is_dir():
-            raise ValueError(f"out must be a file, such as patches.parquet, got the folder {self.out}")
+            raise ValueError(f"--out must be a file, such as patches.parquet, got the folder {self.out}")
 
 
 def read_source(source: CatalogueSource) -> tuple[pa.Table, Rejections]:
@@ -124,7 +125,7 @@ def _join(settings: CatalogueSettings, source: CatalogueSource, rows: pa.Table) 
     folder = settings.lists or (source.path if source.kind == "lists" else _LISTS)
     tables = find_v2_tables(settings.lists or source.path.absolute().parent) if source.kind == "v2 folder" else ()
     if settings.lists is None and not tables and not (folder.is_dir() and find_lists(folder)):
-        _log.info("no lists are joined: none are given with --lists, and %s holds none", folder)
+        _log.info("no lists of splits, snow and cloud: --lists is not given, and there are none in %s", folder)
         return rows, []
     if tables:
         (joined, named), rejected = join_v2_metadata(rows, read_v2_metadata(tables)), Rejections()
@@ -134,14 +135,14 @@ def _join(settings: CatalogueSettings, source: CatalogueSource, rows: pa.Table) 
         (joined, rejected, named), summary = join_lists(rows, lists), lists.summary
     _log.info("%s; they name %d of %d patches", summary, named, len(rows))
     if settings.lists is not None and len(rows) and not named:
-        raise ValueError(f"lists must be of the source's patches, but none of {folder} names any of {len(rows)}")
+        raise ValueError(f"--lists must be of the source's patches, but none of {folder} names any of {len(rows)}")
     return joined, rejected
 
 
 def _warn(rows: pa.Table, rejected: Rejections, nomenclature: int) -> None:
     """Log what was rejected and what extraction is going to reject, each with its first case."""
     if rejected:
-        _log.warning("%d rejected; the first: %s: %s", len(rejected), *rejected[0])
+        _log.warning("%d patches rejected; the first is %s: %s", len(rejected), *rejected[0])
     ordered = sort_in_store_order(rows)
     problems = find_problems(ordered, multi_hot(ordered["labels"], nomenclature)[1])
     bad = np.flatnonzero(problems)

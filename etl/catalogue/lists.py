@@ -53,7 +53,7 @@ def find_lists(folder: Path) -> dict[str, Path]:
         ValueError: the folder is absent.
     """
     if not folder.is_dir():
-        raise ValueError(f"lists must be a folder of published lists, got {folder}, which is none")
+        raise ValueError(f"--lists must be a folder of published lists, got {folder}, which is none")
     candidates = ((name, folder / f"{name}{ending}") for name in _KNOWN for ending in (".csv.gz", ".csv"))
     return {name: path for name, path in candidates if path.is_file()}
 

@@ -59,7 +59,7 @@ def detect_source(path: Path) -> CatalogueSource:
         ValueError: it is absent, or none of what a source can be.
     """
     if not path.exists():
-        raise ValueError(f"source must exist, got {path}; it can be {_ALL_KINDS}")
+        raise ValueError(f"--source {path} does not exist; it can be {_ALL_KINDS}")
     is_zip = path.suffix == ".zip" and not path.is_dir()
     if is_zip or path.name.endswith(".SAFE") or (path / "GRANULE").is_dir():
         source = CatalogueSource("products", path, (path,))
@@ -104,7 +104,7 @@ def _detect_folder(path: Path) -> CatalogueSource:
         raise ValueError(f"{path} holds no patches, products or lists; a source can be {_ALL_KINDS}")
     items = tuple(sorted(by_kind[kinds[0]]))
     if kinds[0] == "catalogue" and len(items) > 1:
-        raise ValueError(f"source must be one catalogue, but {path} holds {', '.join(file.name for file in items)}")
+        raise ValueError(f"--source must be one catalogue, but {path} holds {', '.join(file.name for file in items)}")
     unused = [SOURCE_KINDS[kind] for kind in kinds[1:]]
     if unnamed:
         unused.append(f"{len(unnamed)} folders that are not named like a patch, such as {unnamed[0]}")

@@ -35,7 +35,7 @@ def select_rows_to_copy(store: StoreReader, settings: ConvertSettings) -> npt.ND
         keep &= columns["classes"][:, [names.index(name) for name in wanted]].any(1)
     rows = np.flatnonzero(keep)
     if not len(rows):
-        raise ValueError(f"at least one row of {store.location} must be taken, got none of {len(keep)}")
+        raise ValueError(f"no row of {store.location} matches --split, --tile and --label (of {len(keep)} rows)")
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from etl.settings import setting
+from etl.settings import require_within, setting
 from etl.store.layout import Layout
 from etl.store.location import DEFAULT_STORE, MANIFEST_SUFFIX, Location, format_of
 
@@ -44,11 +44,13 @@ class ConvertSettings:
     def __post_init__(self) -> None:
         source, known = format_of(self.store), _CODECS[self._format]
         if self.is_manifest and (source != "HDF5" or self.split or self.tile or self.label):
-            raise ValueError(f"--out {self.out} must be of a whole HDF5 store, got {self.store} or a part of it")
+            raise ValueError(
+                f"--out {self.out} is a manifest, which describes a whole HDF5 store: name an HDF5 store, without "
+                "--split, --tile and --label"
+            )
         if self.compress and self.compress not in known:
             raise ValueError(f"--compress must be one of {', '.join(known)} for {self.out.suffix}, got {self.compress}")
-        if not 1 <= self.level <= 9:
-            raise ValueError(f"--level must lie in [1, 9], got {self.level}")
+        require_within(self, level=(1, 9))
         _ = self.layout  # which checks chunks and shards
 
     @property

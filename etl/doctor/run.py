@@ -1,8 +1,8 @@
 """Test each part of the installation on this machine, and print a repair command for each part that does not work.
 
 Each test does a small piece of real work in its own process, so that a crash or a hang does not stop the other tests.
-The exit status is 0 if extraction can run, and 1 if a part that it needs is missing. Parts that only training needs are
-listed, but do not change the exit status.
+The exit status is 0 if extraction can run, and 1 if a part that it needs does not work. Parts without which extraction
+still runs on one rank (mpirun, TensorFlow, Keras, Horovod) are tested, too, but do not change the exit status.
 """
 
 import argparse
@@ -59,8 +59,8 @@ class Finding:
     """The line that the check returned, or the reason why it failed."""
 
     def __str__(self) -> str:
-        line = f"{'ok' if self.works else 'missing':<8} {self.probe.part:<10} {self.detail}"
-        return line if self.works else f"{line}\n{'':<8} {'':<10} to close the gap: {self.probe.closes}"
+        line = f"{'ok' if self.works else 'FAILED':<8} {self.probe.part:<10} {self.detail}"
+        return line if self.works else f"{line}\n{'':<8} {'':<10} repair: {self.probe.closes}"
 
 
 def _install(extra: str, debs: str = "", first: str = "") -> str:
@@ -134,7 +134,7 @@ def _last_line(text: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None, probes: Sequence[Probe] = PROBES) -> int:
-    """Print a line for each part; return 0 if extraction can run, 1 if something it needs is missing."""
+    """Print a line for each part; return 0 if extraction can run, 1 if something it needs does not work."""
     argparse.ArgumentParser(
         prog="python -m etl.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args(argv)
@@ -145,9 +145,9 @@ def main(argv: Sequence[str] | None = None, probes: Sequence[Probe] = PROBES) ->
             if not finding.works:
                 gaps[finding.probe.needed].append(finding.probe.part)
     if gaps[True]:
-        print(f"extraction cannot run: {', '.join(gaps[True])} missing")
+        print(f"extraction cannot run, because these parts do not work: {', '.join(gaps[True])}")
     elif gaps[False]:
-        print(f"extraction can run; not needed for it: {', '.join(gaps[False])} missing")
+        print(f"extraction can run on one rank; these other parts do not work: {', '.join(gaps[False])}")
     else:
         print("everything works")
     return 1 if gaps[True] else 0

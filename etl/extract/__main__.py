@@ -11,4 +11,5 @@ from etl.settings import load_settings
 if __name__ == "__main__":
     for kind in STOP_SIGNALS:  # while rows are written, `WriteLoop` handles them
         signal.signal(kind, signal.default_int_handler)
-    launch(lambda: load_settings(ExtractSettings, "etl.extract"), extract)
+    advice = "interrupted; run it again with --resume to complete the store"
+    launch(lambda: load_settings(ExtractSettings, "etl.extract"), extract, advice)

@@ -154,7 +154,8 @@ def _read_catalogue(settings: ExtractSettings) -> "Catalogue":
     keep = (settings.keep_snow | ~catalogue.snow) & (settings.keep_cloud | ~catalogue.cloud)
     if not keep.any():
         raise ValueError(
-            f"{settings.catalogue} must hold at least one patch without snow and cloud, got none of {len(keep)}"
+            f"all {len(keep)} patches of {settings.catalogue} are marked as snow or cloud; "
+            "--keep-snow and --keep-cloud extract them"
         )
     return catalogue.take(keep)
 

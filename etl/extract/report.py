@@ -163,8 +163,8 @@ def _print_closing_lines(out: Location, record: Mapping[str, Any], rejected: Map
         for name in ("decode_s", "upsample_s", "sum_s", "interleave_s", "hash_s", "write_s", "sync_s")
     )
     print(
-        f"seconds a rank (median): {spent}; balance {record['decode_balance']:.3f}, "
-        f"decoded twice {100 * record['decoded_twice_share']:.1f} %"
+        f"median seconds per rank: {spent}; decoding balance {record['decode_balance']:.3f} (1 = equal), "
+        f"blocks decoded more than once: {100 * record['decoded_twice_share']:.1f} %"
     )
     _log_rejections(rejected)
     print(

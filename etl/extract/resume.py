@@ -113,7 +113,8 @@ def _require_same_fingerprint(out: Location, journal: Journal, fingerprint: Mapp
     differing = [key for key in fingerprint if journal.fingerprint.get(key) != fingerprint[key]]
     if differing:
         changes = "; ".join(f"{key} was {journal.fingerprint.get(key)}, is {fingerprint[key]}" for key in differing)
-        raise ValueError(f"{out} can only be resumed with what it was begun with: {changes}")
+        needed = "--resume needs the catalogue, source and settings of the first run"
+        raise ValueError(f"{needed}; of {out} these differ: {changes}")
 
 
 def _finished_rows(state: npt.NDArray[np.uint8], journal: Journal) -> npt.NDArray[np.bool_]:
@@ -142,9 +143,10 @@ def _require_same_products(
     changed = np.flatnonzero(written & (read_from != product.astype(read_from.dtype))).tolist()
     if gone or changed:
         row = (gone or changed)[0]
-        why = f"but cannot be made again: {problems[row]}" if gone else "which is not the matching product now"
+        why = f"cannot be extracted again: {problems[row]}" if gone else "--source now has another product for it"
         raise ValueError(
-            f"row {row} of {out} was made from {read_from[row].decode()}, {why}; resume with the same --source"
+            f"row {row} of {out} was extracted from {read_from[row].decode()}, but {why}; "
+            "resume with the --source of the first run"
         )
 
 

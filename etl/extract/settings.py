@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from etl.settings import require_at_least, setting
+from etl.settings import require_at_least, require_within, setting
 from etl.store.layout import COMPRESSIONS, Layout
 from etl.store.location import DEFAULT_STORE, Location, format_of
 from etl.upsample.method import METHODS, PRECISIONS
@@ -13,7 +13,7 @@ __all__ = ["ExtractSettings"]
 
 @dataclass(frozen=True, slots=True)
 class ExtractSettings:
-    """Extract labelled patches from Sentinel-2 tiles or patch folders into one store, on any number of MPI ranks."""
+    """Extract patches from Sentinel-2 products or patch folders into one store, on any number of MPI ranks."""
 
     catalogue: Path = setting(Path("data/patches.parquet"), "table of the patches to extract, made by etl.catalogue")
     source: Path = setting(Path("data/tiles"), "folder of Level-2A products (.SAFE or .zip) or of BigEarthNet patches")
@@ -30,25 +30,44 @@ class ExtractSettings:
     )
     balance: str = setting(
         "cost",
-        "how work is shared among ranks: cost = equal predicted time, paper = whole tiles by its Algorithm 1",
+        "how work is shared among ranks: cost = equal predicted time, paper = whole tiles, by Algorithm 1 of Sedona "
+        "et al. 2019",
         choices=("cost", "paper"),
     )
-    write: str = setting("collective", "how ranks write HDF5 by MPI-IO", choices=("collective", "independent"))
+    write: str = setting(
+        "collective",
+        "HDF5: collective = all ranks write together through MPI-IO; independent = each rank by itself, also with an "
+        "h5py without MPI",
+        choices=("collective", "independent"),
+    )
     resume: bool = setting(False, "continue an interrupted run; starts a new store if there is none")
     retry_rejected: bool = setting(False, "with --resume: also try to extract the rejected patches again")
-    strict: bool = setting(False, "end with status 4 if a patch was rejected")
+    strict: bool = setting(False, "end with status 4 if a patch was rejected; the store is written all the same")
     dry_run: bool = setting(False, "print the plan, but write nothing")
     keep_snow: bool = setting(False, "also extract patches that the catalogue marks as covered by seasonal snow")
     keep_cloud: bool = setting(False, "also extract patches that the catalogue marks as covered by cloud or shadow")
     max_cloud_share: float = setting(
-        1.0, "reject patches with more cloud or shadow than this in the scene classification; 1 = no limit", "0 to 1"
+        1.0,
+        "reject patches if the scene classification calls more than this share of their pixels cloud or shadow; "
+        "1 = no limit",
+        "0 to 1",
     )
     max_snow_share: float = setting(
-        1.0, "reject patches with more snow than this in the scene classification; 1 = no limit", "0 to 1"
+        1.0,
+        "reject patches if the scene classification calls more than this share of their pixels snow; 1 = no limit",
+        "0 to 1",
     )
-    round_mib: int = setting(64, "largest amount of data that a rank writes in one round", "MiB")
-    sync_s: float = setting(30.0, "time between syncs to disk; a killed run loses only rows since the last one", "s")
-    align_mib: int = setting(1, "HDF5: alignment of data sets; best is the file system's stripe size", "MiB")
+    round_mib: int = setting(
+        64, "largest amount of data that a rank writes in one round; Zarr: at least one shard", "MiB"
+    )
+    sync_s: float = setting(
+        30.0, "time between syncs to disk; a killed run can lose the rows written since the last sync", "s"
+    )
+    align_mib: int = setting(
+        1,
+        "HDF5: data sets begin at multiples of this; on a parallel file system, use its stripe size",
+        "MiB",
+    )
     shard_rows: int = setting(128, "Zarr: patches per shard (one file or object), written by one rank", "patches")
     chunk_rows: int = setting(1, "Zarr: patches per chunk, the smallest piece that can be read", "patches")
     compress: str = setting("zstd", "Zarr: compression of the chunks", choices=COMPRESSIONS)
@@ -56,9 +75,7 @@ class ExtractSettings:
 
     def __post_init__(self) -> None:
         format_of(self.out, "--out")
-        for name in ("max_cloud_share", "max_snow_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1], got {getattr(self, name)}")
+        require_within(self, max_cloud_share=(0, 1), max_snow_share=(0, 1))
         require_at_least(self, round_mib=1, align_mib=1, decode_threads=1, network_threads=1)
         if self.round_mib > 1024:
             raise ValueError(

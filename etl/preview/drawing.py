@@ -120,7 +120,7 @@ def _draw_header(page: _Page, sheet: ContactSheet) -> None:
     page.text(_MARGIN, 84, f"{sheet.title} · {splits}", 17, color=colours.MUTED)
     words = "True colour (B04 B03 B02) and false colour (B08 B04 B03), 1200 m a side"
     page.text(_MARGIN, _HEADER - 13, words, 17, weight="bold")
-    page.text(_MAPS_LEFT, _HEADER - 13, "What became of each cell", 17, weight="bold")
+    page.text(_MAPS_LEFT, _HEADER - 13, "State of each cell", 17, weight="bold")
 
 
 def _draw_card(page: _Page, number: int, card: Card, stretch: Stretch) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from etl.settings import require_at_least, setting
+from etl.settings import require_at_least, require_within, setting
 from etl.store.location import DEFAULT_STORE, Location
 
 __all__ = ["CARD_COLUMNS", "PreviewSettings"]
@@ -29,8 +29,5 @@ class PreviewSettings:
     def __post_init__(self) -> None:
         if self.out.suffix.lower() != ".png":
             raise ValueError(f"--out must end in .png, got {self.out}")
-        if not 1 <= self.patches <= 60:
-            raise ValueError(f"--patches must lie in [1, 60], got {self.patches}")
+        require_within(self, patches=(1, 60), width=(600, 8000))
         require_at_least(self, seed=0)
-        if not 600 <= self.width <= 8000:
-            raise ValueError(f"--width must lie in [600, 8000] px, got {self.width}")

@@ -18,7 +18,7 @@ from etl.sample.archive import V1, V2, write_labels, write_lists, write_v1_archi
 from etl.sample.drawing import SampleRecipe, draw_tile
 from etl.sample.patches import SamplePatch, patches_of_tile
 from etl.sample.safe import write_product, zip_product
-from etl.settings import load_settings, setting
+from etl.settings import load_settings, require_at_least, setting
 
 __all__ = ["SampleSettings", "main", "write_sample"]
 
@@ -46,8 +46,7 @@ class SampleSettings(SampleRecipe):
 
     def __post_init__(self) -> None:
         SampleRecipe.__post_init__(self)
-        if self.workers < 1:
-            raise ValueError(f"workers must be at least 1, got {self.workers}")
+        require_at_least(self, workers=1)
 
     @property
     def recipe(self) -> dict[str, object]:

@@ -19,7 +19,7 @@ from etl.sample.pixels import TilePixels
 from etl.sample.product import ProductSpec
 from etl.sample.regions import REGIONS, Region
 from etl.sample.sensor import Atmosphere, classify_scene, digitise, draw_atmosphere, observe, outside_swath
-from etl.settings import setting
+from etl.settings import require_at_least, require_within, setting
 from etl.source.patch import SCL_CLOUD, SCL_SNOW
 
 __all__ = ["PATCH_PX", "DrawnTile", "SampleRecipe", "draw_tile"]
@@ -49,11 +49,9 @@ class SampleRecipe:
 
     def __post_init__(self) -> None:
         if not PATCH_PX <= self.tile_px <= 10_980 or self.tile_px % 6:
-            raise ValueError(f"tile_px must be a multiple of 6 in [{PATCH_PX}, 10980], got {self.tile_px}")
-        if not 1 <= self.tiles <= len(REGIONS):
-            raise ValueError(f"tiles must be in [1, {len(REGIONS)}], got {self.tiles}")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
+            raise ValueError(f"--tile-px must be a multiple of 6 in [{PATCH_PX}, 10980], got {self.tile_px}")
+        require_within(self, tiles=(1, len(REGIONS)))
+        require_at_least(self, seed=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

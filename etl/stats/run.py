@@ -51,7 +51,7 @@ def _dask(scheduler: str, workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         client = Client(scheduler, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as error:
-        problem = f"--scheduler must be a Dask scheduler that answers, got {scheduler}: {error}"
+        problem = f"no Dask scheduler answers at --scheduler {scheduler}: {error}"
         raise JobError(problem, ExitStatus.BAD_INPUT) from None
     with client:
         threads = sum(client.nthreads().values())
@@ -131,4 +131,7 @@ def _write_statistics(
     print(f"{pace} -> {settings.out}, {numbers}")
     if differences:
         more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise JobError(f"{store.location} must hold the sums of its pixels: {'; '.join(differences[:3])}{more}")
+        raise JobError(
+            f"the stored statistics of {store.location} differ from its pixels: {'; '.join(differences[:3])}{more}; "
+            "python -m etl.verify shows which rows are damaged"
+        )

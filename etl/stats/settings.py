@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from etl.settings import require_at_least, setting
+from etl.settings import require_at_least, require_within, setting
 from etl.store.location import DEFAULT_STORE, Location
 
 __all__ = ["StatsSettings"]
@@ -32,5 +32,4 @@ class StatsSettings:
         if self.scheduler not in ("threads", "processes") and "://" not in self.scheduler:
             raise ValueError(f"--scheduler must be threads, processes or an address, got {self.scheduler!r}")
         require_at_least(self, workers=0)
-        if not 1 <= self.batch_rows <= 16384:
-            raise ValueError(f"--batch-rows must lie in [1, 16384], got {self.batch_rows}")
+        require_within(self, batch_rows=(1, 16384))

@@ -65,12 +65,14 @@ class Journal:
         """
         text = read_file(location)
         if text is None:
-            raise ValueError(f"{location} must be there to resume; start anew with another --out")
+            needed = "--resume needs it; restore it, or start a new store with another --out"
+            raise ValueError(f"{location} is missing, and {needed}")
         lines = text[: text.rfind(b"\n") + 1].splitlines()
         try:
             journal = cls(location, json.loads(lines[0])[_FINGERPRINT])
         except (IndexError, ValueError, KeyError, TypeError):
-            raise ValueError(f"{location} must begin with what the store was begun with; it is no journal") from None
+            needed = "its first line must hold the settings of the run"
+            raise ValueError(f"{location} is not a journal of etl.extract: {needed}") from None
         for number, line in enumerate(lines[1:], start=2):
             try:
                 entry = json.loads(line)

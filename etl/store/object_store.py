@@ -118,8 +118,9 @@ def translate_error(error: Exception, location: Location) -> OSError:
     if "NoSuchBucket" in text:
         return FileNotFoundError(f"{location}: the bucket {location.bucket} must be there; create it, or name another")
     if re.search(r"\b(401|403)\b|PERMISSION_DENIED|UNAUTHENTICATED|[Cc]redentials", str(error)):
+        cause = "no or wrong credentials, or no permission for this bucket"
         advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        return RefusedError(f"{location}: the server refuses these credentials, {advice} ({text})")
+        return RefusedError(f"{location}: the server refused the request ({cause}); {advice} ({text})")
     return ConnectionError(f"{location}: the server does not answer as it should ({text})")
 
 

@@ -32,7 +32,7 @@ def write_file(location: Location, data: bytes, append: bool = False) -> None:
     if location.is_remote:
         from etl.store.object_store import write_objects
 
-        # An object cannot be appended to: it is replaced as a whole, and so is never torn.
+        # An object cannot be appended to: it is replaced as a whole, and so is never half-written.
         write_objects(location.parent, {location.name: (read_file(location) or b"") + data if append else data})
         return
     try:

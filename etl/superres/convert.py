@@ -16,7 +16,8 @@ def convert_weights(settings: ConvertWeightsSettings) -> None:
     """
     network = read_weights(settings.file)
     if settings.level and network.level not in ("", settings.level):
-        raise ValueError(f"{settings.file} says level {network.level}, --level says {settings.level}")
+        level = network.level
+        raise ValueError(f"{settings.file} was trained on level {level}; leave out --level, or pass {level}")
     network = replace(network, level=settings.level or network.level)
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     write_weights(settings.out, network)

@@ -70,7 +70,9 @@ def _download(folder: Path) -> Path:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        raise JobError(f"pip download {_PACKAGE} must end within {_TIMEOUT_S} s; is the index in reach?") from None
+        raise JobError(
+            f"pip download {_PACKAGE} did not end within {_TIMEOUT_S} s; can this machine reach the package index?"
+        ) from None
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         output = (done.stderr.strip() or done.stdout.strip()).splitlines()

@@ -41,7 +41,9 @@ def read_scenes(settings: SuperresSettings) -> Iterator[Scene]:
     """
     products = find_products(settings.source) if settings.source.exists() else []
     if len(products) > 1:
-        raise ValueError(f"--source must hold one product, got {len(products)}, for example {products[0]}; name one")
+        raise ValueError(
+            f"--source must hold exactly one product, got {len(products)}; name one of them, such as {products[0]}"
+        )
     if products:
         yield _region(products[0], settings)
         return
@@ -64,7 +66,8 @@ def _region(path: Path, settings: SuperresSettings) -> Scene:
         corner = [(size - side) // 12 * 6 if at is None else at for at in (settings.row_px, settings.column_px)]
         if max(corner) + side > size:
             raise ValueError(
-                f"the region must lie in the tile of {size} px, got row {corner[0]}, column {corner[1]}, side {side}"
+                f"--row-px, --column-px and --side-px must describe a region inside the tile of {size} px, "
+                f"got row {corner[0]}, column {corner[1]}, side {side}"
             )
         groups = tuple(_read(product, number, (*corner, side)) for number in range(len(GROUPS)))
     except (ProductError, RasterError) as error:

@@ -21,7 +21,11 @@ class ConvertWeightsSettings:
     """Rewrite a weights file as plain HDF5: arrays and parameters, without the pickled code of old Keras files."""
 
     file: Path = setting(Path("data/weights/l2a/l2a_dsen2_20m_s2_038_lr_1e-04.hdf5"), "weights file to convert")
-    level: str = setting("", "processing level it was trained on, if not in its name", choices=("", "L1C", "L2A"))
+    level: str = setting(
+        "",
+        "processing level that the network was trained on, if the file's name does not tell it",
+        choices=("", "L1C", "L2A"),
+    )
     out: Path = setting(Path("data/weights/dsen2_20m.h5"), "weights file to write")
 
     def __post_init__(self) -> None:
@@ -34,7 +38,8 @@ class SuperresSettings:
     """Measure DSen2, bilinear and bicubic upsampling: error by Wald's protocol, consistency with the native pixels."""
 
     source: Path = setting(
-        Path("data/tiles"), "a Level-2A product (.SAFE or .zip), a folder with one, or a folder of BigEarthNet patches"
+        Path("data/tiles"),
+        "one Level-2A product (.SAFE or .zip), a folder with exactly one, or a folder of BigEarthNet patches",
     )
     weights: Path = setting(Path("data/weights/l2a"), "folder of the weights for 20 m and 60 m bands")
     out: Path = setting(Path("data/superres"), "folder to write scores.json, scores.md and picture.png to")

@@ -140,8 +140,8 @@ def read_networks(folder: Path, level: str) -> tuple[NetworkWeights, NetworkWeig
     """
     if not folder.is_dir():
         raise WeightsError(
-            f"--weights must be a folder with the 20 m and the 60 m network, got {folder}, which is none; "
-            "fetch some with python -m etl.superres fetch"
+            f"--weights must be a folder with one file for 20 m and one for 60 m bands, but {folder} is not a folder; "
+            "python -m etl.superres fetch downloads the published ones"
         )
     files = sorted(path for path in folder.iterdir() if path.suffix in (".hdf5", ".h5"))
     networks = [read_weights(path) for path in files]

@@ -60,7 +60,7 @@ def _patches(store: StoreReader, catalogue: Catalogue, same: npt.NDArray[np.bool
         faults.add(f"the store must have the {listed} rows that the catalogue keeps, got {rows}")
     others = np.flatnonzero(~same).tolist()
     faults.extend(f"{store.row_name(k)} must be {catalogue.patch[k].decode(errors='replace')}" for k in others)
-    return judge("patches", f"{rows} rows, the catalogue's in its order", faults)
+    return judge("patches", f"{rows} rows, the same patches as in the catalogue, in the same order", faults)
 
 
 def _labels(store: StoreReader, catalogue: Catalogue, same: npt.NDArray[np.bool_]) -> Check:
@@ -105,7 +105,8 @@ def _products(store: StoreReader, catalogue: Catalogue, same: npt.NDArray[np.boo
         pair = [name.decode(errors="replace") for name in (products[row], catalogue.product[row])]
         if not matches(*pair):
             faults.add(f"{store.row_name(row)}: read from {pair[0]}, listed under {pair[1]}")
-    return judge("products", f"{matches.cache_info().currsize} products, each of the picture that is listed", faults)
+    number = matches.cache_info().currsize
+    return judge("products", f"{number} products, each shows the acquisition that the catalogue names", faults)
 
 
 def _match(read_from: str, listed: str) -> bool:
@@ -120,4 +121,5 @@ def _problems(store: StoreReader, catalogue: Catalogue, same: npt.NDArray[np.boo
     wrong, state, faults = catalogue.problem[: len(same)] != "", store.column("state")[: len(same)], Faults()
     written = np.flatnonzero(same & wrong & (state == WRITTEN)).tolist()
     faults.extend(f"{store.row_name(row)} must be rejected: {catalogue.problem[row]}" for row in written)
-    return judge("problems", f"{int(wrong.sum())} patches that cannot be made as listed, none of them written", faults)
+    good = f"{int(wrong.sum())} patches whose catalogue entry is wrong; none of them is written"
+    return judge("problems", good, faults)

@@ -55,7 +55,8 @@ class RowResults:
             judge("rejected rows", f"{self.rejected} rows, all pixels 0", self.rejected_faults),
         ]
         if "data_super" in self.sums.totals:
-            out.append(judge("10 m copies", f"data_super holds data_10m in {self.written} rows", self.copy_faults))
+            good = f"the 10 m bands of data_super equal data_10m in {self.written} rows"
+            out.append(judge("10 m copies", good, self.copy_faults))
         return out
 
 
@@ -120,4 +121,4 @@ def check_statistics(store: StoreReader, totals: dict[str, npt.NDArray[np.object
             for split, band in np.argwhere(stored != counted).tolist():
                 where = f"{item.name} {bands[band]} {statistic} of split {SPLITS[split]}"
                 faults.add(f"{where}: stored {stored[split, band]}, rows give {counted[split, band]}")
-    return judge("statistics", f"{numbers} exact numbers", faults)
+    return judge("statistics", f"{numbers} numbers, each exactly equal", faults)

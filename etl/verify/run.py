@@ -98,9 +98,11 @@ def _check_all_but_pixels(settings: VerifySettings, report: Report) -> RowsToRea
     """On rank 0: check everything but pixels; None if the store cannot be read any further."""
     location, kind = settings.store, format_of(settings.store)
     if kind == "HDF5" and not is_hdf5(location.path):
-        path = location.path
-        what = "is not an HDF5 file" if path.is_file() else "is not there" if not path.exists() else "is a folder"
-        raise JobError(f"store must be an HDF5 file made by etl.extract; {path} {what}", ExitStatus.BAD_INPUT)
+        problem = f"no store at {location}; name an HDF5 file or a Zarr group made by etl.extract"
+        if location.path.exists():
+            what = "not an HDF5 file" if location.path.is_file() else "a folder"
+            problem = f"store must be an HDF5 file made by etl.extract; {location} is {what}"
+        raise JobError(problem, ExitStatus.BAD_INPUT)
     try:
         store = StoreReader(location)
     except ValueError as error:

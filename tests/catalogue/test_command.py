@@ -105,13 +105,13 @@ def test_rows_that_cannot_be_extracted_stay_and_are_told(archive):
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        (("--source", "absent"), "source must exist, got absent"),
+        (("--source", "absent"), "--source absent does not exist"),
         (("--source", "lists"), "lists holds no patches, products or lists"),
-        (("--source", "v1", "--lists", "absent"), "lists must be a folder of published lists, got absent"),
+        (("--source", "v1", "--lists", "absent"), "--lists must be a folder of published lists, got absent"),
         (("--source", "v1", "--lists", "v1"), "must hold at least one of train.csv"),
         (("--source", "v1", "--lists", "others"), "none of others names any of 6"),
         (("--source", "bad"), "bad holds no patch; of 1 rejected the first is"),
-        (("--source", "v1", "--out", "lists"), "out must be a file"),
+        (("--source", "v1", "--out", "lists"), "--out must be a file"),
         (("--sorce", "v1"), "did you mean --source"),
     ],
 )

@@ -409,7 +409,7 @@ def test_folders_among_patches_that_have_no_patch_name_are_said(tmp_path):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda path: None, "source must exist"),
+        (lambda path: None, "--source .* does not exist; it can be"),
         (lambda path: path.mkdir(), "holds no patches, products or lists"),
         (lambda path: put_lists(path, train="a_1_1\n"), "holds no patches, products or lists"),
         (lambda path: path.write_text("a,b\n"), "must be Parquet or a zipped product"),

@@ -52,15 +52,19 @@ def test_a_store_is_resumed_only_with_its_own_catalogue(begun, tile):
     done = job(3, begun, begun / "store.h5", "--resume")
     assert done.returncode == 2
     assert len(errors(done)) == 1
-    assert "store.h5 can only be resumed with what it was begun with: catalogue_sha256 was" in errors(done)[0]
+    assert "--resume needs the catalogue, source and settings of the first run; of " in errors(done)[0]
+    assert "store.h5 these differ: catalogue_sha256 was" in errors(done)[0]
 
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        (None, "store.h5.journal must be there to resume; start anew with another --out"),
-        ("", "must begin with what the store was begun with; it is no journal"),
-        ("[]\n", "must begin with what the store was begun with; it is no journal"),
+        (
+            None,
+            "store.h5.journal is missing, and --resume needs it; restore it, or start a new store with another --out",
+        ),
+        ("", "is not a journal of etl.extract: its first line must hold the settings of the run"),
+        ("[]\n", "is not a journal of etl.extract: its first line must hold the settings of the run"),
     ],
 )
 def test_without_its_journal_a_store_is_not_resumed(begun, text, wanted):
@@ -99,8 +103,8 @@ def test_a_store_is_resumed_only_with_the_product_it_was_begun_with(begun, tile)
     done = job(1, begun, begun / "store.h5", "--resume")
     assert done.returncode == 2
     assert (
-        f"was made from {tile.spec.name.removesuffix('.SAFE')}, which is not the matching product now"
-        in errors(done)[0]
+        f"was extracted from {tile.spec.name.removesuffix('.SAFE')}, but --source now has another product for it; "
+        "resume with the --source of the first run" in errors(done)[0]
     )
 
 
@@ -118,7 +122,7 @@ def test_a_store_is_not_resumed_once_a_product_of_its_finished_rows_is_broken(be
     before = (begun / "store.h5").read_bytes()
     done = job(1, begun, begun / "store.h5", "--resume")
     assert done.returncode == 2, done.stderr
-    assert f"row 0 of {begun}/store.h5 was made from {name}, but cannot be made again: " in errors(done)[0]
+    assert f"row 0 of {begun}/store.h5 was extracted from {name}, but cannot be extracted again: " in errors(done)[0]
     assert "B09 missing" in errors(done)[0]
     assert (begun / "store.h5").read_bytes() == before
 

@@ -30,7 +30,7 @@ REFUSED = {
     "an empty catalogue": ({"--catalogue": "empty.parquet"}, lambda p: empty(p / "empty.parquet"), "holds no patch"),
     "a catalogue of excluded patches": (
         {"--catalogue": "snow.parquet"}, lambda p: snowy(p / "snow.parquet"),
-        r"snow\.parquet must hold at least one patch without snow and cloud, got none of 4",
+        r"all 4 patches of .*snow\.parquet are marked as snow or cloud; --keep-snow and --keep-cloud extract them",
     ),
     "an absent source": ({"--source": "nowhere"}, None, r"--source must be a folder .*, got nowhere"),
     "an empty source": ({"--source": "empty"}, lambda p: (p / "empty").mkdir(), r"--source must hold products"),
@@ -60,7 +60,7 @@ REFUSED = {
         {}, lambda p: (p / "pipeline.toml").write_text("[extract]\nround_mib = 'big'"), r"round_mib .*, got 'big'"
     ),
     "a switch that is a number in the file": (
-        {}, lambda p: (p / "pipeline.toml").write_text("[extract]\nstrict = 1"), r"strict must be a bool, got 1"
+        {}, lambda p: (p / "pipeline.toml").write_text("[extract]\nstrict = 1"), r"strict must be true or false, got 1"
     ),
     "a choice that is none in the file": (
         {}, lambda p: (p / "pipeline.toml").write_text("[extract]\nwrite = 'both'"), r"write must be one of collective"

@@ -81,7 +81,7 @@ def test_a_signal_before_the_first_row_ends_all_with_status_75(tile, tmp_path, k
     done = broken_job(size, tile, tmp_path, patches)
     assert done.returncode == 75, done.stderr
     assert len(errors(done)) == 1, done.stderr
-    assert "interrupted; the store, if one was begun, can be resumed with --resume" in errors(done)[0]
+    assert "interrupted; run it again with --resume to complete the store" in errors(done)[0]
     assert job(1, tile.root, tmp_path / "store.h5", "--resume").returncode == 0
     assert same(content(tmp_path / "store.h5"), tile.store)
 

@@ -190,8 +190,11 @@ def test_a_version_2_store_and_a_store_of_others_are_refused_with_status_2(sampl
         journal = {"begun_with": {}}
         done = extract(1, sample, out, "--resume")
         assert done.returncode == 2
-        assert "must be there to resume" in done.stderr
+        assert "is missing, and --resume needs it" in done.stderr
         journal_location(Location.parse(out)).path.write_text(json.dumps(journal) + "\n")
         done = extract(1, sample, out, "--resume")
         assert done.returncode == 2
-        assert words in done.stderr or "can only be resumed with what it was begun with" in done.stderr
+        assert (
+            words in done.stderr
+            or "--resume needs the catalogue, source and settings of the first run; of " in done.stderr
+        )

@@ -101,7 +101,8 @@ def test_a_run_that_was_killed_is_completed_to_the_same_content_by_the_same_weig
     other = small_folder(tmp_path / "other", blocks=2, seed=1)
     refused = extract(1, given.sample, out, *given.flags[:-1], str(other), "--resume")
     assert refused.returncode == 2
-    assert "can only be resumed with what it was begun with: weights was" in refused.stderr
+    assert "--resume needs the catalogue, source and settings of the first run; of " in refused.stderr
+    assert "these differ: weights was" in refused.stderr
     resumed = extract(2, given.sample, out, *given.flags, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert same(content(out), content(given.store))

@@ -41,10 +41,10 @@ def test_a_row_that_was_rejected_and_then_made_is_rejected_no_more(tmp_path):
 
 
 def test_a_missing_or_foreign_journal_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="must be there to resume"):
+    with pytest.raises(ValueError, match="is missing, and --resume needs it"):
         Journal.read(Location.parse(tmp_path / "none"))
     (tmp_path / "foreign").write_text("hello\n")
-    with pytest.raises(ValueError, match="is no journal"):
+    with pytest.raises(ValueError, match=r"is not a journal of etl\.extract"):
         Journal.read(Location.parse(tmp_path / "foreign"))
 
 

@@ -84,7 +84,7 @@ def test_a_region_is_measured_as_a_product_of_its_own(product, weights, tmp_path
     alone, _ = evaluate(write_scene(tmp_path / "alone", cut), weights, tmp_path / "out")
     for one, other in zip(region["measured"], alone["measured"], strict=True):
         assert one["reduced"] == other["reduced"]
-    for flags, words in ((("--row-px", "180", "--side-px", "216"), "must lie in the tile of 360 px"),
+    for flags, words in ((("--row-px", "180", "--side-px", "216"), "must describe a region inside the tile of 360 px"),
                          (("--row-px", "5"), "whole number of 60 m pixels")):  # fmt: skip
         done = ranks(1, "etl.superres", "evaluate", str(product), "--weights", str(weights), *flags, cwd=tmp_path)
         assert done.returncode == 2
@@ -109,7 +109,7 @@ def test_what_cannot_be_measured_ends_with_status_2_and_says_why(product, weight
     shutil.copytree(product, tmp_path / "two" / product.name.replace("33UUB", "33UUC"))
     for source, folder, words in (
         (tmp_path / "nowhere", weights, "must hold a Level-2A product or patch folders"),
-        (tmp_path / "two", weights, "must hold one product, got 2"),
+        (tmp_path / "two", weights, "must hold exactly one product, got 2; name one of them, such as "),
         (product, tmp_path, "must hold one 20 m network"),
     ):
         done = ranks(1, "etl.superres", "evaluate", str(source), "--weights", str(folder), cwd=tmp_path)
@@ -134,7 +134,7 @@ def test_a_file_is_converted_to_our_own_format_with_its_level(tmp_path):
         1, "etl.superres", "convert", str(tmp_path / "own.h5"), "--out", str(tmp_path / "x.h5"), "--level", "L2A"
     )
     assert done.returncode == 2
-    assert "says level L1C, --level says L2A" in done.stderr
+    assert "own.h5 was trained on level L1C; leave out --level, or pass L1C" in done.stderr
 
 
 # --- fetching ---------------------------------------------------------------------------------------------------------

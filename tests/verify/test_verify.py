@@ -377,4 +377,4 @@ def test_the_store_of_an_extraction_of_tiles_with_and_without_offset_is_good_to_
 def test_the_command_ends_with_status_2_where_there_is_no_store(tmp_path):
     done = run("etl.verify", "none.h5", folder=tmp_path)
     assert done.returncode == 2
-    assert "none.h5 is not there" in done.stderr
+    assert "no store at none.h5; name an HDF5 file or a Zarr group made by etl.extract" in done.stderr

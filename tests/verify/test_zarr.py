@@ -55,7 +55,7 @@ def test_a_torn_shard_and_one_that_is_gone_are_found(store):
     status, out, _ = verify(store)
     assert status == 1
     assert "FAILED   checksums      4 wrong: row 0" in out
-    assert "the shard is torn" in out
+    assert "the shard is damaged" in out
 
 
 def test_an_incomplete_store_is_said_to_be_incomplete(store):

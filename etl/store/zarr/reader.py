@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 
-from etl.store.errors import DamagedStoreError
+from etl.store.errors import SHARD_IS_DAMAGED, DamagedStoreError
 from etl.store.location import Location
 from etl.store.object_store import TENSORSTORE_ERRORS, open_array, tensorstore_context, translate_error
 from etl.store.zarr.group import load_group
@@ -75,7 +75,7 @@ class ZarrReader:
         except TENSORSTORE_ERRORS as error:
             translated = translate_error(error, self._location / name)
             if means_damage(error):
-                translated = DamagedStoreError(f"{translated}; the shard is torn")
+                translated = DamagedStoreError(f"{translated}; {SHARD_IS_DAMAGED}")
             raise translated from None
 
     def close(self) -> None:

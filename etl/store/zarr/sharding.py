@@ -20,7 +20,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, Shar
 
 from etl.files import replace_atomically
 from etl.store.byte_ranges import ByteRange, in_page_cache, pread_exact, prefetch_ranges
-from etl.store.errors import DamagedStoreError
+from etl.store.errors import SHARD_IS_DAMAGED, DamagedStoreError
 from etl.store.sync import WriteBehind
 from etl.store.zarr.group import chunk_key
 
@@ -143,7 +143,7 @@ class ShardFiles:
 
 
 def _damaged(path: Path, row: int, row_bytes: int, start: int) -> DamagedStoreError:
-    return DamagedStoreError(f"{path}: row {row} must be {row_bytes} bytes, at byte {start}; the shard is torn")
+    return DamagedStoreError(f"{path}: row {row} must be {row_bytes} bytes, at byte {start}; {SHARD_IS_DAMAGED}")
 
 
 def _read_chunk(chunk: ByteRange, out: memoryview) -> bool:
@@ -176,6 +176,6 @@ class _Shard:
         whole = pread_exact(self.fd, memoryview(raw), os.fstat(self.fd).st_size - len(raw))
         if not whole or google_crc32c.value(bytes(raw[:-4])) != int.from_bytes(raw[-4:], "little"):
             raise DamagedStoreError(
-                f"{path}: its last {len(raw)} bytes must be the index of {chunks} chunks; the shard is torn"
+                f"{path}: its last {len(raw)} bytes must be the index of {chunks} chunks; {SHARD_IS_DAMAGED}"
             )
         self.index: list[list[int]] = np.frombuffer(raw, "<u8", 2 * chunks).reshape(chunks, 2).tolist()

@@ -178,7 +178,7 @@ def overwrite_zarr(location: Location, arrays: Mapping[str, npt.NDArray[Any]]) -
 
 
 def zero_zarr_rows(location: Location, rows: Sequence[int]) -> None:
-    """Set the pixels of `rows` to 0; a torn shard is removed, and its other rows with it.
+    """Set the pixels of `rows` to 0; a damaged shard is removed, and its other rows with it.
 
     Raises:
         OSError: it cannot be written.
