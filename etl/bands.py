@@ -7,9 +7,9 @@ Source: ESA, Sentinel-2 Products Specification Document, S2-PDGS-TAS-DI-PSD, tab
 copied to `bands.csv`.
 """
 
-import csv
 from dataclasses import dataclass
-from pathlib import Path
+
+from etl.tables import read_table
 
 __all__ = ["BANDS", "BAND_BY_NAME", "GROUPS", "SUPER_BANDS", "Band", "Group"]
 
@@ -40,9 +40,10 @@ class Band:
     """Ground sample distance in m: 10, 20 or 60."""
 
 
-_TABLE = csv.DictReader(Path(__file__).with_name("bands.csv").read_text(encoding="utf-8").splitlines())
-
-BANDS = tuple(Band(row["name"], int(row["band_id"]), float(row["centre_nm"]), int(row["gsd_m"])) for row in _TABLE)
+BANDS = tuple(
+    Band(row["name"], int(row["band_id"]), float(row["centre_nm"]), int(row["gsd_m"]))
+    for row in read_table(__file__, "bands.csv")
+)
 """The twelve bands of a Level-2A product, in the order of wavelength that `data_super` has."""
 
 BAND_BY_NAME = {band.name: band for band in BANDS}

@@ -6,15 +6,14 @@ table 1 (the 19-class nomenclature, which merges some classes and drops eleven).
 `labels.csv` has one line for each of the 43, with the one of the 19 that it becomes, empty where it is dropped.
 """
 
-import csv
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 
+from etl.tables import read_table
+
 __all__ = ["CLASSES_19", "CLASSES_43", "TO_19", "classes_of", "convert_to_19"]
 
-_TABLE = list(csv.DictReader(Path(__file__).with_name("labels.csv").read_text(encoding="utf-8").splitlines()))
+_TABLE = read_table(__file__, "labels.csv")
 
 CLASSES_43 = tuple(line["class_43"] for line in _TABLE)
 

@@ -53,20 +53,12 @@ class ExtractSettings:
         "0 to 1",
     )
     max_snow_share: float = setting(
-        1.0,
-        "reject patches if the scene classification calls more than this share of their pixels snow; 1 = no limit",
-        "0 to 1",
+        1.0, "reject patches if the scene classification calls more than this share snow; 1 = no limit", "0 to 1"
     )
-    round_mib: int = setting(
-        64, "largest amount of data that a rank writes in one round; Zarr: at least one shard", "MiB"
-    )
-    sync_s: float = setting(
-        30.0, "time between syncs to disk; a killed run can lose the rows written since the last sync", "s"
-    )
+    round_mib: int = setting(64, "most data that a rank writes in one round; Zarr: at least one shard", "MiB")
+    sync_s: float = setting(30.0, "time between syncs; a killed run can lose the rows written since the last one", "s")
     align_mib: int = setting(
-        1,
-        "HDF5: data sets begin at multiples of this; on a parallel file system, use its stripe size",
-        "MiB",
+        1, "HDF5: data sets begin at multiples of this; on a parallel file system, use its stripe size", "MiB"
     )
     shard_rows: int = setting(128, "Zarr: patches per shard (one file or object), written by one rank", "patches")
     chunk_rows: int = setting(1, "Zarr: patches per chunk, the smallest piece that can be read", "patches")

@@ -1,12 +1,12 @@
 """Short names of classes, for captions: `class_names.csv` lists those that differ from the published name."""
 
-import csv
 from collections.abc import Sequence
-from pathlib import Path
+
+from etl.tables import read_table
 
 __all__ = ["caption_lines", "short_name"]
 
-_SHORT = dict(csv.reader(Path(__file__).with_name("class_names.csv").read_text(encoding="utf-8").splitlines()[1:]))
+_SHORT = {row["name"]: row["short_name"] for row in read_table(__file__, "class_names.csv")}
 
 
 def short_name(name: str) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import NODATA, SATURATED
+from etl.tables import read_table
 
 __all__ = [
     "FALSE_COLOUR",
@@ -23,17 +24,7 @@ __all__ = [
 PAPER, TEXT, MUTED = "#fbfaf7", "#1f2a33", "#6b7780"
 """Colours of the background, of text, and of secondary text."""
 
-STATUS_COLOURS = {
-    "not listed": "#eceae4",
-    "not written": "#ffffff",
-    "snow": "#a9d6e8",
-    "cloud or shadow": "#a7a29a",
-    "rejected": "#d33f49",
-    "no split": "#7d9a8c",
-    "train": "#2b6a8f",
-    "val": "#e8a33d",
-    "test": "#7b5aa6",
-}
+STATUS_COLOURS = {row["status"]: row["colour"] for row in read_table(__file__, "status_colours.csv")}
 """Colour of each of `etl.preview.cells.CELL_STATUS`."""
 
 TRUE_COLOUR, FALSE_COLOUR = ("B04", "B03", "B02"), ("B08", "B04", "B03")

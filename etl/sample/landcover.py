@@ -12,6 +12,7 @@ import numpy.typing as npt
 from etl.sample.fields import NODE_PX, Parcels, RowRange, at_rows, parcels_at, smooth_field
 from etl.sample.regions import Landscape
 from etl.sample.spectra import GLINT, material_index
+from etl.tables import read_table
 
 __all__ = ["COVERS", "Cover", "Land", "LandSurface", "draw_land", "surface_at"]
 
@@ -46,46 +47,19 @@ class Cover:
     by_clump: float
     """Range over which the share varies every 40 m: large where two materials lie side by side."""
 
-    tone: float = 0.25
+    tone: float
     """Range over which brightness varies from plot to plot."""
 
-    grain: float = 0.05
+    grain: float
     """Standard deviation of brightness from pixel to pixel."""
 
 
-COVERS = (
-    Cover(
-        "Non-irrigated arable land",
-        ("green_crop",) * 5 + ("young_crop",) * 3 + ("ripe_crop",) * 4 + ("dark_soil",) * 2 + ("pale_soil",) * 2,
-        "dark_soil", 0.12, 0.25, 0.1,
-    ),
-    Cover("Pastures", ("grass", "grass", "grass", "green_crop"), "dry_grass", 0.25, 0.6, 0.3),
-    Cover(
-        "Complex cultivation patterns",
-        ("grass", "green_crop", "ripe_crop", "young_crop", "shrub", "dark_soil", "broadleaf", "roof_tile"),
-        "grass", 0.2, 0.4, 0.3,
-    ),
-    Cover(
-        "Land principally occupied by agriculture, with significant areas of natural vegetation",
-        ("green_crop", "grass", "ripe_crop", "young_crop"), "broadleaf", 0.4, 0.3, 2.2,
-    ),
-    Cover("Broad-leaved forest", ("broadleaf",), "shrub", 0.12, 0.3, 0.5, 0.2, 0.09),
-    Cover("Mixed forest", ("conifer", "broadleaf"), "broadleaf", 0.5, 0.3, 2.5, 0.2, 0.10),
-    Cover("Coniferous forest", ("conifer",), "shrub", 0.08, 0.2, 0.5, 0.25, 0.12),
-    Cover("Transitional woodland/shrub", ("shrub", "shrub", "dry_grass", "grass"), "conifer", 0.3, 0.4, 1.0, 0.2, 0.1),
-    Cover("Moors and heathland", ("heath", "heath", "shrub"), "dry_grass", 0.2, 0.4, 0.5, 0.2, 0.06),
-    Cover("Peatbogs", ("wet_moss", "wet_moss", "heath"), "clear_water", 0.12, 0.2, 0.5, 0.2, 0.05),
-    Cover("Natural grassland", ("dry_grass", "grass"), "rock", 0.15, 0.2, 0.6, 0.15, 0.06),
-    Cover("Bare rock", ("rock",), "dry_grass", 0.2, 0.2, 0.6, 0.2, 0.08),
-    Cover("Burnt areas", ("burnt",), "shrub", 0.12, 0.2, 0.5, 0.3, 0.07),
-    Cover("Discontinuous urban fabric", ("roof_tile", "roof_tile", "asphalt"), "grass", 0.5, 0.3, 1.5, 0.2, 0.12),
-    Cover("Continuous urban fabric", ("roof_tile", "asphalt", "asphalt"), "broadleaf", 0.12, 0.1, 0.4, 0.25, 0.14),
-    Cover("Industrial or commercial units", ("concrete", "asphalt"), "asphalt", 0.35, 0.5, 1.5, 0.3, 0.08),
-    Cover("Mineral extraction sites", ("gravel", "pale_soil"), "dark_soil", 0.25, 0.4, 1.0, 0.15, 0.06),
-    Cover("Water courses", ("river_water",), "clear_water", 0.25, 0.0, 0.3, 0.1, 0.05),
-    Cover("Water bodies", ("clear_water",), "river_water", 0.15, 0.0, 0.4, 0.1, 0.05),
-    Cover("Sea and ocean", ("sea_water",), "river_water", 0.1, 0.0, 0.3, 0.05, 0.06),
-)  # fmt: skip
+def _cover(row: dict[str, str]) -> Cover:
+    numbers = (float(row[name]) for name in ("share", "by_plot", "by_clump", "tone", "grain"))
+    return Cover(row["label"], tuple(row["main"].split()), row["second"], *numbers)
+
+
+COVERS = tuple(map(_cover, read_table(__file__, "covers.csv")))
 """Every cover; its index is its number in `LandSurface.cover`."""
 
 (ARABLE, PASTURE, COMPLEX, MOSAIC, BROADLEAF, MIXED, CONIFER, SHRUB, HEATH, PEAT) = range(10)
@@ -184,7 +158,7 @@ def surface_at(land: Land, landscape: Landscape, rows: RowRange, rng: np.random.
     # gardens and towns have small plots, fields large ones
     in_small = _SMALL_PLOTS[cover]
     plots = Parcels(np.where(in_small, small.number, plots.number), np.where(in_small, small.margin, plots.margin))
-    return _materials(cover, _variety(cover, plots, kind, clump), clump, rng.standard_normal(cover.shape, np.float32))
+    return _materials(cover, plots, kind, clump, rng.standard_normal(cover.shape, np.float32))
 
 
 def _plots(land: Land, rows: RowRange, elsewhere: npt.NDArray[np.bool_]) -> tuple[Parcels, Parcels]:
@@ -239,47 +213,23 @@ def _add_water(cover: U8, landscape: Landscape, land: Land, rows: RowRange) -> N
     cover[relief < landscape.water] = SEA if landscape.coastal else LAKE
 
 
-@dataclass(frozen=True, slots=True)
-class _Variety:
-    """Variation within a cover: from plot to plot or, where land has no plots, from place to place."""
-
-    choice: U8
-    """Which of the main materials, 0 to 15; shape (row, col), as all arrays here."""
-
-    mixture: F32
-    """Share of the second material, relative to its mean: 0 to 1."""
-
-    tone: F32
-    """Brightness, 0 to 1."""
-
-    vigour: F32
-    """How well plants grow, 0 to 1."""
-
-    margin: npt.NDArray[np.bool_]
-    """Edges of fields."""
-
-
-def _variety(cover: U8, plots: Parcels, kind: F32, clump: F32) -> _Variety:
-    wild = _NATURAL[cover]
+def _materials(cover: U8, plots: Parcels, kind: F32, clump: F32, noise: F32) -> LandSurface:
+    """The materials of each pixel, by its cover, its plot or place, its clump and the noise; arrays: shape (row, col)."""
+    wild = _NATURAL[cover]  # land without plots: materials vary from place to place
     wave = np.abs((kind * np.float32(9)) % 2 - 1)
     of_clump = (clump * np.float32(_CHOICES - 0.01)).astype(np.uint8)
     choice = np.where(wild, of_clump, (plots.number & np.uint32(_CHOICES - 1)).astype(np.uint8))
-    mixture, tone, vigour = (np.where(wild, wave, plots.share(byte)) for byte in (2, 3, 1))
-    return _Variety(choice, mixture, tone, vigour, plots.margin & (cover <= MOSAIC))
-
-
-def _materials(cover: U8, variety: _Variety, clump: F32, noise: F32) -> LandSurface:
-    """The materials of each pixel, by its cover, its plot or place, its clump and the noise."""
-    main = _MAIN[cover.astype(np.uint16) * np.uint16(_CHOICES) + variety.choice]
-    main[variety.margin] = material_index("grass")  # fields have grassy edges
-    share = _SHARE[cover] + _BY_PLOT[cover] * (variety.mixture - np.float32(0.5))
+    mixture, brightness, vigour = (np.where(wild, wave, plots.share(byte)) for byte in (2, 3, 1))
+    main = _MAIN[cover.astype(np.uint16) * np.uint16(_CHOICES) + choice]
+    main[plots.margin & (cover <= MOSAIC)] = material_index("grass")  # fields have grassy edges
+    share = _SHARE[cover] + _BY_PLOT[cover] * (mixture - np.float32(0.5))
     share += _BY_CLUMP[cover] * (clump - np.float32(0.5)) + np.float32(0.05) * noise
     np.clip(share, 0, 1, out=share)
     glint = (cover == INDUSTRY) & (noise > _GLINTING)
     main[glint] = GLINT
     share[glint] = 0
-    tone = 1 + _TONE[cover] * (variety.tone - np.float32(0.5)) + _GRAIN[cover] * noise
-    return LandSurface(cover, main, _SECOND[cover], share, np.maximum(tone, np.float32(0.3)), variety.vigour)
+    tone = 1 + _TONE[cover] * (brightness - np.float32(0.5)) + _GRAIN[cover] * noise
+    return LandSurface(cover, main, _SECOND[cover], share, np.maximum(tone, np.float32(0.3)), vigour)
 
 
 def _choices(names: tuple[str, ...]) -> list[int]:
@@ -292,8 +242,6 @@ _SMALL_PLOTS = np.isin(np.arange(len(COVERS)), (COMPLEX, SUBURB, CITY, MOSAIC))
 _NATURAL = np.isin(np.arange(len(COVERS)), (HEATH, PEAT, GRASSLAND, ROCK, BURNT, RIVER, LAKE, SEA))
 _MAIN = np.array([_choices(cover.main) for cover in COVERS], np.uint8).ravel()
 _SECOND = np.array([material_index(cover.second) for cover in COVERS], np.uint8)
-_SHARE = np.array([cover.share for cover in COVERS], np.float32)
-_BY_PLOT = np.array([cover.by_plot for cover in COVERS], np.float32)
-_BY_CLUMP = np.array([cover.by_clump for cover in COVERS], np.float32)
-_TONE = np.array([cover.tone for cover in COVERS], np.float32)
-_GRAIN = np.array([cover.grain for cover in COVERS], np.float32)
+_SHARE, _BY_PLOT, _BY_CLUMP, _TONE, _GRAIN = np.array(
+    [(cover.share, cover.by_plot, cover.by_clump, cover.tone, cover.grain) for cover in COVERS], np.float32
+).T

@@ -18,53 +18,16 @@ from etl.bands import BANDS
 from etl.grid import TileGrid
 from etl.sample.footprint import footprint
 from etl.sample.product import ProductSpec, iso
+from etl.tables import read_table
 
 __all__ = ["datastrip_metadata", "product_manifest", "product_metadata", "tile_metadata"]
 
-_SCL = (
-    ("NODATA", "NODATA_PIXEL"),
-    ("SATURATED_DEFECTIVE", "SATURATED_DEFECTIVE_PIXEL"),
-    ("DARK_FEATURE_SHADOW", "DARK_FEATURES"),
-    ("CLOUD_SHADOW", "CLOUD_SHADOW"),
-    ("VEGETATION", "VEGETATION"),
-    ("NOT_VEGETATED", "NOT_VEGETATED"),
-    ("WATER", "WATER"),
-    ("UNCLASSIFIED", "UNCLASSIFIED"),
-    ("CLOUD_MEDIUM_PROBA", "MEDIUM_PROBA_CLOUDS"),
-    ("CLOUD_HIGH_PROBA", "HIGH_PROBA_CLOUDS"),
-    ("THIN_CIRRUS", "THIN_CIRRUS"),
-    ("SNOW_ICE", "SNOW_ICE"),
-)
+_SCL = [(row["name"], row["share"]) for row in read_table(__file__, "scene_classes.csv")]
 """Name of each scene class by index, and of its share of the tile."""
 
-_OLD_TAGS = {
-    "Product_Info": "L2A_Product_Info",
-    "PRODUCT_URI": "PRODUCT_URI_2A",
-    "Product_Organisation": "L2A_Product_Organisation",
-    "IMAGE_FILE": "IMAGE_FILE_2A",
-    "Product_Image_Characteristics": "L2A_Product_Image_Characteristics",
-    "QUANTIFICATION_VALUES_LIST": "L1C_L2A_Quantification_Values_List",
-    "BOA_QUANTIFICATION_VALUE": "L2A_BOA_QUANTIFICATION_VALUE",
-    "AOT_QUANTIFICATION_VALUE": "L2A_AOT_QUANTIFICATION_VALUE",
-    "WVP_QUANTIFICATION_VALUE": "L2A_WVP_QUANTIFICATION_VALUE",
-    "Scene_Classification_List": "L2A_Scene_Classification_List",
-    "Scene_Classification_ID": "L2A_Scene_Classification_ID",
-    "SCENE_CLASSIFICATION_TEXT": "L2A_SCENE_CLASSIFICATION_TEXT",
-    "SCENE_CLASSIFICATION_INDEX": "L2A_SCENE_CLASSIFICATION_INDEX",
-    "n1:Auxiliary_Data_Info": "n1:L2A_Auxiliary_Data_Info",
-    "TILE_ID": "TILE_ID_2A",
-    "DATASTRIP_ID": "DATASTRIP_ID_2A",
-    "Image_Content_QI": "L2A_Image_Content_QI",
-    "NOT_VEGETATED_PERCENTAGE": "BARE_SOILS_PERCENTAGE",
-    "UNCLASSIFIED_PERCENTAGE": "LOW_PROBA_CLOUDS_PERCENTAGE",
-}
-
-_OLD_TEXTS = {
-    "Level-2A": "Level-2Ap",
-    "S2MSI2A": "S2MSI2Ap",
-    "SC_NOT_VEGETATED": "SC_BARE_SOIL_DESERT",
-    "SC_UNCLASSIFIED": "SC_CLOUD_LOW_PROBA",
-}
+_OLD_TAGS = {row["tag"]: row["old_tag"] for row in read_table(__file__, "old_tags.csv")}
+_OLD_TEXTS = {row["text"]: row["old_text"] for row in read_table(__file__, "old_texts.csv")}
+"""Names that Sen2Cor 2.4 and 2.5 gave to elements, and texts in them."""
 
 
 def node(tag: str, *inside: ET.Element | str | float, at: dict[str, str] | None = None) -> ET.Element:
