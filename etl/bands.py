@@ -7,11 +7,12 @@ Source: ESA, Sentinel-2 Products Specification Document, S2-PDGS-TAS-DI-PSD, tab
 copied to `bands.csv`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from etl.tables import read_table
 
-__all__ = ["BANDS", "BAND_BY_NAME", "GROUPS", "SUPER_BANDS", "Band", "Group"]
+__all__ = ["BANDS", "BAND_BY_NAME", "GROUPS", "SUPER_BANDS", "Band", "Group", "band_indices"]
 
 PATCH_M = 1200
 """Side of a patch of BigEarthNet in metres."""
@@ -88,3 +89,8 @@ def _group(gsd_m: int) -> Group:
 
 GROUPS = (_group(10), _group(20), _group(60))
 """The three native groups, finest first: `data_10m`, `data_20m`, `data_60m`."""
+
+
+def band_indices(bands: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Index among `bands`, such as those of an array's last axis, of each of `names`."""
+    return [bands.index(name) for name in names]

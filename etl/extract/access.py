@@ -1,24 +1,11 @@
-"""Lock a store and open it for writing, on all ranks."""
+"""Lock a store on all ranks."""
 
-from etl.exit_status import ExitStatus
 from etl.extract.settings import ExtractSettings
-from etl.mpi import Comm, file_hints, on_every_rank, on_root, raise_if_any_failed
-from etl.store.hdf5.writer import serial_h5py_problem
-from etl.store.interface import Backend, Writer
-from etl.store.location import Location
+from etl.mpi import Comm, on_every_rank, on_root
+from etl.store.interface import Backend
 from etl.store.lock import StoreLock, open_lock
 
-__all__ = ["lock_store", "open_writer", "require_parallel_h5py"]
-
-
-def require_parallel_h5py(settings: ExtractSettings, comm: Comm) -> None:
-    """Collective: make sure, before any work, that h5py can write the store from this many ranks.
-
-    Raises:
-        JobError: it cannot.
-    """
-    problem = serial_h5py_problem(settings.out, settings.write == "collective", comm.size)
-    raise_if_any_failed(comm, "preparing collective writes", problem, ExitStatus.BAD_INPUT)
+__all__ = ["lock_store"]
 
 
 def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> StoreLock:
@@ -53,12 +40,3 @@ def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> StoreLo
 
     lock = on_root(comm, acquire)
     return on_every_rank(comm, f"opening {out}", lambda: acquire_shared() if lock is None else lock)
-
-
-def open_writer(out: Location, store: Backend, comm: Comm) -> Writer:
-    """Collective: the store, open for writing on every rank.
-
-    Raises:
-        JobError: a rank cannot open it.
-    """
-    return on_every_rank(comm, f"opening {out} for writing", lambda: store.writer(comm, file_hints()))

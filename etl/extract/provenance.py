@@ -33,7 +33,6 @@ def store_attributes(settings: ExtractSettings, nomenclature: int, method: Upsam
 def extraction_software() -> dict[str, str | None]:
     """Versions of the packages that decide content and speed, by name; TensorFlow's only if it is in use."""
     names, tensorflow = ["sentinel-etl", "numpy", "h5py", "mpi4py", "gdal"], sys.modules.get("tensorflow")
-    if tensorflow is None:
-        return software_versions(names, "not installed as a package")
+    versions = software_versions([*names, "keras"] if tensorflow else names, "not installed as a package")
     # its package may be called tensorflow-cpu
-    return software_versions([*names, "keras"], "not installed as a package") | {"tensorflow": tensorflow.__version__}
+    return versions | ({"tensorflow": tensorflow.__version__} if tensorflow else {})

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from etl.exit_status import ExitStatus
 from etl.extract import report
-from etl.extract.access import lock_store, open_writer, require_parallel_h5py
+from etl.extract.access import lock_store
 from etl.extract.assignment import RankAssignment, scatter_assignments
 from etl.extract.exchange import Exchange
 from etl.extract.inputs import ExtractionInputs, inspect_inputs, place_patches
@@ -21,12 +21,13 @@ from etl.extract.resume import ResumeState, begin_store, verify_finished_rows
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import ReadyUpsampling, open_upsampling
 from etl.extract.write_loop import WriteLoop
-from etl.mpi import Comm, RootOnly
+from etl.mpi import Comm, RootOnly, file_hints, on_every_rank, raise_if_any_failed
 from etl.progress import report_progress
 from etl.raster import configure
 from etl.source.archive import ArchivePatches
 from etl.source.tiles import TilePatches
 from etl.stage_timer import StageTimer
+from etl.store.hdf5.writer import serial_h5py_problem
 from etl.store.statistics import Sums, statistics_arrays
 
 __all__ = ["extract"]
@@ -36,7 +37,9 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
     """Collective: run one extraction and return its exit status."""
     steps = StageTimer()
     configure(settings.decode_threads)
-    require_parallel_h5py(settings, comm)
+    # Before any work: can h5py write the store from this many ranks?
+    problem = serial_h5py_problem(settings.out, settings.write == "collective", comm.size)
+    raise_if_any_failed(comm, "preparing collective writes", problem, ExitStatus.BAD_INPUT)
 
     # The patches to extract, and the products or patch folders that hold them.
     inputs, selection = inspect_inputs(settings, comm)
@@ -104,9 +107,9 @@ def _write_rows(
         products = {number: item.product for number, item in enumerate(inputs.inspections) if item.product}
         source = TilePatches(assignment.work, assignment.product_patches, products, exchange, timer)
     pipeline = PatchPipeline(source, inputs.schema, upsampling, settings, assignment, exchange.post, timer)
-    shown_progress = report_progress("extract", len(assignment.rounds), "round", enabled=comm.rank == 0)
     journal = store_state.apply_on_root(lambda state: state.journal).value_on_root
-    with shown_progress as on_round, open_writer(settings.out, inputs.store, comm) as writer:
+    opened = on_every_rank(comm, f"opening {settings.out} for writing", lambda: inputs.store.writer(comm, file_hints()))
+    with report_progress("extract", len(assignment.rounds), "round", comm.rank == 0) as on_round, opened as writer:
         pipeline.start()
         loop = WriteLoop(comm, writer, pipeline, exchange, journal, settings.sync_s, on_round, timer)
         loop.run(assignment.rounds)

@@ -9,17 +9,7 @@ import numpy.typing as npt
 from etl.bands import NODATA, SATURATED
 from etl.tables import read_table
 
-__all__ = [
-    "FALSE_COLOUR",
-    "MUTED",
-    "PAPER",
-    "STATUS_COLOURS",
-    "TEXT",
-    "TRUE_COLOUR",
-    "Stretch",
-    "band_indices",
-    "fit_stretch",
-]
+__all__ = ["FALSE_COLOUR", "MUTED", "PAPER", "STATUS_COLOURS", "TEXT", "TRUE_COLOUR", "Stretch", "fit_stretch"]
 
 PAPER, TEXT, MUTED = "#fbfaf7", "#1f2a33", "#6b7780"
 """Colours of the background, of text, and of secondary text."""
@@ -33,11 +23,6 @@ TRUE_COLOUR, FALSE_COLOUR = ("B04", "B03", "B02"), ("B08", "B04", "B03")
 _NODATA_GREY = 0.88
 _GAMMA = 0.8
 _PERCENTILES = (1.0, 99.0)
-
-
-def band_indices(bands: Sequence[str], names: Sequence[str]) -> list[int]:
-    """Return the index among `bands` of each of `names`."""
-    return [bands.index(name) for name in names]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

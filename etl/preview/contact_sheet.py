@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from etl.bands import GROUPS
+from etl.bands import GROUPS, band_indices
 from etl.catalogue.table import Catalogue, read_catalogue
 from etl.labels import classes_of
 from etl.preview.cells import CELL_STATUS, CellWindow, TileMap, cell_status_of, merge_cell_status, tile_cells
-from etl.preview.colours import TRUE_COLOUR, band_indices
+from etl.preview.colours import TRUE_COLOUR
 from etl.preview.settings import CARD_COLUMNS, PreviewSettings
 from etl.schema import SPLITS, WRITTEN
 from etl.store.reader import StoreReader

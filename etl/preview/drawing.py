@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from etl.bands import GROUPS, SUPER_BANDS
+from etl.bands import GROUPS, SUPER_BANDS, band_indices
 from etl.files import replace_atomically
 from etl.preview import colours
 from etl.preview.cells import CELL_STATUS
 from etl.preview.class_names import caption_lines
-from etl.preview.colours import Stretch, band_indices, fit_stretch
+from etl.preview.colours import Stretch, fit_stretch
 from etl.preview.contact_sheet import BandDetail, Card, ContactSheet
 from etl.preview.settings import CARD_COLUMNS
 

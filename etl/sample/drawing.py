@@ -131,26 +131,20 @@ def _block_painter(settings: SampleRecipe, index: int, canvas: _Canvas) -> Calla
             out = data[rows.first // group.factor : rows.stop // group.factor]
             for k, band in enumerate(group.super_index):
                 digitise(observed.bands[band], rng, out[..., k])
-            _mask(out, outside_swath(canvas.atmosphere, rows, group.factor))
+            out[outside_swath(canvas.atmosphere, rows, group.factor)] = NODATA
         scl = canvas.scl[rows.first // 2 : rows.stop // 2]
         scl[...] = classify_scene(observed)
-        _mask(scl, outside_swath(canvas.atmosphere, rows, 2))
+        scl[outside_swath(canvas.atmosphere, rows, 2)] = NODATA
         _count(surface.cover[1:-1], outside_swath(canvas.atmosphere, rows, 1), canvas.counts[first // PATCH_PX :])
 
     return paint
 
 
-def _mask(pixels: npt.NDArray[np.uint16] | npt.NDArray[np.uint8], outside: Mask | None) -> None:
-    if outside is not None:
-        pixels[outside] = NODATA
-
-
-def _count(cover: npt.NDArray[np.uint8], outside: Mask | None, out: npt.NDArray[np.int64]) -> None:
+def _count(cover: npt.NDArray[np.uint8], outside: Mask, out: npt.NDArray[np.int64]) -> None:
     """Add up the pixels of each land cover in each whole patch of some rows of patches."""
     cells, kinds = out.shape[1:]
     number = cover.astype(np.intp)
-    if outside is not None:
-        number[outside] = kinds  # a cover of its own, which is dropped
+    number[outside] = kinds  # a cover of its own, which is dropped
     for j in range(cover.shape[0] // PATCH_PX):
         patches = number[j * PATCH_PX : (j + 1) * PATCH_PX, : cells * PATCH_PX].reshape(PATCH_PX, cells, PATCH_PX)
         # patch and cover as one number: a single bincount then counts all patches of the row

@@ -214,7 +214,7 @@ def _add_water(cover: U8, landscape: Landscape, land: Land, rows: RowRange) -> N
 
 
 def _materials(cover: U8, plots: Parcels, kind: F32, clump: F32, noise: F32) -> LandSurface:
-    """The materials of each pixel, by its cover, its plot or place, its clump and the noise; arrays: shape (row, col)."""
+    """The materials of each pixel, by its cover, its plot or place, its clump and the noise; all shaped (row, col)."""
     wild = _NATURAL[cover]  # land without plots: materials vary from place to place
     wave = np.abs((kind * np.float32(9)) % 2 - 1)
     of_clump = (clump * np.float32(_CHOICES - 0.01)).astype(np.uint8)

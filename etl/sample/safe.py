@@ -1,7 +1,6 @@
 """Write Level-2A SAFE products in the form of any processing baseline from arrays, for samples and tests."""
 
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -46,9 +45,10 @@ def write_product(folder: Path, product: ProductSpec, pixels: TilePixels, worker
         write_jp2(out / f"{path}.jp2", _image_pixels(product, pixels, band), where, BLOCK_PX[gsd_m])
         return path
 
-    # sorted: the XML must not depend on which thread ends first
+    # the slowest to encode first; sorted, as the XML must not depend on which thread ends first
+    wanted = [*((band, group.gsd_m) for group in GROUPS for band in group.bands), ("SCL", 20)]
     with ThreadPoolExecutor(workers) as pool:
-        images = sorted(pool.map(write, _image_list()))
+        images = sorted(pool.map(write, wanted))
     metadata = {
         "MTD_MSIL2A.xml": product_metadata(product, images, grid, pixels.scl),
         f"GRANULE/{product.granule}/MTD_TL.xml": tile_metadata(product, grid, pixels.scl),
@@ -58,13 +58,6 @@ def write_product(folder: Path, product: ProductSpec, pixels: TilePixels, worker
         (out / path).write_bytes(content)
     (out / "manifest.safe").write_bytes(product_manifest(out, [*metadata, *(f"{path}.jp2" for path in images)]))
     return out
-
-
-def _image_list() -> Iterator[tuple[str, int]]:
-    """Every image of a product: band and ground sample distance in m, the slowest to encode first."""
-    for group in GROUPS:
-        yield from ((band, group.gsd_m) for band in group.bands)
-    yield "SCL", 20
 
 
 def _image_pixels(spec: ProductSpec, pixels: TilePixels, band: str) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint8]:

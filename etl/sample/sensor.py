@@ -108,10 +108,12 @@ def observe(atmosphere: Atmosphere, surface: LandSurface, rows: RowRange) -> Obs
     bands, red_20m = [], np.empty(0, np.float32)
     for k, band in enumerate(BANDS):
         light = next((plane for members, plane in lights.items() if k in members), tone)
-        fine = _mix_materials(atmosphere.materials[:, k], surface)
+        values = atmosphere.materials[:, k]
+        fine = values[surface.main]
+        fine += (values[surface.second] - fine) * surface.share
         fine *= light
         if not clear:
-            _overlay(fine, overlays, atmosphere.materials[:, k])
+            _overlay(fine, overlays, values)
         fine = _blur(fine)
         fine *= atmosphere.gain[k]
         fine += atmosphere.haze[k]
@@ -120,12 +122,6 @@ def observe(atmosphere: Atmosphere, surface: LandSurface, rows: RowRange) -> Obs
             red_20m = average_blocks(fine, 2)
     snow, shadow, cloud = (average_blocks(overlay[1:-1], 2) for overlay in overlays)
     return Observation(tuple(bands), red_20m, None if clear else (snow, shadow, cloud))
-
-
-def _mix_materials(values: F32, surface: LandSurface) -> F32:
-    out = values[surface.main]
-    out += (values[surface.second] - out) * surface.share
-    return out
 
 
 def _overlay(band: F32, overlays: list[F32], values: F32) -> None:
@@ -172,17 +168,14 @@ def digitise(band: F32, rng: np.random.Generator, out: U16) -> None:
     out[saturated] = SATURATED
 
 
-def outside_swath(atmosphere: Atmosphere, rows: RowRange, factor: int) -> Mask | None:
-    """Pixels of the group with `factor` that lie beyond the swath's edge, shape (row, col); None if none do.
+def outside_swath(atmosphere: Atmosphere, rows: RowRange, factor: int) -> Mask:
+    """Whether pixels of the group with `factor` lie beyond the swath's edge, shape (row, col), bool.
 
     The edge leans like that of a descending orbit; a pixel is outside if its centre is.
     """
-    if not atmosphere.swath_edge:
-        return None
     y = (np.arange(rows.first // factor, rows.stop // factor) + 0.5) * factor
     x = (np.arange(rows.width // factor) + 0.5) * factor
-    outside = np.asarray(x[None, :] < 0.042 * rows.width - 0.11 * y[:, None])
-    return outside if outside.any() else None
+    return np.asarray((x[None, :] < 0.042 * rows.width - 0.11 * y[:, None]) & atmosphere.swath_edge)
 
 
 def classify_scene(observed: Observation) -> U8:

@@ -21,8 +21,6 @@ MATERIALS = {
 }
 """Reflectance x 10,000 of each material, in the order of `SUPER_BANDS`; `glint` is a mirror in the sun."""
 
-_NAMES = tuple(MATERIALS)
-
 
 def material_index(name: str) -> int:
     """Row of the material in `reflectance_table`, whose shape is (material, band).
@@ -32,7 +30,7 @@ def material_index(name: str) -> int:
     """
     if name not in MATERIALS:
         raise ValueError(f"material must be one of {', '.join(MATERIALS)}, got {name!r}")
-    return _NAMES.index(name)
+    return list(MATERIALS).index(name)
 
 
 def reflectance_table() -> npt.NDArray[np.float32]:

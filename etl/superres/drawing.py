@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from etl.bands import GROUPS
+from etl.bands import GROUPS, band_indices
 from etl.superres.scene import Scene
 from etl.superres.scores import COMPARED_METHODS
 
@@ -49,9 +49,9 @@ def draw_comparison(scene: Scene, images: Sequence[Mapping[str, npt.NDArray[np.f
     figure = Figure(figsize=(14, 6.2), dpi=_DPI)
     axes = figure.subplots(2, 2 + len(COMPARED_METHODS), squeeze=False)
     figure.suptitle(f"{scene.name}: the middle {shown * 10} m", fontsize=11)
-    true_colour = _crop(scene.groups[0][..., _indices(GROUPS[0].bands, _TRUE_COLOUR)], first, shown, 1)
+    true_colour = _crop(scene.groups[0][..., band_indices(GROUPS[0].bands, _TRUE_COLOUR)], first, shown, 1)
     for row, (group, by_method, names) in enumerate(zip(GROUPS[1:], images, _COMPOSITES, strict=True)):
-        bands = _indices(group.bands, names)
+        bands = band_indices(group.bands, names)
         native = _crop(scene.groups[row + 1][..., bands], first, shown, group.factor)
         fine = {method: _crop(by_method[method][..., bands], first, shown, 1) for method in COMPARED_METHODS}
         as_read = (f"{' '.join(dict.fromkeys(names))} as read, {group.gsd_m} m", native, native)
@@ -71,10 +71,6 @@ def draw_comparison(scene: Scene, images: Sequence[Mapping[str, npt.NDArray[np.f
 def _first_px(side: int, part_px: int) -> int:
     """First of the middle `part_px` of `side` pixels of 10 m, on a border of 60 m pixels."""
     return (side - part_px) // 12 * 6
-
-
-def _indices(bands: Sequence[str], names: Sequence[str]) -> list[int]:
-    return [bands.index(name) for name in names]
 
 
 def _crop(pixels: npt.NDArray[Any], first: int, side: int, factor: int) -> npt.NDArray[np.float64]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from etl.schema import COMPLETE, REJECTED, SCHEMA_VERSION, SPLITS, UNWRITTEN, DataSet, Schema, encoded
+from etl.schema import COMPLETE, REJECTED, SCHEMA_VERSION, SPLITS, UNWRITTEN, DataSet, encoded
 from etl.store.reader import StoreReader
 from etl.verify.check import Check, Faults, judge
 
@@ -17,26 +17,23 @@ def check_layout(store: StoreReader) -> Check:
     """Check dtype, shape, dimensions and coordinates of every data set; of statistics dtype and shape alone."""
     try:
         schema = store.schema
-        expected = _expected(schema)
+        coordinates = schema.coordinates
     except (ValueError, KeyError) as error:
         return Check("layout", False, str(error))
-    faults = Faults()
+    statistics = (replace(item, dims=()) for item in schema.statistics)  # their scales are not checked
+    columns = (*schema.identity, *schema.results, *schema.pixels, *(item for item, _ in coordinates))
+    expected, faults = [*columns, *statistics, COMPLETE], Faults()
     version = store.attributes.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
         faults.add(f"schema_version must be {SCHEMA_VERSION}, got {version}")
     for item in expected:
         faults.extend(_misfits(store, item))
-    for item, values in schema.coordinates:
+    for item, values in coordinates:
         if item.name in store and store.shape(item.name) == item.shape:
             stored = store.column(item.name)
             if not np.array_equal(stored, encoded(values, item.dtype)):
                 faults.add(f"{item.name} must hold {_listed(values)}, got {_listed(stored.tolist())}")
     return judge("layout", f"{len(expected)} data sets, {schema.rows} rows, {schema.row_bytes} bytes a row", faults)
-
-
-def _expected(schema: Schema) -> list[DataSet]:
-    sets = [*schema.identity, *schema.results, *schema.pixels, *(item for item, _ in schema.coordinates)]
-    return [*sets, *(replace(item, dims=()) for item in schema.statistics), COMPLETE]
 
 
 def _misfits(store: StoreReader, item: DataSet) -> Iterator[str]:
@@ -47,7 +44,7 @@ def _misfits(store: StoreReader, item: DataSet) -> Iterator[str]:
     if shape != item.shape or dtype != np.dtype(item.dtype):
         yield f"{item.name} must be {item.shape} of {np.dtype(item.dtype)}, got {shape} of {dtype}"
         return
-    # not strict: `_expected` gives statistics without dims, because their scales are not checked
+    # not strict: statistics come without dims
     for axis, (dim, scales) in enumerate(zip(item.dims, store.axis_names(item.name), strict=False)):
         if dim != item.name and dim not in scales:
             yield f"{item.name} must have the scale {dim} on axis {axis}, got {', '.join(scales) or 'none'}"
