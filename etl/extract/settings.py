@@ -53,7 +53,9 @@ class ExtractSettings:
         "0 to 1",
     )
     max_snow_share: float = setting(
-        1.0, "reject patches if the scene classification calls more than this share snow; 1 = no limit", "0 to 1"
+        1.0,
+        "reject patches if the scene classification calls more than this share of their pixels snow; 1 = no limit",
+        "0 to 1",
     )
     round_mib: int = setting(64, "most data that a rank writes in one round; Zarr: at least one shard", "MiB")
     sync_s: float = setting(30.0, "time between syncs; a killed run can lose the rows written since the last one", "s")
