@@ -109,7 +109,7 @@ def test_the_same_seed_gives_the_same_tile_whatever_the_number_of_threads(tile_p
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"tile_px": 100}, "tile_px"),
+        ({"tile_px": 100}, "--tile-px"),
         ({"tile_px": 1201}, "multiple of 6"),
         ({"tiles": 9}, "tiles"),
         ({"seed": -1}, "seed"),
