@@ -147,7 +147,10 @@ def test_weights_that_do_not_fit_end_the_job_with_status_2_before_anything_is_wr
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
     done = ranks(1, "etl.extract", "--upsample", "dsen2", cwd=tmp_path)
     assert done.returncode == 2
-    assert "--weights must be a folder with the 20 m and the 60 m network, got data/weights/l2a" in done.stderr
+    assert (
+        "--weights must be a folder with one file for 20 m and one for 60 m bands, but data/weights/l2a is not a folder"
+        in done.stderr
+    )
 
 
 def test_a_patch_archive_is_sharpened_too(given, tmp_path):
