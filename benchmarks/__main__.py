@@ -28,9 +28,8 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("scenario", nargs="*", help=f"{', '.join(SCENARIOS)}, table or peers (default: all scenarios)")
-    parser.add_argument(
-        "--size", choices=SIZES, default="tiny", help="amount of data; tiny (default) is quick, but not a measurement"
-    )
+    text = "amount of data; tiny (default) is quick, but does not measure speed"
+    parser.add_argument("--size", choices=SIZES, default="tiny", help=text)
     parser.add_argument(
         "--out", type=Path, default=RESULTS, metavar="DIR", help=f"folder for the records (default: {RESULTS})"
     )
@@ -68,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     problems = make_peers(setup.cache) if "peers" in asked.scenario else []
     for problem in problems:
-        logging.getLogger("benchmarks").error("no environment for %s", problem)
+        logging.getLogger("benchmarks").error("could not install the packages of reader %s", problem)
     failed = _measure(asked, setup) or bool(problems)
     if "table" in asked.scenario and not failed:
         try:

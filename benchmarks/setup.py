@@ -41,13 +41,15 @@ class Setup:
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
-            raise ValueError(f"size must be one of {', '.join(SIZES)}, got {self.size!r}")
+            raise ValueError(f"--size must be one of {', '.join(SIZES)}, got {self.size!r}")
         if self.repeats is not None and self.repeats < 1:
-            raise ValueError(f"repeats must be at least 1, got {self.repeats}")
+            raise ValueError(f"--repeats must be at least 1, got {self.repeats}")
         if self.spare is not None and self.spare < 0:
-            raise ValueError(f"spare must be at least 0, got {self.spare}")
+            raise ValueError(f"--spare must be at least 0, got {self.spare}")
         if "{ranks}" not in self.launcher:
-            raise ValueError(f"launcher must contain {{ranks}}, got {self.launcher!r}")
+            raise ValueError(
+                f"--launcher must contain {{ranks}} in place of the number of ranks, got {self.launcher!r}"
+            )
 
     def command(self, ranks: int) -> list[str]:
         """The launcher's command line for `ranks` ranks."""

@@ -55,7 +55,8 @@ class RunSettings:
     batch: int = setting(64, "batch size of each worker", "patches")
     epochs: int = setting(100, "epochs to train, unless --steps is given", "epochs")
     steps: int = setting(0, "steps to train; 0 = train for --epochs", "steps")
-    rate: float = setting(0.1, "learning rate for 256 patches per step over all workers; grows in proportion to them")
+    rate: float = setting(0.1, "learning rate for 256 patches per step; it is multiplied by (patches per step of all "
+                          "workers) / 256")  # fmt: skip
     momentum: float = setting(0.9, "Nesterov momentum (the paper gives no value)")
     warmup: float = setting(5.0, "time in which the learning rate rises from one worker's to that of all", "epochs")
     decay: str = setting("steps", "learning rate after the warm-up: steps divides it by 10 after 30, 60 and 80 epochs, "
@@ -68,17 +69,21 @@ class RunSettings:
     norm_momentum: float = setting(0.9, "momentum of batch normalisation's moving averages (the paper gives no value)")
     sync_norm: bool = setting(False, "batch normalisation over the batches of all workers together")
     rare_weight: float = setting(0.0, "exponent of the negative/positive ratio used as class weight; 0 = unweighted")
-    oversample: float = setting(0.0, "repeat rows of classes that are on less than this fraction of rows; 0 = off")
-    weights: Path | None = setting(None, "Keras's ImageNet weights of ResNet50 (a no-top file); needs --bands rgb")
+    oversample: float = setting(0.0, "repeat rows with classes that fewer than this fraction of rows have; 0 = off")
+    weights: Path | None = setting(None, "file of Keras's ImageNet weights of ResNet50 without its top layer; needs "
+                                   "--bands rgb")  # fmt: skip
     precision: str = setting("float32", "number type of the layers' arithmetic", choices=("float32", "bfloat16"))
-    compress: bool = setting(False, "average gradients as float16: half the traffic, slightly different weights")
-    shuffle_block: int = setting(1, "rows that stay together in shuffling; large blocks suit slow disks", "rows")
+    compress: bool = setting(False, "send gradients as float16: half the traffic, but the weights differ slightly")
+    shuffle_block: int = setting(1, "shuffle blocks of this many neighbouring rows; larger blocks read faster from "
+                                 "slow disks", "rows")  # fmt: skip
     validate_every: int = setting(1, "interval between validations on the split val; 0 = never", "epochs")
     patience: int = setting(0, "stop after this many validations without a better micro-F1 on val; 0 = never")
     checkpoint_steps: int = setting(0, "interval between checkpoints within an epoch; 0 = only at its end", "steps")
-    stall: int = setting(600, "stop with status 75 (resumable) after this time without progress; 0 = never", "seconds")
+    stall: int = setting(600, "with several workers: end with status 75 if training makes no progress for this time; "
+                         "0 = never", "seconds")  # fmt: skip
     resume: bool = setting(False, "continue from the checkpoint in --out; if there is none, start a new run")
-    deterministic: bool = setting(False, "give the same weights, bit for bit, in every run on the same machine; slower")
+    deterministic: bool = setting(False, "give the same weights, bit for bit, in every run with the same number of "
+                                  "workers and threads on the same machine; slower")  # fmt: skip
     seed: int = setting(0, "seed of the initial weights, the order of rows, augmentation and dropout")
     threads: int = setting(0, "threads per TensorFlow operation; 0 = the cores of the node divided by its workers")
     dry_run: bool = setting(False, "print the plan, but write nothing")

@@ -1,6 +1,6 @@
 """`python -m trainer.run`: train on a store, as a single worker or under mpirun with one worker per rank."""
 
-from trainer.workers.supervisor import supervise
+from trainer.workers.supervisor import RESUME_ADVICE, supervise
 
 if __name__ == "__main__":
     supervise()  # returns only in the worker; must precede the imports below, because h5py starts MPI
@@ -29,7 +29,7 @@ log = logging.getLogger("trainer.run")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on this worker; returns the exit status."""
-    return run_command(RunSettings, "trainer.run", argv, train)
+    return run_command(RunSettings, "trainer.run", argv, train, RESUME_ADVICE)
 
 
 def train(settings: RunSettings, workers: Workers) -> int:
@@ -80,8 +80,9 @@ def _plan_line(settings: RunSettings, rows: SelectedRows, sampler: DistributedSa
     left_out = f" ({rows.unlabelled} without label left out)" if rows.unlabelled else ""
     return (
         f"{len(rows)} training rows of {settings.store}{left_out}, {bands}; "
-        f"{sampler.size} x {sampler.batch} patches a step, {sampler.epoch_steps} steps an epoch, "
-        f"{settings.total_steps(sampler.epoch_steps)} steps; {sampler.batch * rows.row_bytes / 2**20:.1f} MiB a batch"
+        f"{sampler.size} worker{'s' * (sampler.size > 1)} x {sampler.batch} patches per step, "
+        f"{sampler.epoch_steps} steps per epoch, {settings.total_steps(sampler.epoch_steps)} steps in all; "
+        f"{sampler.batch * rows.row_bytes / 2**20:.1f} MiB per batch"
     )
 
 
@@ -94,7 +95,9 @@ def _make_out(settings: RunSettings) -> None:
     settings.out.mkdir(parents=True, exist_ok=True)
     present = [name for name in (LAST, "run.json") if (settings.out / name).exists()]
     if present and not settings.resume:
-        raise ValueError(f"{settings.out} holds a run, {present[0]}: name another --out, or continue with --resume")
+        raise ValueError(
+            f"{settings.out} already contains a run ({present[0]}); choose another --out, or continue it with --resume"
+        )
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def test_what_the_runs_do_not_hold_is_left_out_and_named(tmp_path):
     assert pictures(tmp_path / "out") == set()
     assert text.count("Left out: ") == 10  # eight figures, the tables of scores and of versions
     assert "no run holds samples.npz" in text
-    assert "it takes runs of the same settings with different numbers of workers" in text
+    assert "it needs runs with the same settings and different numbers of workers" in text
 
 
 def test_a_picture_of_an_earlier_report_does_not_stay(tmp_path):

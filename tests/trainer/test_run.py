@@ -10,7 +10,9 @@ import pytest
 from stores import TRAIN, VAL, set_scalar, training_store
 
 from etl.processor import describe_processor
+from trainer.config import EvaluateRunSettings
 from trainer.run import main
+from trainer.workers.command import run_command
 from trainer.workers.devices import threads_per_worker
 from trainer.workers.launcher import launcher_rank
 
@@ -47,7 +49,15 @@ def test_a_folder_that_holds_a_run_is_refused_without_resume(tmp_path, caplog):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoint.npz").write_bytes(b"")
     assert main(["--store", str(tmp_path / "store.h5"), "--out", str(tmp_path / "run")]) == 2
-    assert "continue with --resume" in caplog.text
+    assert "continue it with --resume" in caplog.text
+
+
+def test_an_interrupted_command_names_resume_only_where_it_exists(caplog):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    assert run_command(EvaluateRunSettings, "trainer.evaluate", [], interrupt) == 75
+    assert "stopped by a signal; run it again" in caplog.text
 
 
 def test_a_missing_store_ends_with_status_2_and_one_line(tmp_path):
@@ -72,7 +82,7 @@ def test_a_dry_run_writes_nothing(tmp_path, caplog):
             main(["--store", str(tmp_path / "store.h5"), "--out", str(out), "--dry-run", "--epochs", "3", *BATCH]) == 0
         )
     assert "6 training rows" in caplog.text
-    assert "2 steps an epoch, 6 steps" in caplog.text
+    assert "2 steps per epoch, 6 steps in all" in caplog.text
     assert not out.exists()
 
 

@@ -150,12 +150,15 @@ def resume_run(path: Path, variables: "Sequence[keras.Variable]", fingerprint: M
     `variables` are those of the model, then of the optimiser, in the order and shapes of the file.
 
     Raises:
-        ValueError: the run was begun with another fingerprint; the message names what differs.
+        ValueError: the run has another fingerprint; the message names what differs.
     """
     if not path.exists():
         return TrainingState()
     checkpoint = Checkpoint.load(path)
     if differing := _differences(checkpoint.fingerprint, fingerprint):
-        raise ValueError(f"{path} can only be resumed with what it was begun with: {'; '.join(differing)}")
+        raise ValueError(
+            f"--resume needs the settings, workers and training rows of the first run; of {path} these differ: "
+            + "; ".join(differing)
+        )
     _restore_variables(path, checkpoint.arrays, variables)
     return checkpoint.state

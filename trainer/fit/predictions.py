@@ -53,7 +53,7 @@ def predict_rows(predict: Predictor, rows: SelectedRows, batch: int, workers: Wo
     for of_worker, values in workers.gather((np.concatenate(positions), np.concatenate(predicted))):
         probabilities[of_worker] = values
     if not np.isfinite(probabilities).all():
-        raise JobError("probabilities must be numbers, the network gives none: its training has diverged")
+        raise JobError("the network predicts NaN: its training has diverged; train again with a smaller --rate")
     return probabilities
 
 

@@ -1,6 +1,8 @@
 """Describe a run's network as plain data, and rebuild it from a checkpoint to use it on any store."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +40,18 @@ def load_trained_network(run: Path, store: Location, split: str, labelled: bool)
     classes = len(network["classes"])
     selection = RowSelection(band_selections(settings["bands"]), split, 19 if classes == 19 else 0, labelled)
     rows = select_rows(store, selection)
-    if list(rows.classes) != network["classes"]:
-        raise ValueError(f"{store} has {len(rows.classes)} classes, {path} was trained on {classes} others")
+    for found, wanted in zip_longest(rows.classes, network["classes"]):
+        if found != wanted:
+            raise ValueError(
+                f"the classes of {store} differ from those that {path} was trained on; "
+                f"first difference: {found} instead of {wanted}"
+            )
     pixels = []
     for item, wanted in zip(rows.pixels, network["inputs"], strict=True):
-        if (item.name, list(item.row_shape), list(item.bands)) != (wanted["name"], wanted["shape"], wanted["bands"]):
-            raise ValueError(f"{store}: {item.name} is {item.row_shape}, {path} was trained on {wanted['shape']}")
+        stored = _pixels_text(item.name, item.row_shape, item.bands)
+        trained = _pixels_text(wanted["name"], wanted["shape"], wanted["bands"])
+        if stored != trained:
+            raise ValueError(f"{store}: the network of {path} was trained on {trained}; the store has {stored}")
         # Normalise by the statistics of the training store, not of this one: the weights were trained with them.
         pixels.append(replace(item, mean=np.array(wanted["mean"], "f4"), std=np.array(wanted["deviation"], "f4")))
     rows = replace(rows, pixels=tuple(pixels))
@@ -52,3 +60,8 @@ def load_trained_network(run: Path, store: Location, split: str, labelled: bool)
     model = build_network(rows.pixels, design, 0)
     checkpoint.restore_model(path, model)
     return model, rows
+
+
+def _pixels_text(name: str, shape: Sequence[int], bands: Sequence[str]) -> str:
+    """A pixel array in words; `shape`: (row, col, band)."""
+    return f"{name} of shape {tuple(shape)} with bands {', '.join(bands)}"

@@ -24,10 +24,17 @@ log = logging.getLogger("trainer")
 S = TypeVar("S")
 
 
-def run_command(cls: type[S], name: str, argv: Sequence[str] | None, work: Callable[[S, Workers], int]) -> int:
+def run_command(
+    cls: type[S],
+    name: str,
+    argv: Sequence[str] | None,
+    work: Callable[[S, Workers], int],
+    interrupted: str = "run it again",
+) -> int:
     """Run `work` on this worker with settings of type `cls`; returns the exit status.
 
-    `name` is the command's module, such as trainer.run; `argv` its flags, None for those of the process.
+    `name` is the command's module, such as trainer.run; `argv` its flags, None for those of the process. `interrupted`
+    says what to do if a signal or the loss of another worker ends the command.
     """
     rank, size = launcher_rank()
     first = rank == 0
@@ -48,10 +55,10 @@ def run_command(cls: type[S], name: str, argv: Sequence[str] | None, work: Calla
         except (JobError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            abort(workers, error)
+            abort(workers, error, interrupted)
     except KeyboardInterrupt:
         if first:
-            log.error("error: stopped by a signal; --resume continues from the last checkpoint")
+            log.error("error: stopped by a signal; %s", interrupted)
         if size > 1:
             os._exit(ExitStatus.RESUMABLE)  # the others may be waiting for this one
         return ExitStatus.RESUMABLE

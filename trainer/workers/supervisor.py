@@ -12,7 +12,10 @@ import sys
 from etl.exit_status import ExitStatus
 from trainer.workers.launcher import launcher_rank
 
-__all__ = ["supervise"]
+__all__ = ["RESUME_ADVICE", "supervise"]
+
+RESUME_ADVICE = "--resume continues from the last checkpoint"
+"""End of a message about an interrupted training."""
 
 _CRASH_SIGNALS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 """Signals of a faulty program, which would end a resumed run again."""
@@ -72,7 +75,7 @@ def _exit_status(code: int, worker: str) -> int:
     kind = signal.Signals(-code)
     resumable = kind not in _CRASH_SIGNALS
     advice = "out of memory? " if kind is signal.SIGKILL else ""
-    advice += "--resume continues from the last checkpoint" if resumable else "this is a fault of the program"
+    advice += RESUME_ADVICE if resumable else "The program crashed; please report this message"
     sys.stderr.write(f"error: {worker} is lost, ended by {kind.name}; all workers end. {advice}\n")
     sys.stderr.flush()
     return ExitStatus.RESUMABLE if resumable else ExitStatus.FAILED

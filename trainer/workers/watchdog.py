@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from etl.exit_status import ExitStatus
 from trainer.workers.horovod import Workers
+from trainer.workers.supervisor import RESUME_ADVICE
 
 __all__ = ["abort", "start_watchdog"]
 
@@ -29,7 +30,7 @@ def start_watchdog(workers: Workers, limit_s: int) -> None:
             time.sleep(1)
         _exit_now(
             f"worker {workers.rank} of {workers.size} has waited {limit_s} s for another, which hangs or is stopped; "
-            "all workers end. --resume continues from the last checkpoint",
+            f"all workers end. {RESUME_ADVICE}",
             ExitStatus.RESUMABLE,
         )
 
@@ -37,17 +38,16 @@ def start_watchdog(workers: Workers, limit_s: int) -> None:
         threading.Thread(target=watch, name="watchdog", daemon=True).start()
 
 
-def abort(workers: Workers, error: BaseException) -> NoReturn:
+def abort(workers: Workers, error: BaseException, advice: str) -> NoReturn:
     """Print `error` and end this worker at once, for otherwise the others would wait for it for ever.
 
     The launcher ends the others when a worker exits with an error. If the cause is another, lost worker, `error` is one
-    of Horovod, and the status is 75, because the run can be resumed.
+    of Horovod, the status is 75, and `advice` says how to continue.
     """
     where = f"worker {workers.rank} of {workers.size}: " if workers.size > 1 else ""
     if workers.size > 1 and "Horovod" in f"{type(error).__name__} {error}":
         last_line = str(error).strip().splitlines()[-1]
-        text = f"{where}another worker is lost ({last_line}); --resume continues from the last checkpoint"
-        _exit_now(text, ExitStatus.RESUMABLE)
+        _exit_now(f"{where}another worker is lost ({last_line}); {advice}", ExitStatus.RESUMABLE)
     _exit_now(where + "".join(traceback.format_exception(error)), ExitStatus.FAILED)
 
 
