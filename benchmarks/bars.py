@@ -61,7 +61,7 @@ BAR_ROWS = (
     *(
         BarRow(
             "balance",
-            f"Busiest of {ranks:,} ranks over an even share",
+            f"Time of the busiest of {ranks:,} ranks over the mean",
             f"inefficiency_*_cost_{ranks}_ranks",
             peer=f"the paper's Algorithm 1: {{inefficiency_*_paper_{ranks}_ranks:.2f}}",
         )
@@ -74,10 +74,10 @@ BAR_ROWS = (
         "{together_*_seconds_median:.1f} s, one tile",
         "as many copies: {copies_*_seconds_median:.1f} s, a tile each",
     ),
-    BarRow("superres", "DSen2: time over its networks alone", "dsen2_over_networks_float32_*_ratio_median"),
+    BarRow("superres", "DSen2, float32: time over its networks alone", "dsen2_over_networks_float32_*_ratio_median"),
     BarRow(
         "superres",
-        "DSen2: CPU time over its networks alone",
+        "DSen2, float32: CPU time over its networks alone",
         "dsen2_cpu_over_networks_cpu_float32_*_ratio_median",
         "{dsen2_float32_*_cpu_seconds_median:.1f} s",
         "networks: {networks_float32_*_cpu_seconds_median:.1f} s",
@@ -133,14 +133,14 @@ BAR_ROWS = (
     ),
     BarRow(
         "loader",
-        "The same on Zarr shards, best peer",
+        "Loader, cached Zarr shards: rate over the best peer",
         "warm_zarr_over_best_reader_of_the_same_shards_ratio_median",
         "{warm_ours_zarr_patches_per_second_median:,.0f} patches/s",
         "TensorStore: {warm_tensorstore_patches_per_second_median:,.0f} patches/s",
     ),
     BarRow(
         "loader",
-        "The same on compressed shards, best peer",
+        "Loader, cached compressed Zarr shards: rate over the best peer",
         "warm_zarr_zstd_over_best_reader_of_the_same_shards_ratio_median",
         "{warm_ours_zstd_patches_per_second_median:,.0f} patches/s",
         "TensorStore: {warm_tensorstore_zstd_patches_per_second_median:,.0f} patches/s",
@@ -159,7 +159,11 @@ BAR_ROWS = (
         "{cold_ours_hdf5_in_order_patches_per_second_median:,.0f} patches/s",
         "MosaicML Streaming: {cold_mosaicml_in_order_patches_per_second_median:,.0f} patches/s",
     ),
-    BarRow("feed", "GPUs of 194 patches/s that stay 90 % busy", "gpus_fed_of_194_patches_a_second_count"),
+    BarRow(
+        "feed",
+        "Number of GPUs (194 patches/s each) kept 90 % busy, at most 8 tried",
+        "gpus_fed_of_194_patches_a_second_count",
+    ),
     BarRow(
         "stats",
         "`etl.stats`: time over a plain numpy pass",
@@ -184,7 +188,7 @@ BAR_ROWS = (
     ),
     BarRow(
         "learn",
-        "micro-F1 of twelve bands minus the regression's",
+        "Micro-F1 of twelve bands minus the regression's",
         "f1_micro_all_above_logistic_*",
         "{f1_micro_all_*:.3f}",
         "logistic regression on band means: {f1_micro_logistic_*:.3f}",
@@ -192,7 +196,7 @@ BAR_ROWS = (
     ),
     BarRow(
         "learn",
-        "The same minus RGB's, lower end of the 95 % interval",
+        "Micro-F1 of twelve bands minus RGB's: lower end of the 95 % interval",
         "f1_micro_all_above_rgb_*_interval_low",
         "{f1_micro_all_*:.3f}",
         "RGB: {f1_micro_rgb_*:.3f}",
