@@ -9,6 +9,8 @@ from etl.store.location import DEFAULT_STORE, Location
 
 __all__ = ["DECAYS", "BandSelection", "EvaluateRunSettings", "PredictRunSettings", "RunSettings", "band_selections"]
 
+_SPLIT_CHOICES = ("train", "val", "test", "none", "all")
+
 DECAYS = ("steps", "polynomial", "none")
 """How the learning rate decreases after the warm-up; the help of `--decay` explains each."""
 
@@ -116,9 +118,7 @@ class EvaluateRunSettings:
 
     run: Path = setting(Path("runs/latest"), "folder of the run, made by trainer.run")
     store: Location = setting(DEFAULT_STORE, "store to read the patches from")
-    split: str = setting(
-        "test", "split to score; none = patches without a split", choices=("train", "val", "test", "none", "all")
-    )
+    split: str = setting("test", "split to score; none = patches without a split", choices=_SPLIT_CHOICES)
     batch: int = setting(64, "batch size of each worker", "patches")
     threads: int = setting(0, "threads per TensorFlow operation; 0 = the cores of the node divided by its workers")
 
@@ -130,7 +130,5 @@ class EvaluateRunSettings:
 class PredictRunSettings(EvaluateRunSettings):
     """Write a Parquet table with the probability of each class for each patch of a store, labelled or not."""
 
-    split: str = setting(
-        "all", "split to predict; none = patches without a split", choices=("train", "val", "test", "none", "all")
-    )
+    split: str = setting("all", "split to predict; none = patches without a split", choices=_SPLIT_CHOICES)
     out: Path = setting(Path("predictions.parquet"), "Parquet table to write")

@@ -15,7 +15,6 @@ from trainer.config import EvaluateRunSettings
 from trainer.data.selection import SelectedRows
 from trainer.fit.metrics import DEFAULT_THRESHOLD, scores_line
 from trainer.workers.command import run_command
-from trainer.workers.devices import configure_worker_devices
 from trainer.workers.horovod import Workers
 
 __all__ = ["main"]
@@ -37,23 +36,21 @@ def evaluate(settings: EvaluateRunSettings, workers: Workers) -> int:
     Raises:
         JobError: the input is bad, on every worker alike.
     """
-    configure_worker_devices(settings.threads, workers)
     with suppress_stderr():
         from trainer.fit.predictions import load_and_predict, scores_by_threshold
         from trainer.report.record import training_software, write_record
     rows, probabilities = load_and_predict(settings, workers, labelled=True)
     scores = scores_by_threshold(rows, probabilities, _thresholds(settings.run, len(rows.classes)))
 
-    def write() -> Path:
+    def write() -> None:
+        path = settings.run / f"evaluate.{settings.split}.json"
         record = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split, "scores": scores}
         record |= {"store": settings.store.to_record(), "software": training_software()}
-        path = write_record(settings.run / f"evaluate.{settings.split}.json", record)
+        write_record(path, record)
         _write_samples(settings.run / "samples.npz", rows, probabilities)  # last: if it fails, scores are not lost
-        return path
-
-    path = workers.on_worker_0("writing the scores", write)
-    if path is not None:
         print(f"{settings.split}: {scores_line(scores['at_half'])} -> {path}", flush=True)
+
+    workers.on_worker_0("writing the scores", write)
     return ExitStatus.DONE
 
 

@@ -15,7 +15,6 @@ from etl.store.reader import StoreReader
 from trainer.config import PredictRunSettings
 from trainer.data.selection import SelectedRows
 from trainer.workers.command import run_command
-from trainer.workers.devices import configure_worker_devices
 from trainer.workers.horovod import Workers
 
 __all__ = ["main"]
@@ -35,7 +34,6 @@ def predict(settings: PredictRunSettings, workers: Workers) -> int:
     Raises:
         JobError: the input is bad, on every worker alike.
     """
-    configure_worker_devices(settings.threads, workers)
     with suppress_stderr():
         from trainer.fit.predictions import load_and_predict
     rows, probabilities = load_and_predict(settings, workers, labelled=False)
@@ -43,10 +41,9 @@ def predict(settings: PredictRunSettings, workers: Workers) -> int:
     def write() -> None:
         with replace_atomically(settings.out) as part:
             pq.write_table(_table(rows, probabilities), part)
+        print(f"{len(rows)} patches x {len(rows.classes)} classes -> {settings.out}", flush=True)
 
     workers.on_worker_0("writing the probabilities", write)
-    if workers.rank == 0:
-        print(f"{len(rows)} patches x {len(rows.classes)} classes -> {settings.out}", flush=True)
     return ExitStatus.DONE
 
 

@@ -1,6 +1,6 @@
 """`python -m trainer.run`: train on a store, as a single worker or under mpirun with one worker per rank."""
 
-from trainer.workers.supervisor import RESUME_ADVICE, supervise
+from trainer.workers.supervisor import supervise
 
 if __name__ == "__main__":
     supervise()  # returns only in the worker; must precede the imports below, because h5py starts MPI
@@ -29,7 +29,7 @@ log = logging.getLogger("trainer.run")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on this worker; returns the exit status."""
-    return run_command(RunSettings, "trainer.run", argv, train, RESUME_ADVICE)
+    return run_command(RunSettings, "trainer.run", argv, train)
 
 
 def train(settings: RunSettings, workers: Workers) -> int:
@@ -62,15 +62,13 @@ def train(settings: RunSettings, workers: Workers) -> int:
     outcome = train_network(settings, rows, epoch_rows, sampler, workers)
 
     # ---- record
-    record, path = training_record(settings, outcome), settings.out / "run.json"
-
     def write() -> None:
+        record, path = training_record(settings, sampler, outcome), settings.out / "run.json"
         log_epochs(settings.out, outcome.state)
         write_record(path, record)
+        print(closing_lines(record, path), flush=True)
 
     workers.on_worker_0("writing the record", write)
-    if workers.rank == 0:
-        print(closing_lines(record, path), flush=True)
     return ExitStatus.DONE if outcome.weights_equal else ExitStatus.FAILED
 
 

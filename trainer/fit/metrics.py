@@ -4,7 +4,7 @@ scikit-learn is imported where it is used: it takes a second, and not every run 
 """
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,40 +18,18 @@ Labels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 
-class Rates(TypedDict):
-    """Precision, recall and F1, each in [0, 1]; 0 if the denominator is 0."""
+LabelScores = dict[str, Any]
+"""Scores of predictions as plain data, as they are written to JSON records.
 
-    precision: float
-    recall: float
-    f1: float
+"rows": number of rows; "micro", "macro" and "weighted": averages over classes of "precision", "recall" and "f1", each
+in [0, 1], 0 if the denominator is 0; "mean_average_precision": mean over the classes that occur, in [0, 1], 0 if none
+does; "classes": a list with the scores of each class, in the order of the label columns.
 
+Of one class: "name", "precision", "recall", "f1", "support": number of rows with the label, "average_precision": in
+[0, 1], None if there is no such row, "threshold": the class is predicted if its probability is at least this.
+"""
 
-class RatesOfClass(Rates):
-    """Scores of one class.
-
-    `support`: number of rows with the label; `average_precision`: in [0, 1], None if there is no such row; `threshold`:
-    the class is predicted if its probability is at least this.
-    """
-
-    name: str
-    support: int
-    average_precision: float | None
-    threshold: float
-
-
-class LabelScores(TypedDict):
-    """Scores of predictions, as they are written to JSON records.
-
-    `mean_average_precision`: mean over the classes that occur, in [0, 1], 0 if none does; `classes`: scores of each
-    class, in the order of the label columns.
-    """
-
-    rows: int
-    micro: Rates
-    macro: Rates
-    weighted: Rates
-    mean_average_precision: float
-    classes: list[RatesOfClass]
+_RATES = ("precision", "recall", "f1")
 
 
 def score_predictions(
@@ -71,25 +49,18 @@ def score_predictions(
     predicted = (probabilities >= limits).astype(np.uint8)
     average_precisions = _average_precisions(labels, probabilities)
     occurring = [value for value in average_precisions if value is not None]
-    by_class = zip(names, *_rates(labels, predicted, None), average_precisions, limits, strict=True)
+    averages = {
+        average: dict(zip(_RATES, map(float, _rates(labels, predicted, average)[:3]), strict=True))
+        for average in ("micro", "macro", "weighted")
+    }
+    rates = [values.tolist() for values in _rates(labels, predicted, None)]
+    keys = ("name", *_RATES, "support", "average_precision", "threshold")
+    by_class = zip(map(str, names), *rates, average_precisions, limits.tolist(), strict=True)
     return {
         "rows": len(labels),
-        "micro": _averaged_rates(labels, predicted, "micro"),
-        "macro": _averaged_rates(labels, predicted, "macro"),
-        "weighted": _averaged_rates(labels, predicted, "weighted"),
+        **averages,
         "mean_average_precision": float(np.mean(occurring)) if occurring else 0.0,
-        "classes": [
-            {
-                "name": str(name),
-                "precision": float(precision),
-                "recall": float(recall),
-                "f1": float(f1),
-                "support": int(support),
-                "average_precision": average_precision,
-                "threshold": float(threshold),
-            }
-            for name, precision, recall, f1, support, average_precision, threshold in by_class
-        ],
+        "classes": [dict(zip(keys, of_class, strict=True)) for of_class in by_class],
     }
 
 
@@ -155,11 +126,6 @@ def _rates(labels: Labels, predicted: Labels, average: str | None) -> tuple[Any,
     counted = range(classes) if classes > 1 else [1]  # scikit-learn takes one column as a binary choice of 0 or 1
     rates = precision_recall_fscore_support(labels, predicted, labels=counted, average=average, zero_division=0)
     return tuple(rates)
-
-
-def _averaged_rates(labels: Labels, predicted: Labels, average: str) -> Rates:
-    precision, recall, f1, _ = _rates(labels, predicted, average)
-    return {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
 
 
 def _average_precisions(labels: Labels, probabilities: Floats) -> list[float | None]:

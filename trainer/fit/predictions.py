@@ -14,6 +14,7 @@ from trainer.data.selection import SelectedRows
 from trainer.data.stream import BatchStream
 from trainer.fit.metrics import DEFAULT_THRESHOLD, LabelScores, score_predictions
 from trainer.fit.trained_network import load_trained_network
+from trainer.workers.devices import configure_worker_devices
 from trainer.workers.horovod import Workers
 
 __all__ = ["Predictor", "compile_predictor", "load_and_predict", "predict_rows", "scores_by_threshold"]
@@ -62,11 +63,13 @@ def load_and_predict(
 ) -> tuple[SelectedRows, npt.NDArray[np.float32]]:
     """Collective: load a run's network, and predict the rows of a store that `settings` select.
 
+    Call it before TensorFlow's first operation, because it chooses this worker's threads and GPU.
     Returns the rows and their probabilities, float32, shape (row, class). `labelled`: leave out rows without any label.
 
     Raises:
         JobError: the run or the store cannot be used, on every worker alike.
     """
+    configure_worker_devices(settings.threads, workers)
     model, rows = workers.on_every_worker(
         "opening run and store", lambda: load_trained_network(settings.run, settings.store, settings.split, labelled)
     )

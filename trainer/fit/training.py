@@ -33,9 +33,6 @@ log = logging.getLogger(__name__)
 class TrainingOutcome:
     """A finished training."""
 
-    sampler: DistributedSampler
-    """The sampler that divided rows among workers."""
-
     state: TrainingState
     """Losses and times of all steps, as worker 0 recorded them."""
 
@@ -96,15 +93,13 @@ def train_network(
     checksums, scores = workers.gather(weights_checksum(setup.model)), {}
     if validation is not None:
         model, path = setup.model, settings.out / BEST
-
-        def restore_best() -> TrainingState:
-            if not path.exists():  # no validation yet: the last weights, those of `state`, are scored
-                return state
-            return Checkpoint.load(path).restore_model(path, model)
-
-        best = workers.on_every_worker("reading the best network", restore_best)
+        best = workers.on_every_worker(
+            "reading the best network",
+            # without such a file there was no validation yet, and the last weights are scored
+            lambda: Checkpoint.load(path).restore_model(path, model) if path.exists() else state,
+        )
         scores["val"] = validation.score_best(best.step)
-    return TrainingOutcome(sampler, state, seconds, checksums, scores, network)
+    return TrainingOutcome(state, seconds, checksums, scores, network)
 
 
 def _training_setup(

@@ -14,6 +14,7 @@ from etl.processor import describe_processor
 from etl.settings import settings_record
 from etl.software import software_versions
 from trainer.config import RunSettings
+from trainer.data.sampler import DistributedSampler
 from trainer.fit.checkpoint import TrainingState
 from trainer.fit.metrics import scores_line
 from trainer.fit.training import TrainingOutcome
@@ -21,10 +22,9 @@ from trainer.fit.training import TrainingOutcome
 __all__ = ["closing_lines", "log_epochs", "training_record", "training_software", "write_record"]
 
 
-def training_record(settings: RunSettings, outcome: TrainingOutcome) -> dict[str, Any]:
+def training_record(settings: RunSettings, sampler: DistributedSampler, outcome: TrainingOutcome) -> dict[str, Any]:
     """The content of run.json, times in seconds."""
-    state, sampler = outcome.state, outcome.sampler
-    steps = range(state.step)
+    state, steps = outcome.state, range(outcome.state.step)
     steady = steps[1:] or steps  # the first step compiles the graph: rates leave it out, unless it is the only one
     step_s, wait_s = ([values[k] for k in steady] for values in (state.step_s, state.wait_s))
     return {
@@ -67,11 +67,10 @@ def training_software() -> dict[str, str | None]:
     return software_versions(_SOFTWARE)
 
 
-def write_record(path: Path, record: Mapping[str, Any]) -> Path:
-    """Write a record as JSON, replacing the file atomically; returns `path`."""
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record as JSON, replacing the file atomically."""
     with replace_atomically(path) as part:
         part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return path
 
 
 def log_epochs(folder: Path, state: TrainingState) -> None:

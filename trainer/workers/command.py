@@ -15,6 +15,7 @@ from etl.settings import load_settings
 from etl.stderr import suppress_stderr
 from trainer.workers.horovod import Workers, connect
 from trainer.workers.launcher import launcher_rank
+from trainer.workers.supervisor import RESUME_ADVICE
 from trainer.workers.watchdog import abort
 
 __all__ = ["run_command"]
@@ -24,23 +25,17 @@ log = logging.getLogger("trainer")
 S = TypeVar("S")
 
 
-def run_command(
-    cls: type[S],
-    name: str,
-    argv: Sequence[str] | None,
-    work: Callable[[S, Workers], int],
-    interrupted: str = "run it again",
-) -> int:
+def run_command(cls: type[S], name: str, argv: Sequence[str] | None, work: Callable[[S, Workers], int]) -> int:
     """Run `work` on this worker with settings of type `cls`; returns the exit status.
 
-    `name` is the command's module, such as trainer.run; `argv` its flags, None for those of the process. `interrupted`
-    says what to do if a signal or the loss of another worker ends the command.
+    `name` is the command's module, such as trainer.run; `argv` its flags, None for those of the process.
     """
     rank, size = launcher_rank()
     first = rank == 0
     # Every worker parses the same flags; only worker 0 prints a usage error.
     with contextlib.nullcontext() if first else contextlib.redirect_stderr(io.StringIO()):
         settings = load_settings(cls, name, argv)
+    advice = RESUME_ADVICE if hasattr(settings, "resume") else "run it again"
     logging.basicConfig(
         level=logging.INFO if first else logging.WARNING,
         format="%(message)s" if first else f"r{rank:03d}/{size} %(message)s",
@@ -55,10 +50,10 @@ def run_command(
         except (JobError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            abort(workers, error, interrupted)
+            abort(workers, error, advice)
     except KeyboardInterrupt:
         if first:
-            log.error("error: stopped by a signal; %s", interrupted)
+            log.error("error: stopped by a signal; %s", advice)
         if size > 1:
             os._exit(ExitStatus.RESUMABLE)  # the others may be waiting for this one
         return ExitStatus.RESUMABLE

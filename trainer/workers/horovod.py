@@ -42,10 +42,10 @@ class Workers:
     def __init__(self, horovod: ModuleType | None) -> None:
         """`horovod` is the initialised module, or None for a single worker."""
         self._horovod = horovod
-        self.rank: int = horovod.rank() if horovod else 0
-        self.size: int = horovod.size() if horovod else 1
-        self.local_rank: int = horovod.local_rank() if horovod else 0
-        self.local_size: int = horovod.local_size() if horovod else 1
+        self.rank, self.size, self.local_rank, self.local_size = 0, 1, 0, 1
+        if horovod:
+            self.rank, self.size = horovod.rank(), horovod.size()
+            self.local_rank, self.local_size = horovod.local_rank(), horovod.local_size()
         self.progress_count = 0
         """Completed steps, scored batches and exchanges of this worker; the watchdog reads it."""
 
