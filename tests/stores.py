@@ -142,9 +142,7 @@ def small_rows(path: Path, count: int, side: int = 32, classes: int = 5) -> Sele
     mean, std = np.full(4, 5000, np.float32), np.full(4, 2900, np.float32)
     pixels = PixelArray("data_10m", (side, side, 4), (0, 1, 2, 3), GROUPS[0].bands, mean, std)
     reader = OffsetReader(path, {"data_10m": 0})
-    return SelectedRows(
-        path, reader, (pixels,), np.arange(count), labels, tuple(map(str, range(classes))), 0, "bilinear"
-    )
+    return SelectedRows(reader, (pixels,), np.arange(count), labels, tuple(map(str, range(classes))), 0, "bilinear")
 
 
 def training_store(

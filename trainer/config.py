@@ -23,8 +23,11 @@ class BandSelection:
     bands: tuple[str, ...] = ()
 
 
+RGB_BANDS = ("B04", "B03", "B02")
+"""Red, green, blue."""
+
 _NAMED_SELECTIONS = {
-    "rgb": (BandSelection("data_10m", ("B04", "B03", "B02")),),
+    "rgb": (BandSelection("data_10m", RGB_BANDS),),
     "all": (BandSelection("data_super"),),
     "native": tuple(BandSelection(f"data_{group.name}") for group in GROUPS),
 }

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from etl.exit_status import ExitStatus
 from etl.stderr import suppress_stderr
-from etl.store.reader import StoreReader
-from trainer.config import EvaluateRunSettings
+from trainer.config import RGB_BANDS, EvaluateRunSettings
 from trainer.data.selection import SelectedRows
 from trainer.fit.metrics import DEFAULT_THRESHOLD, scores_line
 from trainer.workers.command import run_command
@@ -20,7 +19,6 @@ from trainer.workers.horovod import Workers
 __all__ = ["main"]
 
 _SAMPLES = 12  # patches whose pixels are saved for the report
-_TRUE_COLOUR = ("B04", "B03", "B02")
 _WHITE = 3000.0
 """Stored counts (reflectance 0.3) that are drawn white."""
 
@@ -66,17 +64,13 @@ def _thresholds(run: Path, classes: int) -> npt.NDArray[np.float32]:
 def _write_samples(path: Path, rows: SelectedRows, probabilities: npt.NDArray[np.float32]) -> None:
     """Write some patches in true colour with their labels and probabilities, if the store has the bands for it."""
     positions = np.unique(np.linspace(0, len(rows) - 1, _SAMPLES).astype(np.intp))
-    with StoreReader(rows.location) as store:
-        bands = store.text("band_10m") if {"band_10m", "data_10m"} <= set(store.names) else ()
-        if not set(_TRUE_COLOUR) <= set(bands):
-            print(f"no picture of samples: {rows.location} has no data_10m with {', '.join(_TRUE_COLOUR)}", flush=True)
-            return
-        store_rows = rows.store_rows[positions]
-        pixels = store.read("data_10m", store_rows)
-        names = (
-            store.column("patch")[store_rows] if "patch" in store else np.array([f"row {k}" for k in store_rows], "S")
-        )
-    rgb = pixels[..., [bands.index(band) for band in _TRUE_COLOUR]] / _WHITE
+    store, store_rows = rows.reader, rows.store_rows[positions]
+    bands = store.text("band_10m") if {"band_10m", "data_10m"} <= set(store.names) else ()
+    if not set(RGB_BANDS) <= set(bands):
+        print(f"no picture of samples: {store.location} has no data_10m with {', '.join(RGB_BANDS)}", flush=True)
+        return
+    names = store.column("patch")[store_rows] if "patch" in store else np.array([f"row {k}" for k in store_rows], "S")
+    rgb = store.read("data_10m", store_rows)[..., [bands.index(band) for band in RGB_BANDS]] / _WHITE
     np.savez(
         path, rgb=(np.clip(rgb, 0, 1) * 255).astype(np.uint8), patch=names.astype("S64"), labels=rows.labels[positions],
         probabilities=probabilities[positions], classes=np.array(rows.classes),

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from etl.exit_status import ExitStatus
 from etl.files import replace_atomically
 from etl.stderr import suppress_stderr
-from etl.store.reader import StoreReader
 from trainer.config import PredictRunSettings
 from trainer.data.selection import SelectedRows
 from trainer.workers.command import run_command
@@ -52,11 +51,11 @@ def _table(rows: SelectedRows, probabilities: npt.NDArray[np.float32]) -> pa.Tab
 
     If the store has no names, the column `row` gives the row number in the store.
     """
-    with StoreReader(rows.location) as store:
-        missing = [name for name in _IDENTITY if name not in store]
-        columns = {name: store.column(name)[rows.store_rows] for name in _IDENTITY if name in store}
+    store = rows.reader
+    missing = [name for name in _IDENTITY if name not in store]
+    columns = {name: store.column(name)[rows.store_rows] for name in _IDENTITY if name in store}
     if missing:
-        print(f"left out, because {rows.location} has no such arrays: {', '.join(missing)}", flush=True)
+        print(f"left out, because {store.location} has no such arrays: {', '.join(missing)}", flush=True)
     if "patch" in missing:
         columns = {"row": rows.store_rows, **columns}
     columns = {name: np.strings.decode(c, "utf-8") if c.dtype.kind == "S" else c for name, c in columns.items()}

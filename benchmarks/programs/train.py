@@ -162,7 +162,7 @@ def _measure(job: dict[str, Any]) -> list[dict[str, Any]]:
 
     thread = threading.Thread(target=peer, args=(epochs,), daemon=True)
     thread.start()
-    fit(setup, TrainingState(), Workers(None), end_of_epoch, lambda *, best: None)
+    fit(setup, TrainingState(), Workers(None), end_of_epoch, lambda names: None)
     thread.join()
 
     def of(values: list[float], epoch: int) -> list[float]:

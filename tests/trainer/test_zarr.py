@@ -69,7 +69,7 @@ def test_either_store_gives_the_same_weights(both):
     for path in both:
         rows = select_rows(path, RowSelection((BandSelection("data_60m"),)))
         model = small_network(rows)
-        fit(make_setup(rows, model, 6), TrainingState(), ALONE, lambda epoch: None, lambda *, best: None)
+        fit(make_setup(rows, model, 6), TrainingState(), ALONE, lambda epoch: None, lambda names: None)
         weights.append(model.get_weights())
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from os import PathLike
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ from etl.store.reader import StoreReader
 from trainer.config import BandSelection
 from trainer.data.normalisation import moments
 
-__all__ = ["PixelArray", "RowReader", "RowSelection", "SelectedRows", "select_rows"]
+__all__ = ["PixelArray", "RowSelection", "SelectedRows", "select_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +31,6 @@ class RowSelection:
 
     labelled: bool = True
     """Leave out rows without any label."""
-
-
-class RowReader(Protocol):
-    """Reads pixels by row number: a `StoreReader`, or anything else that can fill an array with rows."""
-
-    def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
-        """Fill `out`, shape (patch, row, col, band), uint16, with `rows` of the pixel array `name`, in their order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,10 +60,7 @@ class PixelArray:
 class SelectedRows:
     """Rows of a store, with their labels in memory and their pixels ready to be read."""
 
-    location: Location
-    """The store's file, folder or prefix in a bucket."""
-
-    reader: RowReader
+    reader: StoreReader
     """The store, open for reading."""
 
     pixels: tuple[PixelArray, ...]
@@ -108,25 +97,23 @@ def select_rows(path: Location | PathLike[str] | str, selection: RowSelection) -
         ValueError: the path is missing or not a store, the store is incomplete or truncated, or it has no such row.
     """
     store = StoreReader(path)
-    where = str(store.location)
-    _check_readable(where, store, [selected.array for selected in selection.bands])
-    store_rows = _rows_of_split(where, store, selection.split)
-    labels, classes = _labels(where, store, selection.classes)
+    _check_readable(store, [selected.array for selected in selection.bands])
+    store_rows = _rows_of_split(store, selection.split)
+    labels, classes = _labels(store, selection.classes)
     labels = labels[store_rows]
     used = labels.any(axis=1) | (not selection.labelled)
     if not used.any():
         raise ValueError(
-            f"{where}: none of the {len(labels)} rows of split {selection.split} has a label; "
+            f"{store.location}: none of the {len(labels)} rows of split {selection.split} has a label; "
             "choose another split, or extract with a catalogue that has labels"
         )
-    pixels = tuple(_pixel_array(where, store, selected) for selected in selection.bands)
+    pixels = tuple(_pixel_array(store, selected) for selected in selection.bands)
     upsample = str(store.attributes.get("upsample", "unknown"))
-    return SelectedRows(
-        store.location, store, pixels, store_rows[used], labels[used], classes, int((~used).sum()), upsample
-    )
+    return SelectedRows(store, pixels, store_rows[used], labels[used], classes, int((~used).sum()), upsample)
 
 
-def _check_readable(where: str, store: StoreReader, pixels: list[str]) -> None:
+def _check_readable(store: StoreReader, pixels: list[str]) -> None:
+    where = store.location
     missing = [name for name in ("state", "split", "classes", "complete") if name not in store]
     if missing:
         raise ValueError(f"{where} must be a store of etl.extract; it has no {', '.join(missing)}")
@@ -147,28 +134,29 @@ def _check_readable(where: str, store: StoreReader, pixels: list[str]) -> None:
             )
 
 
-def _rows_of_split(where: str, store: StoreReader, wanted: str) -> npt.NDArray[np.int64]:
+def _rows_of_split(store: StoreReader, wanted: str) -> npt.NDArray[np.int64]:
     """Row numbers of the written rows of split `wanted`, ascending, shape (row,)."""
     written, split = store.column("state") == WRITTEN, store.column("split")
     all_written = wanted == "all" or (wanted == "train" and not split.any())
     chosen = written if all_written else written & (split == SPLITS.index(wanted))
     if not chosen.any():
         counts = ", ".join(f"{name} {int((written & (split == k)).sum())}" for k, name in enumerate(SPLITS))
-        raise ValueError(f"{where} has no row of split {wanted}; written rows by split: {counts}")
+        raise ValueError(f"{store.location} has no row of split {wanted}; written rows by split: {counts}")
     return np.flatnonzero(chosen)
 
 
-def _labels(where: str, store: StoreReader, wanted: int) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+def _labels(store: StoreReader, wanted: int) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
     labels, names = store.column("classes"), store.text("class")
     if wanted in (0, len(names)):
         return labels, names
     if (len(names), wanted) != (43, 19):
-        raise ValueError(f"{where} has {len(names)} classes, which cannot be read as {wanted}; leave --classes at 0")
+        what = f"{store.location} has {len(names)} classes"
+        raise ValueError(f"{what}, which cannot be read as {wanted}; leave --classes at 0")
     return convert_to_19(labels), CLASSES_19
 
 
-def _pixel_array(where: str, store: StoreReader, selected: BandSelection) -> PixelArray:
-    name, bands = selected.array, selected.bands
+def _pixel_array(store: StoreReader, selected: BandSelection) -> PixelArray:
+    where, name, bands = store.location, selected.array, selected.bands
     shape, dtype = store.shape(name), store.dtype(name)
     if dtype != np.dtype("<u2") or len(shape) != 4:
         raise ValueError(f"{where}: {name} must be uint16 (patch, row, col, band), got {dtype} {shape}")

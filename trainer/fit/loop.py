@@ -4,9 +4,8 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import keras
 import numpy as np
@@ -18,13 +17,13 @@ from trainer.config import RunSettings
 from trainer.data.augmentation import mixup, random_flip_rotate
 from trainer.data.sampler import DistributedSampler
 from trainer.data.stream import TensorBatch
-from trainer.fit.checkpoint import TrainingState
+from trainer.fit.checkpoint import BEST, LAST, TrainingState
 from trainer.fit.metrics import LabelScores
 from trainer.fit.optimisation import LearningRateSchedule, layer_wise_gradients, rate_at
 from trainer.model.network import reseed_dropout
 from trainer.workers.horovod import Workers
 
-__all__ = ["SaveCheckpoint", "TrainingSetup", "average_moving_statistics", "fit", "step_function", "weights_checksum"]
+__all__ = ["TrainingSetup", "average_moving_statistics", "fit", "step_function", "weights_checksum"]
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +51,6 @@ class TrainingSetup:
     """(class,): weight in the loss of a label that is present, against 1 for an absent one."""
     settings: RunSettings
     """Augmentation, its seed, LARS, compression of gradients, checkpoints within an epoch, patience."""
-
-
-class SaveCheckpoint(Protocol):
-    """Function that writes a checkpoint of the run."""
-
-    def __call__(self, *, best: bool) -> None:
-        """Write the latest checkpoint; if `best`, also the one of the best network."""
 
 
 def step_function(setup: TrainingSetup, workers: Workers) -> TrainStep:
@@ -115,12 +107,13 @@ def fit(
     state: TrainingState,
     workers: Workers,
     validate: Callable[[int], LabelScores | None],
-    save: SaveCheckpoint,
+    save: Callable[[Sequence[str]], None],
 ) -> None:
     """Collective: train from `state` to the setup's last step; all workers end with the same weights.
 
     Loss and seconds of each step, and a record of each epoch, are appended to `state`. `validate(epoch)` scores the
-    split val after an epoch, or returns None; `save` writes a checkpoint.
+    split val after an epoch, or returns None; `save(names)` writes a checkpoint to files of these names: `LAST` and, if
+    the network is the best one so far, `BEST`.
 
     Raises:
         JobError: the loss or a weight is not finite, on every worker in the same step.
@@ -165,7 +158,7 @@ def fit(
             every = setup.settings.checkpoint_steps
             if every and state.step % every == 0 and state.step < steps.stop:  # at its end the epoch is saved anyway
                 average_moving_statistics(setup.model, workers)
-                save(best=False)
+                save([LAST])
             start = time.perf_counter()
 
         # ---- workers had different batches: average their moving statistics, then score the network
@@ -189,7 +182,7 @@ def fit(
                 "val": scores,
             }
         )
-        save(best=better)
+        save([LAST, BEST] if better else [LAST])
 
 
 def _divergence_error(problem: str, setup: TrainingSetup, state: TrainingState, step: int) -> JobError:
@@ -213,8 +206,5 @@ def average_moving_statistics(model: keras.Model, workers: Workers) -> None:
 
 def weights_checksum(model: keras.Model) -> str:
     """Checksum of all float weights of a model: BLAKE2b over their bytes, in order, as 16 hexadecimal digits."""
-    digest = hashlib.blake2b(digest_size=8)
-    for value in model.get_weights():
-        if value.dtype.kind == "f":
-            digest.update(value.tobytes())
-    return digest.hexdigest()
+    weights = b"".join(value.tobytes() for value in model.get_weights() if value.dtype.kind == "f")
+    return hashlib.blake2b(weights, digest_size=8).hexdigest()

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DEFAULT_THRESHOLD", "LabelScores", "score_predictions", "scores_line", "tuned_thresholds"]
+__all__ = ["DEFAULT_THRESHOLD", "Floats", "LabelScores", "score_predictions", "scores_line", "tuned_thresholds"]
 
 DEFAULT_THRESHOLD = 0.5
 """Threshold of a class without a tuned one."""
 
 Labels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-
 
 LabelScores = dict[str, Any]
 """Scores of predictions as plain data, as they are written to JSON records.

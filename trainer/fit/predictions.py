@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from etl.exit_status import JobError
@@ -12,7 +11,7 @@ from trainer.config import EvaluateRunSettings
 from trainer.data.sampler import NO_SHUFFLE, DistributedSampler
 from trainer.data.selection import SelectedRows
 from trainer.data.stream import BatchStream
-from trainer.fit.metrics import DEFAULT_THRESHOLD, LabelScores, score_predictions
+from trainer.fit.metrics import DEFAULT_THRESHOLD, Floats, LabelScores, score_predictions
 from trainer.fit.trained_network import load_trained_network
 from trainer.workers.devices import configure_worker_devices
 from trainer.workers.horovod import Workers
@@ -34,7 +33,7 @@ def compile_predictor(model: keras.Model) -> Predictor:
     return graph
 
 
-def predict_rows(predict: Predictor, rows: SelectedRows, batch: int, workers: Workers) -> npt.NDArray[np.float32]:
+def predict_rows(predict: Predictor, rows: SelectedRows, batch: int, workers: Workers) -> Floats:
     """Collective: probability of each class on each row, dtype float32, shape (row, class), on every worker.
 
     Raises:
@@ -58,9 +57,7 @@ def predict_rows(predict: Predictor, rows: SelectedRows, batch: int, workers: Wo
     return probabilities
 
 
-def load_and_predict(
-    settings: EvaluateRunSettings, workers: Workers, labelled: bool
-) -> tuple[SelectedRows, npt.NDArray[np.float32]]:
+def load_and_predict(settings: EvaluateRunSettings, workers: Workers, labelled: bool) -> tuple[SelectedRows, Floats]:
     """Collective: load a run's network, and predict the rows of a store that `settings` select.
 
     Call it before TensorFlow's first operation, because it chooses this worker's threads and GPU.
@@ -76,9 +73,7 @@ def load_and_predict(
     return rows, predict_rows(compile_predictor(model), rows, settings.batch, workers)
 
 
-def scores_by_threshold(
-    rows: SelectedRows, probabilities: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float32]
-) -> dict[str, LabelScores]:
+def scores_by_threshold(rows: SelectedRows, probabilities: Floats, thresholds: Floats) -> dict[str, LabelScores]:
     """Scores at the default threshold, "at_half", and at `thresholds`, "tuned"; these are keys of run.json.
 
     `probabilities`: float32, shape (row, class); `thresholds`: float32, shape (class,).

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,10 +79,10 @@ def train_network(
         log.info("resumed at step %d of %d", state.step, setup.total_steps)
     validation = _validation(setup, state, workers)
 
-    def save(*, best: bool) -> None:
+    def save(names: Sequence[str]) -> None:
         if workers.rank == 0:
             checkpoint = Checkpoint(fingerprint, state, [v.numpy() for v in variables])
-            for name in (LAST, BEST) if best else (LAST,):
+            for name in names:
                 checkpoint.save(settings.out / name)
 
     # ---- the loop

@@ -29,17 +29,16 @@ class Validation:
     """Rows per worker and batch."""
     every: int
     """Epochs between two validations."""
-    _scored_step: int = -1
-    """Step after which the network was last scored."""
-    _scored_probabilities: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    """Its predictions then, shape (row, class)."""
+    _scored: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict)
+    """Predictions when the network was last scored, shape (row, class), by the number of steps done then."""
 
     def after_epoch(self, epoch: int) -> LabelScores | None:
         """Collective: scores at the default threshold; None in an epoch without validation."""
         if (epoch + 1) % self.every:
             return None
-        self._scored_step, self._scored_probabilities = self.state.step, self._predict()
-        scores = score_predictions(self.rows.labels, self._scored_probabilities, DEFAULT_THRESHOLD, self.rows.classes)
+        probabilities = self._predict()
+        self._scored = {self.state.step: probabilities}
+        scores = score_predictions(self.rows.labels, probabilities, DEFAULT_THRESHOLD, self.rows.classes)
         log.info("epoch %d, val: %s", epoch, scores_line(scores))
         return scores
 
@@ -50,7 +49,7 @@ class Validation:
         `trainer.evaluate` uses.
         """
         # If that step was the last one scored, predicting again would give the same probabilities.
-        probabilities = self._scored_probabilities if step == self._scored_step else self._predict()
+        probabilities = self._scored[step] if step in self._scored else self._predict()
         return scores_by_threshold(self.rows, probabilities, tuned_thresholds(self.rows.labels, probabilities))
 
     def _predict(self) -> npt.NDArray[np.float32]:

@@ -14,13 +14,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.config import RGB_BANDS
 from trainer.data.selection import PixelArray
 from trainer.model.batch_norm import Averager, FusedNormalisation, SharedNormalisation
 
 __all__ = ["NetworkDesign", "build_network", "regularise", "reseed_dropout"]
-
-_IMAGENET_BANDS = ("B04", "B03", "B02")
-"""Red, green, blue."""
 
 _IMAGENET_MEAN = (103.939, 116.779, 123.68)
 """Of blue, green, red in [0, 255]. Source: keras.applications.resnet, whose weights were trained with it."""
@@ -130,7 +128,7 @@ def _standardised(
             Standardise(item.channels, item.mean.tolist(), item.std.tolist(), name=f"standardised_{item.name}")(x)
             for x, item in zip(inputs, pixels, strict=True)
         ]
-    if [item.bands for item in pixels] != [_IMAGENET_BANDS]:
+    if [item.bands for item in pixels] != [RGB_BANDS]:
         raise ValueError(f"ImageNet weights need --bands rgb, got {[item.bands for item in pixels]}")
     factor = _WHITE / 255
     # Those weights expect blue, green, red in [0, 255], with the means subtracted and no further scaling.

@@ -66,14 +66,15 @@ def scaling_series(
     for run in runs:
         number = value(run)
         if number is not None and run.workers is not None:
-            traits = tuple(sorted(_traits(run, may_differ).items()))
-            values.setdefault(traits, {}).setdefault(run.workers, []).append(number)
+            fixed = {key: text for key, text in run.settings.items() if key not in may_differ}
+            traits = {**fixed, "upsample": run.upsample, "rows": str(run.record.get("rows"))}
+            values.setdefault(tuple(sorted(traits.items())), {}).setdefault(run.workers, []).append(number)
     shared = set.intersection(*map(set, values)) if values else set()
     series = []
-    for traits, by_workers in values.items():
-        label = _label([trait for trait in traits if trait not in shared or trait[0] == "upsample"])
+    for key, by_workers in values.items():
+        label = _label([trait for trait in key if trait not in shared or trait[0] == "upsample"])
         points = tuple(ScalingPoint(workers, tuple(repeats)) for workers, repeats in sorted(by_workers.items()))
-        series.append(ScalingSeries(label, dict(traits)["upsample"], points))
+        series.append(ScalingSeries(label, dict(key)["upsample"], points))
     return series
 
 
@@ -81,11 +82,6 @@ def perfect_scaling(series: ScalingSeries) -> list[tuple[int, float]]:
     """(workers, seconds) if k times as many workers took 1/k of the time of the smallest number of workers."""
     first = series.points[0]
     return [(point.workers, first.mean * first.workers / point.workers) for point in series.points]
-
-
-def _traits(run: FinishedRun, may_differ: frozenset[str]) -> dict[str, str]:
-    fixed = {key: value for key, value in run.settings.items() if key not in may_differ}
-    return {**fixed, "upsample": run.upsample, "rows": str(run.record.get("rows"))}
 
 
 def _label(traits: list[tuple[str, str]]) -> str:

@@ -100,8 +100,6 @@ class Workers:
         The last tensors go first: gradients of a network's last layers are ready while those of the first layers are
         still being computed. Which tensors are sent together depends only on their sizes in bytes.
         """
-        if self._horovod is None:
-            return list(tensors)
         last_first = list(tensors)[::-1]
         ends = message_ends([tensor.shape.num_elements() * tensor.dtype.size for tensor in last_first])
         messages = [last_first[start:end] for start, end in pairwise([0, *ends])]
