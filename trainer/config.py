@@ -42,8 +42,7 @@ def band_selections(bands: str) -> tuple[BandSelection, ...]:
     if bands in _NAMED_SELECTIONS:
         return _NAMED_SELECTIONS[bands]
     names = tuple(bands.split(","))
-    unknown = [name for name in names if name not in BAND_BY_NAME]
-    if unknown:
+    if not set(names) <= BAND_BY_NAME.keys():
         raise ValueError(f"--bands must be rgb, all, native or a list such as B02,B8A, got {bands!r}")
     at_10m = all(name in GROUPS[0].bands for name in names)
     return (BandSelection("data_10m" if at_10m else "data_super", names),)
@@ -75,12 +74,10 @@ class RunSettings:
     sync_norm: bool = setting(False, "batch normalisation over the batches of all workers together")
     rare_weight: float = setting(0.0, "exponent of the negative/positive ratio used as class weight; 0 = unweighted")
     oversample: float = setting(0.0, "repeat rows with classes that fewer than this fraction of rows have; 0 = off")
-    weights: Path | None = setting(None, "file of Keras's ImageNet weights of ResNet50 without its top layer; needs "
-                                   "--bands rgb")  # fmt: skip
+    weights: Path | None = setting(None, "file of Keras's ImageNet weights of ResNet50 without top; needs --bands rgb")
     precision: str = setting("float32", "number type of the layers' arithmetic", choices=("float32", "bfloat16"))
     compress: bool = setting(False, "send gradients as float16: half the traffic, but the weights differ slightly")
-    shuffle_block: int = setting(1, "shuffle blocks of this many neighbouring rows; larger blocks read faster from "
-                                 "slow disks", "rows")  # fmt: skip
+    shuffle_block: int = setting(1, "shuffle blocks of this many neighbouring rows; faster on slow disks", "rows")
     validate_every: int = setting(1, "interval between validations on the split val; 0 = never", "epochs")
     patience: int = setting(0, "stop after this many validations without a better micro-F1 on val; 0 = never")
     checkpoint_steps: int = setting(0, "interval between checkpoints within an epoch; 0 = only at its end", "steps")

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from etl.exit_status import ExitStatus
 from etl.stderr import suppress_stderr
 from trainer.config import RGB_BANDS, EvaluateRunSettings
 from trainer.data.selection import SelectedRows
-from trainer.fit.metrics import DEFAULT_THRESHOLD, scores_line
+from trainer.fit.metrics import DEFAULT_THRESHOLD, Floats, scores_line
 from trainer.workers.command import run_command
 from trainer.workers.horovod import Workers
 
@@ -52,7 +51,7 @@ def evaluate(settings: EvaluateRunSettings, workers: Workers) -> int:
     return ExitStatus.DONE
 
 
-def _thresholds(run: Path, classes: int) -> npt.NDArray[np.float32]:
+def _thresholds(run: Path, classes: int) -> Floats:
     """Thresholds tuned on val at the end of the run, shape (class,); default ones if it was not validated."""
     try:
         tuned = json.loads((run / "run.json").read_text(encoding="utf-8"))["scores"]["val"]["tuned"]["classes"]
@@ -61,7 +60,7 @@ def _thresholds(run: Path, classes: int) -> npt.NDArray[np.float32]:
     return np.array([scores["threshold"] for scores in tuned], np.float32)
 
 
-def _write_samples(path: Path, rows: SelectedRows, probabilities: npt.NDArray[np.float32]) -> None:
+def _write_samples(path: Path, rows: SelectedRows, probabilities: Floats) -> None:
     """Write some patches in true colour with their labels and probabilities, if the store has the bands for it."""
     positions = np.unique(np.linspace(0, len(rows) - 1, _SAMPLES).astype(np.intp))
     store, store_rows = rows.reader, rows.store_rows[positions]

@@ -90,11 +90,12 @@ def _make_out(settings: RunSettings) -> None:
     Raises:
         ValueError: it holds a run already, and --resume is not given.
     """
-    settings.out.mkdir(parents=True, exist_ok=True)
-    present = [name for name in (LAST, "run.json") if (settings.out / name).exists()]
+    out = settings.out
+    out.mkdir(parents=True, exist_ok=True)
+    present = [name for name in (LAST, "run.json") if (out / name).exists()]
     if present and not settings.resume:
         raise ValueError(
-            f"{settings.out} already contains a run ({present[0]}); choose another --out, or continue it with --resume"
+            f"{out} already contains a run ({present[0]}); choose another --out, or continue with --resume"
         )
 
 

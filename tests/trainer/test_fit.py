@@ -141,7 +141,7 @@ def test_other_settings_and_other_networks_are_refused_with_what_differs(tmp_pat
     flags = [*map(str, command(store, tmp_path / "run", "--steps", 1, "--validate-every", 0))]
     assert main(flags) == 0
     assert main(flags) == 2
-    assert "already contains a run (checkpoint.npz); choose another --out, or continue it with --resume" in caplog.text
+    assert "already contains a run (checkpoint.npz); choose another --out, or continue with --resume" in caplog.text
     assert main([*flags, "--resume", "--dropout", "0.3", "--momentum", "0.8"]) == 2
     assert "momentum was 0.9, is 0.8; dropout was 0.5, is 0.3" in caplog.text
     assert main([*flags, "--resume", "--bands", "all"]) == 2

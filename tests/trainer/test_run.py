@@ -49,7 +49,7 @@ def test_a_folder_that_holds_a_run_is_refused_without_resume(tmp_path, caplog):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoint.npz").write_bytes(b"")
     assert main(["--store", str(tmp_path / "store.h5"), "--out", str(tmp_path / "run")]) == 2
-    assert "continue it with --resume" in caplog.text
+    assert "continue with --resume" in caplog.text
 
 
 def test_an_interrupted_command_names_resume_only_where_it_exists(caplog):

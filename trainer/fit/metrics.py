@@ -121,10 +121,9 @@ def _rates(labels: Labels, predicted: Labels, average: str | None) -> tuple[Any,
     """(precision, recall, F1, support): arrays of shape (class,) if `average` is None, else three numbers and None."""
     from sklearn.metrics import precision_recall_fscore_support
 
-    classes = labels.shape[1]
-    counted = range(classes) if classes > 1 else [1]  # scikit-learn takes one column as a binary choice of 0 or 1
-    rates = precision_recall_fscore_support(labels, predicted, labels=counted, average=average, zero_division=0)
-    return tuple(rates)
+    # scikit-learn takes one column as a binary choice of 0 or 1
+    counted = range(labels.shape[1]) if labels.shape[1] > 1 else [1]
+    return tuple(precision_recall_fscore_support(labels, predicted, labels=counted, average=average, zero_division=0))
 
 
 def _average_precisions(labels: Labels, probabilities: Floats) -> list[float | None]:

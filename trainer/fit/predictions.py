@@ -1,6 +1,7 @@
 """Predict probabilities for rows of a store on all workers together, and score them."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import keras
 import numpy as np
@@ -42,16 +43,14 @@ def predict_rows(predict: Predictor, rows: SelectedRows, batch: int, workers: Wo
     # rows in the order of the store, which a disk reads in sequence
     sampler = DistributedSampler(len(rows), batch, workers.size, shuffle_block=NO_SHUFFLE)
     stream = BatchStream(rows, batch, lambda step: sampler.rank_batch(step, workers.rank))
-    classes = rows.labels.shape[1]
-    positions, predicted = [np.empty(0, np.int64)], [np.empty((0, classes), np.float32)]
+    parts = []
     for loaded in stream(range(sampler.epoch_steps)):
         real = loaded.weights.numpy() > 0  # padding has weight 0
-        positions.append(loaded.positions.numpy()[real])
-        predicted.append(predict(loaded.pixels).numpy()[real])
+        parts.append((loaded.positions.numpy()[real], predict(loaded.pixels).numpy()[real]))
         workers.progress_count += 1
-    probabilities = np.zeros((len(rows), classes), np.float32)
-    for of_worker, values in workers.gather((np.concatenate(positions), np.concatenate(predicted))):
-        probabilities[of_worker] = values
+    probabilities = np.zeros(rows.labels.shape, np.float32)
+    for positions, values in chain.from_iterable(workers.gather(parts)):
+        probabilities[positions] = values
     if not np.isfinite(probabilities).all():
         raise JobError("the network predicts NaN: its training has diverged; train again with a smaller --rate")
     return probabilities

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -19,7 +20,7 @@ from trainer.fit.checkpoint import BEST, LAST, Checkpoint, TrainingState, resume
 from trainer.fit.loop import TrainingSetup, fit, weights_checksum
 from trainer.fit.metrics import LabelScores
 from trainer.fit.optimisation import LearningRateSchedule
-from trainer.fit.predictions import compile_predictor
+from trainer.fit.predictions import compile_predictor, predict_rows
 from trainer.fit.trained_network import describe_network
 from trainer.fit.validation import Validation
 from trainer.model.network import NetworkDesign, build_network
@@ -56,11 +57,7 @@ class TrainingOutcome:
 
 
 def train_network(
-    settings: RunSettings,
-    rows: SelectedRows,
-    epoch_rows: SelectedRows,
-    sampler: DistributedSampler,
-    workers: Workers,
+    settings: RunSettings, rows: SelectedRows, epoch_rows: SelectedRows, sampler: DistributedSampler, workers: Workers
 ) -> TrainingOutcome:
     """Collective: train on `rows` and write checkpoints into the run's folder.
 
@@ -111,8 +108,7 @@ def _training_setup(
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if settings.precision == "bfloat16" else "float32")
     average = workers.average if settings.sync_norm and workers.size > 1 else None
-    regular = (settings.l2, settings.dropout, settings.norm_momentum)
-    design = NetworkDesign(len(rows.classes), *regular, settings.weights)
+    design = NetworkDesign(len(rows.classes), settings.l2, settings.dropout, settings.norm_momentum, settings.weights)
     model = workers.on_every_worker(
         "building the network", lambda: build_network(rows.pixels, design, settings.seed, average)
     )
@@ -144,4 +140,5 @@ def _validation(setup: TrainingSetup, state: TrainingState, workers: Workers) ->
             log.warning("no validation: %s", error)
     if not all(workers.gather(rows is not None)) or rows is None:
         return None
-    return Validation(rows, compile_predictor(setup.model), state, workers, settings.batch, settings.validate_every)
+    predict = partial(predict_rows, compile_predictor(setup.model), rows, settings.batch, workers)
+    return Validation(rows, predict, state, settings.validate_every)

@@ -4,7 +4,6 @@ import argparse
 import io
 import sys
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,6 +15,7 @@ from trainer.report.contact_sheet import MAX_PATCHES, contact_sheet
 from trainer.report.html_report import ReportFigure, render_report
 from trainer.report.runs import ClassScores, FinishedRun, Samples, open_runs, open_samples
 from trainer.report.scaling import ANY_LENGTH, ANY_STORE, scaling_series
+from trainer.report.style import STYLE
 
 __all__ = ["main", "write_report"]
 
@@ -55,7 +55,7 @@ def write_report(runs: Sequence[FinishedRun], samples: Sequence[Samples | None],
     `samples` has one entry per run.
     """
     # pictures are drawn and saved in this context: the style also sets their background and resolution
-    with mpl.rc_context(drawing.STYLE):
+    with mpl.rc_context(STYLE):
         figures = [*_figures(runs), *_samples(runs, samples)]
     for path in (*(out / figure.file for figure in figures), *out.glob("samples_*.png")):
         path.unlink(missing_ok=True)  # a picture of an earlier report would look like one of this report
@@ -101,10 +101,8 @@ def _classes(runs: Sequence[FinishedRun]) -> tuple[dict[str, ClassScores], str]:
     Scores are those on test, or on val if a run has not been scored on test. Of more than `_MAX_COLUMNS` runs the
     first ones with each combination of bands and upsampling are chosen.
     """
-    splits: dict[FinishedRun, str] = {}
-    for run, split in product(runs, ("test", "val")):
-        if run.class_scores(split):
-            splits.setdefault(run, split)
+    # of the two splits of a run, the later one stays
+    splits = {run: split for run in runs for split in ("val", "test") if run.class_scores(split)}
     chosen, note = list(splits), ""
     if len(splits) > _MAX_COLUMNS:
         first_of_kind = {(run.settings.get("bands"), run.upsample): run for run in reversed(chosen)}

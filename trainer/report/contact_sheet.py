@@ -6,8 +6,8 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from trainer.fit.metrics import DEFAULT_THRESHOLD
-from trainer.report.drawing import MUTED_COLOUR, TEXT_COLOUR
 from trainer.report.runs import Samples
+from trainer.report.style import MUTED_COLOUR, TEXT_COLOUR
 
 __all__ = ["MAX_PATCHES", "contact_sheet", "label_verdicts"]
 

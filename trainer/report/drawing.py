@@ -1,6 +1,6 @@
 """Figures of runs: curves, classes, scaling. Each function returns a figure, or None if the runs hold no data.
 
-Call them within `mpl.rc_context(STYLE)`.
+Call them within `mpl.rc_context(style.STYLE)`.
 """
 
 import textwrap
@@ -10,35 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from trainer.report import paper
 from trainer.report.runs import ClassScores, FinishedRun
 from trainer.report.scaling import ScalingPoint, ScalingSeries, perfect_scaling
+from trainer.report.style import MUTED_COLOUR, TEXT_COLOUR
 
-__all__ = [
-    "MUTED_COLOUR",
-    "STYLE",
-    "TEXT_COLOUR",
-    "f1_by_class",
-    "f1_by_epoch",
-    "f1_by_workers",
-    "loss_by_epoch",
-    "loss_by_step",
-    "seconds_by_workers",
-]
-
-TEXT_COLOUR, MUTED_COLOUR = "#1f2a33", "#6b7780"
-
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans", "text.color": TEXT_COLOUR, "axes.labelcolor": TEXT_COLOUR, "figure.dpi": 110,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-    "axes.grid": True, "grid.color": "#e6e8ea", "grid.linewidth": 0.8,
-    "figure.facecolor": "#ffffff", "savefig.facecolor": "#ffffff",
-}  # fmt: skip
-"""Matplotlib's parameters of all figures of a report."""
+__all__ = ["f1_by_class", "f1_by_epoch", "f1_by_workers", "loss_by_epoch", "loss_by_step", "seconds_by_workers"]
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b4c9a")
 """Colours that can be told apart with any colour vision. Source: Okabe and Ito 2008, except for the last."""
@@ -134,8 +114,11 @@ def seconds_by_workers(series: Sequence[ScalingSeries], what: str, published: Ma
     _draw_scaling(right, ScalingSeries("JUWELS, V100", "", tuple(points)), TEXT_COLOUR)
     for axes, title in ((left, "here"), (right, "paper, one worker a GPU")):
         axes.set_title(title, fontsize=11, loc="left", weight="bold", color=TEXT_COLOUR)
-        axes.set(xlabel="workers", ylabel=f"seconds of {what}")
-        _finish_log_axes(axes)
+        axes.set(xlabel="workers", ylabel=f"seconds of {what}", yscale="log")
+        axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        _mark_workers(axes)
         _legend(axes)
     return figure
 
@@ -151,8 +134,7 @@ def f1_by_workers(series: Sequence[ScalingSeries], split: str) -> Figure | None:
     figure, axes = _figure("workers", f"micro F1 on {split}")
     for number, line in enumerate(series):
         _draw_points(axes, line, _stroke(number))
-    axes.set_xscale("log", base=2)
-    _set_ticks(axes.xaxis, counts)
+    _mark_workers(axes)
     low, high = axes.get_ylim()
     middle, half = (low + high) / 2, max(high - low, 0.05) / 2 * 1.1  # a difference of 0.001 must not fill the axes
     axes.set_ylim(max(0, middle - half), min(1, middle + half))
@@ -246,25 +228,18 @@ def _draw_points(axes: Axes, series: ScalingSeries, looks: Mapping[str, Any]) ->
 def _draw_scaling(axes: Axes, series: ScalingSeries, colour: str) -> None:
     """Draw a series and its line of perfect scaling; the first series of the axes also gets numbers at its points."""
     first = not axes.get_lines()
-    label = "perfect scaling" if first else None
     ideal = zip(*perfect_scaling(series), strict=True)
-    axes.plot(*ideal, color=colour, linestyle="--", linewidth=1, label=label)
+    axes.plot(*ideal, color=colour, linestyle="--", linewidth=1, label="perfect scaling" if first else None)
     _draw_points(axes, series, {"color": colour, "linewidth": 1.6})
     for point in series.points if first else ():  # numbers of several series would overlap
         x, y = point.workers, point.mean
         axes.annotate(f"{y:,.3g}" if y < 100 else f"{y:,.0f}", (x, y), (5, 5), textcoords="offset points", fontsize=8)
 
 
-def _finish_log_axes(axes: Axes) -> None:
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
+def _mark_workers(axes: Axes) -> None:
+    """Make the horizontal axis logarithmic, with a tick at each number of workers that is drawn."""
     drawn = np.concatenate([np.asarray(line.get_xdata(), np.float64) for line in axes.get_lines()])
-    _set_ticks(axes.xaxis, {round(x) for x in drawn[np.isfinite(drawn)].tolist()})
-    axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 1.5, 2, 3, 5, 7)))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-
-
-def _set_ticks(axis: Axis, workers: set[int]) -> None:
-    axis.set_ticks(sorted(workers), [str(count) for count in sorted(workers)])
-    axis.set_minor_locator(NullLocator())
+    workers = sorted({round(x) for x in drawn[np.isfinite(drawn)].tolist()})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(workers, [str(count) for count in workers])
+    axes.xaxis.set_minor_locator(NullLocator())

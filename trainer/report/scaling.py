@@ -85,7 +85,6 @@ def perfect_scaling(series: ScalingSeries) -> list[tuple[int, float]]:
 
 
 def _label(traits: list[tuple[str, str]]) -> str:
-    words = {"upsample": "upsampling"}
-    return ", ".join(
-        f"{words.get(name, name)} {Path(value).name if name == 'store' else value}" for name, value in traits
-    )
+    names = {"upsample": "upsampling"}
+    texts = [f"{names.get(name, name)} {Path(value).name if name == 'store' else value}" for name, value in traits]
+    return ", ".join(texts)

@@ -72,8 +72,7 @@ class Workers:
         errors = {rank: text for rank, text in enumerate(self.gather(error)) if text is not None}
         if not errors:
             return result[0]
-        everywhere = len(errors) == self.size
-        message = errors[0] if everywhere else joint_message(what, errors, self.size, "worker")
+        message = errors[0] if len(errors) == self.size else joint_message(what, errors, self.size, "worker")
         raise JobError(message, ExitStatus.BAD_INPUT)
 
     def on_worker_0(self, what: str, action: Callable[[], T]) -> T | None:

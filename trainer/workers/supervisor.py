@@ -76,6 +76,5 @@ def _exit_status(code: int, worker: str) -> int:
     resumable = kind not in _CRASH_SIGNALS
     advice = "out of memory? " if kind is signal.SIGKILL else ""
     advice += RESUME_ADVICE if resumable else "The program crashed; please report this message"
-    sys.stderr.write(f"error: {worker} is lost, ended by {kind.name}; all workers end. {advice}\n")
-    sys.stderr.flush()
+    print(f"error: {worker} is lost, ended by {kind.name}; all workers end. {advice}", file=sys.stderr, flush=True)
     return ExitStatus.RESUMABLE if resumable else ExitStatus.FAILED
