@@ -14,7 +14,7 @@ from stores import TRAIN, VAL, small_rows, training_store
 from training_setups import ALONE, RATE, make_setup, small_network
 
 from etl.exit_status import JobError
-from trainer.fit.checkpoint import Checkpoint, TrainingState
+from trainer.fit.checkpoint import BEST, LAST, Checkpoint, TrainingState
 from trainer.fit.loop import fit, step_function
 from trainer.model.network import NetworkDesign, build_network
 from trainer.run import main
@@ -68,14 +68,11 @@ def test_it_stops_when_validation_no_longer_rises_and_does_not_go_on_when_resume
     def validate(epoch):
         return {"micro": {"f1": next(scores)}}
 
-    def save(*, best):
-        saved.append(best)
-
     setup = make_setup(rows, small_network(rows), 20, patience=2)
-    fit(setup, state, ALONE, validate, save)
+    fit(setup, state, ALONE, validate, saved.append)
     assert (state.step, state.best, len(state.by_epoch)) == (8, 0.3, 4)
-    assert saved == [True, True, False, False]
-    fit(setup, state, ALONE, validate, save)
+    assert saved == [[LAST, BEST], [LAST, BEST], [LAST], [LAST]]
+    fit(setup, state, ALONE, validate, saved.append)
     assert (state.step, len(saved)) == (8, 4)
 
 
@@ -174,5 +171,5 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
     variable = next(v for v in model.non_trainable_variables if v.name == "moving_mean")
     variable.assign(np.full(variable.shape, np.nan))  # which no loss of training shows
     with pytest.raises(JobError, match=r"a weight is not finite in step 1 of 1, at rate 0\.01; last losses: "):
-        fit(make_setup(rows, model, 1), TrainingState(), ALONE, lambda epoch: None, lambda *, best: saved.append(best))
+        fit(make_setup(rows, model, 1), TrainingState(), ALONE, lambda epoch: None, saved.append)
     assert not saved
