@@ -15,7 +15,10 @@ DEFAULT_THRESHOLD = 0.5
 """Threshold of a class without a tuned one."""
 
 Labels = npt.NDArray[np.uint8]
+"""Shape (row, class): 0 or 1."""
+
 Floats = npt.NDArray[np.float32]
+"""Probabilities, shape (row, class), or thresholds, shape (class,)."""
 
 LabelScores = dict[str, Any]
 """Scores of predictions as plain data, as they are written to JSON records.
