@@ -74,9 +74,7 @@ class RunSettings:
     sync_norm: bool = setting(False, "batch normalisation over the batches of all workers together")
     rare_weight: float = setting(0.0, "exponent of the negative/positive ratio used as class weight; 0 = unweighted")
     oversample: float = setting(0.0, "repeat rows with classes that fewer than this fraction of rows have; 0 = off")
-    weights: Path | None = setting(
-        None, "file of Keras's ImageNet weights of ResNet50, no top layer; needs --bands rgb"
-    )
+    weights: Path | None = setting(None, "Keras's file of ImageNet weights of ResNet50, no top layer; --bands rgb only")
     precision: str = setting("float32", "number type of the layers' arithmetic", choices=("float32", "bfloat16"))
     compress: bool = setting(False, "send gradients as float16: half the traffic, but the weights differ slightly")
     shuffle_block: int = setting(1, "shuffle blocks of this many neighbouring rows; faster on slow disks", "rows")
