@@ -156,9 +156,7 @@ def resume_run(path: Path, variables: "Sequence[keras.Variable]", fingerprint: M
         return TrainingState()
     checkpoint = Checkpoint.load(path)
     if differing := _differences(checkpoint.fingerprint, fingerprint):
-        raise ValueError(
-            f"--resume needs the settings, workers and training rows of the first run; of {path} these differ: "
-            + "; ".join(differing)
-        )
+        needed = "--resume needs the settings, workers and training rows of the first run"
+        raise ValueError(f"{needed}; of {path} these differ: {'; '.join(differing)}")
     _restore_variables(path, checkpoint.arrays, variables)
     return checkpoint.state
