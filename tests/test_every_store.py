@@ -128,7 +128,7 @@ def test_training_reads_equal_batches_of_every_store(stores, name):
     batches = []
     for path in (stores["contiguous.h5"], stores[name]):
         bands = (BandSelection("data_10m"), BandSelection("data_60m", ("B09",)))
-        rows = select_rows(path, RowSelection(bands, "all", labelled=False))
+        rows = select_rows(path, RowSelection(bands, "all", labelled_only=False))
         sampler = DistributedSampler(len(rows), 2, 1, seed=3)
         stream = BatchStream(rows, 2, lambda step, sampler=sampler: sampler.rank_batch(step, 0))
         batches.append([array.numpy().tobytes() for array in tf.nest.flatten(list(stream(range(4))))])

@@ -48,4 +48,4 @@ def test_the_rate_over_the_epochs_is_that_of_the_paper(recipe):
 
 
 def test_an_epoch_of_the_paper_has_its_number_of_steps(recipe):
-    assert DistributedSampler(269_695, recipe.batch, 4).epoch_steps == 1054
+    assert DistributedSampler(269_695, recipe.batch, 4).steps_per_epoch == 1054

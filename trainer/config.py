@@ -107,9 +107,9 @@ class RunSettings:
         if self.out.exists() and not self.out.is_dir():
             raise ValueError(f"--out must be a folder, {self.out} is a file")
 
-    def total_steps(self, epoch_steps: int) -> int:
-        """Steps of the whole run, if an epoch has `epoch_steps`."""
-        return self.steps or self.epochs * epoch_steps
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Steps of the whole run, if an epoch has `steps_per_epoch`."""
+        return self.steps or self.epochs * steps_per_epoch
 
 
 @dataclass(frozen=True, slots=True)

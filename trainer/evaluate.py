@@ -36,7 +36,7 @@ def evaluate(settings: EvaluateRunSettings, workers: Workers) -> int:
     with suppress_stderr():
         from trainer.fit.predictions import load_and_predict, scores_by_threshold
         from trainer.report.record import training_software, write_record
-    rows, probabilities = load_and_predict(settings, workers, labelled=True)
+    rows, probabilities = load_and_predict(settings, workers, labelled_only=True)
     scores = scores_by_threshold(rows, probabilities, _thresholds(settings.run, len(rows.classes)))
 
     def write() -> None:

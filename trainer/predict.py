@@ -35,7 +35,7 @@ def predict(settings: PredictRunSettings, workers: Workers) -> int:
     """
     with suppress_stderr():
         from trainer.fit.predictions import load_and_predict
-    rows, probabilities = load_and_predict(settings, workers, labelled=False)
+    rows, probabilities = load_and_predict(settings, workers, labelled_only=False)
 
     def write() -> None:
         with replace_atomically(settings.out) as part:

@@ -79,7 +79,7 @@ def _plan_line(settings: RunSettings, rows: SelectedRows, sampler: DistributedSa
     return (
         f"{len(rows)} training rows of {settings.store}{left_out}, {bands}; "
         f"{sampler.size} worker{'s' * (sampler.size > 1)} x {sampler.batch} patches per step, "
-        f"{sampler.epoch_steps} steps per epoch, {settings.total_steps(sampler.epoch_steps)} steps in all; "
+        f"{sampler.steps_per_epoch} steps per epoch, {settings.total_steps(sampler.steps_per_epoch)} steps in all; "
         f"{sampler.batch * rows.row_bytes / 2**20:.1f} MiB per batch"
     )
 

@@ -132,7 +132,15 @@ def _ours(rows: SelectedRows, sampler: DistributedSampler, epochs: int, turns: T
     positive = np.ones(rows.labels.shape[1], np.float32)
     settings = RunSettings(turn=False, mixup=0.0)
     return TrainingSetup(
-        model, optimiser, schedule, sampler, epochs * sampler.epoch_steps, batches, rows.store_rows, positive, settings
+        model,
+        optimiser,
+        schedule,
+        sampler,
+        epochs * sampler.steps_per_epoch,
+        batches,
+        rows.store_rows,
+        positive,
+        settings,
     )
 
 

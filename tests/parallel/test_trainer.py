@@ -39,7 +39,7 @@ def test_workers_average_broadcast_gather_and_agree(mpi_ranks, comm):
     variable = tf.Variable([float(comm.rank + 5)])
     workers.broadcast([variable])
     assert variable.numpy().tolist() == [5.0]
-    assert workers.gather(f"r{comm.rank}") == [f"r{rank}" for rank in range(mpi_ranks)]
+    assert workers.allgather(f"r{comm.rank}") == [f"r{rank}" for rank in range(mpi_ranks)]
 
     def fail_on_one() -> int:
         if comm.rank == 1:
@@ -142,7 +142,7 @@ def test_steps_of_two_workers_are_those_of_one_on_the_joined_batch(mpi_ranks, co
         workers.average = widened(workers.average)
     found = {steps: trained(rows, network, steps, workers) for steps in courses}
     for weights, moving, _ in found.values():
-        assert len(set(workers.gather(b"".join(a.tobytes() for a in (*weights, *moving))))) == 1
+        assert len(set(workers.allgather(b"".join(a.tobytes() for a in (*weights, *moving))))) == 1
     if comm.rank == 0:
         for steps, most in courses.items():
             compare(found[steps], trained(rows, network, steps, ALONE), most)

@@ -17,10 +17,10 @@ samplers = st.builds(
 
 def taken(sampler: DistributedSampler, epoch: int) -> list[int]:
     """Rows of an epoch without padding: step by step, rank by rank."""
-    first = epoch * sampler.epoch_steps
+    first = epoch * sampler.steps_per_epoch
     batches = [
         sampler.rank_batch(step, rank)
-        for step in range(first, first + sampler.epoch_steps)
+        for step in range(first, first + sampler.steps_per_epoch)
         for rank in range(sampler.size)
     ]
     return [int(row) for batch in batches for row in batch.positions[batch.weights > 0]]
@@ -38,7 +38,7 @@ def test_the_order_of_an_epoch_is_the_same_whatever_the_number_of_workers_and_th
 
 @given(samplers)
 def test_batches_are_whole_and_padded_with_rows_of_the_same_step(sampler):
-    for step in range(sampler.epoch_steps):
+    for step in range(sampler.steps_per_epoch):
         batches = [sampler.rank_batch(step, rank) for rank in range(sampler.size)]
         real = {int(row) for batch in batches for row in batch.positions[batch.weights > 0]}
         for batch in batches:
@@ -48,14 +48,16 @@ def test_batches_are_whole_and_padded_with_rows_of_the_same_step(sampler):
 
 @given(samplers)
 def test_the_last_batch_is_dealt_evenly(sampler):
-    own = [int((sampler.rank_batch(sampler.epoch_steps - 1, rank).weights > 0).sum()) for rank in range(sampler.size)]
+    own = [
+        int((sampler.rank_batch(sampler.steps_per_epoch - 1, rank).weights > 0).sum()) for rank in range(sampler.size)
+    ]
     assert max(own) - min(own) <= 1
 
 
 @given(samplers)
 def test_weighted_sums_averaged_over_workers_are_the_mean_over_the_rows_of_the_step(sampler):
     loss = np.random.default_rng(1).random(sampler.rows)
-    for step in range(sampler.epoch_steps):
+    for step in range(sampler.steps_per_epoch):
         batches = [sampler.rank_batch(step, rank) for rank in range(sampler.size)]
         averaged = np.mean([np.sum(batch.weights * loss[batch.positions]) for batch in batches])
         rows = np.concatenate([batch.positions[batch.weights > 0] for batch in batches])

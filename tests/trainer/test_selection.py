@@ -135,7 +135,7 @@ def test_43_classes_are_read_as_19_and_rows_left_without_a_label_are_skipped_and
     rows = read(path, "data_10m", classes=19)
     assert (rows.store_rows.tolist(), rows.unlabelled, len(rows.classes)) == ([0, 2], 1, 19)
     assert [np.flatnonzero(row).tolist() for row in rows.labels] == [[0], [18]]
-    assert len(read(path, "data_10m", classes=19, labelled=False)) == 3
+    assert len(read(path, "data_10m", classes=19, labelled_only=False)) == 3
     assert len(read(path, "data_10m")) == 3
 
 

@@ -48,7 +48,7 @@ def test_every_data_set_is_delivered_as_stored_with_labels_weights_and_places(st
     rows = select_rows(path, RowSelection(band_selections(bands)))
     sampler = DistributedSampler(len(rows), batch=2, size=2, seed=3)
     for rank in range(2):
-        steps = range(1, 3 * sampler.epoch_steps)  # from amid an epoch, over the ends of epochs
+        steps = range(1, 3 * sampler.steps_per_epoch)  # from amid an epoch, over the ends of epochs
         found = list(BatchStream(rows, 2, lambda step, rank=rank: sampler.rank_batch(step, rank))(steps))
         assert len(found) == len(steps)
         for step, (pixels, labels, weights, places) in zip(steps, found, strict=True):
@@ -78,7 +78,7 @@ def test_memory_is_poisoned_when_it_comes_back_and_no_batch_that_is_held_ever_sh
 
     epochs, stream = 12, BatchStream(rows, 2, lambda step: sampler.rank_batch(step, 0), buffers)
     for epoch in range(epochs):
-        steps = range(epoch * sampler.epoch_steps, (epoch + 1) * sampler.epoch_steps)
+        steps = range(epoch * sampler.steps_per_epoch, (epoch + 1) * sampler.steps_per_epoch)
         for pixels, _, _, places in stream(steps):
             holding.append((pixels, places))
             check(pixels, places)
@@ -86,7 +86,7 @@ def test_memory_is_poisoned_when_it_comes_back_and_no_batch_that_is_held_ever_sh
                 check(*holding.popleft())
     for pixels, places in holding:
         check(pixels, places)
-    delivered = epochs * sampler.epoch_steps
+    delivered = epochs * sampler.steps_per_epoch
     assert all(pool.made <= held + 2 * READERS + 4 for pool in buffers), [pool.made for pool in buffers]
     assert len(came) >= len(buffers) * (delivered - held - 2 * READERS - 4)
 

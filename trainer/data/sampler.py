@@ -77,13 +77,13 @@ class DistributedSampler:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     @property
-    def epoch_steps(self) -> int:
+    def steps_per_epoch(self) -> int:
         """Number of steps in an epoch, the same on every worker."""
         return -(-self.rows // (self.batch * self.size))
 
     def step_rows(self, step: int) -> range:
         """The part of the epoch's shuffled order that all workers together take in `step`, as indices into it."""
-        first = step % self.epoch_steps * self.batch * self.size
+        first = step % self.steps_per_epoch * self.batch * self.size
         return range(first, min(first + self.batch * self.size, self.rows))
 
     def rank_batch(self, step: int, rank: int) -> RankBatch:
@@ -91,7 +91,7 @@ class DistributedSampler:
         step_rows = self.step_rows(step)
         rows_per_worker, remainder = divmod(len(step_rows), self.size)
         first, own_rows = rank * rows_per_worker + min(rank, remainder), rows_per_worker + (rank < remainder)
-        order = epoch_order(self.rows, self.seed, step // self.epoch_steps, self.shuffle_block)
+        order = epoch_order(self.rows, self.seed, step // self.steps_per_epoch, self.shuffle_block)
         order = order[step_rows.start : step_rows.stop]
         # The modulo pads a batch of a short last step with rows of that same step.
         within_step = (first + np.arange(self.batch)) % len(step_rows)

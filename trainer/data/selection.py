@@ -29,7 +29,7 @@ class RowSelection:
     classes: int = 0
     """19 to convert 43 classes to 19 after reading, 0 to keep the classes of the store."""
 
-    labelled: bool = True
+    labelled_only: bool = True
     """Leave out rows without any label."""
 
 
@@ -101,7 +101,7 @@ def select_rows(path: Location | PathLike[str] | str, selection: RowSelection) -
     store_rows = _rows_of_split(store, selection.split)
     labels, classes = _labels(store, selection.classes)
     labels = labels[store_rows]
-    used = labels.any(axis=1) | (not selection.labelled)
+    used = labels.any(axis=1) | (not selection.labelled_only)
     if not used.any():
         raise ValueError(
             f"{store.location}: none of the {len(labels)} rows of split {selection.split} has a label; "

@@ -64,7 +64,7 @@ def step_function(setup: TrainingSetup, workers: Workers) -> TrainStep:
     positive_weights = tf.constant(setup.positive_weights)
 
     def train_step(batch: TensorBatch, step: tf.Tensor) -> tf.Tensor:
-        epoch = step // setup.sampler.epoch_steps
+        epoch = step // setup.sampler.steps_per_epoch
         pixels, labels = _augment(settings, batch, epoch, tf.gather(store_rows, batch.positions))
         reseed_dropout(model, workers.rank, step)
         with tf.GradientTape() as tape:
@@ -73,12 +73,12 @@ def step_function(setup: TrainingSetup, workers: Workers) -> TrainStep:
             loss = tf.reduce_sum(batch.weights * tf.reduce_mean(entropy, axis=1))
             total_loss = tf.add_n([loss, *(tf.cast(term, tf.float32) for term in model.losses)])
         # A Keras 3 variable wraps one of TensorFlow; the tape and Horovod need the latter.
-        weights = [variable.value for variable in model.trainable_variables]
-        gradients = tape.gradient(total_loss, weights)
+        variables = [variable.value for variable in model.trainable_variables]
+        gradients = tape.gradient(total_loss, variables)
         # Average the losses together with the gradients: an all-reduce of their own would be one more wait per step.
         *gradients, loss, total_loss = workers.average_as_ready([*gradients, loss, total_loss], settings.compress)
         if settings.lars:
-            gradients = layer_wise_gradients(gradients, weights, settings.lars)
+            gradients = layer_wise_gradients(gradients, variables, settings.lars)
         setup.optimiser.apply(gradients, model.trainable_variables)
         return tf.stack([loss, total_loss])
 
@@ -120,7 +120,7 @@ def fit(
     """
     # ---- every worker begins with worker 0's weights
     workers.broadcast([variable.value for variable in (*setup.model.variables, *setup.optimiser.variables)])
-    take_step, epoch_steps = step_function(setup, workers), setup.sampler.epoch_steps
+    take_step, steps_per_epoch = step_function(setup, workers), setup.sampler.steps_per_epoch
     rate, last_logged = math.nan, -math.inf
 
     while state.step < setup.total_steps:
@@ -129,8 +129,8 @@ def fit(
             return
 
         # ---- one epoch, or what is left of it
-        epoch = state.step // epoch_steps
-        steps = range(state.step, min((epoch + 1) * epoch_steps, setup.total_steps))
+        epoch = state.step // steps_per_epoch
+        steps = range(state.step, min((epoch + 1) * steps_per_epoch, setup.total_steps))
         start = time.perf_counter()
         batches = setup.batches(steps)
         for step in steps:
@@ -138,7 +138,7 @@ def fit(
             ready = time.perf_counter()
 
             # ---- one step
-            if (rate_now := rate_at(setup.schedule, step / epoch_steps)) != rate:
+            if (rate_now := rate_at(setup.schedule, step / steps_per_epoch)) != rate:
                 rate = rate_now
                 setup.optimiser.learning_rate.assign(rate)
             loss, total_loss = take_step(batch, tf.constant(step, tf.int64)).numpy().tolist()
@@ -165,7 +165,7 @@ def fit(
         average_moving_statistics(setup.model, workers)
         if not all(np.isfinite(value).all() for value in setup.model.get_weights()):
             raise _divergence_error("a weight is not finite", setup, state, state.step - 1)
-        trained, first = time.perf_counter(), epoch * epoch_steps
+        trained, first = time.perf_counter(), epoch * steps_per_epoch
         scores = validate(epoch)
         better = scores is not None and scores["micro"]["f1"] > state.best
         if scores is not None:
@@ -186,7 +186,7 @@ def fit(
 
 
 def _divergence_error(problem: str, setup: TrainingSetup, state: TrainingState, step: int) -> JobError:
-    rate = rate_at(setup.schedule, step / setup.sampler.epoch_steps)
+    rate = rate_at(setup.schedule, step / setup.sampler.steps_per_epoch)
     before = " ".join(f"{value:.4g}" for value in state.loss[-5:]) or "none"
     return JobError(
         f"{problem} in step {step + 1} of {setup.total_steps}, at rate {rate:.4g}; last losses: {before}; "

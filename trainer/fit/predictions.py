@@ -44,30 +44,34 @@ def predict_rows(predict: Predictor, rows: SelectedRows, batch: int, workers: Wo
     sampler = DistributedSampler(len(rows), batch, workers.size, shuffle_block=NO_SHUFFLE)
     stream = BatchStream(rows, batch, lambda step: sampler.rank_batch(step, workers.rank))
     parts = []
-    for loaded in stream(range(sampler.epoch_steps)):
+    for loaded in stream(range(sampler.steps_per_epoch)):
         real = loaded.weights.numpy() > 0  # padding has weight 0
         parts.append((loaded.positions.numpy()[real], predict(loaded.pixels).numpy()[real]))
         workers.progress_count += 1
     probabilities = np.zeros(rows.labels.shape, np.float32)
-    for positions, values in chain.from_iterable(workers.gather(parts)):
+    for positions, values in chain.from_iterable(workers.allgather(parts)):
         probabilities[positions] = values
     if not np.isfinite(probabilities).all():
         raise JobError("the network predicts NaN: its training has diverged; train again with a smaller --rate")
     return probabilities
 
 
-def load_and_predict(settings: EvaluateRunSettings, workers: Workers, labelled: bool) -> tuple[SelectedRows, Floats]:
+def load_and_predict(
+    settings: EvaluateRunSettings, workers: Workers, labelled_only: bool
+) -> tuple[SelectedRows, Floats]:
     """Collective: load a run's network, and predict the rows of a store that `settings` select.
 
     Call it before TensorFlow's first operation, because it chooses this worker's threads and GPU.
-    Returns the rows and their probabilities, float32, shape (row, class). `labelled`: leave out rows without any label.
+    Returns the rows and their probabilities, float32, shape (row, class). `labelled_only` leaves out rows without any
+    label.
 
     Raises:
         JobError: the run or the store cannot be used, on every worker alike.
     """
     configure_worker_devices(settings.threads, workers)
     model, rows = workers.on_every_worker(
-        "opening run and store", lambda: load_trained_network(settings.run, settings.store, settings.split, labelled)
+        "opening run and store",
+        lambda: load_trained_network(settings.run, settings.store, settings.split, labelled_only),
     )
     return rows, predict_rows(compile_predictor(model), rows, settings.batch, workers)
 

@@ -28,7 +28,9 @@ def describe_network(rows: SelectedRows) -> dict[str, Any]:
     return {"inputs": inputs, "classes": list(rows.classes), "upsample": rows.upsample}
 
 
-def load_trained_network(run: Path, store: Location, split: str, labelled: bool) -> tuple[keras.Model, SelectedRows]:
+def load_trained_network(
+    run: Path, store: Location, split: str, labelled_only: bool
+) -> tuple[keras.Model, SelectedRows]:
     """The best network of a run, or its last one if it was not validated; and the rows of a split of `store`.
 
     Raises:
@@ -38,7 +40,7 @@ def load_trained_network(run: Path, store: Location, split: str, labelled: bool)
     checkpoint = Checkpoint.load(path)
     network, settings = checkpoint.fingerprint["network"], checkpoint.fingerprint["settings"]
     classes = len(network["classes"])
-    selection = RowSelection(band_selections(settings["bands"]), split, 19 if classes == 19 else 0, labelled)
+    selection = RowSelection(band_selections(settings["bands"]), split, 19 if classes == 19 else 0, labelled_only)
     rows = select_rows(store, selection)
     for found, wanted in zip_longest(rows.classes, network["classes"]):
         if found != wanted:

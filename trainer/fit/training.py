@@ -88,7 +88,7 @@ def train_network(
     seconds = time.perf_counter() - start
 
     # ---- scores and tuned thresholds of the network that trainer.evaluate is going to use
-    checksums, scores = workers.gather(weights_checksum(setup.model)), {}
+    checksums, scores = workers.allgather(weights_checksum(setup.model)), {}
     if validation is not None:
         model, path = setup.model, settings.out / BEST
         best = workers.on_every_worker(
@@ -115,8 +115,8 @@ def _training_setup(
     optimiser = keras.optimizers.SGD(settings.rate, momentum=settings.momentum, nesterov=settings.momentum > 0)
     optimiser.build(model.trainable_variables)  # its variables must exist to be restored
 
-    steps = settings.total_steps(sampler.epoch_steps)
-    epochs = steps / sampler.epoch_steps
+    steps = settings.total_steps(sampler.steps_per_epoch)
+    epochs = steps / sampler.steps_per_epoch
     return TrainingSetup(
         model, optimiser,
         LearningRateSchedule(settings.rate, sampler.batch, sampler.size, settings.warmup, settings.decay, epochs),
@@ -138,7 +138,7 @@ def _validation(setup: TrainingSetup, state: TrainingState, workers: Workers) ->
     except ValueError as error:
         if workers.rank == 0:
             log.warning("no validation: %s", error)
-    if not all(workers.gather(rows is not None)) or rows is None:
+    if not all(workers.allgather(rows is not None)) or rows is None:
         return None
     predict = partial(predict_rows, compile_predictor(setup.model), rows, settings.batch, workers)
     return Validation(rows, predict, state, settings.validate_every)

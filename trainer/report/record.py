@@ -33,7 +33,7 @@ def training_record(settings: RunSettings, sampler: DistributedSampler, outcome:
         "threads": tf.config.threading.get_intra_op_parallelism_threads(),  # 0: TensorFlow's choice
         "rows": sampler.rows,
         "steps": len(steps),
-        "epochs": len(steps) / sampler.epoch_steps,
+        "epochs": len(steps) / sampler.steps_per_epoch,
         "patches": sum(len(sampler.step_rows(step)) for step in steps),
         **outcome.network,
         "figures": {

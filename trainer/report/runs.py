@@ -77,14 +77,14 @@ class FinishedRun:
         are computed from the steps after the first.
         """
         epochs, count = _number(self.record.get("epochs")), _number(self.record.get("steps"))
-        epoch_steps = round(count / epochs) if epochs > 0 and count > 0 else None
+        steps_per_epoch = round(count / epochs) if epochs > 0 and count > 0 else None
         steps_by_epoch = dict(self.by_epoch("steps"))
-        whole = [s for epoch, s in self.by_epoch("seconds") if steps_by_epoch.get(epoch) in (None, epoch_steps)]
+        whole = [s for epoch, s in self.by_epoch("seconds") if steps_by_epoch.get(epoch) in (None, steps_per_epoch)]
         if len(whole) > 1:
             return statistics.fmean(whole[1:])
         steps = [_number(value) for value in _list(self.record.get("seconds"))]
-        if steps and epoch_steps:
-            return statistics.fmean(steps[1:] or steps) * epoch_steps
+        if steps and steps_per_epoch:
+            return statistics.fmean(steps[1:] or steps) * steps_per_epoch
         return whole[0] if whole else None
 
     @property

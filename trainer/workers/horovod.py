@@ -49,7 +49,7 @@ class Workers:
         self.progress_count = 0
         """Completed steps, scored batches and exchanges of this worker; the watchdog reads it."""
 
-    def gather(self, value: T) -> list[T]:
+    def allgather(self, value: T) -> list[T]:
         """Collective: the `value` of each worker, in order of rank, on every worker; any object that can be pickled."""
         if self._horovod is None:
             return [value]
@@ -69,7 +69,7 @@ class Workers:
             result.append(action())
         except (ValueError, OSError) as caught:
             error = str(caught)
-        errors = {rank: text for rank, text in enumerate(self.gather(error)) if text is not None}
+        errors = {rank: text for rank, text in enumerate(self.allgather(error)) if text is not None}
         if not errors:
             return result[0]
         message = errors[0] if len(errors) == self.size else joint_message(what, errors, self.size, "worker")
