@@ -174,7 +174,7 @@ def test_a_torn_shard_or_a_truncated_file_is_an_error_that_names_it(good, tmp_pa
         ({"split": "training"}, r"--split .*got 'training'; did you mean train\?"),
         ({"tile": "31UER"}, r"--tile must be of the store's \(33UUP\), got '31UER'"),
         ({"label": "Pasture"}, r"--label .*'Pasture'; did you mean Pastures\?"),
-        ({"label": "Salines"}, r"at least one row .*got none of 6"),
+        ({"label": "Salines"}, r"no row of .* matches --split, --tile and --label \(of 6 rows\)"),
     ],
 )
 def test_a_part_that_is_not_there_is_bad_input_and_named(good, tmp_path, part, words):
