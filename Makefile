@@ -69,7 +69,7 @@ test-docs: install ## build the documentation; warnings and dead internal links 
 docs: install ## show the documentation in a browser; it is built again at each change
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --no-strict --open
 
-test-fast: install ## the tests that start no process and take seconds: under a minute on two cores
+test-fast: install ## quick tests, which start no process: under a minute on two cores
 	$(MAKE) --jobs=2 --keep-going --output-sync=target $(FAST_PARTS)
 
 FAST_PARTS = test-fast-trainer test-fast-others

@@ -25,6 +25,8 @@ from etl.preview.run import preview
 from etl.preview.settings import PreviewSettings
 from etl.store.location import Location
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Callable[..., Path]:

@@ -42,6 +42,7 @@ def test_a_picture_stands_in_the_page_itself():
     assert png_data_uri(b"\x89PNG") == "data:image/png;base64,iVBORw=="
 
 
+@pytest.mark.slow
 def test_a_store_of_a_hostile_name_adds_no_markup_to_its_statistics(tmp_path):
     store = make_store(tmp_path, GOOD).rename(tmp_path / "<script>store.h5")
     assert stats(StatsSettings(Location.parse(store), tmp_path / "page.html"), MPI.COMM_SELF) == 0

@@ -15,6 +15,8 @@ from etl.convert.settings import ConvertSettings
 from etl.exit_status import JobError
 from etl.store.location import Location
 
+pytestmark = pytest.mark.slow
+
 
 def run(store: Path, out: Path, **settings: Any) -> Path:
     """What is made of a store."""

@@ -24,6 +24,8 @@ from etl.store.location import Location
 from etl.verify.run import verify
 from etl.verify.settings import VerifySettings
 
+pytestmark = pytest.mark.slow
+
 
 def write_archive(folder: Path, store: Path) -> None:
     """The store's rows as a BigEarthNet v1 folder."""
