@@ -19,6 +19,7 @@ from etl.labels import classes_of
 __all__ = [
     "COMPLETE",
     "FLAGS",
+    "READABLE_VERSIONS",
     "REJECTED",
     "SCHEMA_VERSION",
     "SPLITS",
@@ -32,7 +33,11 @@ __all__ = [
     "schema_of",
 ]
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
+"""Version of the schema of new stores. Version 1 has no `nodata_share`, and its shares are over all pixels."""
+
+READABLE_VERSIONS = ("1", SCHEMA_VERSION)
+"""Versions of the schema that are read, and whose interrupted runs are resumed."""
 
 UNWRITTEN, WRITTEN, REJECTED = 0, 1, 2
 """Values of the array `state`."""
@@ -110,6 +115,9 @@ class Schema:
     product_bytes: int = 80
     """Length of `product` in bytes."""
 
+    version: str = SCHEMA_VERSION
+    """One of `READABLE_VERSIONS`."""
+
     @property
     def pixels(self) -> tuple[DataSet, ...]:
         """The pixel data sets, in the order in which `checksum` runs over them; shape (patch, row, col, band)."""
@@ -137,8 +145,6 @@ class Schema:
         return (
             column("patch", f"S{self.name_bytes}", long_name="name of the patch"),
             column("tile", "S5", long_name="MGRS tile"),
-            column("product", f"S{self.product_bytes}", long_name="Level-2A product read, or the patch archive's own"),
-            column("baseline", "S5", long_name="processing baseline of the product read"),
             column("acquired", "<i8", **time, standard_name="time"),
             column("epsg", "<i4", long_name="EPSG code of the UTM projection"),
             column("ulx", "<f8", units="m", long_name="easting of the upper left corner"),
@@ -149,12 +155,16 @@ class Schema:
 
     @property
     def results(self) -> tuple[DataSet, ...]:
-        """Columns that are computed from the pixels, one value for each row; `state` is written last."""
+        """Columns that are known once a row's pixels were read, one value for each row; `state` is written last."""
         column = partial(_column, self.rows)
         share = {"units": "1", "valid_min": 0.0, "valid_max": 1.0}
+        nodata = column("nodata_share", "<f4", long_name="share of pixels without data in at least one band", **share)
         return (
-            column("cloud_share", "<f4", long_name="share of cloud and cloud shadow pixels", **share),
-            column("snow_share", "<f4", long_name="share of snow pixels", **share),
+            column("product", f"S{self.product_bytes}", long_name="Level-2A product read, or the patch archive's own"),
+            column("baseline", "S5", long_name="processing baseline of the product read"),
+            *(() if self.version == "1" else (nodata,)),
+            column("cloud_share", "<f4", long_name="share of cloud and cloud shadow among pixels with data", **share),
+            column("snow_share", "<f4", long_name="share of snow among pixels with data", **share),
             column("checksum", "<u8", long_name="XXH3-64 over the row's pixel bytes"),
             column("state", "|u1", long_name="state of the row"),
         )
@@ -208,7 +218,8 @@ def schema_of(arrays: Mapping[str, Any], where: object) -> Schema:
         raise ValueError(f"{where} must be a store of etl.extract; it has no {', '.join(missing)}")
     rows, classes = arrays["classes"].shape
     name_bytes, product_bytes = arrays["patch"].dtype.itemsize, arrays["product"].dtype.itemsize
-    return Schema(rows, classes, "data_super" in arrays, name_bytes, product_bytes)
+    version = SCHEMA_VERSION if "nodata_share" in arrays else "1"
+    return Schema(rows, classes, "data_super" in arrays, name_bytes, product_bytes, version)
 
 
 def encoded(values: Sequence[object], dtype: str) -> npt.NDArray[Any]:

@@ -101,9 +101,9 @@ def make_store(folder: Path, states: list[int], complete: bool = True, upsampled
     identity = {n: getattr(catalogue, n) for n in ("patch", "tile", "epsg", "ulx", "uly", "split", "classes")}
     identity["acquired"] = catalogue.acquired.astype("datetime64[s]").astype(np.int64)
     identity["product"], identity["baseline"] = np.full(len(state), PRODUCT.encode()), np.full(len(state), b"02.05")
-    identity |= {n: np.full(len(state), np.nan, np.float32) for n in ("cloud_share", "snow_share")}
+    identity |= {n: np.full(len(state), np.nan, np.float32) for n in ("nodata_share", "cloud_share", "snow_share")}
     identity |= {"state": state, "checksum": np.zeros(len(state), np.uint64)}
-    attributes = {"settings": json.dumps({"catalogue": str(made_from)}), "schema_version": "1"}
+    attributes = {"settings": json.dumps({"catalogue": str(made_from)}), "schema_version": SCHEMA_VERSION}
     create_hdf5(path, schema, identity, attributes, Layout(4096))
     pixels = draw_pixels(schema, state, seed=0)
     sums = [checksum([array[k] for array in pixels.values()]) for k in range(len(state))]

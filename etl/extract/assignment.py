@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from etl.extract.inputs import ExtractionInputs, PatchRows
+from etl.extract.inputs import ExtractionInputs, PatchRows, initial_columns
 from etl.extract.resume import ResumeState
 from etl.mpi import Comm, RootOnly
 from etl.plan.rounds import plan_rounds, predict_ready_s
@@ -46,6 +46,9 @@ class RankAssignment:
     splits: npt.NDArray[np.uint8]
     """Split of each of `rows`."""
 
+    served: dict[str, npt.NDArray[np.bytes_]]
+    """`product` and `baseline` that each of `rows` is read from, by array name, shape (patch,)."""
+
     folders: list[Path]
     """Folder in a patch archive of each of `rows`; empty if the source holds products."""
 
@@ -76,14 +79,17 @@ def _assign(inputs: ExtractionInputs, pending: PatchRows, ranks: int, on_gpu: bo
     extraction_plan = plan_extraction(inputs, pending, ranks, on_gpu)
     plan = extraction_plan.plan
     catalogue, folder = pending.selection.catalogue, pending.selection.patch_folder
+    columns = initial_columns(inputs, pending.selection)
     assignments = []
     for work, rounds in zip(plan.work, extraction_plan.rounds, strict=True):
         rows = work.store_rows(extraction_plan.product_patches)
         parts: list[PatchRange | Block] = [*work.patches, *work.receives, *work.sends]
         used = {k: extraction_plan.product_patches[k] for k in sorted({part.product for part in parts})}
         folders = [folder(name.decode()) for name in catalogue.patch[rows]] if folder else []
+        served = {name: columns[name][rows] for name in ("product", "baseline")}
+        splits = catalogue.split[rows]
         assignments.append(
-            RankAssignment(work, used, rows, catalogue.split[rows], folders, rounds, plan.blocks, plan.inefficiency)
+            RankAssignment(work, used, rows, splits, served, folders, rounds, plan.blocks, plan.inefficiency)
         )
     return assignments
 

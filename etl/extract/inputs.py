@@ -226,8 +226,7 @@ def initial_columns(inputs: ExtractionInputs, selection: CatalogueSelection) -> 
         "acquired": catalogue.acquired.astype("datetime64[s]").astype(np.int64),
         "state": np.full(rows, UNWRITTEN, np.uint8),
         "checksum": np.zeros(rows, np.uint64),
-        "cloud_share": np.full(rows, np.nan, np.float32),
-        "snow_share": np.full(rows, np.nan, np.float32),
+        **{f"{name}_share": np.full(rows, np.nan, np.float32) for name in ("nodata", "cloud", "snow")},
     }
 
 
@@ -246,4 +245,7 @@ def fingerprint_of(settings: ExtractSettings, selection: CatalogueSelection, met
         **(networks if method.networks else {}),
         "max_cloud_share": settings.max_cloud_share,
         "max_snow_share": settings.max_snow_share,
+        # only where set: journals of older versions do not have them
+        **({"max_nodata_share": settings.max_nodata_share} if settings.max_nodata_share < 1 else {}),
+        **({"keep_unclassified": True} if settings.keep_unclassified else {}),
     }

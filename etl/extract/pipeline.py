@@ -1,7 +1,6 @@
 """Extract patches and fill batches with them, in a thread; the main thread writes earlier batches meanwhile."""
 
 import contextlib
-import math
 import queue
 import threading
 import time
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from etl.bands import GROUPS
+from etl.bands import GROUPS, Group
 from etl.extract.assignment import RankAssignment
 from etl.extract.batch import Batch
 from etl.extract.prefetch import prefetch
@@ -20,7 +19,7 @@ from etl.extract.upsampling import ReadyUpsampling
 from etl.schema import REJECTED, WRITTEN, RowSpan, Schema
 from etl.source.block import OutgoingBlock
 from etl.source.interface import PatchSource, SourcePatch
-from etl.source.patch import CloudSnow, PatchError, cloud_snow_fraction
+from etl.source.patch import UNKNOWN_SHARES, PatchError, PixelShares, pixel_shares
 from etl.stage_timer import StageTimer
 from etl.store.checksum import checksum
 from etl.store.statistics import Sums, plane_sums
@@ -43,14 +42,14 @@ class PreparedPatch:
     row: int
     """Row in the store."""
 
-    fractions: CloudSnow
-    """Fractions of cloud and snow pixels, 0 to 1; NaN without a scene classification."""
+    shares: PixelShares
+    """Shares of pixels without data, of cloud and of snow, 0 to 1."""
 
     problem: str
     """Why the patch is rejected; empty if it is kept."""
 
     native: tuple[npt.NDArray[np.uint16], ...] = ()
-    """The three groups with their halo, shape (band, row, col); empty for a rejected patch."""
+    """The three groups without halo, shape (band, row, col); empty for a rejected patch."""
 
     upsampled: npt.NDArray[np.uint16] | None = None
     """`data_super`, shape (band, row, col); None if nothing is upsampled."""
@@ -59,13 +58,14 @@ class PreparedPatch:
     """Seconds that upsampling took."""
 
     def planes(self) -> dict[str, npt.NDArray[np.uint16]]:
-        """Pixels by data set, without halo, shape (band, row, col)."""
-        planes = {}
-        for group, window in zip(GROUPS, self.native, strict=True):
-            halo = (window.shape[1] - group.patch_px) // 2
-            inner = slice(halo, halo + group.patch_px)
-            planes[f"data_{group.name}"] = window[:, inner, inner]
+        """Pixels by data set, shape (band, row, col)."""
+        planes = {f"data_{group.name}": part for group, part in zip(GROUPS, self.native, strict=True)}
         return planes if self.upsampled is None else {**planes, "data_super": self.upsampled}
+
+    @property
+    def empty_bands(self) -> bool:
+        """Whether a whole band has no data."""
+        return self.shares.nodata == 1 and any(not part.any(axis=(1, 2)).all() for part in self.native)
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +88,10 @@ class PatchPipeline:
     """Batches to fill; None ends the thread."""
     empty: Batch = field(init=False)
     """A batch of no rows, for the rounds in which this rank has nothing to write."""
+    with_nodata: int = 0
+    """Written patches that lack data somewhere."""
+    with_empty_band: int = 0
+    """Written patches that lack data everywhere in at least one band."""
     error: BaseException | None = None
     """Exception that ended the thread early."""
     _stopped: bool = False
@@ -143,16 +147,15 @@ class PatchPipeline:
             self.filled.put(batch)
 
     def _fill(self, batch: Batch, span: RowSpan, patches: Iterator[PreparedPatch]) -> None:
-        in_span = slice(*np.searchsorted(self.assignment.rows, span))
-        to_extract, splits = self.assignment.rows[in_span], self.assignment.splits[in_span]
-        batch.begin(span, to_extract)
-        for row, split in zip(to_extract.tolist(), splits.tolist(), strict=True):
+        first, stop = np.searchsorted(self.assignment.rows, span)
+        batch.begin(span, self.assignment.rows[first:stop])
+        for number in range(first, stop):
             if self._stopped:
                 return
-            patch = next(patches, None)
+            row, patch = self.assignment.rows[number], next(patches, None)
             if patch is None or patch.row != row:
                 raise RuntimeError(f"the source must give row {row} next, got {patch and patch.row}")
-            self._place(batch, patch, split)
+            self._place(batch, patch, number)
 
     def _new_upsampled(self) -> npt.NDArray[np.uint16]:
         """Buffer for one patch's `data_super`, shape (band, row, col)."""
@@ -163,27 +166,34 @@ class PatchPipeline:
         """The patch upsampled into the given buffer, or a new one, unless it is rejected; any thread."""
         row, patch = source_patch
         if isinstance(patch, PatchError):
-            return PreparedPatch(row, CloudSnow(math.nan, math.nan), str(patch))
-        fractions = cloud_snow_fraction(patch.scl)
-        problem, upsampler = self.settings.over_limit(*fractions), self.upsampling.upsampler
+            return PreparedPatch(row, UNKNOWN_SHARES, str(patch))
+        native = tuple(map(_without_halo, GROUPS, patch.native))
+        shares, upsampler = pixel_shares(native, patch.scl), self.upsampling.upsampler
+        problem = self.settings.over_limit(*shares)
+        if shares.nodata == 1 and not any(part.any() for part in native):
+            problem = "no pixel has data in any band"
         if problem or upsampler is None:
-            return PreparedPatch(row, fractions, problem, () if problem else patch.native)
+            return PreparedPatch(row, shares, problem, () if problem else native)
         start = time.perf_counter()
         upsampled = self._new_upsampled() if upsampled is None else upsampled
         upsampler(patch.native, upsampled)
-        return PreparedPatch(row, fractions, "", patch.native, upsampled, time.perf_counter() - start)
+        return PreparedPatch(row, shares, "", native, upsampled, time.perf_counter() - start)
 
-    def _place(self, batch: Batch, patch: PreparedPatch, split: int) -> None:
-        """Copy one patch into its row of the batch, with its cloud and snow fractions, checksum and state."""
+    def _place(self, batch: Batch, patch: PreparedPatch, number: int) -> None:
+        """Copy one patch, the `number`-th of the assignment, into its row of the batch, with all its results."""
         position = patch.row - batch.first
         results, pixels = batch.results, {name: array[position] for name, array in batch.pixels.items()}
-        results["cloud_share"][position], results["snow_share"][position] = patch.fractions
+        for name, values in self.assignment.served.items():
+            results[name][position] = values[number]
+        for name, share in patch.shares._asdict().items():
+            if f"{name}_share" in results:  # stores of schema version 1 have no `nodata_share`
+                results[f"{name}_share"][position] = share
         if patch.problem:
             batch.rejected[patch.row] = patch.problem
             for target in pixels.values():  # the buffer still holds an earlier patch
                 target[...] = 0
         else:
-            self._place_pixels(pixels, patch, split)
+            self._place_pixels(pixels, patch, int(self.assignment.splits[number]))
         with self.timer.stage("hash_s"):
             results["checksum"][position] = checksum(list(pixels.values()))
             results["state"][position] = REJECTED if patch.problem else WRITTEN
@@ -191,6 +201,8 @@ class PatchPipeline:
     def _place_pixels(self, targets: Mapping[str, npt.NDArray[np.uint16]], patch: PreparedPatch, split: int) -> None:
         """Add the patch's statistics to `sums`, and copy its pixels to `targets`, shape (row, col, band)."""
         planes = patch.planes()
+        self.with_nodata += patch.shares.nodata > 0
+        self.with_empty_band += patch.empty_bands
         self.timer.add("upsample_s", patch.upsample_s)
         with self.timer.stage("sum_s"):
             for name, sums in _plane_sums(planes).items():
@@ -198,6 +210,13 @@ class PatchPipeline:
         with self.timer.stage("interleave_s"):
             for name, part in planes.items():
                 targets[name][...] = part.transpose(1, 2, 0)
+
+
+def _without_halo(group: Group, window: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
+    """The pixels of the patch itself, shape (band, row, col), of a window with a halo around them."""
+    halo = (window.shape[1] - group.patch_px) // 2
+    inner = slice(halo, halo + group.patch_px)
+    return window[:, inner, inner]
 
 
 def _plane_sums(planes: Mapping[str, npt.NDArray[np.uint16]]) -> dict[str, npt.NDArray[np.int64]]:

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from etl.extract.settings import ExtractSettings
-from etl.schema import SCHEMA_VERSION
+from etl.schema import Schema
 from etl.settings import settings_record
 from etl.software import software_versions
 from etl.upsample.method import UpsampleMethod
@@ -13,18 +13,18 @@ from etl.upsample.method import UpsampleMethod
 __all__ = ["extraction_software", "store_attributes"]
 
 
-def store_attributes(settings: ExtractSettings, nomenclature: int, method: UpsampleMethod) -> dict[str, Any]:
+def store_attributes(settings: ExtractSettings, schema: Schema, method: UpsampleMethod) -> dict[str, Any]:
     """Root attributes of a store; `upsample_weights` is JSON, one entry a network, or none."""
     networks = [network.to_record() for network in method.networks]
     precision = {"upsample_precision": method.precision} if networks else {}
     return {
         "Conventions": "CF-1.11",
         "title": "Sentinel-2 Level-2A patches",
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": schema.version,
         "upsample": method.name,
         "upsample_weights": json.dumps(networks) if networks else "none",
         **precision,
-        "nomenclature": nomenclature,
+        "nomenclature": schema.nomenclature,
         "software": json.dumps(extraction_software()),
         "settings": json.dumps(settings_record(settings)),
     }

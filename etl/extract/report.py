@@ -56,6 +56,9 @@ class RankReport:
     seconds: dict[str, float]
     """Seconds by stage, as in `RANK_STAGES`."""
 
+    nodata: dict[str, int]
+    """Written patches that lack data somewhere, and those that lack it in a whole band."""
+
     processor: str = field(default_factory=describe_processor)
 
 
@@ -111,6 +114,7 @@ def extraction_record(reports: Sequence[RankReport], assignment: RankAssignment,
     return {
         "ranks": len(reports),
         "patches": sum(report.patches for report in reports),
+        **{name: sum(report.nodata[name] for report in reports) for name in reports[0].nodata},
         "blocks_decoded": blocks,
         "seconds_prepare": steps.seconds["prepare"],
         "seconds_write": steps.seconds["write"],
@@ -167,6 +171,8 @@ def _print_closing_lines(out: Location, record: Mapping[str, Any], rejected: Map
         f"blocks decoded more than once: {100 * record['decoded_twice_share']:.1f} %"
     )
     _log_rejections(rejected)
+    if record["patches_with_empty_band"]:
+        log.warning("%d patches have a band without any data", record["patches_with_empty_band"])
     print(
         f"{record['patches']} patches by {record['ranks']} ranks in {record['seconds_total']:.1f} s "
         f"({record['patches_per_second']:.0f} patches/s, {record['mib_per_second']:.0f} MiB/s), "

@@ -35,6 +35,8 @@ class ResumeState:
     """Patches of all rows, and which are pending."""
     written: npt.NDArray[np.intp]
     """Finished rows in state `WRITTEN`, ascending, whose checksums are still to be verified; shape (row,)."""
+    schema: Schema
+    """Schema of the store: one that an older version began keeps its own."""
     complete: bool = False
     """Whether nothing is left to do."""
 
@@ -67,10 +69,10 @@ def _create_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
     columns["checksum"][rejected] = zero_row_checksum(inputs.schema)
     # journal first: a store without one could not be resumed
     journal = Journal.begin(journal_location(settings.out), fingerprint_of(settings, selection, inputs.method))
-    attributes = store_attributes(settings, selection.catalogue.nomenclature, inputs.method)
+    attributes = store_attributes(settings, inputs.schema, inputs.method)
     inputs.store.create(inputs.schema, columns, attributes)
     journal.add(row_ranges(rejected), rows.problems)
-    return ResumeState(journal, rows, np.empty(0, np.intp))
+    return ResumeState(journal, rows, np.empty(0, np.intp), inputs.schema)
 
 
 def resume_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
@@ -83,7 +85,8 @@ def resume_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
     settings, store, problems = inputs.settings, inputs.store, rows.problems
     journal = Journal.read(journal_location(settings.out), repair=True)  # its last line may be incomplete after a kill
     _require_same_fingerprint(settings.out, journal, fingerprint_of(settings, rows.selection, inputs.method))
-    stored = store.reader().read_columns(("state", "product", "complete"))
+    with store.reader() as reader:
+        schema, stored = reader.schema, reader.read_columns(("state", "product", "complete"))
     state, finished = stored["state"], _finished_rows(stored["state"], journal)
     if settings.retry_rejected:
         finished &= state != REJECTED
@@ -93,26 +96,28 @@ def resume_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
     rejected_now = [row for row in problems if not finished[row]]
     pending = ~finished & extractable
     if not pending.any() and stored["complete"] and not rejected_now:
-        return ResumeState(journal, replace(rows, pending=pending), np.empty(0, np.intp), complete=True)
+        return ResumeState(journal, replace(rows, pending=pending), np.empty(0, np.intp), schema, complete=True)
     # incomplete first, on the disk; another product may now match a row that is not finished
-    product, baseline = columns["product"].astype(f"S{inputs.schema.product_bytes}"), columns["baseline"].astype("S5")
+    product, baseline = columns["product"].astype(f"S{schema.product_bytes}"), columns["baseline"].astype("S5")
     incomplete = {"complete": np.zeros((), np.uint8), "state": np.where(finished, state, np.uint8(UNWRITTEN))}
     store.overwrite({"product": product, "baseline": baseline, **incomplete})
     # on the disk before the journal names them as finished
-    _reject_rows(store, inputs.schema, rejected_now)
+    _reject_rows(store, schema, rejected_now)
     journal.add(row_ranges(np.array(rejected_now, np.intp)), {row: problems[row] for row in rejected_now})
     # a shard is written whole, so all rows that share one with a pending row are extracted again
     rejected = (finished & (state == REJECTED)) | ~extractable
     shard = np.arange(len(pending)) // store.shard_rows
     pending = (np.bincount(shard, weights=pending) > 0)[shard] & ~rejected
-    return ResumeState(journal, replace(rows, pending=pending), np.flatnonzero(written & ~pending))
+    return ResumeState(journal, replace(rows, pending=pending), np.flatnonzero(written & ~pending), schema)
 
 
 def _require_same_fingerprint(out: Location, journal: Journal, fingerprint: Mapping[str, Any]) -> None:
     """Raise a ValueError if the store was begun with another catalogue, source or settings."""
-    differing = [key for key in fingerprint if journal.fingerprint.get(key) != fingerprint[key]]
+    keys = [*fingerprint, *(key for key in journal.fingerprint if key not in fingerprint)]
+    before_and_now = {key: (journal.fingerprint.get(key), fingerprint.get(key)) for key in keys}
+    differing = {key: pair for key, pair in before_and_now.items() if pair[0] != pair[1]}
     if differing:
-        changes = "; ".join(f"{key} was {journal.fingerprint.get(key)}, is {fingerprint[key]}" for key in differing)
+        changes = "; ".join(f"{key} was {before}, is {now}" for key, (before, now) in differing.items())
         needed = "--resume needs the catalogue, source and settings of the first run"
         raise ValueError(f"{needed}; of {out} these differ: {changes}")
 
@@ -154,7 +159,8 @@ def _reject_rows(store: Backend, schema: Schema, rows: list[int]) -> None:
     """Set unfinished rows, whatever is in them, to state `REJECTED` with all pixels 0."""
     if rows:
         store.zero_rows(rows)
-        values = {"cloud_share": np.nan, "snow_share": np.nan, "checksum": zero_row_checksum(schema), "state": REJECTED}
+        values = {item.name: np.nan for item in schema.results if item.name.endswith("_share")}
+        values |= {"checksum": zero_row_checksum(schema), "state": REJECTED}
         columns = dict(store.reader().read_columns(values))
         for name, value in values.items():
             columns[name][rows] = value

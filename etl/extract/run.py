@@ -6,6 +6,7 @@ in a `RootOnly`. What differs between ranks is in `RankAssignment`.
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +52,7 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
     # The store, locked against other runs: created, or resumed from an interrupted run.
     lock = lock_store(settings, inputs.store, comm)
     store_state = selection.apply_on_root(lambda chosen: begin_store(inputs, place_patches(inputs, chosen)))
+    inputs = replace(inputs, schema=store_state.bcast(lambda state: state.schema))
     if store_state.bcast(lambda state: state.complete):
         store_state.apply_on_root(
             lambda state: print(f"{settings.out} is complete, {state.rejected} rejected: nothing to do")
@@ -115,7 +117,8 @@ def _write_rows(
         loop.run(assignment.rounds)
     timer.add("cpu_s", time.process_time() - cpu_s)
     sums.merge([pipeline.sums.totals])
-    return report.RankReport(len(assignment.rows), source.decoded, timer.seconds)
+    nodata = {"patches_with_nodata": pipeline.with_nodata, "patches_with_empty_band": pipeline.with_empty_band}
+    return report.RankReport(len(assignment.rows), source.decoded, timer.seconds, nodata)
 
 
 def _complete_store(

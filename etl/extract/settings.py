@@ -48,13 +48,23 @@ class ExtractSettings:
     keep_cloud: bool = setting(False, "also extract patches that the catalogue marks as covered by cloud or shadow")
     max_cloud_share: float = setting(
         1.0,
-        "reject patches if the scene classification calls more than this share of their pixels cloud or shadow; "
-        "1 = no limit",
+        "reject patches if the scene classification calls more than this share of their pixels with data cloud or "
+        "shadow; 1 = no limit",
         "0 to 1",
     )
     max_snow_share: float = setting(
         1.0,
-        "reject patches if the scene classification calls more than this share of their pixels snow; 1 = no limit",
+        "reject patches if the scene classification calls more than this share of their pixels with data snow; "
+        "1 = no limit",
+        "0 to 1",
+    )
+    keep_unclassified: bool = setting(
+        False, "with a limit of cloud or snow: also extract patches without a scene classification"
+    )
+    max_nodata_share: float = setting(
+        1.0,
+        "reject patches if more than this share of their pixels lacks data in at least one band; 1 = only patches "
+        "without any data",
         "0 to 1",
     )
     round_mib: int = setting(64, "most data that a rank writes in one round; Zarr: at least one shard", "MiB")
@@ -69,7 +79,7 @@ class ExtractSettings:
 
     def __post_init__(self) -> None:
         format_of(self.out, "--out")
-        require_within(self, max_cloud_share=(0, 1), max_snow_share=(0, 1))
+        require_within(self, max_cloud_share=(0, 1), max_snow_share=(0, 1), max_nodata_share=(0, 1))
         require_at_least(self, round_mib=1, align_mib=1, decode_threads=1, network_threads=1)
         if self.round_mib > 1024:
             raise ValueError(
@@ -79,14 +89,17 @@ class ExtractSettings:
             raise ValueError("--retry-rejected needs --resume")
         _ = self.layout  # which checks chunks and shards
 
-    def over_limit(self, cloud: float, snow: float) -> str:
-        """Why a patch with these fractions of its pixels, 0 to 1, is rejected; empty if it is kept.
+    def over_limit(self, nodata: float, cloud: float, snow: float) -> str:
+        """Why a patch with these shares of its pixels, 0 to 1, is rejected; empty if it is kept.
 
-        NaN, of a source without scene classification, is kept.
+        `cloud` and `snow` are NaN without a scene classification.
         """
-        for what, fraction, limit in (("cloud", cloud, self.max_cloud_share), ("snow", snow, self.max_snow_share)):
-            if fraction > limit:
-                return f"{what} share {fraction:.3f} is above the limit {limit:g}"
+        limits = {"nodata": self.max_nodata_share, "cloud": self.max_cloud_share, "snow": self.max_snow_share}
+        for (what, limit), share in zip(limits.items(), (nodata, cloud, snow), strict=True):
+            if share > limit:
+                return f"{what} share {share:.3f} is above the limit {limit:g}"
+            if share != share and limit < 1 and not self.keep_unclassified:  # NaN passes every comparison
+                return f"{what} share is unknown without a scene classification; --keep-unclassified keeps the patch"
         return ""
 
     @property

@@ -1,14 +1,25 @@
 """One patch as a source gives it: native pixels with the halo that upsampling needs around them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from etl.bands import NODATA
 from etl.grid import PixelWindow
 
-__all__ = ["SCL_CLOUD", "SCL_SNOW", "CloudSnow", "Patch", "PatchError", "cloud_snow_fraction", "mirror_border"]
+__all__ = [
+    "SCL_CLOUD",
+    "SCL_SNOW",
+    "UNKNOWN_SHARES",
+    "Patch",
+    "PatchError",
+    "PixelShares",
+    "mirror_border",
+    "pixel_shares",
+]
 
 SCL_CLOUD = (3, 8, 9, 10)
 """Scene classes that count as cloud: cloud shadow, cloud of medium and of high probability, thin cirrus."""
@@ -18,6 +29,10 @@ SCL_SNOW = (11,)
 
 Source: ESA, Sentinel-2 Level-2A Algorithm Theoretical Basis Document, scene classification table.
 """
+
+
+_SCL_NODATA = 0
+"""Scene class of a pixel without data."""
 
 
 class PatchError(Exception):
@@ -38,20 +53,60 @@ class Patch:
     """Scene classes at 20 m, shape (60, 60), or None if the source has none."""
 
 
-class CloudSnow(NamedTuple):
-    """Fractions of a patch's pixels: cloud (and its shadow) and snow, in [0, 1]; NaN without a scene classification."""
+class PixelShares(NamedTuple):
+    """Shares of a patch's pixels, in [0, 1]; NaN where unknown."""
+
+    nodata: float
+    """Of all pixels of the finest band, those without data in at least one band; coarse pixels count repeated."""
 
     cloud: float
+    """Of the classified pixels with data in all bands, cloud and its shadow; NaN if there is none."""
+
     snow: float
+    """As `cloud`, of snow."""
+
+    @property
+    def unclassified(self) -> bool:
+        """Whether no pixel with data has a scene class."""
+        return bool(np.isnan(self.cloud))
 
 
-def cloud_snow_fraction(scl: npt.NDArray[np.uint8] | None) -> CloudSnow:
-    """Fractions of cloud and of snow pixels in scene classes `scl`, shape (row, col), uint8; None gives NaN."""
+UNKNOWN_SHARES = PixelShares(float("nan"), float("nan"), float("nan"))
+"""Shares of a patch whose pixels could not be read."""
+
+
+def pixel_shares(planes: Sequence[npt.NDArray[np.uint16]], scl: npt.NDArray[np.uint8] | None) -> PixelShares:
+    """Shares of pixels without data, of cloud and of snow.
+
+    Args:
+        planes: the bands by pixel size, finest first, without halo, each of shape (band, row, col), uint16.
+        scl: scene classes, shape (row, col), uint8, pixels no smaller than the finest; None if there is none.
+    """
+    empty = _nodata_pixels(planes)
+    nodata = 0.0 if empty is None else float(empty.mean())
     if scl is None:
-        return CloudSnow(float("nan"), float("nan"))
+        return PixelShares(nodata, float("nan"), float("nan"))
+    if empty is not None:
+        factor = len(empty) // len(scl)
+        without_data = empty.reshape(len(scl), factor, -1, factor).any(axis=(1, 3))
+        scl = np.where(without_data, np.uint8(_SCL_NODATA), scl)
     counts = np.bincount(scl.ravel(), minlength=12)
-    cloud, snow = (float(counts[list(classes)].sum() / scl.size) for classes in (SCL_CLOUD, SCL_SNOW))
-    return CloudSnow(cloud, snow)
+    classified = scl.size - counts[_SCL_NODATA]
+    if not classified:
+        return PixelShares(nodata, float("nan"), float("nan"))
+    cloud, snow = (float(counts[list(classes)].sum() / classified) for classes in (SCL_CLOUD, SCL_SNOW))
+    return PixelShares(nodata, cloud, snow)
+
+
+def _nodata_pixels(planes: Sequence[npt.NDArray[np.uint16]]) -> npt.NDArray[np.bool_] | None:
+    """Whether each pixel of the finest bands lacks data in any band, shape (row, col); None if none does."""
+    if all(part.min() != NODATA for part in planes):  # nearly every patch
+        return None
+    empty = np.zeros(planes[0].shape[1:], bool)
+    for part in planes:
+        mask, factor = (part == NODATA).any(axis=0), len(empty) // part.shape[1]
+        empty |= mask.repeat(factor, axis=0).repeat(factor, axis=1)
+    return empty
 
 
 def mirror_border(out: npt.NDArray[np.uint16], inside: PixelWindow) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from etl.schema import COMPLETE, REJECTED, SCHEMA_VERSION, SPLITS, UNWRITTEN, DataSet, encoded
+from etl.schema import COMPLETE, READABLE_VERSIONS, REJECTED, SPLITS, UNWRITTEN, DataSet, encoded
 from etl.store.reader import StoreReader
 from etl.verify.check import Check, Faults, judge
 
@@ -23,9 +23,11 @@ def check_layout(store: StoreReader) -> Check:
     statistics = (replace(item, dims=()) for item in schema.statistics)  # their scales are not checked
     columns = (*schema.identity, *schema.results, *schema.pixels, *(item for item, _ in coordinates))
     expected, faults = [*columns, *statistics, COMPLETE], Faults()
-    version = store.attributes.get("schema_version", SCHEMA_VERSION)
-    if version != SCHEMA_VERSION:
-        faults.add(f"schema_version must be {SCHEMA_VERSION}, got {version}")
+    version = str(store.attributes.get("schema_version", schema.version))
+    if version not in READABLE_VERSIONS:
+        faults.add(f"schema_version must be {' or '.join(READABLE_VERSIONS)}, got {version}")
+    elif version != schema.version:
+        faults.add(f"schema_version must be {schema.version}, that of the store's arrays, got {version}")
     for item in expected:
         faults.extend(_misfits(store, item))
     for item, values in coordinates:
@@ -75,7 +77,7 @@ def check_values(store: StoreReader) -> Check:
         largest = store.column(name).reshape(len(patch), -1).max(1)
         rows = np.flatnonzero(largest > most).tolist()
         faults.extend(f"{store.row_name(row)}: {name} must be at most {most}, got {largest[row]}" for row in rows)
-    for name in ("cloud_share", "snow_share"):
+    for name in [item.name for item in store.schema.results if item.name.endswith("_share")]:
         share = store.column(name)
         valid = np.isnan(share) | ((share >= 0) & (share <= 1)) | (store.column("state") == UNWRITTEN)
         rows = np.flatnonzero(~valid).tolist()

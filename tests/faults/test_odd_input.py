@@ -57,15 +57,21 @@ def test_spaces_umlauts_braces_links_and_deep_folders_in_paths_make_no_differenc
         assert np.array_equal(store[name][9:], tile.store[name])
 
 
-def test_without_a_scene_classification_shares_are_nan_and_limits_reject_nothing(tile, tmp_path):
+def test_without_a_scene_classification_a_limit_rejects_all_patches_unless_they_are_kept(tile, tmp_path):
     shutil.copytree(tile.root / "tiles", tmp_path / "tiles")
     image(tmp_path / "tiles" / tile.spec.name, "SCL", 20).unlink()
     shutil.copy(tile.root / "patches.parquet", tmp_path)
-    assert job(1, tmp_path, tmp_path / "store.h5", "--max-cloud-share", "0", "--max-snow-share", "0").returncode == 0
-    store = content(tmp_path / "store.h5")
+    limits = ("--max-cloud-share", "0", "--max-snow-share", "0")
+    assert job(1, tmp_path, tmp_path / "kept.h5", *limits, "--keep-unclassified").returncode == 0
+    store = content(tmp_path / "kept.h5")
     assert np.isnan(store["cloud_share"]).all()
     assert np.isnan(store["snow_share"]).all()
     assert np.array_equal(store["data_super"], tile.store["data_super"])
+    assert job(1, tmp_path, tmp_path / "store.h5", *limits, "--strict").returncode != 0
+    reasons = (tmp_path / "store.rejected.csv").read_text()
+    assert (
+        reasons.count("cloud share is unknown without a scene classification; --keep-unclassified keeps the patch") == 9
+    )
 
 
 def test_bands_cut_into_other_blocks_than_their_neighbours_are_read_alike(tile, tmp_path):

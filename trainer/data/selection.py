@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.labels import CLASSES_19, convert_to_19
-from etl.schema import SCHEMA_VERSION, SPLITS, UNWRITTEN, WRITTEN
+from etl.schema import READABLE_VERSIONS, SPLITS, UNWRITTEN, WRITTEN
 from etl.store.location import Location
 from etl.store.reader import StoreReader
 from trainer.config import BandSelection
@@ -118,8 +118,9 @@ def _check_readable(store: StoreReader, pixels: list[str]) -> None:
     if missing:
         raise ValueError(f"{where} must be a store of etl.extract; it has no {', '.join(missing)}")
     version = store.attributes.get("schema_version")
-    if str(version) != SCHEMA_VERSION:
-        raise ValueError(f"{where} must be of schema version {SCHEMA_VERSION}, got {version}; extract it anew")
+    if str(version) not in READABLE_VERSIONS:
+        readable = " or ".join(READABLE_VERSIONS)
+        raise ValueError(f"{where} must be of schema version {readable}, got {version}; extract it anew")
     if not store.complete:
         state = store.column("state")
         raise ValueError(

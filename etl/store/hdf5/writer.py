@@ -54,7 +54,9 @@ class Hdf5Writer(Writer):
             rows = np.empty((1, *rows.shape[1:]), rows.dtype)
             space.select_none()
             memory.select_none()
-        target.write(memory, space, rows, dxpl=self._transfer)
+        # text as it is: HDF5 would not convert bytes to UTF-8
+        kind = target.get_type() if rows.dtype.kind == "S" else None
+        target.write(memory, space, rows, kind, dxpl=self._transfer)
         # only a contiguous array has an offset, which tells where the rows were written
         offset = target.get_offset()
         if offset is not None and some:
