@@ -24,7 +24,7 @@ class ExitStatus(IntEnum):
     """Arguments or input cannot be used as they are; argparse ends with 2 as well."""
 
     REJECTED = 4
-    """Done, but `--strict` was given and patches were rejected."""
+    """Done, but `--strict` was given and patches were rejected, or a list of the catalogue matches none."""
 
     RESUMABLE = 75
     """Stopped before its end; `--resume` completes it. Source: sysexits.h, EX_TEMPFAIL."""

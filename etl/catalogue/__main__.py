@@ -17,8 +17,8 @@ def catalogue(settings: CatalogueSettings, comm: Comm) -> int:
     else:
         own_patches = patches[len(patches) * comm.rank // comm.size : len(patches) * (comm.rank + 1) // comm.size]
         parts = comm.gather(read_v1(own_patches, settings.source)) or []
-    rejected = detected.apply_on_root(lambda source: write_joined(settings, source, parts)).bcast(bool)
-    return ExitStatus.REJECTED if rejected and settings.strict else ExitStatus.DONE
+    incomplete = detected.apply_on_root(lambda source: write_joined(settings, source, parts)).bcast(bool)
+    return ExitStatus.REJECTED if incomplete and settings.strict else ExitStatus.DONE
 
 
 if __name__ == "__main__":

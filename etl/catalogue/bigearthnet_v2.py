@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etl.catalogue.georeference import Rejections, georeference_patches, split_patch_names
-from etl.catalogue.table import replace_columns
+from etl.catalogue.table import cast_column, replace_columns
 
 __all__ = ["V2_COLUMNS", "join_v2_metadata", "list_v2_patches", "read_v2", "read_v2_metadata"]
 
@@ -69,6 +69,25 @@ def _read(file: Path) -> pa.Table:
             if missing:
                 raise ValueError(f"{file}: column {missing[0]} must be there; it has {', '.join(names)}")
             table = parquet.read(columns=list(V2_COLUMNS))
-        return table.select(list(V2_COLUMNS)).cast(pa.schema(V2_COLUMNS))
     except pa.ArrowException as error:
         raise ValueError(f"{file} must be a table of BigEarthNet v2: {str(error).splitlines()[0]}") from None
+    try:
+        return pa.table([_typed(table[name], name, kind) for name, kind in V2_COLUMNS.items()], pa.schema(V2_COLUMNS))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def _typed(column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArray:
+    """A column in the published type; flags may also be the numbers 0 and 1.
+
+    Raises:
+        ValueError: it is of another type, such as lists that a CSV file has made texts.
+    """
+    if pa.types.is_boolean(kind) and pa.types.is_integer(column.type):
+        return column.cast(kind)
+    try:
+        return cast_column(column, name, kind)
+    except ValueError as error:
+        if name != "labels":
+            raise
+        raise ValueError(f"{error}; write a list of class names in each row, as published, not a text") from None

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from etl.catalogue.bigearthnet_v2 import join_v2_metadata, list_v2_patches, read_v2, read_v2_metadata
 from etl.catalogue.cells import list_grid_cells
+from etl.catalogue.coverage import ListCoverage, measure_coverage, report_coverage
 from etl.catalogue.georeference import Rejections
 from etl.catalogue.lists import find_lists, join_lists, list_patches, read_lists
 from etl.catalogue.source_kind import CatalogueSource, find_v2_tables
@@ -48,7 +49,9 @@ class CatalogueSettings:
         f"if not given, the lists in --source are used, or else those in {_LISTS}",
     )
     out: Path = setting(Path("data/patches.parquet"), "catalogue to write")
-    strict: bool = setting(False, "end with status 4 if a patch was rejected; the catalogue is written all the same")
+    strict: bool = setting(
+        False, "end with status 4 if a patch was rejected or a list matches none; the catalogue is written all the same"
+    )
     dry_run: bool = setting(False, "print the counts, but write nothing")
 
     def __post_init__(self) -> None:
@@ -79,7 +82,7 @@ def write_joined(
 ) -> int:
     """Join the lists to the rows that the ranks read, write the catalogue and the rejections, print a summary line.
 
-    Returns the number of rejections.
+    Returns the number of rejections and of lists that match no patch.
 
     Raises:
         ValueError: nothing is left to write, or a list is not what it should be.
@@ -89,7 +92,7 @@ def write_joined(
     rejected = [rejection for _, part in parts for rejection in part]
     # a catalogue can have either: its file states which, or its labels tell
     nomenclature = {"v2": 19, "v2 folder": 19, "catalogue": 0}.get(source.kind, 43) or detect_nomenclature(rows)
-    rows, unjoined = _join(settings, source, rows)
+    rows, unjoined, unmatched = _join(settings, source, rows)
     rejected += unjoined
     # before the check for no rows: the file of rejections explains why there are none
     if not settings.dry_run:
@@ -102,7 +105,7 @@ def write_joined(
         write_catalogue(settings.out, rows, nomenclature)
     target = "nothing (dry run)" if settings.dry_run else settings.out
     print(f"{_summary_line(rows, len(rejected))} -> {target}", flush=True)
-    return len(rejected)
+    return len(rejected) + unmatched
 
 
 def _summary_line(rows: pa.Table, rejected: int) -> str:
@@ -117,8 +120,8 @@ def _summary_line(rows: pa.Table, rejected: int) -> str:
     )
 
 
-def _join(settings: CatalogueSettings, source: CatalogueSource, rows: pa.Table) -> tuple[pa.Table, Rejections]:
-    """Rows with the lists joined; lists given by --lists must name at least one patch of the source.
+def _join(settings: CatalogueSettings, source: CatalogueSource, rows: pa.Table) -> tuple[pa.Table, Rejections, int]:
+    """Rows with the lists joined, and how many lists match no patch; those of --lists must match at least one.
 
     The metadata of a folder of version 2 patches is looked for among the lists, else beside the folder.
     """
@@ -126,17 +129,35 @@ def _join(settings: CatalogueSettings, source: CatalogueSource, rows: pa.Table) 
     tables = find_v2_tables(settings.lists or source.path.absolute().parent) if source.kind == "v2 folder" else ()
     if settings.lists is None and not tables and not (folder.is_dir() and find_lists(folder)):
         _log.info("no lists of splits, snow and cloud: --lists is not given, and there are none in %s", folder)
-        return rows, []
+        return rows, [], 0
+    rejected = Rejections()
     if tables:
-        (joined, named), rejected = join_v2_metadata(rows, read_v2_metadata(tables)), Rejections()
-        summary = ", ".join(map(str, tables))
+        joined, coverages = _join_tables(rows, tables)
     else:
-        lists = read_lists(folder)
-        (joined, rejected, named), summary = join_lists(rows, lists), lists.summary
-    _log.info("%s; they name %d of %d patches", summary, named, len(rows))
-    if settings.lists is not None and len(rows) and not named:
-        raise ValueError(f"--lists must be of the source's patches, but none of {folder} names any of {len(rows)}")
-    return joined, rejected
+        joined, rejected, coverages = join_lists(rows, read_lists(folder, rows["patch"]))
+    if not len(rows):
+        return joined, rejected, 0
+    listed = next((coverage.example for coverage in coverages if coverage.example), "no name")
+    first = f"the lists have {listed}, the source has {rows['patch'][0]}"
+    if settings.lists is not None and not any(coverage.matched for coverage in coverages):
+        raise ValueError(
+            f"--lists must be of the source's patches, but none of {folder} names any of {len(rows)}: {first}"
+        )
+    if settings.lists is None and not tables and not any(coverage.expected for coverage in coverages):
+        _log.warning("the lists in %s are not used, for they name no patch of %s: %s", folder, source.path, first)
+        return rows, [], 0
+    return joined, rejected, report_coverage(coverages, rows)
+
+
+def _join_tables(rows: pa.Table, tables: Sequence[Path]) -> tuple[pa.Table, list[ListCoverage]]:
+    """Rows of version 2 with what its tables say of them; the tables are measured as one list."""
+    metadata = read_v2_metadata(tables)
+    lists = find_lists(tables[0].parent)
+    if lists:
+        named = ", ".join(path.name for path in lists.values())
+        _log.warning("%s also holds %s; they are not used, for %s counts", tables[0].parent, named, tables[0].name)
+    coverages = measure_coverage({", ".join(path.name for path in tables): metadata["patch"].combine_chunks()}, rows)
+    return join_v2_metadata(rows, metadata)[0], coverages
 
 
 def _warn(rows: pa.Table, rejected: Rejections, nomenclature: int) -> None:

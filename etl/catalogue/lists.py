@@ -1,18 +1,18 @@
 """The lists published beside BigEarthNet version 1: the splits, the excluded patches, the product of each patch.
 
 Source: BigEarthNet (`patches_with_*.csv`), its split (`train.csv`, `val.csv`, `test.csv`), and rsim-tu-berlin
-bigearthnet-pipeline (`patch_to_l1c_product.csv.gz`). One patch name a line, with or without a heading; `.gz` or not.
+bigearthnet-pipeline (`patch_to_l1c_product.csv.gz`). One patch name a line; `.gz` or not.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pv
 
+from etl.catalogue.coverage import ListCoverage, measure_coverage
 from etl.catalogue.georeference import Rejections, drop_rejected, georeference_patches, georeference_products
+from etl.catalogue.list_file import read_names, read_names_and_products
 from etl.catalogue.table import replace_columns
 from etl.schema import SPLITS
 
@@ -23,7 +23,6 @@ PRODUCT_LIST = "patch_to_l1c_product"
 """Names of the lists, without .csv; the list of a split is named like the split."""
 
 _KNOWN = (*SPLITS[1:], SNOW_LIST, CLOUD_LIST, PRODUCT_LIST)
-_HEADING = re.compile("[A-Za-z_ ]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,8 @@ class PublishedLists:
     products: pa.Table
     """Columns patch and product (the Level-1C product that it was cut from)."""
 
-    summary: str
-    """The lists that were found, in words."""
+    names: dict[str, pa.Array]
+    """The names of patches in each list that was found, by file name."""
 
 
 def find_lists(folder: Path) -> dict[str, Path]:
@@ -58,8 +57,10 @@ def find_lists(folder: Path) -> dict[str, Path]:
     return {name: path for name, path in candidates if path.is_file()}
 
 
-def read_lists(folder: Path) -> PublishedLists:
+def read_lists(folder: Path, patches: pa.ChunkedArray | None = None) -> PublishedLists:
     """The lists in `folder`, one name a patch, as arrays of dtype string.
+
+    Lines in which several names can be read are read as one of `patches`, names of the source.
 
     Raises:
         ValueError: there is none, a file is not such a list, or a patch is in two splits.
@@ -67,13 +68,17 @@ def read_lists(folder: Path) -> PublishedLists:
     files = find_lists(folder)
     if not files:
         raise ValueError(f"{folder} must hold at least one of {', '.join(f'{name}.csv' for name in _KNOWN)}")
-    columns = {name: _read(path, 2 if name == PRODUCT_LIST else 1) for name, path in files.items()}
-    counts = ", ".join(f"{name} {len(arrays[0])}" for name, arrays in columns.items())
     empty = pa.array([], pa.string())
-    snow, cloud = (columns.get(name, [empty])[0] for name in (SNOW_LIST, CLOUD_LIST))
-    products = pa.table(columns.get(PRODUCT_LIST, [empty, empty]), names=["patch", "product"])
-    splits = _join_splits({name: columns.get(name, [empty])[0] for name in SPLITS[1:]})
-    return PublishedLists(splits, snow, cloud, products, f"{folder}: {counts}")
+    names = {name: read_names(path, patches) for name, path in files.items() if name != PRODUCT_LIST}
+    listed, product = read_names_and_products(files[PRODUCT_LIST], patches) if PRODUCT_LIST in files else (empty, empty)
+    names |= {PRODUCT_LIST: listed} if PRODUCT_LIST in files else {}
+    return PublishedLists(
+        splits=_join_splits({name: names.get(name, empty) for name in SPLITS[1:]}),
+        snow=names.get(SNOW_LIST, empty),
+        cloud=names.get(CLOUD_LIST, empty),
+        products=pa.table([listed, product], names=["patch", "product"]),
+        names={files[name].name: column for name, column in names.items()},
+    )
 
 
 def list_patches(lists: PublishedLists) -> tuple[pa.Table, Rejections]:
@@ -81,8 +86,8 @@ def list_patches(lists: PublishedLists) -> tuple[pa.Table, Rejections]:
     return georeference_patches(lists.products["patch"], lists.products["product"])
 
 
-def join_lists(rows: pa.Table, lists: PublishedLists) -> tuple[pa.Table, Rejections, int]:
-    """`rows` with the lists joined, (patch, reason) of those whose product's name is invalid, and how many matched.
+def join_lists(rows: pa.Table, lists: PublishedLists) -> tuple[pa.Table, Rejections, list[ListCoverage]]:
+    """`rows` with the lists joined, (patch, reason) of those whose product's name is invalid, and what each list names.
 
     The list of products is authoritative for product, tile and acquisition; corners (in metres) stay as they were. A
     split comes from the lists if they name the patch; `snow` and `cloud` are true if the rows or the lists say so.
@@ -92,7 +97,6 @@ def join_lists(rows: pa.Table, lists: PublishedLists) -> tuple[pa.Table, Rejecti
     in_splits, in_products = (
         pc.index_in(patch, value_set=table["patch"].combine_chunks()) for table in (lists.splits, lists.products)
     )
-    named = pc.or_(pc.or_(snow, cloud), pc.or_(pc.is_valid(in_splits), pc.is_valid(in_products)))
     product = lists.products["product"].take(in_products)
     tiles = georeference_products(product)
     columns = {
@@ -103,7 +107,8 @@ def join_lists(rows: pa.Table, lists: PublishedLists) -> tuple[pa.Table, Rejecti
         **{name: pc.if_else(pc.is_valid(in_products), tiles[name], rows[name]) for name in ("tile", "acquired")},
     }
     reason = pc.if_else(pc.is_valid(in_products), tiles["reason"], pa.scalar(None, pa.string()))
-    return *drop_rejected(replace_columns(rows, columns), reason), pc.sum(named).as_py() or 0
+    joined = replace_columns(rows, columns)
+    return *drop_rejected(joined, reason), measure_coverage(lists.names, joined, lists.products)
 
 
 def _join_splits(names: dict[str, pa.Array]) -> pa.Table:
@@ -122,25 +127,3 @@ def _join_splits(names: dict[str, pa.Array]) -> pa.Table:
         inside = pairs["split"].filter(pc.equal(pairs["patch"], doubled[0])).to_pylist()
         raise ValueError(f"a patch must be in one split; {doubled[0]} is in {' and '.join(sorted(inside))}")
     return splits
-
-
-def _read(path: Path, columns: int) -> list[pa.Array]:
-    """The first columns of a list, as texts without surrounding blanks and without the heading, if there is one."""
-    try:
-        with pa.input_stream(str(path), compression="detect") as stream:
-            content = stream.read()
-        if not content.strip():  # which pyarrow's reader refuses
-            return [pa.array([], pa.string())] * columns
-        table = pv.read_csv(
-            pa.BufferReader(content + b"\n"),  # pyarrow sees no column in a line without end
-            read_options=pv.ReadOptions(autogenerate_column_names=True),
-            convert_options=pv.ConvertOptions(column_types={f"f{k}": pa.string() for k in range(columns)}),
-        )
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} must be a list of patches: {str(error).splitlines()[0]}") from None
-    if table.num_columns < columns:
-        raise ValueError(f"{path} must have {columns} columns, got {table.num_columns}")
-    arrays = [pc.utf8_trim_whitespace(table[k]).combine_chunks() for k in range(columns)]
-    # Every patch's name has digits; some of the published lists begin with the name of the column.
-    heading = _HEADING.fullmatch(arrays[0][0].as_py()) is not None
-    return [array.slice(int(heading)) for array in arrays]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 __all__ = [
+    "PATCH_PATTERN",
     "PatchName",
     "ProductName",
     "is_patch",
@@ -37,8 +38,9 @@ _OLD = re.compile(
     rf"(?P<processed>{_TIME})_R(?P<orbit>\d{{3}})_V(?P<acquired>{_TIME})_{_TIME}"
 )
 _V1_STEM = re.compile(_START)
-# one pattern without groups for both versions: it is matched half a million times
-_PATCH = re.compile(rf"S2[A-D]_MSIL(?:1C|2A)_{_TIME}(?:_N\d{{4}}_R\d{{3}}_T\d{{2}}[A-Z]{{3}})?_\d{{1,3}}_\d{{1,3}}")
+PATCH_PATTERN = rf"S2[A-D]_MSIL(?:1C|2A)_{_TIME}(?:_N\d{{4}}_R\d{{3}}_T\d{{2}}[A-Z]{{3}})?_\d{{1,3}}_\d{{1,3}}"
+"""Regular expression, also of RE2, for patch names of both versions; no groups: it is matched half a million times."""
+_PATCH = re.compile(PATCH_PATTERN)
 _CELL = re.compile(r"(?P<stem>.+)_(?P<col>\d{1,3})_(?P<row>\d{1,3})")
 
 

@@ -23,6 +23,7 @@ from etl.software import software_versions
 __all__ = [
     "CATALOGUE_SCHEMA",
     "Catalogue",
+    "cast_column",
     "detect_nomenclature",
     "make_catalogue_table",
     "read_catalogue",
@@ -231,15 +232,25 @@ def _conform(table: pa.Table) -> pa.Table:
 
 
 def _convert(column: pa.ChunkedArray, item: pa.Field) -> pa.ChunkedArray:
-    """`column` in the type of `item`: only width and encoding may differ, as other writers of Parquet choose them."""
+    """`column` in the type of `item`, without nulls where none may be."""
     if column.null_count and item.name not in _NULLABLE:
         raise ValueError(f"column {item.name} must have a value in every row, but is null in {column.null_count}")
+    return cast_column(column, item.name, item.type)
+
+
+def cast_column(column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArray:
+    """`column` in the type `kind`: only width and encoding may differ, as other writers of Parquet choose them.
+
+    Raises:
+        ValueError: the column is of another type; the message names it with the first value.
+    """
+    problem = f"column {name} must be of type {kind}, got {column.type}"
     # Arrow would also cast texts to numbers and numbers to times, which hides a wrong column.
-    problem = f"column {item.name} must be of type {item.type}, got {column.type}"
-    if column.type != item.type and _type_family(column.type) not in (_type_family(item.type), "null"):
-        raise ValueError(problem)
+    if column.type != kind and _type_family(column.type) not in (_type_family(kind), "null"):
+        example = column.drop_null()[:1].to_pylist()
+        raise ValueError(f"{problem}, such as {example[0]!r}" if example else problem)
     try:
-        return column.cast(item.type)
+        return column.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"{problem}: {error}") from None
 

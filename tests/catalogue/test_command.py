@@ -146,6 +146,56 @@ def test_a_version_2_folder_is_described_by_the_table_beside_it(tmp_path):
     assert read_catalogue(tmp_path / "out" / "patches.parquet").nomenclature == 19
 
 
+@pytest.mark.parametrize(
+    "line", ["/data/BigEarthNet-v1.0/{0}", "'{0}'", "{0}_B02.tif", "S1B_IW_GRDH_1SDV_20170612T165809_33UUP_26_57;{0}"]
+)
+def test_an_exclusion_list_excludes_in_whatever_form_its_names_are(archive, line):
+    cloudy = [line.format(f"{STEM}_{i}_0") for i in (4, 5)]
+    (archive / "lists" / "patches_with_cloud_and_shadow.csv").write_text("\ufeff" + "\r\n".join(cloudy))
+    done = catalogue(1, archive / "v1", "--lists", "lists", cwd=archive)
+    assert "6 patches of 1 products: 3 kept, 1 snow, 2 cloud" in done.stdout, done.stderr
+    assert "no effect" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["S2B_MSIL2A_20180204T94161_1_0", f"{STEM}_80_80", "0_0"])
+def test_a_list_that_matches_nothing_beside_one_that_does_is_told_and_ends_with_4_under_strict(archive, name):
+    shutil.rmtree(archive / "v1" / f"{STEM}_6_0")
+    (archive / "lists" / "patches_with_cloud_and_shadow.csv").write_text(f"{name}\n")
+    done = catalogue(1, archive / "v1", "--lists", "lists", "--strict", cwd=archive)
+    (told,) = [line for line in done.stderr.splitlines() if "no effect" in line]
+    assert told.startswith("patches_with_cloud_and_shadow.csv: ")
+    assert f"the list has {name}, the source has {STEM}_0_0" in told
+    assert done.returncode == 4
+    assert catalogue(1, archive / "v1", "--lists", "lists", cwd=archive).returncode == 0
+
+
+def test_lists_in_the_default_folder_that_are_of_another_archive_are_not_used(archive):
+    shutil.rmtree(archive / "v1" / f"{STEM}_6_0")
+    (archive / "data" / "lists").mkdir(parents=True)
+    (archive / "data" / "lists" / "train.csv").write_text("S2B_MSIL2A_20180204T94161_1_0\n")
+    done = catalogue(1, archive / "v1", "--strict", cwd=archive)
+    assert done.returncode == 0, done.stderr
+    assert "the lists in data/lists are not used" in done.stderr
+
+
+@pytest.mark.parametrize(("listed", "status"), [((3, 5), 0), ((1, 6), 0), ((5, 6), 4)])
+def test_patches_that_a_table_lists_and_a_version_2_folder_lacks_are_counted(tmp_path, listed, status):
+    stem = f"{STEM}_N9999_R022_T33UUP"
+    for i in range(4):
+        (tmp_path / "BigEarthNet-S2" / stem / f"{stem}_0{i}_00").mkdir(parents=True)
+    said = {"labels": ["Pastures"], "split": "test", "country": "Austria"}
+    said |= {"contains_seasonal_snow": False, "contains_cloud_or_shadow": False}
+    rows = [{"patch_id": f"{stem}_0{i}_00", **said} for i in range(listed[0], listed[1] + 4)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "metadata.parquet")
+    (tmp_path / "train.csv").write_text(f"{stem}_00_00\n")
+    done = catalogue(1, "BigEarthNet-S2", "--strict", cwd=tmp_path)
+    assert done.returncode == status, done.stderr
+    matched = len([i for i in range(4) if i >= listed[0]])
+    assert f"metadata.parquet: {matched} of {len(rows)} names match {matched} of 4 patches" in done.stderr
+    assert ("no effect" in done.stderr, "less than half" in done.stderr) == (matched == 0, 0 < matched < len(rows) / 2)
+    assert f"{tmp_path} also holds train.csv; they are not used" in done.stderr
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_an_output_that_cannot_be_written_ends_with_status_1(archive, size):
     done = ranks(size, "etl.catalogue", "--source", "v1", "--out", "/dev/null/patches.parquet", cwd=archive)

@@ -167,10 +167,29 @@ def test_a_missing_column_of_a_version_2_table_is_named(tmp_path, name):
         read_v2([path])
 
 
-def test_a_version_2_table_of_other_types_is_refused(tmp_path):
-    path = put_metadata(tmp_path / "m.parquet", labels="Arable land")
-    with pytest.raises(ValueError, match="must be a table of BigEarthNet v2"):
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        (
+            "labels",
+            "['Arable land']",
+            r"list<item: string>, got string, such as \"\['Arable land'\]\"; write a list of",
+        ),
+        ("labels", [3, 7], r"list<item: string>, got list<.*int64>, such as \[3, 7\]; write a list of class names"),
+        ("patch_id", 17, "string, got int64, such as 17"),
+        ("split", ["train"], r"string, got list<.*string>, such as \['train'\]"),
+        ("contains_seasonal_snow", "False", "bool, got string, such as 'False'"),
+    ],
+)
+def test_a_column_of_a_version_2_table_of_another_type_is_named_with_what_came(tmp_path, name, value, reason):
+    path = put_metadata(tmp_path / "m.parquet", **{name: value})
+    with pytest.raises(ValueError, match=rf"m\.parquet: column {name} must be of type {reason}"):
         read_v2([path])
+
+
+def test_flags_of_a_version_2_table_may_be_numbers(tmp_path):
+    rows, _ = read_v2([put_metadata(tmp_path / "m.parquet", contains_seasonal_snow=1, contains_cloud_or_shadow=0)])
+    assert (rows["snow"].to_pylist(), rows["cloud"].to_pylist()) == ([True], [False])
 
 
 def test_a_version_2_folder_is_described_by_a_table_that_lies_elsewhere(tmp_path):
@@ -201,8 +220,14 @@ def test_splits_and_exclusions_are_joined_by_name_whatever_the_line_ends_and_hea
             patches_with_cloud_and_shadow=f"{text}d_1_1{ending}c_1_1",
         )
     )
-    joined, rejected, named = join_lists(rows_of("a_1_1", "b_1_1", "c_1_1", "d_1_1", "e_1_1"), lists)
-    assert (named, rejected) == (4, [])
+    joined, rejected, coverages = join_lists(rows_of("a_1_1", "b_1_1", "c_1_1", "d_1_1", "e_1_1"), lists)
+    assert rejected == []
+    assert {c.name: (c.names, c.patches) for c in coverages} == {
+        "train.csv": (1, 1),
+        "val.csv": (2, 1),
+        "patches_with_seasonal_snow.csv": (1, 1),
+        "patches_with_cloud_and_shadow.csv": (2, 2),
+    }
     assert joined["split"].to_pylist() == ["train", "val", None, None, None]
     assert joined["snow"].to_pylist() == [False, False, True, False, False]
     assert joined["cloud"].to_pylist() == [False, False, True, True, False]

@@ -15,9 +15,10 @@ import pytest
 from etl.catalogue.bigearthnet_v1 import read_v1
 from etl.catalogue.bigearthnet_v2 import V2_COLUMNS, read_v2
 from etl.catalogue.cells import list_grid_cells
+from etl.catalogue.coverage import SHARED_SCENES, measure_coverage
 from etl.catalogue.lists import list_patches, read_lists
 from etl.catalogue.names import parse_product
-from etl.catalogue.table import read_catalogue, read_catalogue_table
+from etl.catalogue.table import make_catalogue_table, read_catalogue, read_catalogue_table
 from etl.labels import CLASSES_19
 from etl.schema import SPLITS
 
@@ -113,6 +114,25 @@ def test_the_time_in_a_version_1_name_is_within_ten_seconds_of_its_products(full
         named = int(clock[:2]) * 3600 + int(clock[2:4]) * 60 + int(clock[4:])
         off.append(named - (acquired.hour * 3600 + acquired.minute * 60 + acquired.second))
     assert (len(stems), min(off), max(off)) == (159, -8, 3)
+
+
+def test_the_times_that_tiles_share_are_those_of_the_list_of_products(full):
+    products = {}
+    for name, product in zip(full.patch.tolist(), full.product.tolist(), strict=True):
+        mission, _, time = name.decode().split("_")[:3]
+        products.setdefault(f"{mission}_{time}", set()).add(product)
+    assert sorted(SHARED_SCENES) == sorted(scene for scene, found in products.items() if len(found) > 1)
+
+
+def test_published_lists_are_no_mistake_if_the_source_holds_three_products(shared_data, full):
+    names = np.unique(full.product)
+    some = np.isin(full.product, names[[0, 15, 60]])  # two of them of times that tiles share; no snow
+    rows = make_catalogue_table(patch=full.patch[some].astype(str), product=full.product[some].astype(str))
+    lists = read_lists(shared_data / "lists", rows["patch"])
+    for products in (lists.products, None):
+        coverages = measure_coverage(lists.names, rows, products)
+        assert [(c.name, c.expected) for c in coverages if c.is_unmatched or c.matched < c.expected] == []
+        assert sum(c.names > c.expected for c in coverages) == 6
 
 
 def test_version_2_says_of_every_patch_the_same_mission_time_orbit_tile_and_cell_as_the_list_of_products(

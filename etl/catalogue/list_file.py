@@ -1,0 +1,101 @@
+"""Read the names in a list of patches, in any of the forms that spreadsheets, shells and scripts give such a file.
+
+A name is found with a path before it, in quotes, with a suffix such as `.tif` or `_B02.tif`, beside the name of its
+Sentinel-1 patch or a row number, between commas, semicolons or tabs, in UTF-8 or UTF-16, with any line ends.
+"""
+
+import codecs
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.catalogue.names import PATCH_PATTERN
+
+__all__ = ["read_names", "read_names_and_products"]
+
+_QUOTES_AND_BLANKS = " \t\"'`\u00a0\u2018\u2019\u201c\u201d"
+_SENTINEL_2 = re.compile("S2[A-D]_(?:MSIL|OPER|USER)")
+_HEADING = re.compile("[A-Za-z_ ]*")
+
+# Arrow's regular expressions; each has the one group `found`.
+_FIRST_NAME = rf"(?:^|[^A-Za-z0-9])(?P<found>{PATCH_PATTERN})(?:\D|$)"
+_LAST_NAME = rf"(?:.*[^A-Za-z0-9]|^)(?P<found>{PATCH_PATTERN})(?:\D|$)"
+_FIRST_FIELD, _SECOND_FIELD = r"^(?P<found>[^,;\t]*)", r"^[^,;\t]*[,;\t](?P<found>[^,;\t]*)"
+_FILE_STEM = r"(?:^|[/\\])(?P<found>[^/\\]+?)(?:\.[A-Za-z]\w{1,4})?[/\\]?$"
+_PRODUCT = r"(?P<found>S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{1,6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{1,6}(?:\.SAFE)?)"
+
+
+def read_names(path: Path, patches: pa.ChunkedArray | None = None) -> pa.Array:
+    """The patch's name in each line of a list, dtype string, without heading, comments and empty lines.
+
+    A line can be read in several ways; the first that gives one of `patches` (names, string) is taken, so that a list
+    with the names of both versions of BigEarthNet serves either.
+
+    Raises:
+        ValueError: the file cannot be read, or is no text.
+    """
+    return _names(_read_lines(path, patches), patches)
+
+
+def read_names_and_products(path: Path, patches: pa.ChunkedArray | None = None) -> tuple[pa.Array, pa.Array]:
+    """The names of patches, as `read_names`, and the product beside each, null where a line has none; dtype string.
+
+    Raises:
+        ValueError: the file cannot be read, is no text, or no line has a product.
+    """
+    lines = _read_lines(path, patches)
+    product = pc.coalesce(_extract(lines, _PRODUCT), _trimmed(_extract(lines, _SECOND_FIELD)))
+    if len(lines) and product.null_count == len(lines):
+        raise ValueError(f"{path} must have 2 columns, got 1: each line must hold a patch and its product")
+    return _names(lines, patches), product
+
+
+def _read_lines(path: Path, patches: pa.ChunkedArray | None) -> pa.Array:
+    """The lines of a text file that name a patch."""
+    try:
+        with pa.input_stream(str(path), compression="detect") as stream:
+            content = stream.read()
+        utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # from > in PowerShell
+        # a column beside the names may be in another encoding
+        text = content.decode("utf-16") if utf_16 else content.decode("utf-8-sig", errors="replace")
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be a list of patches: {str(error).splitlines()[0]}") from None
+    if "\0" in text:
+        raise ValueError(f"{path} must be a list of patches: a text with one name a line; it is a binary file")
+    lines = [line for line in text.splitlines() if line.strip(f"{_QUOTES_AND_BLANKS},;") and not line.startswith("#")]
+    return pa.array(lines[_is_heading(lines, patches) :], pa.string())
+
+
+def _is_heading(lines: Sequence[str], patches: pa.ChunkedArray | None) -> bool:
+    """Whether the first line holds names of columns: it has no digits, or no name although the second line has one."""
+    if not lines or _SENTINEL_2.search(lines[0]):
+        return False
+    field = re.split("[,;\t]", lines[0])[0].strip(_QUOTES_AND_BLANKS)
+    if patches is not None and pc.is_in(pa.scalar(field), value_set=patches.combine_chunks()).as_py():
+        return False
+    return bool(_HEADING.fullmatch(field) or _SENTINEL_2.search("".join(lines[1:2])))
+
+
+def _names(lines: pa.Array, patches: pa.ChunkedArray | None) -> pa.Array:
+    """The patch's name in each line: a reading that is one of `patches`, else a Sentinel-2 name, else the field."""
+    field, first = _trimmed(_extract(lines, _FIRST_FIELD)), _extract(lines, _FIRST_NAME)
+    name = pc.coalesce(first, field)
+    if patches is None or pc.all(pc.equal(_trimmed(lines), first), skip_nulls=False).as_py():
+        return name  # every line holds a name and nothing else
+    known = patches.combine_chunks()
+    for reading in (_extract(field, _FILE_STEM), _extract(lines, _LAST_NAME), name, field):  # the last has precedence
+        name = pc.if_else(pc.is_in(reading, value_set=known), reading, name)
+    return name
+
+
+def _extract(texts: pa.Array, pattern: str) -> pa.Array:
+    """What the group `found` of the pattern matches in each text; null if it does not match."""
+    return pc.struct_field(pc.extract_regex(texts, pattern), [0])
+
+
+def _trimmed(texts: pa.Array) -> pa.Array:
+    """The texts without blanks and quotes around them."""
+    return pc.utf8_trim(texts, characters=_QUOTES_AND_BLANKS)
