@@ -75,13 +75,13 @@ class ListCoverage:
     example: str
     """The first name without a patch, of those expected if there are any; empty if every name has one."""
 
-    is_elsewhere: bool = False
-    """Whether none is expected because the list is of other parts of the archive: lists that match name them, too."""
+    is_plausible: bool = False
+    """Whether it is no surprise if none matches: the list is, as lists that match show, of what the source lacks."""
 
     @property
     def is_unmatched(self) -> bool:
-        """Whether the list has names, but none of a patch, and is not just of other parts of the archive."""
-        return self.names > 0 and not self.matched and not self.is_elsewhere
+        """Whether the list has names, but surprisingly none of a patch."""
+        return self.names > 0 and not self.matched and not self.is_plausible
 
 
 def measure_coverage(
@@ -105,14 +105,7 @@ def measure_coverage(
         example = next((some[0].as_py() for some in lacking if len(some)), "")
         served = _count(pc.is_in(patches, value_set=names))
         coverages.append(ListCoverage(name, len(names), _count(near), _count(found), served, example))
-    matching = [scenes[coverage.name] for coverage in coverages if coverage.matched]
-    known = pc.unique(pa.concat_arrays([pa.array([], pa.string()), *matching]))
-    return [
-        replace(coverage, is_elsewhere=2 * _count(pc.is_in(scenes[coverage.name], value_set=known)) >= coverage.names)
-        if not coverage.expected
-        else coverage
-        for coverage in coverages
-    ]
+    return [replace(coverage, is_plausible=_is_plausible(coverage, coverages, scenes)) for coverage in coverages]
 
 
 def report_coverage(coverages: Sequence[ListCoverage], rows: pa.Table) -> int:
@@ -141,6 +134,16 @@ def _scenes(names: pa.Array) -> pa.Array:
     """Mission, time and, in version 2, tile of each name, dtype string; null for names in another form."""
     parts = pc.extract_regex(names, _SCENE)
     return pc.binary_join_element_wise(*(pc.struct_field(parts, [index]) for index in range(3)), "_")
+
+
+def _is_plausible(coverage: ListCoverage, coverages: Sequence[ListCoverage], scenes: Mapping[str, pa.Array]) -> bool:
+    """Whether lists that match name the same scenes, and the source lacks these or most of what those lists name."""
+    matching = [other for other in coverages if other.matched]
+    is_part = all(2 * other.matched < other.expected for other in matching)
+    if coverage.matched or not matching or (coverage.expected and not is_part):
+        return False
+    known = pc.unique(pa.concat_arrays([scenes[other.name] for other in matching]))
+    return 2 * _count(pc.is_in(scenes[coverage.name], value_set=known.drop_null())) >= coverage.names
 
 
 def _expected(scenes: pa.Array, source_scenes: pa.Array) -> pa.Array:

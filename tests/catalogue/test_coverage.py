@@ -76,6 +76,18 @@ def test_a_list_of_other_scenes_that_a_matching_list_names_too_is_of_another_par
     assert (counts(found["snow"]), found["snow"].is_unmatched) == ((30, 0, 0, 0), False)
 
 
+def test_in_a_small_part_of_the_archive_no_list_need_match_but_one_of_unreadable_names():
+    lists = {"train": names(HERE, 0, 50), "cloud": names(HERE, 50, 60), "snow": pa.array(["patch 1"])}
+    found = measured(rows_of(names(HERE, 0, 2)), **lists)
+    assert {name: (c.expected, c.is_unmatched) for name, c in found.items()} == {
+        "train": (50, False),
+        "cloud": (10, False),
+        "snow": (1, True),
+    }
+    whole = measured(rows_of(names(HERE, 0, 30)), **lists)
+    assert [whole[name].is_unmatched for name in lists] == [False, True, True]
+
+
 def test_an_empty_list_is_no_mistake():
     assert not measured(rows_of(names(HERE, 0, 2)), snow=pa.array([], pa.string()))["snow"].is_unmatched
 
