@@ -24,6 +24,7 @@ except ModuleNotFoundError as error:
     raise
 
 from etl.exit_status import ExitStatus, JobError, exit_status_of, joint_message
+from etl.launcher import launcher_rank, unconnected_ranks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +68,7 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int], interrupted: 
         format=(f"r{comm.rank:03d}/{comm.size} " if comm.rank else "") + "%(message)s",
         stream=sys.stderr,
     )
+    _require_all_ranks(comm)
     try:
         settings, status = comm.bcast(_parsed(parse) if comm.rank == 0 else None)
         if settings is not None:
@@ -80,6 +82,17 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int], interrupted: 
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(status)
+
+
+def _require_all_ranks(comm: Comm) -> None:
+    """End the process with a message if the launcher started more ranks than MPI sees."""
+    vendor, version = MPI.get_vendor()
+    problem = unconnected_ranks(comm.size, f"mpi4py ({vendor} {'.'.join(map(str, version))})")
+    if problem is None:
+        return
+    if launcher_rank()[0] == 0:  # each is rank 0 for MPI
+        logging.getLogger("etl").error("error: %s", problem)
+    sys.exit(ExitStatus.BAD_INPUT)
 
 
 def _parsed(parse: Callable[[], S]) -> tuple[S | None, int]:

@@ -1,7 +1,6 @@
 """`python -m trainer.run` on one worker: two steps of training and what they leave, and what it says on bad input."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -14,7 +13,6 @@ from trainer.config import EvaluateRunSettings
 from trainer.run import main
 from trainer.workers.command import run_command
 from trainer.workers.devices import threads_per_worker
-from trainer.workers.launcher import launcher_rank
 
 BATCH = ("--batch", "4")
 
@@ -105,12 +103,3 @@ def test_importing_the_command_does_not_import_tensorflow():
 )
 def test_workers_of_a_node_share_its_cores(asked, cores, workers, threads):
     assert threads_per_worker(asked, cores, workers) == threads
-
-
-def test_rank_and_size_come_from_the_launcher(monkeypatch):
-    for name in [key for key in os.environ if key.startswith(("OMPI_", "PMI_", "HOROVOD_", "SLURM_"))]:
-        monkeypatch.delenv(name)
-    assert launcher_rank() == (0, 1)
-    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "3")
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    assert launcher_rank() == (3, 4)

@@ -11,10 +11,10 @@ from types import FrameType
 from typing import TypeVar
 
 from etl.exit_status import ExitStatus, JobError
+from etl.launcher import launcher_rank
 from etl.settings import load_settings
 from etl.stderr import suppress_stderr
 from trainer.workers.horovod import Workers, connect
-from trainer.workers.launcher import launcher_rank
 from trainer.workers.supervisor import RESUME_ADVICE
 from trainer.workers.watchdog import abort
 

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from etl.exit_status import ExitStatus, JobError, joint_message
-from trainer.workers.launcher import launcher_rank
+from etl.launcher import launcher_rank, unconnected_ranks
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -114,7 +114,7 @@ def connect() -> Workers:
     """Collective: all workers that the launcher started; starts Horovod if there are several.
 
     Raises:
-        JobError: Horovod is needed and not installed, or it counts another number of workers than the launcher.
+        JobError: Horovod is needed and not installed, or it sees fewer workers than the launcher started.
     """
     _, size = launcher_rank()
     if size == 1:
@@ -127,10 +127,7 @@ def connect() -> Workers:
             ExitStatus.BAD_INPUT,
         ) from None
     horovod.init()
-    if horovod.size() != size:
-        raise JobError(
-            f"the launcher started {size} workers, Horovod sees {horovod.size()}: it was built for another MPI "
-            "than this launcher's; build it anew (bash deploy/install.sh)",
-            ExitStatus.BAD_INPUT,
-        )
+    problem = unconnected_ranks(horovod.size(), "Horovod")
+    if problem is not None:
+        raise JobError(problem, ExitStatus.BAD_INPUT)
     return Workers(horovod)
