@@ -22,7 +22,9 @@ __all__ = ["to_tile_mosaic"]
 def to_tile_mosaic(ds: xr.Dataset, tile: str, data: str = "data_10m", acquisition: str = "") -> xr.DataArray:
     """The patches of a tile as one image, shape (band, y, x), uint16, from a pixel array of `etl.open_store`.
 
-    The image is the smallest rectangle that holds all patches; pixels without a patch are 0 (nodata). Coordinates are
+    Pixels keep their scale: `etl.to_reflectance` converts the image as it does patches. Patches that it has converted
+    give an image of reflectance, float32. The image is the smallest rectangle that holds all patches; pixels without a
+    patch are 0 (nodata), or NaN in an image of reflectance. Coordinates are
     pixel centres in metres, in the tile's projection `.rio.crs`. Pixels are read when they are used, one row of patches
     at a time. `.rio.to_raster("tile.tif")` writes a GeoTIFF. If the tile has several acquisitions, `acquisition` names
     one: by the beginning of its date and time ("2017-06-13"), or by its product.
@@ -33,21 +35,24 @@ def to_tile_mosaic(ds: xr.Dataset, tile: str, data: str = "data_10m", acquisitio
     if data not in ds:
         raise ValueError(f"data must be one of {', '.join(map(str, ds.data_vars))}, got {data}")
     rows = _rows(ds, tile, acquisition)
-    pixels = ds[data].isel(patch=rows)
+    pixels, band = ds[data].isel(patch=rows), data.replace("data", "band")
+    if band not in pixels.dims:  # a single band was selected
+        pixels = pixels.expand_dims(band, -1)
     side = pixels.sizes[pixels.dims[1]]
     ulx, uly = pixels["ulx"].values, pixels["uly"].values
     cells = np.stack([uly.max() - uly, ulx - ulx.min()], 1) / PATCH_M
     if (cells % 1).any():
         raise ValueError(f"patches of {tile} must lie on one grid of {PATCH_M} m, got corners between its lines")
-    picture = _stripes(pixels, cells.astype(np.intp), side)
+    packed = pixels.dtype.kind == "u" or "scale_factor" in pixels.attrs
+    empty = NODATA if packed else np.nan
+    picture = _stripes(pixels, cells.astype(np.intp), side, empty)
     pixel_m = PATCH_M / side
-    band = str(pixels.dims[-1])
     out = xr.DataArray(
         picture,
         dims=("band", "y", "x"),
         coords={
             "band": pixels[band].values,
-            "wavelength": ("band", pixels[band.replace("band", "wavelength")].values, {"units": "nm"}),
+            "wavelength": ("band", np.atleast_1d(pixels[data.replace("data", "wavelength")].values), {"units": "nm"}),
             "y": uly.max() - pixel_m * (np.arange(picture.shape[1]) + 0.5),
             "x": ulx.min() + pixel_m * (np.arange(picture.shape[2]) + 0.5),
         },
@@ -55,14 +60,14 @@ def to_tile_mosaic(ds: xr.Dataset, tile: str, data: str = "data_10m", acquisitio
         attrs=_attributes(pixels, tile),
     )
     epsg = int(pixels["epsg"].values[0])
-    georeferenced: xr.DataArray = out.rio.write_crs(epsg).rio.write_transform().rio.write_nodata(NODATA)
+    georeferenced: xr.DataArray = out.rio.write_crs(epsg).rio.write_transform()
+    georeferenced = georeferenced.rio.write_nodata(empty, encoded=not packed)
     return georeferenced.assign_attrs(long_name=tuple(map(str, out["band"].values)))
 
 
 def _attributes(pixels: xr.DataArray, tile: str) -> dict[str, Any]:
-    copied = {key: pixels.attrs[key] for key in ("units", "gsd_m", "saturated") if key in pixels.attrs}
     acquired = str(pixels["acquired"].values[0].astype("datetime64[s]"))
-    return {**copied, "tile": tile, "product": str(pixels["product"].values[0]), "acquired": acquired}
+    return {**pixels.attrs, "tile": tile, "product": str(pixels["product"].values[0]), "acquired": acquired}
 
 
 def _rows(ds: xr.Dataset, tile: str, acquisition: str) -> npt.NDArray[np.intp]:
@@ -85,24 +90,27 @@ def _rows(ds: xr.Dataset, tile: str, acquisition: str) -> npt.NDArray[np.intp]:
     return np.asarray(rows[chosen])
 
 
-def _stripes(pixels: xr.DataArray, cells: npt.NDArray[np.intp], side: int) -> Any:
-    """A lazy array, shape (band, y, x), uint16: one task for each row of cells, which reads the patches in it."""
+def _stripes(pixels: xr.DataArray, cells: npt.NDArray[np.intp], side: int, empty: float) -> Any:
+    """A lazy array, shape (band, y, x): one task for each row of cells, which reads the patches in it.
+
+    It has the dtype of `pixels`, and `empty` where there is no patch.
+    """
     height, width = (cells.max(0) + 1).tolist()
     shape, stripes = (pixels.shape[-1], side, width * side), []
     for cell_row in range(height):
         patches = np.flatnonzero(cells[:, 0] == cell_row)
         if len(patches):
-            stripe = delayed(_assemble)(pixels.isel(patch=patches).data, cells[patches, 1], width)
+            stripe = delayed(_assemble)(pixels.isel(patch=patches).data, cells[patches, 1], width, empty)
             stripes.append(da.from_delayed(stripe, shape, pixels.dtype))
         else:
             # no task: an empty row of cells costs nothing
-            stripes.append(da.full(shape, NODATA, pixels.dtype, chunks=shape))
+            stripes.append(da.full(shape, empty, pixels.dtype, chunks=shape))
     return da.concatenate(stripes, axis=1)
 
 
-def _assemble(pixels: npt.NDArray[np.uint16], columns: npt.NDArray[np.intp], width: int) -> npt.NDArray[np.uint16]:
+def _assemble(pixels: npt.NDArray[Any], columns: npt.NDArray[np.intp], width: int, empty: float) -> npt.NDArray[Any]:
     """One row of `width` cells, shape (band, y, x), from patches of shape (patch, row, col, band) in these columns."""
     side, bands = pixels.shape[1], pixels.shape[-1]
-    out = np.full((bands, side, width, side), NODATA, np.uint16)
+    out = np.full((bands, side, width, side), empty, pixels.dtype)
     out[:, :, columns] = pixels.transpose(3, 1, 0, 2)
     return out.reshape(bands, side, width * side)

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,13 @@ from etl.store.location import MANIFEST_SUFFIX, Location, format_of
 __all__ = ["StoreEngine", "open_store", "to_reflectance"]
 
 log = logging.getLogger(__name__)
+
+_FILL_ATTRIBUTES = ("_FillValue", "missing_value", "fill_value", "nodata", "saturated")
+_PACKING = {"scale_factor", "add_offset", "valid_min", "valid_max", "valid_range", "_Unsigned", *_FILL_ATTRIBUTES}
+"""Attributes of numbers as stored, which reflectance must not carry.
+
+Source: CF conventions 1.11, "Packed Data", "Missing Data"; rioxarray, `fill_value` and `nodata`.
+"""
 
 _READ_BYTES = 16 << 20
 """Approximate bytes of a Dask chunk of the largest array; rounded down to whole chunks of the store."""
@@ -57,12 +64,44 @@ def _dataset(location: Location, all_rows: bool, chunked: bool) -> xr.Dataset:
     return out
 
 
-def to_reflectance(pixels: xr.DataArray) -> xr.DataArray:
-    """Surface reflectance, float32, from pixels of a store, uint16; NaN for nodata and saturated pixels."""
+@overload
+def to_reflectance(pixels: xr.DataArray) -> xr.DataArray: ...
+@overload
+def to_reflectance(pixels: xr.Dataset) -> xr.Dataset: ...
+def to_reflectance(pixels: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
+    """Surface reflectance, float32, from pixels as stored, uint16; NaN for nodata and saturated pixels.
+
+    `pixels` come from `open_store`, `to_tile_mosaic`, or from a file to which either was saved, opened with
+    `mask_and_scale=False`. Of a dataset all pixel arrays are converted, other arrays stay as they are. The result has
+    the unit 1 and no attribute of packed values, such as scale_factor: saved and opened again, it is not scaled twice.
+
+    Raises:
+        ValueError: the pixels have no attribute `scale_factor`, perhaps because they are reflectance already.
+    """
+    if isinstance(pixels, xr.Dataset):
+        packed = [name for name, array in pixels.data_vars.items() if "scale_factor" in array.attrs]
+        if not packed:
+            raise ValueError(f"one of {', '.join(map(str, pixels.data_vars))} must {_no_scale(pixels)}")
+        return pixels.assign({name: to_reflectance(pixels[name]) for name in packed})
+    if "scale_factor" not in pixels.attrs:
+        raise ValueError(f"{pixels.name or 'pixels'} must {_no_scale(pixels)}")
+    scale, offset = (np.float32(pixels.attrs.get(name, 0)) for name in ("scale_factor", "add_offset"))
     valid = (pixels != NODATA) & (pixels != SATURATED)
-    out = (pixels.astype(np.float32) * np.float32(pixels.attrs["scale_factor"])).where(valid)
-    copied = {key: value for key, value in pixels.attrs.items() if key in ("long_name", "units", "gsd_m")}
-    return out.assign_attrs(copied)
+    out = (pixels.astype(np.float32) * scale + offset).where(valid)
+    # set here, since it depends on xarray's version and options which attributes arithmetic keeps
+    out.attrs = {key: value for key, value in pixels.attrs.items() if key not in _PACKING} | {"units": "1"}
+    kept = {key: value for key, value in pixels.encoding.items() if key == "grid_mapping"}
+    out.encoding = {"_FillValue": np.float32(np.nan), **kept}
+    return out
+
+
+def _no_scale(pixels: xr.DataArray | xr.Dataset) -> str:
+    """What pixels without a scale lack, and what to do."""
+    dtypes = [array.dtype for array in ([pixels] if isinstance(pixels, xr.DataArray) else pixels.data_vars.values())]
+    got = f"have the attribute scale_factor, got {', '.join(sorted(set(map(str, dtypes))))} without it"
+    if any(dtype.kind == "f" for dtype in dtypes):
+        return f"{got}; if it is reflectance already, use it as it is, or open the file with mask_and_scale=False"
+    return f"{got}; take pixels from etl.open_store, or copy the attribute from there"
 
 
 def _open(location: Location) -> xr.Dataset:
@@ -104,9 +143,13 @@ def _decode(raw: xr.Dataset, chunked: bool) -> xr.Dataset:
         coords[dim] = (dim, _decode_text(raw[dim].values), _cf_attributes(raw[dim].attrs))
     arrays = {str(name): raw[name].assign_attrs(_cf_attributes(raw[name].attrs)) for name in raw if raw[name].ndim > 1}
     chunks = {"patch": _chunk_rows(raw)}
-    for name in [name for name, array in arrays.items() if array.dtype == np.uint16]:
-        arrays[name].encoding["preferred_chunks"] = chunks
-        arrays[name] = arrays[name].chunk(chunks) if chunked else arrays[name]
+    for name, array in arrays.items():
+        array.encoding = {}  # chunks and compression of the store are not those of a file that these are saved to
+        if array.dtype == np.uint16:
+            array.encoding["preferred_chunks"] = chunks
+            arrays[name] = array.chunk(chunks) if chunked else array
+        if "nodata" in array.attrs:
+            arrays[name].attrs["_FillValue"] = array.attrs["nodata"]  # as other programs name it
     out = xr.Dataset({name: array.drop_vars(array.coords) for name, array in arrays.items()}, coords)
     out.attrs = {**_cf_attributes(raw.attrs), "complete": int(raw["complete"].values) if "complete" in raw else 0}
     return _add_band_metadata(out)
