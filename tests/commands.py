@@ -87,10 +87,22 @@ def content(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     if path.suffix == ".zarr":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            members = zarr.open_group(path, mode="r").members(max_depth=None)
-            return {name: np.asarray(item[...]) for name, item in members if isinstance(item, zarr.Array)}
+            return zarr_content(zarr.open_group(path, mode="r"))
     with h5py.File(path, "r") as file:
         file.visititems(lambda name, item: found.update({name: item[...]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def zarr_content(group: zarr.Group) -> dict[str, np.ndarray[Any, Any]]:
+    """Every array of a Zarr store; text, which it holds twice, as bytes, once the strings are found to be the same."""
+    members = group.members(max_depth=None)
+    found = {name: np.asarray(item[...]) for name, item in members if isinstance(item, zarr.Array)}
+    for name in [name for name in found if name.startswith("utf8/")]:
+        array = found.pop(name)
+        text = array.view(f"S{array.shape[-1]}")[..., 0]
+        plain = name.removeprefix("utf8/")
+        assert [word.decode() for word in text.tolist()] == found[plain].tolist(), plain
+        found[plain] = text
     return found
 
 

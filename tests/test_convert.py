@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import zarr
-from commands import begin, content, ranks, same
+from commands import begin, content, ranks, same, zarr_content
 from mpi4py import MPI
 from stores import GOOD, make_store, stats_of
 
@@ -37,6 +37,7 @@ LAYOUTS = [
     ("x.zarr", {}),
     ("x.zarr", {"compress": "none", "shard_rows": 4, "chunk_rows": 2}),
     ("x.zarr", {"shard_rows": 2}),
+    ("x.zarr", {"shard_rows": 0, "chunk_rows": 4}),
 ]
 
 
@@ -52,8 +53,7 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
         import hdf5plugin  # noqa: F401
 
         return content(path)
-    group = zarr.open_group(path, mode="r")
-    return {name: np.asarray(item[...]) for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array)}
+    return zarr_content(zarr.open_group(path, mode="r"))
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +227,7 @@ def test_a_dry_run_says_what_and_writes_nothing(good, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"out": Location.parse("x.tif")}, {"compress": "gzip"}, {"level": 0}, {"chunk_rows": 3}, {"shard_rows": 0}],
+    [{"out": Location.parse("x.tif")}, {"compress": "gzip"}, {"level": 0}, {"chunk_rows": 3}, {"shard_rows": -1}],
 )
 def test_settings_out_of_range_are_named_with_their_value(wrong):
     value = next(iter(wrong.values()))

@@ -45,6 +45,7 @@ LAYOUTS = {
     "zstd.h5": {"compress": "zstd"},
     "packed.zarr": {"shard_rows": 4},
     "plain.zarr": {"compress": "none", "shard_rows": 4},
+    "unsharded.zarr": {"shard_rows": 0},
     f"s3://{BUCKET}/there.zarr": {"shard_rows": 4},
 }
 """Stores by name, with the settings of the conversion that makes each."""

@@ -97,7 +97,7 @@ def _write(settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.i
     try:
         with target.writer(comm_self(), file_hints()) as writer:
             # whole shards, since each is written once
-            batch_rows = -(-_BATCH_ROWS // settings.shard_rows) * settings.shard_rows
+            batch_rows = -(-_BATCH_ROWS // settings.layout.file_rows) * settings.layout.file_rows
             with report_progress("convert", len(rows), "row") as show:
                 sums = _copy(store, writer, rows, batch_rows, show)
             writer.sync()

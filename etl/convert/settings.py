@@ -38,7 +38,12 @@ class ConvertSettings:
     )
     level: int = setting(1, "compression level, 1 to 9; higher is smaller and slower")
     chunk_rows: int = setting(1, "patches per chunk, the smallest piece that is compressed and read", "patches")
-    shard_rows: int = setting(128, "Zarr: patches per shard, one file or object per pixel array", "patches")
+    shard_rows: int = setting(
+        128,
+        "Zarr: patches per shard, one file or object per pixel array; 0 = no shards, one file per chunk, for readers "
+        "that have no sharding",
+        "patches",
+    )
     dry_run: bool = setting(False, "print what would be written, but write nothing")
 
     def __post_init__(self) -> None:

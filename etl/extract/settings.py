@@ -72,7 +72,12 @@ class ExtractSettings:
     align_mib: int = setting(
         1, "HDF5: data sets begin at multiples of this; on a parallel file system, use its stripe size", "MiB"
     )
-    shard_rows: int = setting(128, "Zarr: patches per shard (one file or object), written by one rank", "patches")
+    shard_rows: int = setting(
+        128,
+        "Zarr: patches per shard (one file or object), written by one rank; 0 = no shards, one file per chunk, for "
+        "readers that have no sharding",
+        "patches",
+    )
     chunk_rows: int = setting(1, "Zarr: patches per chunk, the smallest piece that can be read", "patches")
     compress: str = setting("zstd", "Zarr: compression of the chunks", choices=COMPRESSIONS)
     decode_threads: int = setting(1, "threads that decode each JPEG 2000 block")

@@ -25,7 +25,7 @@ class Layout:
     """HDF5: collective or independent transfers."""
 
     shard_rows: int = 128
-    """Zarr: patches of one shard, which is one file or object for each pixel array and written by one rank."""
+    """Zarr: patches of one shard, which is one file or object for each pixel array; 0 = each chunk is one."""
 
     chunk_rows: int = 1
     """Patches of one chunk, the smallest piece that is read and compressed; HDF5 has them only with `hdf5_codec`."""
@@ -40,12 +40,17 @@ class Layout:
     """HDF5: gzip, zstd or blosc (bits shuffled, then zstd), written by one process; none for contiguous rows."""
 
     def __post_init__(self) -> None:
-        require_at_least(self, shard_rows=1, chunk_rows=1)
+        require_at_least(self, shard_rows=0, chunk_rows=1)
         if self.shard_rows % self.chunk_rows:
             got = f"{self.shard_rows} and {self.chunk_rows}"
             raise ValueError(f"--shard-rows must be a multiple of --chunk-rows, got {got}")
         if self.compress not in COMPRESSIONS:
             raise ValueError(f"compress must be one of {', '.join(COMPRESSIONS)}, got {self.compress!r}")
+
+    @property
+    def file_rows(self) -> int:
+        """Zarr: patches of one file or object, written by one rank: of a shard, or of a chunk without shards."""
+        return self.shard_rows or self.chunk_rows
 
 
 def stored_attributes(item: DataSet) -> dict[str, object]:

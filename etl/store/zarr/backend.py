@@ -1,10 +1,10 @@
 """Create and write a Zarr store, in a folder or a bucket: implements `etl.store.interface.Backend`.
 
-A store is one Zarr version 3 group. Pixel arrays are sharded along the patch axis; every other array is one chunk,
-which one process replaces whole. The metadata are consolidated in the root's `zarr.json`, and do not change once the
-store exists.
+A store is one Zarr version 3 group. Pixel arrays are sharded along the patch axis, unless the layout has no shards;
+every other array is one chunk, which one process replaces whole. Arrays of text are there twice: `etl.store.zarr.text`.
+The metadata are consolidated in the root's `zarr.json`, and do not change once the store exists.
 
-Source: Zarr version 3 specification, sharding codec 1.0; zarr-python: consolidated metadata, `null_terminated_bytes`.
+Source: Zarr version 3 specification, sharding codec 1.0; zarr-python: consolidated metadata.
 """
 
 import warnings
@@ -24,6 +24,7 @@ from etl.store.layout import Layout, as_json, stored_attributes
 from etl.store.location import Location
 from etl.store.object_store import RefusedError, VersionedObject, delete_objects, read_objects, write_objects
 from etl.store.zarr.group import ROOT_NAMES, ZARR_ROOT, load_group
+from etl.store.zarr.text import as_strings, as_utf8, utf8_twin
 from etl.store.zarr.writer import ShardWriter, overwrite_zarr, zero_zarr_rows
 
 __all__ = ["BucketBackend", "FolderBackend"]
@@ -34,17 +35,17 @@ class ZarrBackend(Backend):
 
     @property
     def shard_rows(self) -> int:
-        """Rows of a shard: of the store if it exists, else of the layout.
+        """Rows of one file: of a shard, or of a chunk without shards; of the store if it exists, else of the layout.
 
         Raises:
             ValueError: it exists, but is not a store of etl.extract.
         """
         if not self.exists():
-            return self.layout.shard_rows
-        shards = getattr(load_group(self.location, ()).arrays.get("data_10m"), "shards", None)
-        if not shards:
-            raise ValueError(f"{self.location} must be a store of etl.extract; it has no sharded data_10m")
-        return int(shards[0])
+            return self.layout.file_rows
+        array = load_group(self.location, ()).arrays.get("data_10m")
+        if array is None:
+            raise ValueError(f"{self.location} must be a store of etl.extract; it has no data_10m")
+        return int((array.shards or array.chunks)[0])
 
     def overwrite(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Replace whole arrays other than pixels, in the order given."""
@@ -142,14 +143,16 @@ def _empty_store_objects(
     codec = BloscCodec(typesize=2, cname="zstd", clevel=layout.level, shuffle="bitshuffle")
     compressors = codec if layout.compress == "zstd" else None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # fixed-length bytes are an extension of the specification
+        warnings.simplefilter("ignore")  # consolidated metadata are an extension of the specification
         group = zarr.create_group(store, zarr_format=3, attributes=dict(attributes))
         for item, values in (*schema.coordinates, *schema.statistics_coordinates):
             _create_single_chunk(group, item, encoded(values, item.dtype))
         for item in (*schema.identity, *schema.results):
             _create_single_chunk(group, item, identity.get(item.name, np.zeros(item.shape, item.dtype)))
         for item in schema.pixels:
-            chunks, shards = ((rows, *item.row_shape) for rows in (layout.chunk_rows, layout.shard_rows))
+            chunks, shards = (
+                (rows, *item.row_shape) if rows else None for rows in (layout.chunk_rows, layout.shard_rows)
+            )
             _create_array(group, item, chunks=chunks, shards=shards, compressors=compressors, fill_value=0)
         for item in (*schema.statistics, COMPLETE):
             _create_single_chunk(group, item, np.zeros(item.shape, item.dtype))
@@ -158,19 +161,28 @@ def _empty_store_objects(
 
 
 def _create_single_chunk(group: zarr.Group, item: DataSet, values: npt.NDArray[Any]) -> None:
-    """Create an array of a single chunk, and the groups above it."""
+    """Create an array of a single chunk, and the groups above it; of text, both of its arrays."""
+    if item.dtype.startswith("S"):
+        twin = utf8_twin(item)
+        _create_single_chunk(group, twin, as_utf8(values, twin.shape[-1]))
     chunks = tuple(max(1, length) for length in item.shape)
-    _create_array(group, item, chunks=chunks, compressors=ZstdCodec(level=3))[...] = values.astype(item.dtype)
+    array = _create_array(group, item, chunks=chunks, compressors=ZstdCodec(level=3))
+    array[...] = as_strings(values) if item.dtype.startswith("S") else values.astype(item.dtype)
 
 
 def _create_array(group: zarr.Group, item: DataSet, **options: Any) -> zarr.Array[Any]:
     """Create an array with its attributes, and the groups above it."""
     above, _, name = item.name.rpartition("/")
+    attributes = {key: as_json(value) for key, value in stored_attributes(item).items()}
+    dtype: Any = np.dtype(item.dtype)
+    if dtype.kind == "S":
+        dtype = str
+        del attributes["_Encoding"]  # of bytes
     return (group.require_group(above) if above else group).create_array(
         name,
         shape=item.shape,
-        dtype=np.dtype(item.dtype),
-        attributes={key: as_json(value) for key, value in stored_attributes(item).items()},
+        dtype=dtype,
+        attributes=attributes,
         dimension_names=item.dims or None,
         chunk_key_encoding={"name": "default", "separator": "."},
         config={"write_empty_chunks": True},

@@ -10,8 +10,9 @@ from zarr.storage import MemoryStore
 
 from etl.store.location import Location
 from etl.store.object_store import read_objects
+from etl.store.zarr.text import UTF8, TextArray
 
-__all__ = ["ROOT_NAMES", "ZARR_ROOT", "ZarrGroup", "chunk_key", "load_group"]
+__all__ = ["ROOT_NAMES", "ZARR_ROOT", "ZarrGroup", "chunk_key", "is_pixels", "load_group"]
 
 ZARR_ROOT = "zarr.json"
 """Name of the object with the metadata of all arrays."""
@@ -25,14 +26,19 @@ def chunk_key(name: str, index: tuple[int, ...]) -> str:
     return f"{name}/" + ".".join(map(str, ("c", *index)))
 
 
+def is_pixels(name: str) -> bool:
+    """Whether an array is of pixels, which are never read into memory as a whole."""
+    return name.startswith("data_")
+
+
 class ZarrGroup(NamedTuple):
     """Metadata of a store, and the values of some of its arrays."""
 
     attributes: dict[str, Any]
     """Attributes of the root group."""
 
-    arrays: dict[str, zarr.Array[Any]]
-    """Every array by name, e.g. `data_10m`, `stats/data_10m/sum`."""
+    arrays: dict[str, Any]
+    """Every array by name, e.g. `data_10m`, `stats/data_10m/sum`: a `zarr.Array`, or a `TextArray` for both of text."""
 
 
 def load_group(location: Location, names: Iterable[str] | None = None) -> ZarrGroup:
@@ -52,14 +58,17 @@ def load_group(location: Location, names: Iterable[str] | None = None) -> ZarrGr
     to_buffer = default_buffer_prototype().buffer.from_bytes
     objects = {ZARR_ROOT: to_buffer(root)}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # fixed-length bytes are an extension of the specification
+        # text of older stores, and consolidated metadata, are extensions of the specification
+        warnings.simplefilter("ignore")
         group = zarr.open_group(MemoryStore(objects), mode="r", zarr_format=3, use_consolidated=None)
         if group.metadata.consolidated_metadata is None:
             raise ValueError(f"{location} must be a store of etl.extract; its {ZARR_ROOT} lists no arrays")
         arrays = {name: item for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array)}
-    # only pixel arrays are sharded
-    loaded = [name for name, array in arrays.items() if array.shards is None] if names is None else names
-    chunks = read_objects(location, [chunk_key(name, (0,) * arrays[name].ndim) for name in loaded if name in arrays])
+    loaded = [name for name in arrays if not is_pixels(name)] if names is None else names
+    stored = [UTF8 + name if UTF8 + name in arrays else name for name in loaded]
+    chunks = read_objects(location, [chunk_key(name, (0,) * arrays[name].ndim) for name in stored if name in arrays])
     # `arrays` read from this dict
     objects |= {key: to_buffer(data) for key, data in chunks.items() if data is not None}
-    return ZarrGroup(dict(group.attrs), arrays)
+    texts = {name: TextArray(arrays[name], arrays[UTF8 + name]) for name in arrays if UTF8 + name in arrays}
+    seen = {name: array for name, array in arrays.items() if not name.startswith(UTF8)}
+    return ZarrGroup(dict(group.attrs), seen | texts)

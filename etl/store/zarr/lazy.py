@@ -18,7 +18,7 @@ from xarray.core import indexing
 
 from etl.store.location import Location
 from etl.store.object_store import open_array, tensorstore_context, translated_errors
-from etl.store.zarr.group import load_group
+from etl.store.zarr.group import is_pixels, load_group
 
 __all__ = ["undecoded_dataset"]
 
@@ -40,7 +40,7 @@ def undecoded_dataset(location: Location) -> xr.Dataset:
 
 def _variable(location: Location, name: str, item: Any) -> xr.Variable:
     dims, attributes = item.metadata.dimension_names or (), dict(item.attrs)
-    if item.shards is None:
+    if not is_pixels(name):
         return xr.Variable(dims, np.asarray(item[...]), attributes)
     lazy = indexing.LazilyIndexedArray(_Pixels(location, name, item.shape))
     return xr.Variable(dims, lazy, attributes, {"chunks": item.chunks})

@@ -1,4 +1,4 @@
-"""Write whole shards of an existing Zarr store from all ranks.
+"""Write whole shards of an existing Zarr store from all ranks; without shards, whole chunks in their place.
 
 A shard is one file or object. TensorStore writes a file under a temporary name and renames it, and an object appears
 whole or not at all. So no lock is needed as long as each shard is written by one rank.
@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 import tensorstore as ts
 import zarr
@@ -33,6 +34,7 @@ from etl.store.sync import sync_and_drop_cache
 from etl.store.zarr.group import ZARR_ROOT, chunk_key
 from etl.store.zarr.reader import ZarrReader, means_damage
 from etl.store.zarr.sharding import write_shard
+from etl.store.zarr.text import UTF8, as_strings, as_utf8
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -57,7 +59,8 @@ class ShardWriter(Writer):
         """With several ranks only one thread compresses: other ranks use the other cores."""
         reader, schema = ZarrReader(location), StoreReader(location).schema
         self._location, self._comm = location, comm
-        self._compressed = {item.name for item in schema.pixels if reader.arrays[item.name].compressors}
+        pixels = {item.name: reader.arrays[item.name] for item in schema.pixels}
+        self._by_tensorstore = {name for name, array in pixels.items() if array.compressors or not array.shards}
         threads = None if comm.size == 1 else 1
         self._arrays = _open(location, schema.pixels, tensorstore_context(sync=False, threads=threads))
         self._results = {item.name for item in schema.results}
@@ -90,7 +93,7 @@ class ShardWriter(Writer):
             starts = range(first, first + len(rows), shard_rows)
             shards = {self._location.path / chunk_key(name, (k // shard_rows, 0, 0, 0)): k for k in starts}
             self._unsynced_shards += shards
-        if not shards or name in self._compressed:
+        if not shards or name in self._by_tensorstore:
             self._writing.append((name, self._arrays[name][first : first + len(rows)].write(rows)))
             return
         chunk_rows = self._arrays[name].chunk_layout.read_chunk.shape[0]
@@ -136,11 +139,15 @@ class ShardWriter(Writer):
         parts = self._comm.gather(self._unsynced_results if problem is None else {})
         self._unsynced_results = {}
         if parts is not None and any(parts):
+            changed = set()  # text, which seldom does, takes long to encode
             for first, results in (entry for part in parts for entry in part.items()):
                 done = results["state"] != UNWRITTEN
                 for name, values in results.items():
-                    self._columns[name][first : first + len(values)][done] = values[done]
-            overwrite_zarr(self._location, dict(sorted(self._columns.items())))  # `state` is the last
+                    column = self._columns[name][first : first + len(values)]
+                    if not np.array_equal(column[done], values[done]):
+                        column[done] = values[done]
+                        changed.add(name)
+            overwrite_zarr(self._location, {name: self._columns[name] for name in sorted(changed)})  # `state` last
         if problem is not None:
             raise problem
 
@@ -172,9 +179,16 @@ def overwrite_zarr(location: Location, arrays: Mapping[str, npt.NDArray[Any]]) -
         target: Any = group[name]
         if target.shape != array.shape:
             raise ValueError(f"{name} must be of shape {target.shape}, got {array.shape}")
-        target.with_config({"write_empty_chunks": True})[...] = array.astype(target.dtype)
-        key = chunk_key(name, (0,) * array.ndim)
-        write_objects(location, {key: store._store_dict[key].to_bytes()})
+        parts = {name: array}
+        if UTF8 + name in group:  # which the text of older stores lacks
+            utf8: Any = group[UTF8 + name]
+            # the bytes last, as a resumed run finds by them what is written
+            parts = {name: as_strings(array), UTF8 + name: as_utf8(array, utf8.shape[-1])}
+        for part, values in parts.items():
+            target = group[part]
+            target.with_config({"write_empty_chunks": True})[...] = values.astype(target.dtype)
+            key = chunk_key(part, (0,) * values.ndim)
+            write_objects(location, {key: store._store_dict[key].to_bytes()})
 
 
 def zero_zarr_rows(location: Location, rows: Sequence[int]) -> None:
