@@ -59,7 +59,7 @@ class TileInput:
     @property
     def layers(self) -> tuple[Layer, ...]:
         """Layers that are decoded for bilinear upsampling."""
-        return layers_of(self.product, _CONTEXT_PX)
+        return layers_of(self.product, _CONTEXT_PX).layers
 
     @property
     def cells(self) -> int:

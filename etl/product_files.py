@@ -9,7 +9,10 @@ from xml.etree import ElementTree
 from etl.files import walk_folders
 from etl.grid import TileGrid
 
-__all__ = ["ProductError", "ProductFiles", "find_text", "read_tile_grid"]
+__all__ = ["ProductError", "ProductFiles", "find_granule", "find_text", "read_tile_grid"]
+
+
+_PRODUCT_METADATA = ("MTD_MSIL2A.xml", r"MTD_MSIL2A[^/]*\.xml")
 
 
 class ProductError(Exception):
@@ -83,6 +86,49 @@ def find_text(root: ElementTree.Element, where: str, *paths: str) -> str:
     raise ProductError(f"{where} must hold {' or '.join(paths)}{'; it holds neither' if len(paths) > 1 else ''}")
 
 
+def find_granule(files: ProductFiles) -> str:
+    """Folder of the granule that is the product's tile, e.g. GRANULE/L2A_T33UUP_A010312_20170613T101608.
+
+    Its name must not name another tile than the product's. Of several, it is the one whose images the product's
+    metadata list.
+
+    Raises:
+        ProductError: there is none, or no single one is the product's tile.
+    """
+    matches = (re.fullmatch(r"(GRANULE/[^/]+)/MTD_TL\.xml", name, re.IGNORECASE) for name in files.names)
+    granules = sorted({match[1] for match in matches if match})
+    if not granules:
+        raise ProductError(f"{files.path} must hold GRANULE/*/MTD_TL.xml, which is missing")
+    names, tile = ", ".join(granule.partition("/")[2] for granule in granules), _tile_of(files)
+    of_tile = [granule for granule in granules if not tile or _tile_in(granule) in ("", tile)]
+    if not of_tile:
+        raise ProductError(f"{files.path} must hold the granule of its tile {tile}, got {names}")
+    if len(of_tile) == 1:
+        return of_tile[0]
+    texts = "\n".join(element.text or "" for element in files.read_xml(*_PRODUCT_METADATA).iter())
+    listed = [granule for granule in of_tile if f"{granule}/" in texts]
+    if len(listed) != 1:
+        needed = "its metadata must list the images of exactly one of them"
+        raise ProductError(f"{files.path} holds {len(granules)} granules: {names}; {needed}")
+    return listed[0]
+
+
+def _tile_of(files: ProductFiles) -> str:
+    """MGRS tile that the product's own metadata name, or else its folder or zip file; empty if neither does."""
+    try:
+        metadata = files.read_xml(*_PRODUCT_METADATA)
+        uri = find_text(metadata, str(files.path), "PRODUCT_URI", "PRODUCT_URI_2A")
+    except ProductError:
+        uri = ""
+    return _tile_in(uri) or _tile_in(files.path.name)
+
+
+def _tile_in(name: str) -> str:
+    """MGRS tile in the name of a product or granule; empty if it names none."""
+    match = re.search(r"_T(\d{2}[A-Z]{3})(?![A-Za-z0-9])", name)
+    return match[1] if match else ""
+
+
 def read_tile_grid(files: ProductFiles) -> TileGrid:
     """Georeference of a product's tile at 10 m, from its `MTD_TL.xml`: EPSG code, corner in metres, side in pixels.
 
@@ -90,7 +136,7 @@ def read_tile_grid(files: ProductFiles) -> TileGrid:
         ProductError: the file is missing or broken, or lacks one of these.
     """
     where = f"{files.path}: its tile metadata"
-    root = files.read_xml("GRANULE/*/MTD_TL.xml", r"GRANULE/.*MTD_TL\.xml")
+    root = files.read_xml("GRANULE/*/MTD_TL.xml", re.escape(f"{find_granule(files)}/MTD_TL.xml"))
     size, corner = "Size[@resolution='10']", "Geoposition[@resolution='10']"  # also listed at 20 m and 60 m
     paths = ("HORIZONTAL_CS_CODE", f"{size}/NROWS", f"{size}/NCOLS", f"{corner}/ULX", f"{corner}/ULY")
     epsg, rows, columns, ulx, uly = (find_text(root, where, path) for path in paths)

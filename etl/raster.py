@@ -4,9 +4,13 @@ Reading decodes straight into the caller's array; only samples and tests are wri
 with its last message.
 """
 
+import contextlib
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +21,8 @@ from etl.grid import PixelWindow
 __all__ = ["Georeference", "RasterError", "RasterFile", "configure", "utm_wkt", "write_geotiff", "write_jp2"]
 
 gdal.UseExceptions()
+
+T = TypeVar("T")
 
 _OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing of the folder, no search for side-car files
@@ -79,14 +85,64 @@ class RasterFile:
         """GDAL's name of the pixel type, e.g. UInt16."""
 
     @property
+    def transform(self) -> tuple[float, ...] | None:
+        """Affine transform from (column, row) to metres, GDAL's six numbers; None if the file has none.
+
+        Raises:
+            RasterError: the file is broken there.
+        """
+        transform = self._georeference_part(lambda: self._file.GetGeoTransform(can_return_null=True))
+        return None if transform is None else tuple(transform)
+
+    @property
+    def projection(self) -> str:
+        """The file's projection as EPSG:<code>, or its name if EPSG has none; empty if the file names none.
+
+        Raises:
+            RasterError: the file is broken there.
+        """
+        return self._georeference_part(lambda: _projection_name(self._file.GetProjection()))
+
+    @property
     def georeference(self) -> Georeference | None:
         """Position and pixel size in metres from the file; None if it has none or is not north-up and square."""
-        ulx, width, rotation, uly, rotation2, height = self._file.GetGeoTransform()
-        reference = self._file.GetSpatialRef()
-        code = reference.GetAuthorityCode(None) if reference is not None else None
-        if code is None or rotation or rotation2 or width != -height or width != int(width):
+        transform, (authority, _, code) = self.transform, self.projection.partition(":")
+        if transform is None or authority != "EPSG":
+            return None
+        ulx, width, rotation, uly, rotation2, height = transform
+        if rotation or rotation2 or width != -height or width != int(width):
             return None
         return Georeference(int(code), ulx, uly, int(width))
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the file itself says where it lies: by transform and projection."""
+        return self.transform is not None and bool(self.projection)
+
+    def _georeference_part(self, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except RuntimeError as error:
+            raise RasterError(f"{self.path} has a broken georeference: {_first_line(error)}") from None
+
+    def mismatch(self, shape: tuple[int, int], dtype: str, expected: Georeference | None) -> str:
+        """How the file differs from what it must be, as "must be ..., got ..."; empty if it does not.
+
+        `shape`: (rows, columns); `dtype`: GDAL's name; `expected`: not compared if None. Of a file that has no
+        transform or no projection, only the other is compared.
+        """
+        if self.shape != shape or self.dtype != dtype:
+            return (
+                f"must be {shape[0]} x {shape[1]} pixels of {dtype}, "
+                f"got {self.shape[0]} x {self.shape[1]} of {self.dtype}"
+            )
+        if expected is None:
+            return ""
+        transform, projection, epsg = self.transform, self.projection, f"EPSG:{expected.epsg}"
+        wanted = (expected.ulx, float(expected.gsd_m), 0.0, expected.uly, 0.0, float(-expected.gsd_m))
+        if (transform is None or _same_place(transform, wanted, shape)) and projection in ("", epsg):
+            return ""
+        return f"must lie at {_described(wanted, epsg)}, got {_described(transform, projection)}"
 
     def read(self, window: PixelWindow, out: npt.NDArray[np.generic]) -> None:
         """Decode the pixels of a window into `out`, shape (row, col), of any strides.
@@ -101,6 +157,41 @@ class RasterFile:
             raise RasterError(f"{self.path} is broken at row {row}, column {column}: {_first_line(error)}") from None
         if decoded is None:  # some drivers report an error this way
             raise RasterError(f"{self.path} is broken at row {row}, column {column}")
+
+
+@lru_cache
+def _projection_name(wkt: str) -> str:
+    """Name of a projection as of `RasterFile.projection`; cached, as parsing the text takes longer than most files."""
+    if not wkt:
+        return ""
+    reference = osr.SpatialReference(wkt)
+    if reference.GetAuthorityCode(None) is None:
+        with contextlib.suppress(RuntimeError):  # it has no code
+            reference.AutoIdentifyEPSG()
+    code = reference.GetAuthorityCode(None)
+    return str(reference.GetName() if code is None else f"{reference.GetAuthorityName(None)}:{code}")
+
+
+def _same_place(transform: Sequence[float], wanted: Sequence[float], shape: tuple[int, int]) -> bool:
+    """Whether two transforms put three corners of a raster of `shape` (rows, columns) within 1/100 of a pixel."""
+    rows, columns = shape
+    corners, limit = ((0, 0), (columns, 0), (0, rows)), wanted[1] / 100
+    difference = [a - b for a, b in zip(transform, wanted, strict=True)]
+    return all(
+        abs(difference[k] + column * difference[k + 1] + row * difference[k + 2]) < limit
+        for column, row in corners
+        for k in (0, 3)
+    )
+
+
+def _described(transform: Sequence[float] | None, projection: str) -> str:
+    """Corner, projection and pixel size in words."""
+    if transform is None:
+        return projection
+    ulx, width, rotation, uly, rotation2, height = transform
+    size = f"{width:.6g} m" if width == -height else f"{width:.6g} x {-height:.6g} m"
+    rotated = f", rotated by {rotation:.6g}, {rotation2:.6g}" if rotation or rotation2 else ""
+    return f"{ulx:.10g}, {uly:.10g} in {projection or 'no projection'} with pixels of {size}{rotated}"
 
 
 def write_jp2(path: Path, pixels: npt.NDArray[np.generic], georeference: Georeference, block: int) -> None:

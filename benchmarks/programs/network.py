@@ -55,7 +55,7 @@ def _windows(path: Path, cells: "np.ndarray[Any, np.dtype[np.intp]]", dsen2: DSe
     """What the networks see of each patch."""
     configure()
     product = read_product(path)
-    patches = ProductPatches(np.arange(len(cells)), cells[:, 0], cells[:, 1], layers_of(product, dsen2.halo_px))
+    patches = ProductPatches(np.arange(len(cells)), cells[:, 0], cells[:, 1], layers_of(product, dsen2.halo_px).layers)
     work = RankWork(patches=[PatchRange(0, 0, len(cells))])
     out = []
     for row, patch in TilePatches(work, {0: patches}, {0: product}, _NoOtherRank()).patches():

@@ -1,17 +1,19 @@
 """Which rank extracts which rows: rank 0 makes the plan and sends each rank its part."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from etl.extract.inputs import ExtractionInputs, PatchRows, initial_columns
+from etl.bands import GROUPS
+from etl.extract.inputs import CatalogueSelection, ExtractionInputs, PatchRows, initial_columns
 from etl.extract.resume import ResumeState
 from etl.mpi import Comm, RootOnly
 from etl.plan.rounds import plan_rounds, predict_ready_s
 from etl.plan.work import Block, Cost, PatchRange, Plan, ProductPatches, RankWork, make_plan
+from etl.raster import Georeference
 from etl.schema import RowSpan
+from etl.source.archive import PlacedFolder
 
 __all__ = ["ExtractionPlan", "RankAssignment", "plan_extraction", "scatter_assignments"]
 
@@ -49,8 +51,8 @@ class RankAssignment:
     served: dict[str, npt.NDArray[np.bytes_]]
     """`product` and `baseline` that each of `rows` is read from, by array name, shape (patch,)."""
 
-    folders: list[Path]
-    """Folder in a patch archive of each of `rows`; empty if the source holds products."""
+    folders: list[PlacedFolder]
+    """Folder in a patch archive of each of `rows`, and its place; empty if the source holds products."""
 
     rounds: list[RowSpan]
     """Rows that it writes in each collective round; empty in a round for which it has none."""
@@ -78,20 +80,31 @@ def _assign(inputs: ExtractionInputs, pending: PatchRows, ranks: int, on_gpu: bo
     """The assignment of every rank."""
     extraction_plan = plan_extraction(inputs, pending, ranks, on_gpu)
     plan = extraction_plan.plan
-    catalogue, folder = pending.selection.catalogue, pending.selection.patch_folder
+    catalogue = pending.selection.catalogue
     columns = initial_columns(inputs, pending.selection)
     assignments = []
     for work, rounds in zip(plan.work, extraction_plan.rounds, strict=True):
         rows = work.store_rows(extraction_plan.product_patches)
         parts: list[PatchRange | Block] = [*work.patches, *work.receives, *work.sends]
         used = {k: extraction_plan.product_patches[k] for k in sorted({part.product for part in parts})}
-        folders = [folder(name.decode()) for name in catalogue.patch[rows]] if folder else []
+        folders = _patch_folders(pending.selection, rows)
         served = {name: columns[name][rows] for name in ("product", "baseline")}
         splits = catalogue.split[rows]
         assignments.append(
             RankAssignment(work, used, rows, splits, served, folders, rounds, plan.blocks, plan.inefficiency)
         )
     return assignments
+
+
+def _patch_folders(selection: CatalogueSelection, rows: npt.NDArray[np.intp]) -> list[PlacedFolder]:
+    """Folder in a patch archive of each of `rows`, and its place; none if the source holds products."""
+    if selection.patch_folder is None:
+        return []
+    columns = (getattr(selection.catalogue, name)[rows].tolist() for name in ("patch", "epsg", "ulx", "uly"))
+    return [
+        PlacedFolder(selection.patch_folder(name.decode()), Georeference(epsg, ulx, uly, GROUPS[0].gsd_m))
+        for name, epsg, ulx, uly in zip(*columns, strict=True)
+    ]
 
 
 def plan_extraction(inputs: ExtractionInputs, rows: PatchRows, ranks: int, on_gpu: bool = False) -> ExtractionPlan:

@@ -4,6 +4,7 @@ Rank 0 reads the catalogue and finds the products; each rank opens a part of the
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from etl.product_files import ProductError
 from etl.schema import UNWRITTEN, Schema
 from etl.source.safe import Product, read_product
 from etl.source.tiles import layers_of
+from etl.source.warning import SourceWarning, log_warnings
 from etl.store.backend import backend_of
 from etl.store.interface import Backend
 from etl.upsample.method import UpsampleMethod
@@ -29,7 +31,17 @@ from etl.upsample.method import UpsampleMethod
 if TYPE_CHECKING:
     from etl.catalogue.table import Catalogue
 
-__all__ = ["ExtractionInputs", "PatchRows", "fingerprint_of", "initial_columns", "inspect_inputs", "place_patches"]
+__all__ = [
+    "CatalogueSelection",
+    "ExtractionInputs",
+    "PatchRows",
+    "fingerprint_of",
+    "initial_columns",
+    "inspect_inputs",
+    "place_patches",
+]
+
+log = logging.getLogger("etl.extract")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +76,9 @@ class ProductInspection:
 
     problem: str
     """Why no patch of it can be extracted; empty if they can."""
+
+    warnings: tuple[SourceWarning, ...] = ()
+    """What is odd about it, but rejects no patch."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,8 +128,10 @@ def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInp
     if is_archive:  # nothing to open: each patch has its own files
         inspections = [ProductInspection(None, (), "")] * len(products)
     else:  # each rank opens every `comm.size`-th product
-        parts = comm.allgather([_inspect(*product, method.halo_px) for product in products[comm.rank :: comm.size]])
+        own, how = products[comm.rank :: comm.size], (method.halo_px, settings.assume_offset)
+        parts = comm.allgather([_inspect(*product, *how) for product in own])
         inspections = [parts[k % comm.size][k // comm.size] for k in range(len(products))]
+        selection.apply_on_root(lambda _: log_warnings(log, (item for each in inspections for item in each.warnings)))
     schema = selection.bcast(lambda chosen: _schema_for(chosen, inspections, method.name != "none"))
     return ExtractionInputs(settings, method, inspections, schema, is_archive), selection
 
@@ -160,13 +177,14 @@ def _read_catalogue(settings: ExtractSettings) -> "Catalogue":
     return catalogue.take(keep)
 
 
-def _inspect(path: Path | None, listed: str, halo_px: Sequence[int]) -> ProductInspection:
+def _inspect(path: Path | None, listed: str, halo_px: Sequence[int], assume_offset: int | None) -> ProductInspection:
     """Read the metadata of the product at `path`; `listed`: the name under which its patches are listed."""
     if path is None:
         return ProductInspection(None, (), f"no Level-2A product on disk serves {listed}")
     try:
-        product = read_product(path)
-        return ProductInspection(product, layers_of(product, halo_px), "")
+        product = read_product(path, assume_offset)
+        layers, warnings = layers_of(product, halo_px)
+        return ProductInspection(product, layers, "", product.warnings + warnings)
     except ProductError as error:
         return ProductInspection(None, (), str(error))
 
@@ -248,4 +266,5 @@ def fingerprint_of(settings: ExtractSettings, selection: CatalogueSelection, met
         # only where set: journals of older versions do not have them
         **({"max_nodata_share": settings.max_nodata_share} if settings.max_nodata_share < 1 else {}),
         **({"keep_unclassified": True} if settings.keep_unclassified else {}),
+        **({} if settings.assume_offset is None else {"assume_offset": settings.assume_offset}),
     }

@@ -16,6 +16,7 @@ __all__ = ["extraction_software", "store_attributes"]
 def store_attributes(settings: ExtractSettings, schema: Schema, method: UpsampleMethod) -> dict[str, Any]:
     """Root attributes of a store; `upsample_weights` is JSON, one entry a network, or none."""
     networks = [network.to_record() for network in method.networks]
+    offset = {} if settings.assume_offset is None else {"assume_offset": settings.assume_offset}
     precision = {"upsample_precision": method.precision} if networks else {}
     return {
         "Conventions": "CF-1.11",
@@ -24,6 +25,7 @@ def store_attributes(settings: ExtractSettings, schema: Schema, method: Upsample
         "upsample": method.name,
         "upsample_weights": json.dumps(networks) if networks else "none",
         **precision,
+        **offset,
         "nomenclature": schema.nomenclature,
         "software": json.dumps(extraction_software()),
         "settings": json.dumps(settings_record(settings)),

@@ -17,6 +17,7 @@ from etl.extract.provenance import extraction_software
 from etl.extract.resume import ResumeState
 from etl.processor import describe_processor
 from etl.settings import settings_record
+from etl.source.warning import SourceWarning
 from etl.stage_timer import StageTimer
 from etl.store.journal import Journal
 from etl.store.location import Location
@@ -58,6 +59,9 @@ class RankReport:
 
     nodata: dict[str, int]
     """Written patches that lack data somewhere, and those that lack it in a whole band."""
+
+    warnings: Sequence[SourceWarning]
+    """What was odd about its patches, but rejected none."""
 
     processor: str = field(default_factory=describe_processor)
 

@@ -27,6 +27,7 @@ from etl.progress import report_progress
 from etl.raster import configure
 from etl.source.archive import ArchivePatches
 from etl.source.tiles import TilePatches
+from etl.source.warning import log_warnings
 from etl.stage_timer import StageTimer
 from etl.store.hdf5.writer import serial_h5py_problem
 from etl.store.statistics import Sums, statistics_arrays
@@ -74,6 +75,7 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
 
     # The record of the run; the store is complete even if this fails.
     reports = comm.gather(rank_report)
+    log_warnings(report.log, (item for each in reports or [] for item in each.warnings))
     store_state.apply_on_root(
         lambda state: report.write_extraction_record(
             inputs, state.journal, report.extraction_record(reports or [], assignment, steps) | upsampling.record
@@ -118,7 +120,7 @@ def _write_rows(
     timer.add("cpu_s", time.process_time() - cpu_s)
     sums.merge([pipeline.sums.totals])
     nodata = {"patches_with_nodata": pipeline.with_nodata, "patches_with_empty_band": pipeline.with_empty_band}
-    return report.RankReport(len(assignment.rows), source.decoded, timer.seconds, nodata)
+    return report.RankReport(len(assignment.rows), source.decoded, timer.seconds, nodata, source.warnings)
 
 
 def _complete_store(

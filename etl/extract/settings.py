@@ -67,6 +67,12 @@ class ExtractSettings:
         "without any data",
         "0 to 1",
     )
+    assume_offset: int | None = setting(
+        None,
+        "offset of products of baseline 04.00 or later whose metadata list no BOA_ADD_OFFSET, such as -1000; without "
+        "this setting they are rejected",
+        "pixel counts",
+    )
     round_mib: int = setting(64, "most data that a rank writes in one round; Zarr: at least one shard", "MiB")
     sync_s: float = setting(30.0, "time between syncs; a killed run can lose the rows written since the last one", "s")
     align_mib: int = setting(
@@ -90,6 +96,8 @@ class ExtractSettings:
             raise ValueError(
                 f"--round-mib must be at most 1024 (MPI-IO counts overflow at 2 GiB), got {self.round_mib}"
             )
+        if self.assume_offset is not None:  # ESA's list is added to the counts, so a positive one is a wrong sign
+            require_within(self, assume_offset=(-10_000, 0))
         if self.retry_rejected and not self.resume:
             raise ValueError("--retry-rejected needs --resume")
         _ = self.layout  # which checks chunks and shards

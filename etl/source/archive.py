@@ -4,20 +4,32 @@ The files hold nothing beyond a patch's border, so the halo that upsampling need
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
 from etl.grid import PixelWindow
-from etl.raster import RasterError, RasterFile
+from etl.raster import Georeference, RasterError, RasterFile
 from etl.source.block import OutgoingBlock
+from etl.source.geotiff import PlainGeoTiffs
 from etl.source.interface import SourcePatch
 from etl.source.patch import Patch, PatchError, mirror_border
+from etl.source.warning import UNPLACED, SourceWarning
 from etl.stage_timer import StageTimer
 
-__all__ = ["ArchivePatches"]
+__all__ = ["ArchivePatches", "PlacedFolder"]
+
+
+class PlacedFolder(NamedTuple):
+    """Folder of one patch, named like it, and where its files must lie."""
+
+    path: Path
+    place: Georeference | None
+    """Upper left corner as the catalogue gives it, with pixels of 10 m; None if its files may lie anywhere."""
 
 
 class ArchivePatches:
@@ -26,24 +38,33 @@ class ArchivePatches:
     def __init__(
         self,
         rows: Sequence[int],
-        folders: Sequence[Path],
+        folders: Sequence[PlacedFolder],
         halo_px: tuple[int, int, int],
         timer: StageTimer | None = None,
     ) -> None:
-        """Args: `folders`, named like the patch, one for each store row of `rows`; halo in pixels of each group.
+        """Args: one of `folders` for each store row of `rows`; halo in pixels of each group.
 
         Seconds are added to `decode_s` of `timer`.
         """
         self.decoded = 0
         self._rows, self._folders = rows, folders
         self._buffers: list[tuple[npt.NDArray[np.uint16], PixelWindow]] = []  # with the window of the patch itself
-        self._planes: list[tuple[str, npt.NDArray[np.uint16]]] = []  # band and the pixels that its file fills
+        # of each group: gsd_m, and for each band the pixels that its file fills
+        self._planes: list[tuple[int, list[tuple[str, npt.NDArray[np.uint16]]]]] = []
         for group, halo in zip(GROUPS, halo_px, strict=True):
             side, size = group.patch_px, group.patch_px + 2 * halo
             buffer = np.empty((len(group.bands), size, size), np.uint16)
             self._buffers.append((buffer, PixelWindow(halo, halo, side, side)))
-            self._planes += zip(group.bands, buffer[:, halo : halo + side, halo : halo + side], strict=True)
+            inside = buffer[:, halo : halo + side, halo : halo + side]
+            self._planes.append((group.gsd_m, list(zip(group.bands, inside, strict=True))))
+        self._plain = PlainGeoTiffs()
+        self._unplaced, self._first_unplaced = 0, ""
         self._timer = timer or StageTimer()
+
+    @property
+    def warnings(self) -> list[SourceWarning]:
+        """What was odd about the patches read so far."""
+        return [SourceWarning(UNPLACED, self._first_unplaced, self._unplaced)] if self._unplaced else []
 
     def outgoing(self) -> Iterator[OutgoingBlock]:
         """No blocks of pixels go to other ranks: each rank reads its own patches."""
@@ -57,23 +78,29 @@ class ArchivePatches:
             self.decoded += 1
             yield SourcePatch(row, patch)
 
-    def _read_patch(self, folder: Path) -> Patch | PatchError:
-        prefix = f"{folder}/{folder.name}"
+    def _read_patch(self, folder: PlacedFolder) -> Patch | PatchError:
+        prefix = f"{folder.path}/{folder.path.name}"
         try:
-            for band, plane in self._planes:
-                _read(f"{prefix}_{band}.tif", plane)
+            for gsd_m, planes in self._planes:
+                place = folder.place and replace(folder.place, gsd_m=gsd_m)
+                for band, plane in planes:
+                    self._read(f"{prefix}_{band}.tif", plane, place)
         except RasterError as error:
             return PatchError(str(error))
         for buffer, inside in self._buffers:
             mirror_border(buffer, inside)
         return Patch(tuple(buffer for buffer, _ in self._buffers), None)
 
-
-def _read(path: str, out: npt.NDArray[np.uint16]) -> None:
-    """Read a whole file into `out`, shape (row, col), uint16."""
-    file, (rows, columns) = RasterFile(path), out.shape
-    if file.shape != out.shape or file.dtype != "UInt16":
-        raise RasterError(
-            f"{path} must be {rows} x {columns} pixels of UInt16, got {file.shape[0]} x {file.shape[1]} of {file.dtype}"
-        )
-    file.read(PixelWindow(0, 0, rows, columns), out)
+    def _read(self, path: str, out: npt.NDArray[np.uint16], place: Georeference | None) -> None:
+        """Read a whole file, which must have the shape of `out`, (row, col), uint16, and lie at `place`."""
+        if self._plain.read(path, out, place):
+            return
+        file, (rows, columns) = RasterFile(path), out.shape
+        if place is not None and self._plain.lies_at(path, place):
+            place = None  # need not be compared again, which would take GDAL longer than the pixels
+        mismatch = file.mismatch((rows, columns), "UInt16", place)
+        if mismatch:
+            raise RasterError(f"{path} {mismatch}")
+        if place is not None and not file.is_placed:
+            self._unplaced, self._first_unplaced = self._unplaced + 1, self._first_unplaced or path
+        file.read(PixelWindow(0, 0, rows, columns), out)

@@ -1,11 +1,12 @@
 """Interfaces of a source of patches: what extraction asks of it, and where it gets blocks of other ranks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from etl.plan.work import Block
 from etl.source.block import BlockData, OutgoingBlock
 from etl.source.patch import Patch, PatchError
+from etl.source.warning import SourceWarning
 
 __all__ = ["BlockReceiver", "PatchSource", "SourcePatch"]
 
@@ -24,6 +25,10 @@ class PatchSource(Protocol):
     """
 
     decoded: int
+
+    @property
+    def warnings(self) -> Sequence[SourceWarning]:
+        """What was odd about the patches given so far, but rejects none."""
 
     def outgoing(self) -> Iterator[OutgoingBlock]:
         """Blocks of pixels that other ranks wait for; to be exhausted before `patches` is begun."""

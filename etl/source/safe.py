@@ -14,9 +14,14 @@ from xml.etree import ElementTree
 from etl.bands import BANDS, GROUPS
 from etl.catalogue.names import product_stem
 from etl.grid import TileGrid
-from etl.product_files import ProductError, ProductFiles, find_text, read_tile_grid
+from etl.product_files import ProductError, ProductFiles, find_granule, find_text, read_tile_grid
+from etl.source.warning import SourceWarning
 
-__all__ = ["Product", "read_product"]
+__all__ = ["ASSUMED_OFFSET", "NO_OFFSET", "Product", "read_product"]
+
+NO_OFFSET = "products of a user's own processing without BOA_ADD_OFFSET, read with offset 0"
+ASSUMED_OFFSET = "products without BOA_ADD_OFFSET, read with the offset of --assume-offset"
+"""What `SourceWarning` says of such products."""
 
 T = TypeVar("T", int, float)
 
@@ -46,9 +51,15 @@ class Product:
     quantification: float
     """Pixel value that stands for reflectance 1."""
 
+    warnings: tuple[SourceWarning, ...] = ()
+    """What is odd about its metadata, but no reason to reject it."""
 
-def read_product(path: Path) -> Product:
+
+def read_product(path: Path, assume_offset: int | None = None) -> Product:
     """Read the metadata of the product at `path`: grid in pixels and metres, files, offsets, quantification value.
+
+    `assume_offset`: offset of all bands, in units of the pixel values, of a product of baseline 04.00 or later whose
+    metadata give none; if this is None as well, such a product is refused.
 
     Raises:
         ProductError: its XML is missing, malformed, or lacks what extraction needs.
@@ -59,7 +70,11 @@ def read_product(path: Path) -> Product:
     baseline = find_text(metadata, where, "PROCESSING_BASELINE")
     quantification = _quantification(metadata, where)
     grid, images = read_tile_grid(files), _image_files(metadata, files)
-    return Product(str(path), name, baseline, grid, images, _offsets(metadata, where), quantification)
+    offsets, warnings = _offsets(metadata, where), tuple[SourceWarning, ...]()
+    if not offsets:
+        offset, warnings = _unlisted_offset(baseline, where, assume_offset)
+        offsets = dict.fromkeys((band.name for band in BANDS), offset)
+    return Product(str(path), name, baseline, grid, images, offsets, quantification, warnings)
 
 
 def _quantification(metadata: ElementTree.Element, where: str) -> float:
@@ -71,15 +86,32 @@ def _quantification(metadata: ElementTree.Element, where: str) -> float:
 
 
 def _offsets(metadata: ElementTree.Element, where: str) -> dict[str, int]:
-    """`BOA_ADD_OFFSET` by band name: all twelve, or 0 for all if the product has none (before baseline 04.00)."""
+    """`BOA_ADD_OFFSET` by band name: all twelve, or empty if the product lists none."""
     texts = {element.get("band_id"): element.text or "" for element in metadata.iterfind(".//{*}BOA_ADD_OFFSET")}
-    if not texts:
-        return {band.name: 0 for band in BANDS}
     missing = [band.name for band in BANDS if str(band.band_id) not in texts]
-    if missing:
+    if missing and texts:
         raise ProductError(f"{where} gives BOA_ADD_OFFSET for some bands but not for {', '.join(missing)}")
-    named = {band.name: texts[str(band.band_id)] for band in BANDS}
+    named = {band.name: texts[str(band.band_id)] for band in BANDS if texts}
     return {name: _number(int, text, f"{where}, BOA_ADD_OFFSET of {name}") for name, text in named.items()}
+
+
+def _unlisted_offset(baseline: str, where: str, assumed: int | None) -> tuple[int, tuple[SourceWarning, ...]]:
+    """Offset of all bands of a product without a list of offsets, and what to warn of.
+
+    ESA's products have no offset before baseline 04.00, and always list it since. Baseline 99.99 is processing by a
+    user, of data of any time. Source: ESA, Sentinel-2 Products Specification Document, `BOA_ADD_OFFSET`.
+    """
+    number = _number(float, baseline, f"{where}, processing baseline")
+    if number < 4:
+        return 0, ()
+    if number >= 99:
+        return 0, (SourceWarning(NO_OFFSET, where),)
+    if assumed is None:
+        raise ProductError(
+            f"{where} must list BOA_ADD_OFFSET, as baseline {baseline} is 04.00 or later, but does not; "
+            "etl.extract --assume-offset COUNTS, such as -1000, takes an offset for such products"
+        )
+    return assumed, (SourceWarning(ASSUMED_OFFSET, where),)
 
 
 def _number(kind: Callable[[str], T], text: str, what: str) -> T:
@@ -99,7 +131,9 @@ def _image_files(metadata: ElementTree.Element, files: ProductFiles) -> dict[str
     # products also hold bands at coarser resolutions than their own, and list those first
     endings = {band: f"_{band}_{group.gsd_m}m" for group in GROUPS for band in group.bands} | {"SCL": "_SCL_20m"}
     # The XML lists images without their suffix; .tif is what some users convert them to.
-    present = {name.rsplit(".", 1)[0]: name for name in sorted(files.names) if name.endswith((".jp2", ".tif"))}
+    granule = f"{find_granule(files)}/"
+    images = sorted(name for name in files.names if name.startswith(granule) and name.endswith((".jp2", ".tif")))
+    present = {name.rsplit(".", 1)[0]: name for name in images}
     path_by_band = {}
     for band, ending in endings.items():
         stems = [stem for stem in listed if stem.endswith(ending) and stem in present]

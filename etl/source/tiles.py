@@ -8,6 +8,7 @@ in the next collective write. A block that cannot be decoded rejects the patches
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,48 +19,69 @@ from etl.plan.decode_schedule import schedule_decoding
 from etl.plan.layers import Layer, patch_window
 from etl.plan.work import Block, ProductPatches, RankWork
 from etl.product_files import ProductError
-from etl.raster import RasterError, RasterFile
+from etl.raster import Georeference, RasterError, RasterFile
 from etl.source.block import BlockData, OutgoingBlock
 from etl.source.interface import BlockReceiver, SourcePatch
 from etl.source.patch import Patch, PatchError, mirror_border
 from etl.source.radiometry import lookup_table
 from etl.source.safe import Product
+from etl.source.warning import UNPLACED, SourceWarning
 from etl.stage_timer import StageTimer
 
-__all__ = ["TilePatches", "layers_of"]
+__all__ = ["UNCLASSIFIED", "UNUSED_SCL", "ProductLayers", "TilePatches", "layers_of"]
+
+UNUSED_SCL = "products whose scene classification cannot be used, so that cloud and snow shares are NaN"
+UNCLASSIFIED = "patches whose part of the scene classification is broken, so that cloud and snow shares are NaN"
+"""What `SourceWarning` says of such products and patches."""
 
 
-def layers_of(product: Product, halo_px: Sequence[int]) -> tuple[Layer, ...]:
-    """Layers of a product: the three groups and, if it has one, the scene classification.
+class ProductLayers(NamedTuple):
+    """Layers of a product whose files have been opened and compared with its metadata."""
 
-    Block sizes, pixel types and sizes are read from every band's file. `halo_px`: halo of each group in pixels.
+    layers: tuple[Layer, ...]
+    """The three groups and, if the product has a usable one, the scene classification."""
+
+    warnings: tuple[SourceWarning, ...]
+    """What is odd about the files, but no reason to reject the product."""
+
+
+def layers_of(product: Product, halo_px: Sequence[int]) -> ProductLayers:
+    """Open each band's file of a product, compare it with the metadata, and return the layers.
+
+    Size, pixel type, corner, pixel size and projection must be those that the metadata give. `halo_px`: halo of each
+    group in pixels. A scene classification that cannot be used is left out, as if the product had none.
 
     Raises:
-        ProductError: a file cannot be opened, or is not of the type and size that the metadata promises.
+        ProductError: a band's file cannot be opened, or differs from the metadata.
     """
-    specs = [(g.name, g.gsd_m, g.bands, "UInt16", halo_px[k]) for k, g in enumerate(GROUPS)]
+    layers, unplaced, warnings = list[Layer](), list[str](), list[SourceWarning]()
+    for group, halo in zip(GROUPS, halo_px, strict=True):
+        files = [_open_checked(product, band, group.gsd_m, "UInt16") for band in group.bands]
+        unplaced += [file.path for file in files if not file.is_placed]
+        layers.append(Layer(group.name, group.gsd_m, len(files), files[-1].shape, files[-1].block, halo))
     if "SCL" in product.files:
-        specs.append(("scl", 20, ("SCL",), "Byte", 0))
-    layers = []
-    for name, gsd_m, bands, dtype, halo in specs:
-        size = product.grid.size_px * 10 // gsd_m
-        blocks = [_checked_block(product.files[band], band, (size, size), dtype) for band in bands]
-        layers.append(Layer(name, gsd_m, len(bands), (size, size), blocks[-1], halo))
-    return tuple(layers)
+        try:
+            file = _open_checked(product, "SCL", 20, "Byte")
+            unplaced += [] if file.is_placed else [file.path]
+            layers.append(Layer("scl", 20, 1, file.shape, file.block, 0))
+        except ProductError as error:
+            warnings.append(SourceWarning(UNUSED_SCL, f"{product.name}: {error}"))
+    if unplaced:
+        warnings.append(SourceWarning(UNPLACED, unplaced[0], len(unplaced)))
+    return ProductLayers(tuple(layers), tuple(warnings))
 
 
-def _checked_block(path: str, band: str, shape: tuple[int, int], dtype: str) -> tuple[int, int]:
-    """(rows, columns) of the blocks of a band's file, which must have this shape and GDAL's pixel type `dtype`."""
+def _open_checked(product: Product, band: str, gsd_m: int, dtype: str) -> RasterFile:
+    """A band's file, which must have the size and place that the metadata give, and GDAL's pixel type `dtype`."""
+    grid, size = product.grid, product.grid.size_px * 10 // gsd_m
     try:
-        file = RasterFile(path)
+        file = RasterFile(product.files[band])
+        mismatch = file.mismatch((size, size), dtype, Georeference(grid.epsg, grid.ulx, grid.uly, gsd_m))
     except RasterError as error:
         raise ProductError(f"band {band}: {error}") from None
-    if file.shape != shape or file.dtype != dtype:
-        raise ProductError(
-            f"band {band} must be {shape[0]} x {shape[1]} pixels of {dtype}, "
-            f"got {file.shape[0]} x {file.shape[1]} of {file.dtype} in {path}"
-        )
-    return file.block
+    if mismatch:
+        raise ProductError(f"band {band} {mismatch} in {file.path}")
+    return file
 
 
 class TilePatches:
@@ -89,6 +111,13 @@ class TilePatches:
         self._patches_done = 0
         self._files: dict[tuple[int, int], list[tuple[RasterFile, npt.NDArray[np.uint16] | None]]] = {}
         self._buffers: dict[Layer, npt.NDArray[np.uint16]] = {}
+        self._unclassified, self._first_unclassified = 0, ""
+
+    @property
+    def warnings(self) -> list[SourceWarning]:
+        """What was odd about the patches so far."""
+        first, count = self._first_unclassified, self._unclassified
+        return [SourceWarning(UNCLASSIFIED, first, count)] if count else []
 
     def outgoing(self) -> Iterator[OutgoingBlock]:
         """Blocks of pixels that other ranks wait for; to be exhausted before `patches`."""
@@ -122,6 +151,10 @@ class TilePatches:
             try:
                 self._fill(out, product, number, patch_window(layer, patch_row, patch_col))
             except PatchError as error:
+                if layer.name == "scl":  # no pixel depends on it
+                    self._unclassified += 1
+                    self._first_unclassified = self._first_unclassified or str(error)
+                    continue
                 problem = problem or error
             windows.append(out)
         if problem is not None:

@@ -13,7 +13,7 @@ from etl.catalogue.finder import find_patch_folders, find_products
 from etl.grid import PixelWindow
 from etl.product_files import ProductError
 from etl.raster import RasterError, RasterFile
-from etl.source.archive import ArchivePatches
+from etl.source.archive import ArchivePatches, PlacedFolder
 from etl.source.patch import PatchError
 from etl.source.radiometry import lookup_table
 from etl.source.safe import Product, read_product
@@ -51,7 +51,8 @@ def read_scenes(settings: SuperresSettings) -> Iterator[Scene]:
     if not folders:
         raise ValueError(f"--source must hold a Level-2A product or patch folders, got {settings.source}")
     chosen = list(islice(folders, settings.patches))
-    for (_, patch), folder in zip(ArchivePatches(range(len(chosen)), chosen, (0, 0, 0)).patches(), chosen, strict=True):
+    patches = ArchivePatches(range(len(chosen)), [PlacedFolder(folder, None) for folder in chosen], (0, 0, 0)).patches()
+    for (_, patch), folder in zip(patches, chosen, strict=True):
         if isinstance(patch, PatchError):
             raise ValueError(str(patch))
         # copied, because the next patch is read into the same windows

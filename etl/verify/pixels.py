@@ -7,7 +7,7 @@ from the file's own georeference, not from the product's metadata.
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +79,9 @@ def check_pixels(store: Location, rows: Sequence[SourceRow], on_row: Callable[[i
     os.environ.setdefault("GDAL_CACHEMAX", "400")  # MiB: neighbouring patches share blocks
     configure()
     faults = Faults()
-    open_last = lru_cache(1)(_open_product)  # rows are in the order of products
     with StoreReader(store) as reader:
+        assumed = reader.attributes.get("assume_offset")
+        open_last = lru_cache(1)(partial(_open_product, assume_offset=assumed))  # rows are in the order of products
         for k, source in enumerate(rows, start=1):
             name = reader.row_name(source.row)
             try:
@@ -94,11 +95,11 @@ def check_pixels(store: Location, rows: Sequence[SourceRow], on_row: Callable[[i
     return faults
 
 
-def _open_product(path: Path) -> tuple[Product, dict[str, RasterFile]]:
+def _open_product(path: Path, assume_offset: int | None) -> tuple[Product, dict[str, RasterFile]]:
     """A product, and an empty dictionary for its open files by band."""
     if not path.exists():
         raise ProductError(f"product {path.name} must be below --source, it is not")
-    return read_product(path), {}
+    return read_product(path, assume_offset), {}
 
 
 def _read(

@@ -42,8 +42,8 @@ def offset(product, text):
     edit(product / WHOLE, '<BOA_ADD_OFFSET band_id="3">-1000<', f'<BOA_ADD_OFFSET band_id="3">{text}<')
 
 
-def replace_image(product, band, gsd_m, shape, dtype):
-    where = Georeference(ORIGIN.epsg, ORIGIN.ulx, ORIGIN.uly, gsd_m)
+def replace_image(product, band, gsd_m, shape, dtype, epsg=ORIGIN.epsg, ulx=ORIGIN.ulx):
+    where = Georeference(epsg, ulx, ORIGIN.uly, gsd_m)
     write_jp2(image(product, band, gsd_m), np.ones(shape, dtype), where, 120)
 
 
@@ -68,9 +68,17 @@ FAULTS = {
         lambda p: replace_image(p, "B11", 20, (240, 120), np.uint16),
         r"band B11 must be 120 x 120 pixels of UInt16, got 240 x 120 of UInt16 in .*_B11_20m\.jp2",
     ),
-    "the scene classification has 16 bits": (
-        lambda p: replace_image(p, "SCL", 20, (120, 120), np.uint16),
-        r"band SCL must be 120 x 120 pixels of Byte, got 120 x 120 of UInt16",
+    "a band is another tile's": (
+        lambda p: replace_image(p, "B02", 10, (240, 240), np.uint16, ulx=ORIGIN.ulx + 99_960),
+        r"band B02 must lie at 300000, 5400000 in EPSG:32633 with pixels of 10 m, got 399960, 5400000 in EPSG:32633 ",
+    ),
+    "a band is the neighbouring zone's": (
+        lambda p: replace_image(p, "B09", 60, (40, 40), np.uint16, epsg=32632),
+        r"band B09 must lie at .* in EPSG:32633 with pixels of 60 m, got .* in EPSG:32632 with pixels of 60 m in .*jp2",
+    ),
+    "no list of offsets since baseline 04.00": (
+        lambda p: (p / WHOLE).write_text((p / WHOLE).read_text().replace("BOA_ADD_OFFSET", "RADIO_OFFSET")),
+        r"metadata must list BOA_ADD_OFFSET, as baseline 05\.10 is 04\.00 or later, but does not; .*--assume-offset",
     ),
     "the product's XML is absent": (lambda p: (p / WHOLE).unlink(), r"must hold MTD_MSIL2A\.xml, which is missing"),
     "the product's XML is cut": (lambda p: cut(p / WHOLE, 0.7), r"MTD_MSIL2A\.xml must be well-formed XML"),
@@ -107,11 +115,11 @@ FAULTS = {
     ),
     "a tile in another projection": (
         lambda p: edit(granule(p), "EPSG:32633", "EPSG:32733"),
-        r"patch must lie in its tile's projection EPSG:32733, got EPSG:32633",
+        r"band B02 must lie at .* in EPSG:32733 with pixels of 10 m, got .* in EPSG:32633 with pixels of 10 m",
     ),
     "a tile shifted by half a patch": (
         lambda p: granule(p).write_text(granule(p).read_text().replace(f"{ORIGIN.ulx:.0f}", f"{ORIGIN.ulx + 600:.0f}")),
-        r"upper left corner must lie on the 1200 m patch grid of the tile \(from 300600, .*\), got 30\d+",
+        r"band B02 must lie at 300600, .*, got 300000, .*_B02_10m\.jp2",
     ),
     "a broken zip file": (break_zip, r"\.SAFE\.zip must be a zip file"),
     "no product": (shutil.rmtree, r"no Level-2A product on disk serves S2A_MSIL2A_201706"),

@@ -8,18 +8,20 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
+from osgeo import gdal
 
 from etl.bands import BANDS, GROUPS
 from etl.catalogue.finder import find_products, index_products, matching_product
-from etl.grid import nominal_origin
+from etl.grid import PixelWindow, nominal_origin
 from etl.product_files import ProductError
 from etl.raster import Georeference, RasterFile, write_jp2
 from etl.sample.pixels import TilePixels
 from etl.sample.product import OFFSET, ProductSpec
 from etl.sample.safe import write_product, zip_product
 from etl.source.block import BlockData
-from etl.source.safe import read_product
-from etl.source.tiles import layers_of
+from etl.source.safe import ASSUMED_OFFSET, NO_OFFSET, read_product
+from etl.source.tiles import UNUSED_SCL, layers_of
+from etl.source.warning import UNPLACED
 
 SENSED = datetime(2017, 6, 13, 10, 10, 31)
 NATIVE = {band: group.gsd_m for group in GROUPS for band in group.bands} | {"SCL": 20}
@@ -82,7 +84,7 @@ def test_what_a_product_says_is_read_in_every_era_and_alike_from_folder_zip_and_
         for band, file in product.files.items():
             assert file.endswith(f"/IMG_DATA/R{NATIVE[band]}m/{spec.prefix}_{band}_{NATIVE[band]}m.jp2")
             assert RasterFile(file).shape == (1200 // NATIVE[band],) * 2
-        layers = layers_of(product, (0, 1, 1))
+        layers = layers_of(product, (0, 1, 1)).layers
         assert [(layer.name, layer.band_count, layer.size_px[0]) for layer in layers] == [
             ("10m", 4, 120), ("20m", 6, 60), ("60m", 2, 20), ("scl", 1, 60)
         ]  # fmt: skip
@@ -122,7 +124,7 @@ def test_a_band_that_the_xml_lists_and_nobody_has_is_missed_by_name(tmp_path, ba
 def test_a_product_without_scene_classification_has_no_layer_for_it(tmp_path):
     product = write_product(tmp_path, spec_of(), flat_pixels())
     next(product.glob("GRANULE/*/IMG_DATA/*/*_SCL_20m.jp2")).unlink()
-    assert [layer.name for layer in layers_of(read_product(product), (0, 0, 0))] == ["10m", "20m", "60m"]
+    assert [layer.name for layer in layers_of(read_product(product), (0, 0, 0)).layers] == ["10m", "20m", "60m"]
 
 
 def test_a_product_whose_files_are_links_is_read(tmp_path):
@@ -135,14 +137,178 @@ def test_a_product_whose_files_are_links_is_read(tmp_path):
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(path)
-    assert len(layers_of(read_product(farm), (0, 1, 1))) == 4
+    assert len(layers_of(read_product(farm), (0, 1, 1)).layers) == 4
 
 
 def test_a_product_with_a_linked_folder_inside_is_read(tmp_path):
     product = write_product(tmp_path / "tiles", spec_of(), flat_pixels())
     shutil.move(product / "GRANULE", tmp_path / "elsewhere")
     (product / "GRANULE").symlink_to(tmp_path / "elsewhere")
-    assert len(layers_of(read_product(product), (0, 1, 1))) == 4
+    assert len(layers_of(read_product(product), (0, 1, 1)).layers) == 4
+
+
+# --- the one granule that is the product's tile -----------------------------------------------------------------------
+
+
+def granule_of(product):
+    return next(product.glob("GRANULE/*"))
+
+
+def copy_granule(product, name, ulx_m=0):
+    """A second granule with the metadata and images of the first, whose tile begins `ulx_m` further east."""
+    first = granule_of(product)
+    second = shutil.copytree(first, first.with_name(name))
+    text, ulx = (second / "MTD_TL.xml").read_text(), nominal_origin("33UUP").ulx
+    (second / "MTD_TL.xml").write_text(text.replace(f"{ulx:.0f}", f"{ulx + ulx_m:.0f}"))
+    return second
+
+
+@pytest.mark.parametrize("name", ["L2A_T33UAA_A000001_20170613T101031", "L2A_T33UZZ_A000001_20170613T101031"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_of_two_granules_metadata_and_images_are_those_of_the_products_tile(tmp_path, name, packed):
+    product = write_product(tmp_path, spec_of(), flat_pixels())
+    first = granule_of(product).name
+    copy_granule(product, name, ulx_m=99_960)
+    product = read_product(zip_product(product) if packed else product)
+    assert product.grid.ulx == nominal_origin("33UUP").ulx
+    assert all(f"/GRANULE/{first}/IMG_DATA/" in file for file in product.files.values())
+    assert len(layers_of(product, (0, 0, 0)).layers) == 4
+
+
+def test_of_two_granules_of_one_tile_the_one_is_read_whose_images_the_metadata_list(tmp_path):
+    product = write_product(tmp_path, spec_of(), flat_pixels())
+    first = granule_of(product).name
+    copy_granule(product, "L2A_T33UUP_A000001_20170613T111111", ulx_m=1200)
+    copy_granule(product, "L2A_T33UUP_A999999_20170613T111111", ulx_m=1200)
+    found = read_product(product)
+    assert found.grid.ulx == nominal_origin("33UUP").ulx
+    assert all(f"/GRANULE/{first}/" in file for file in found.files.values())
+
+
+def test_several_granules_of_one_tile_of_which_no_single_one_is_listed_are_refused_by_name(tmp_path):
+    product = write_product(tmp_path, spec_of(), flat_pixels())
+    first, path = granule_of(product).name, product / "MTD_MSIL2A.xml"
+    copy_granule(product, "L2A_T33UUP_A000001_20170613T111111")
+    path.write_text(path.read_text().replace(f"GRANULE/{first}/", "GRANULE/gone/"))
+    names = f"L2A_T33UUP_A000001_20170613T111111, {first}"
+    with pytest.raises(ProductError, match=rf"{product} holds 2 granules: {names}; its metadata must list the images "):
+        read_product(product)
+
+
+def test_a_lone_granule_of_another_tile_is_refused_by_name(tmp_path):
+    product = write_product(tmp_path, spec_of(), flat_pixels())
+    granule_of(product).rename(granule_of(product).with_name("L2A_T33UVP_A010312_20170613T101031"))
+    with pytest.raises(ProductError, match=r"must hold the granule of its tile 33UUP, got L2A_T33UVP_A010312_2017"):
+        read_product(product)
+
+
+def test_images_of_another_granule_are_never_taken_for_missing_ones(tmp_path):
+    product = write_product(tmp_path, spec_of(), flat_pixels())
+    copy_granule(product, "L2A_T33UVP_A010312_20170613T101031")
+    next(product.glob("GRANULE/L2A_T33UUP_*/IMG_DATA/*/*_B09_*.jp2")).unlink()
+    with pytest.raises(ProductError, match="B09 missing below IMG_DATA"):
+        read_product(product)
+
+
+# --- every file against the metadata ----------------------------------------------------------------------------------
+
+
+def misplace(product, band, native_m, dtype=np.uint16, **other):
+    """Write a band's file again with another georeference."""
+    nominal = nominal_origin("33UUP")
+    where = {"epsg": nominal.epsg, "ulx": nominal.ulx, "uly": nominal.uly, "gsd_m": native_m, **other}
+    path = next(product.glob(f"GRANULE/*/IMG_DATA/*/*_{band}_{native_m}m.jp2"))
+    write_jp2(path, np.ones((1200 // native_m,) * 2, dtype), Georeference(**where), 64)
+
+
+@pytest.mark.parametrize(("band", "gsd_m"), [("B02", 10), ("B08", 10), ("B8A", 20), ("B01", 60)])
+@pytest.mark.parametrize(
+    ("other", "got"),
+    [
+        ({"ulx": 399960.0}, "399960, 5400000 in EPSG:32633 "),
+        ({"uly": 5_400_030.0}, "300000, 5400030 in EPSG:32633 "),
+        ({"epsg": 32733}, "300000, 5400000 in EPSG:32733 "),
+        ({"gsd_m": 30}, "300000, 5400000 in EPSG:32633 with pixels of 30 m in "),
+    ],
+)
+def test_a_band_of_another_place_refuses_the_product_and_says_both_places(tmp_path, band, gsd_m, other, got):
+    folder = write_product(tmp_path, spec_of(), flat_pixels())
+    misplace(folder, band, gsd_m, **other)
+    wanted = f"band {band} must lie at 300000, 5400000 in EPSG:32633 with pixels of {gsd_m} m, got {got}"
+    with pytest.raises(ProductError, match=wanted):
+        layers_of(read_product(folder), (0, 1, 1))
+
+
+UNUSABLE_SCL = {
+    "another tile's": lambda folder: misplace(folder, "SCL", 20, np.uint8, ulx=399960.0),
+    "of 16 bits": lambda folder: misplace(folder, "SCL", 20),
+    "empty": lambda folder: next(folder.glob("GRANULE/*/IMG_DATA/*/*_SCL_20m.jp2")).write_bytes(b""),
+    "no image": lambda folder: next(folder.glob("GRANULE/*/IMG_DATA/*/*_SCL_20m.jp2")).write_text("404"),
+}
+
+
+@pytest.mark.parametrize("fault", UNUSABLE_SCL)
+def test_a_scene_classification_that_cannot_be_used_is_left_out_with_the_reason(tmp_path, fault):
+    folder = write_product(tmp_path, spec_of(), flat_pixels())
+    UNUSABLE_SCL[fault](folder)
+    layers, warnings = layers_of(read_product(folder), (0, 1, 1))
+    assert [layer.name for layer in layers] == ["10m", "20m", "60m"]
+    assert [(warning.what, warning.times) for warning in warnings] == [(UNUSED_SCL, 1)]
+    assert re.match(rf"{folder.stem}: band SCL(:| must) .*_SCL_20m\.jp2", warnings[0].example)
+
+
+def test_bands_without_georeference_are_read_and_counted_in_one_warning(tmp_path):
+    """Bands that a user has converted: their metadata still say where they lie."""
+    folder = write_product(tmp_path, spec_of(), flat_pixels())
+    for path in folder.glob("GRANULE/*/IMG_DATA/R10m/*.jp2"):
+        image = np.zeros((120, 120), np.uint16)
+        RasterFile(path).read(PixelWindow(0, 0, 120, 120), image)
+        bare = gdal.GetDriverByName("GTiff").Create(str(path.with_suffix(".tif")), 120, 120, 1, gdal.GDT_UInt16)
+        bare.WriteArray(image)
+        bare.FlushCache()
+        path.unlink()
+    layers, warnings = layers_of(read_product(folder), (0, 1, 1))
+    assert len(layers) == 4
+    first = next(folder.glob("GRANULE/*/IMG_DATA/R10m/*_B02_10m.tif"))
+    assert warnings == ((UNPLACED, str(first), 4),)
+
+
+# --- products without a list of offsets -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("assumed", [None, -1000])
+@pytest.mark.parametrize(
+    ("baseline", "wanted"),
+    [("02.05", 0), ("03.99", 0), ("04.00", None), ("05.11", None), ("98.99", None), ("99.00", 0), ("99.99", 0)],
+)
+def test_an_offset_that_is_not_listed_is_0_or_the_assumed_one_or_refuses_the_product(
+    tmp_path, baseline, wanted, assumed
+):
+    folder = write_product(tmp_path, spec_of(baseline=baseline), flat_pixels())
+    if wanted is None and assumed is None:
+        with pytest.raises(ProductError, match=rf"{folder}.* must list BOA_ADD_OFFSET, as baseline {baseline} is 04"):
+            read_product(folder)
+        return
+    product = read_product(folder, assumed)
+    assert set(product.offsets.values()) == {assumed if wanted is None else wanted}
+    kinds = {"99": [NO_OFFSET], "02": [], "03": []}.get(baseline[:2], [ASSUMED_OFFSET])
+    assert [warning.what for warning in product.warnings] == kinds
+
+
+def test_a_list_of_offsets_beats_the_assumed_one(tmp_path):
+    folder = write_product(tmp_path, spec_of(baseline="99.99", offsets=OFFSET), flat_pixels())
+    product = read_product(folder, -500)
+    assert set(product.offsets.values()) == {-1000}
+    assert product.warnings == ()
+
+
+@pytest.mark.parametrize("baseline", ["new", "nan", "N0510"])
+def test_without_offsets_a_baseline_that_is_no_number_refuses_the_product(tmp_path, baseline):
+    folder = write_product(tmp_path, spec_of(), flat_pixels())
+    path = folder / "MTD_MSIL2A.xml"
+    path.write_text(path.read_text().replace(">02.05<", f">{baseline}<"))
+    with pytest.raises(ProductError, match=rf"baseline.*{baseline}"):
+        read_product(folder)
 
 
 # --- finding ---------------------------------------------------------------------------------------------------------
@@ -305,7 +471,7 @@ def test_a_zip_file_of_two_products_or_of_none_is_refused(tmp_path):
 
 
 def test_the_reason_of_a_block_travels_with_it_and_of_a_long_one_the_end_is_kept(tmp_path):
-    (layer, *_) = layers_of(read_product(write_product(tmp_path, spec_of(), flat_pixels())), (0, 0, 0))
+    (layer, *_) = layers_of(read_product(write_product(tmp_path, spec_of(), flat_pixels())), (0, 0, 0)).layers
     for reason in ("x", "Größe", "/long" * 100 + " is broken at row 0", "/longer" * 1000 + " is broken at row 0"):
         sent, got = BlockData(layer, 0), BlockData(layer, 0)
         assert sent.problem == ""
