@@ -131,6 +131,8 @@ class RasterFile:
         `shape`: (rows, columns); `dtype`: GDAL's name; `expected`: not compared if None. Of a file that has no
         transform or no projection, only the other is compared.
         """
+        if self._file.RasterCount != 1:
+            return f"must have one band, got {self._file.RasterCount}"
         if self.shape != shape or self.dtype != dtype:
             return (
                 f"must be {shape[0]} x {shape[1]} pixels of {dtype}, "

@@ -5,6 +5,7 @@ never inferred from dates or names. Products of BigEarthNet's time call the same
 (`IMAGE_FILE_2A`, `L2A_BOA_QUANTIFICATION_VALUE`).
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,13 +135,22 @@ def _image_files(metadata: ElementTree.Element, files: ProductFiles) -> dict[str
     granule = f"{find_granule(files)}/"
     images = sorted(name for name in files.names if name.startswith(granule) and name.endswith((".jp2", ".tif")))
     present = {name.rsplit(".", 1)[0]: name for name in images}
+    # a file that names another tile or time than all that the XML lists is another product's
+    named = {_tile_and_time(stem) for stem in listed} - {""}
+    stray = {stem for stem in present if named and _tile_and_time(stem) not in {"", *named}}
     path_by_band = {}
     for band, ending in endings.items():
         stems = [stem for stem in listed if stem.endswith(ending) and stem in present]
-        stems += [stem for stem in present if stem.endswith(ending) and "/IMG_DATA/" in stem]
+        stems += [stem for stem in present if stem.endswith(ending) and "/IMG_DATA/" in stem and stem not in stray]
         if stems:
             path_by_band[band] = files.gdal_path(present[stems[0]])
     missing = [band for band in endings if band not in path_by_band and band != "SCL"]
     if missing:
         raise ProductError(f"{files.path} must hold all twelve bands; {', '.join(missing)} missing below IMG_DATA")
     return path_by_band
+
+
+def _tile_and_time(stem: str) -> str:
+    """Tile and sensing time in the name of an image, e.g. T33UUP_20170613T101031; empty if it has none."""
+    match = re.search(r"T\d{2}[A-Z]{3}_\d{8}T\d{6}(?=_\w+$)", stem)
+    return match[0] if match else ""

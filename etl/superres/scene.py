@@ -17,6 +17,7 @@ from etl.source.archive import ArchivePatches, PlacedFolder
 from etl.source.patch import PatchError
 from etl.source.radiometry import lookup_table
 from etl.source.safe import Product, read_product
+from etl.source.tiles import layers_of
 from etl.superres.settings import SuperresSettings
 
 __all__ = ["Scene", "read_scenes"]
@@ -62,6 +63,7 @@ def read_scenes(settings: SuperresSettings) -> Iterator[Scene]:
 def _region(path: Path, settings: SuperresSettings) -> Scene:
     try:
         product = read_product(path)
+        layers_of(product, [0] * len(GROUPS))  # compares every file with the metadata
         size = product.grid.size_px
         side = min(settings.side_px, size) // 6 * 6
         corner = [(size - side) // 12 * 6 if at is None else at for at in (settings.row_px, settings.column_px)]

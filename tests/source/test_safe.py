@@ -121,6 +121,15 @@ def test_a_band_that_the_xml_lists_and_nobody_has_is_missed_by_name(tmp_path, ba
         read_product(product)
 
 
+def test_an_image_of_another_tile_or_time_is_never_taken_for_a_missing_one(tmp_path):
+    product = write_product(tmp_path, spec_of(), flat_pixels())
+    path = next(product.glob("GRANULE/*/IMG_DATA/*/*_B02_*.jp2"))
+    for other in ("T33UUP_20170623T101031_B02_10m.jp2", "T33UVP_20170613T101031_B02_10m.jp2"):
+        path = path.rename(path.with_name(other))
+        with pytest.raises(ProductError, match="B02 missing below IMG_DATA"):
+            read_product(product)
+
+
 def test_a_product_without_scene_classification_has_no_layer_for_it(tmp_path):
     product = write_product(tmp_path, spec_of(), flat_pixels())
     next(product.glob("GRANULE/*/IMG_DATA/*/*_SCL_20m.jp2")).unlink()
@@ -271,6 +280,15 @@ def test_bands_without_georeference_are_read_and_counted_in_one_warning(tmp_path
     assert len(layers) == 4
     first = next(folder.glob("GRANULE/*/IMG_DATA/R10m/*_B02_10m.tif"))
     assert warnings == ((UNPLACED, str(first), 4),)
+
+
+def test_a_band_file_of_several_bands_refuses_the_product(tmp_path):
+    folder = write_product(tmp_path, spec_of(), flat_pixels())
+    path = next(folder.glob("GRANULE/*/IMG_DATA/*/*_B03_10m.jp2"))
+    gdal.Translate(str(path.with_suffix(".tif")), str(path), bandList=[1, 1, 1], format="GTiff")
+    path.unlink()
+    with pytest.raises(ProductError, match=r"band B03 must have one band, got 3 in .*_B03_10m\.tif"):
+        layers_of(read_product(folder), (0, 1, 1))
 
 
 # --- products without a list of offsets -------------------------------------------------------------------------------
