@@ -166,17 +166,23 @@ def test_the_real_scene_comes_out_bit_for_bit_from_every_tile_era_baseline_and_f
     assert sorted((j, i) for _, j, i in found) == list(pairs(range(5), range(5)))
     for row, j, i in found:
         sides = [group.patch_px for group in GROUPS]
-        assert_same_pixels(
-            store, row,
-            [pixels[j * s : (j + 1) * s, i * s : (i + 1) * s] for s, pixels in zip(sides, scene.groups, strict=True)],
-        )  # fmt: skip
+        parts = [
+            pixels[j * s : (j + 1) * s, i * s : (i + 1) * s] for s, pixels in zip(sides, scene.groups, strict=True)
+        ]
+        assert_same_pixels(store, row, parts)
         assert store["state"][row] == 1
         assert store["product"][row] == spec.name.removesuffix(".SAFE").encode()
         assert store["baseline"][row] == spec.baseline.encode()
         assert store["epsg"][row] == nominal_origin(spec.tile).epsg
         classes = scene.scl[60 * j : 60 * j + 60, 60 * i : 60 * i + 60]
-        assert store["cloud_share"][row] == np.float32(np.isin(classes, (3, 8, 9, 10)).mean())
-        assert store["snow_share"][row] == np.float32((classes == 11).mean())
+        # pixels without data in a band or without a class count neither as cloud nor as clear
+        missing = np.zeros((120, 120), bool)
+        for side, pixels in zip(sides, parts, strict=True):
+            missing |= np.kron((pixels == 0).any(2), np.ones((120 // side, 120 // side), bool))
+        valid = classes[(classes > 0) & ~missing.reshape(60, 2, 60, 2).any((1, 3))]
+        assert store["nodata_share"][row] == np.float32(missing.mean())
+        assert store["cloud_share"][row] == np.float32(np.isin(valid, (3, 8, 9, 10)).mean())
+        assert store["snow_share"][row] == np.float32((valid == 11).mean())
 
 
 def test_upsampled_bands_are_the_same_whatever_the_tile_era_baseline_and_form(tiles):
@@ -259,7 +265,7 @@ def test_a_scene_below_real_metadata_comes_out_bit_for_bit(real_xml, scene, tmp_
     for row in range(25):
         j, i = int(grid.uly - store["uly"][row]) // 1200, int(store["ulx"][row] - grid.ulx) // 1200
         sides = [group.patch_px for group in GROUPS]
-        assert_same_pixels(
-            store, row,
-            [pixels[j * s : (j + 1) * s, i * s : (i + 1) * s] for s, pixels in zip(sides, scene.groups, strict=True)],
-        )  # fmt: skip
+        parts = [
+            pixels[j * s : (j + 1) * s, i * s : (i + 1) * s] for s, pixels in zip(sides, scene.groups, strict=True)
+        ]
+        assert_same_pixels(store, row, parts)
