@@ -7,6 +7,7 @@ keys of its `[table]` in `pipeline.toml` follow from it. An unknown key or flag 
 import argparse
 import dataclasses
 import difflib
+import logging
 import tomllib
 import typing
 from collections.abc import Iterable, Sequence
@@ -60,7 +61,8 @@ def require_within(settings: object, **bounds: tuple[float, float]) -> None:
 def load_settings(cls: type[T], command: str, argv: Sequence[str] | None = None, positional: str | None = None) -> T:
     """Settings of a command such as `etl.extract`: a flag beats `pipeline.toml`, which beats the default.
 
-    The command's table in the file is named like its last part, here `[extract]`. `positional` names the field that
+    The command's table in the file is named like its last part, here `[extract]`. Every command also has `--verbose`,
+    which lets its package log details. `positional` names the field that
     may also be given without its flag. The help text is the docstring of `cls`. Bad arguments, a bad file and a
     `ValueError` of `__post_init__` end the program with status 2 and a line on stderr, as argparse does.
     """
@@ -70,6 +72,8 @@ def load_settings(cls: type[T], command: str, argv: Sequence[str] | None = None,
     if unknown:
         hint = _nearest(unknown[0].split("=")[0], parser._option_string_actions)
         parser.error(f"unknown argument {unknown[0]!r}{hint}")
+    if vars(given).pop("verbose"):
+        logging.getLogger(command.partition(".")[0]).setLevel(logging.DEBUG)
     # no flag has a default of its own: None tells that it was not given, and the file decides
     flags = {key: value for key, value in vars(given).items() if value is not None}
     try:
@@ -90,6 +94,9 @@ def _parser(cls: type[Any], command: str, positional: str | None) -> argparse.Ar
         description=cls.__doc__,
         epilog=f"Settings can also be given in the table [{_table(command)}] of {SETTINGS_FILE} in the current folder.",
         allow_abbrev=False,  # an abbreviation would break once a new flag begins alike
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="log details, such as what was passed over, and why"
     )
     kinds = _kinds(cls)
     for item in dataclasses.fields(cls):
