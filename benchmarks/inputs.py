@@ -109,7 +109,7 @@ def make_tile(setup: Setup) -> TileInput:
     side = _side_px(setup)
     home = setup.cache / f"tile-{side}"
     _make_sample(home, side, archives=setup.size == "tiny")
-    product = read_product(find_products(home / "tiles")[0])
+    product = read_product(find_products(home / "tiles").products[0].path)
     catalogue = home / "grid.parquet"
     if not catalogue.exists():
         cells = product.grid.size_px * 10 // PATCH_M

@@ -1,18 +1,29 @@
-"""The files of one Level-2A product, as folder or zip file, and the georeference in its tile metadata."""
+"""The files of one product, as folder or zip file in any packing, and the georeference in its tile metadata."""
 
 import re
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
 from etl.files import walk_folders
 from etl.grid import TileGrid
 
-__all__ = ["ProductError", "ProductFiles", "find_granule", "find_text", "read_tile_grid"]
+__all__ = [
+    "ProductError",
+    "ProductFiles",
+    "find_granule",
+    "find_text",
+    "is_macos_clutter",
+    "is_product_folder",
+    "read_tile_grid",
+]
 
-
-_PRODUCT_METADATA = ("MTD_MSIL2A.xml", r"MTD_MSIL2A[^/]*\.xml")
+# today's form, and the one before December 2016
+_METADATA_NAME = r"MTD_MSIL(?:1C|2A)[^/]*\.xml|S2[A-D]_\w{4}_MTD_SAFL(?:1C|2A)_[^/]*\.xml"
+_METADATA = re.compile(rf"(?P<root>(?:.*/)?)(?:{_METADATA_NAME})", re.IGNORECASE | re.DOTALL)
+_GRANULE = re.compile(r"(?P<root>(?:.*?/)?)GRANULE/", re.IGNORECASE | re.DOTALL)
 
 
 class ProductError(Exception):
@@ -20,43 +31,47 @@ class ProductError(Exception):
 
 
 class ProductFiles:
-    """Names and content of the files in a product's folder or zip file.
+    """Names and content of the files of the one product in a folder or zip file, however it is packed.
+
+    The product's own folder is the one with its metadata file (or, without one, with GRANULE), at any depth. What
+    macOS adds (`__MACOSX`, `._*`, `.DS_Store`) is left out.
 
     Raises:
-        ProductError: the zip file is broken or does not hold one product folder.
+        ProductError: the zip file is broken, or there are several products.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         """Folder or zip file."""
-        self._root = ""
-        if not path.is_file():
-            folders = ((here.relative_to(path), names) for here, _, names in walk_folders(path))
-            self.names = {str(here / name) for here, names in folders for name in names}
-            """Paths of all files, relative to the product's folder."""
-            return
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-        except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-            raise ProductError(f"{path} must be a zip file: {error}") from None
-        roots = {name.split("/", 1)[0] for name in names if "/" in name}
-        if len(roots) != 1:
-            raise ProductError(f"{path} must hold one product folder, got {sorted(roots) or 'none'}")
-        self._root = roots.pop() + "/"
-        self.names = {name.removeprefix(self._root) for name in names}
+        self._is_zip = path.is_file()
+        entries = _zip_entries(path) if self._is_zip else _folder_entries(path)
+        entries = {name: entry for name, entry in entries.items() if not is_macos_clutter(name)}
+        roots = {match["root"] for match in map(_METADATA.fullmatch, entries) if match}
+        roots = roots or {match["root"] for match in map(_GRANULE.match, entries) if match}
+        self.holds_product = bool(roots)
+        """Whether there is a metadata file of a product, or a folder GRANULE."""
+        self._root = min(roots, key=len, default="")
+        if not all(root.startswith(self._root) for root in roots):
+            found = ", ".join(root.rstrip("/") for root in sorted(roots))
+            raise ProductError(f"{path} must hold one product, got {len(roots)}: {found}")
+        inside = {
+            name.removeprefix(self._root): entry for name, entry in entries.items() if name.startswith(self._root)
+        }
+        self.names = set(inside)
+        """Paths of all files, relative to the product's folder."""
+        self._entries = inside
 
     def gdal_path(self, name: str) -> str:
         """The path by which GDAL opens a file of the product, inside a zip file as well."""
-        return f"/vsizip/{{{self.path}}}/{self._root}{name}" if self._root else str(self.path / name)
+        return f"/vsizip/{{{self.path}}}/{self._root}{name}" if self._is_zip else str(self.path / self._entries[name])
 
     def read_xml(self, shown: str, pattern: str) -> ElementTree.Element:
-        """Root element of the first file whose name matches `pattern`; messages call the file `shown`.
+        """Root element of the first file whose name matches `pattern`, in any case; messages call the file `shown`.
 
         Raises:
             ProductError: there is no such file, it cannot be read, or it is not well-formed XML.
         """
-        names = sorted(name for name in self.names if re.fullmatch(pattern, name))
+        names = sorted(name for name in self.names if re.fullmatch(pattern, name, re.IGNORECASE))
         if not names:
             raise ProductError(f"{self.path} must hold {shown}, which is missing")
         try:
@@ -66,11 +81,51 @@ class ProductFiles:
         except (ElementTree.ParseError, LookupError, ValueError) as error:  # LookupError: an unknown encoding
             raise ProductError(f"{self.path}: {names[0]} must be well-formed XML: {error}") from None
 
+    def read_product_uri(self) -> str:
+        """Name of the product by its own metadata, mostly with .SAFE, of Level-1C or Level-2A.
+
+        Raises:
+            ProductError: there is no metadata file, or it does not give the name.
+        """
+        metadata = self.read_xml("MTD_MSIL2A.xml", _METADATA_NAME)
+        return find_text(metadata, f"{self.path}: its product metadata", "PRODUCT_URI", "PRODUCT_URI_2A")
+
     def _read(self, name: str) -> bytes:
-        if not self._root:
-            return (self.path / name).read_bytes()
+        if not self._is_zip:
+            return (self.path / self._entries[name]).read_bytes()
         with zipfile.ZipFile(self.path) as archive:
-            return archive.read(self._root + name)
+            return archive.read(self._entries[name])
+
+
+def is_macos_clutter(name: str) -> bool:
+    """Whether a path, parts separated by `/`, is one of those that macOS adds to folders and zip files."""
+    return any(part in ("__MACOSX", ".DS_Store") or part.startswith("._") for part in name.split("/"))
+
+
+def is_product_folder(folders: Iterable[str], files: Iterable[str]) -> bool:
+    """Whether a folder that holds these folders and files is a product's: by its metadata file, or by GRANULE."""
+    return any(map(_METADATA.fullmatch, files)) or any(name.upper() == "GRANULE" for name in folders)
+
+
+def _folder_entries(path: Path) -> dict[str, str]:
+    """Paths of all files below a folder, also behind links, relative to it; name and entry are the same."""
+    folders = ((here.relative_to(path), names) for here, _, names in walk_folders(path))
+    return {str(here / name): str(here / name) for here, names in folders for name in names}
+
+
+def _zip_entries(path: Path) -> dict[str, str]:
+    """Entries of a zip file by the names under which GDAL opens them; folders are left out.
+
+    Raises:
+        ProductError: it is no zip file, or a broken one.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.namelist() if not entry.endswith(("/", "\\"))]
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise ProductError(f"{path} must be a zip file: {error}") from None
+    # GDAL takes one ./ from the front, then replaces backslashes, which some programs on Windows write
+    return {entry.removeprefix("./").replace("\\", "/"): entry for entry in entries}
 
 
 def find_text(root: ElementTree.Element, where: str, *paths: str) -> str:
@@ -105,7 +160,7 @@ def find_granule(files: ProductFiles) -> str:
         raise ProductError(f"{files.path} must hold the granule of its tile {tile}, got {names}")
     if len(of_tile) == 1:
         return of_tile[0]
-    texts = "\n".join(element.text or "" for element in files.read_xml(*_PRODUCT_METADATA).iter())
+    texts = "\n".join(element.text or "" for element in files.read_xml("MTD_MSIL2A.xml", _METADATA_NAME).iter())
     listed = [granule for granule in of_tile if f"{granule}/" in texts]
     if len(listed) != 1:
         needed = "its metadata must list the images of exactly one of them"
@@ -116,8 +171,7 @@ def find_granule(files: ProductFiles) -> str:
 def _tile_of(files: ProductFiles) -> str:
     """MGRS tile that the product's own metadata name, or else its folder or zip file; empty if neither does."""
     try:
-        metadata = files.read_xml(*_PRODUCT_METADATA)
-        uri = find_text(metadata, str(files.path), "PRODUCT_URI", "PRODUCT_URI_2A")
+        uri = files.read_product_uri()
     except ProductError:
         uri = ""
     return _tile_in(uri) or _tile_in(files.path.name)

@@ -6,7 +6,7 @@ Source: BigEarthNet-S2 v1.0 as published; 43 classes.
 import functools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ _KEYS = ("labels", "coordinates", "projection", "tile_source")
 _CORNERS = ("ulx", "uly", "lrx", "lry")
 
 
-def read_v1(patches: Sequence[str], folder: Path) -> tuple[pa.Table, Rejections]:
-    """Rows of a catalogue for these patches of `folder`, and (patch, reason) of those without a valid description.
+def read_v1(patches: Sequence[str], folder_of: Callable[[str], Path]) -> tuple[pa.Table, Rejections]:
+    """Rows of a catalogue for these patches in their folders, and (patch, reason) of those without a valid description.
 
     Corners are in metres; `acquired` and `tile` come from the name of the product in the description. Split,
     exclusions and country are in lists of their own (see `etl.catalogue.lists`) and stay null here.
@@ -37,7 +37,7 @@ def read_v1(patches: Sequence[str], folder: Path) -> tuple[pa.Table, Rejections]
     rejected: Rejections = []
     for patch in patches:
         try:
-            description = _read_description(folder / patch / f"{patch}{V1_METADATA_SUFFIX}")
+            description = _read_description(folder_of(patch) / f"{patch}{V1_METADATA_SUFFIX}")
             rows.append({"patch": patch, "snow": False, "cloud": False, **_row(description)})
         except ValueError as error:
             rejected.append((patch, str(error)))

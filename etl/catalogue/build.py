@@ -36,8 +36,8 @@ class CatalogueSettings:
 
     It is made from BigEarthNet's labels, lists or metadata, or from Sentinel-2 products. --source can be: a folder of
     BigEarthNet v1 patches (their JSON files are read by all MPI ranks); metadata.parquet of BigEarthNet v2, or its
-    folder; a folder with patch_to_l1c_product.csv; another catalogue; or products (.SAFE folders or .zip files): each
-    1200 m cell of a product then becomes a patch without labels. Patches that cannot be listed are written to a
+    folder; a folder with patch_to_l1c_product.csv; another catalogue; or products (folders or .zip files): each 1200 m
+    cell of a product then becomes a patch without labels. Patches that cannot be listed are written to a
     .rejected.csv file beside the output, with the reason.
     """
 
@@ -71,7 +71,7 @@ def read_source(source: CatalogueSource) -> tuple[pa.Table, Rejections]:
         "lists": lambda: list_patches(read_lists(source.path)),
         "v2": lambda: read_v2(source.files),
         "catalogue": lambda: (read_catalogue_table(source.files[0]), []),
-        "products": lambda: list_grid_cells(source.files),
+        "products": lambda: list_grid_cells(source.products),
         "v2 folder": lambda: list_v2_patches(pa.chunked_array([list(source.patches)], pa.string())),
     }
     return readers[source.kind]()

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from etl.bands import PATCH_M
+from etl.catalogue.finder import FoundProduct, index_products, matching_products
 from etl.catalogue.georeference import Rejections
-from etl.catalogue.names import PatchName, newest_products, parse_product, product_stem
+from etl.catalogue.names import PatchName
 from etl.catalogue.table import make_catalogue_table
 from etl.grid import nominal_origin
 from etl.product_files import ProductError, ProductFiles, read_tile_grid
@@ -19,35 +20,47 @@ __all__ = ["list_grid_cells"]
 _log = logging.getLogger(__name__)
 
 
-def list_grid_cells(products: Sequence[Path]) -> tuple[pa.Table, Rejections]:
+def list_grid_cells(products: Sequence[FoundProduct]) -> tuple[pa.Table, Rejections]:
     """Rows for all whole cells (1200 metres a side) of these products; (product, reason) of those without a grid.
 
-    Of several products of one acquisition only the newest gives rows.
+    Of several products of one acquisition the newest gives rows, or if it cannot be read, the newest of the others.
     """
-    tables, rejected, by_name = [make_catalogue_table(patch=[])], Rejections(), dict[str, Path]()
-    for path in products:
-        try:
-            parse_product(path.name)
-            by_name[path.name] = path
-        except ValueError as error:
-            rejected.append((path.name, str(error)))
-    for name, newest in newest_products(list(by_name)).items():
-        if newest != name:
-            _log.info("%s is left out: %s shows the same acquisition and is newer", name, newest)
+    tables, rejected = [make_catalogue_table(patch=[])], Rejections()
+    index, listed = index_products(products), set[Path]()
+    for product in products:
+        if product.path in listed:
             continue
-        try:
-            tables.append(_cells(by_name[name]))
-        except (ProductError, ValueError) as error:
-            rejected.append((name, str(error)))
+        candidates = matching_products(product.stem, index)
+        listed |= {candidate.path for candidate in candidates}
+        rows, problems = _first_readable(candidates)
+        if rows is not None:
+            tables.append(rows)
+        else:
+            rejected += problems
     return pa.concat_tables(tables), rejected
 
 
-def _cells(path: Path) -> pa.Table:
+def _first_readable(candidates: Sequence[FoundProduct]) -> tuple[pa.Table | None, Rejections]:
+    """Rows of the first product of an acquisition that can be read; (product, reason) of those before it."""
+    problems = Rejections()
+    for k, product in enumerate(candidates):
+        try:
+            rows = _cells(product)
+        except (ProductError, ValueError) as error:
+            problems.append((product.path.name, str(error)))
+            continue
+        for name, reason in problems:
+            _log.warning("%s is left out: %s; %s shows the same acquisition", name, reason, product.path.name)
+        for other in candidates[k + 1 :]:
+            _log.info("%s is left out: %s shows the same acquisition", other.path.name, product.path.name)
+        return rows, problems
+    return None, problems
+
+
+def _cells(product: FoundProduct) -> pa.Table:
     """Rows of all whole cells of one product."""
-    name = parse_product(path.name)
-    if not name.tile:
-        raise ValueError("a product of several tiles (its name gives none) must be split into one product a tile")
-    grid, nominal = read_tile_grid(ProductFiles(path)), nominal_origin(name.tile)
+    name = product.name
+    grid, nominal = read_tile_grid(ProductFiles(product.path)), nominal_origin(name.tile)
     # patches from another corner would not lie on the cells that all other products of the tile share
     if (grid.epsg, grid.ulx, grid.uly) != (nominal.epsg, nominal.ulx, nominal.uly):
         raise ValueError(
@@ -59,7 +72,7 @@ def _cells(path: Path) -> pa.Table:
     return make_catalogue_table(
         patch=[PatchName(name, row=int(r), col=int(c)).name for r, c in zip(row, col, strict=True)],
         tile=pa.repeat(name.tile, len(row)),
-        product=pa.repeat(product_stem(path.name), len(row)),
+        product=pa.repeat(product.stem, len(row)),
         acquired=pa.repeat(pa.scalar(name.acquired, pa.timestamp("s", tz="UTC")), len(row)),
         epsg=np.full(len(row), grid.epsg, np.int32),
         ulx=grid.ulx + PATCH_M * col.astype(float),

@@ -1,59 +1,224 @@
-"""Find products and patch folders on disk, and the product that holds a listed acquisition."""
+"""Find products and patches in a folder: what every command that has a source uses.
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
+A product is known by its name or, if a folder or zip file is named otherwise, by its contents: its metadata file and
+the product's name therein. Patches are known by the names of their folders, which are never opened.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from etl.catalogue.names import ProductName, is_patch, is_product, parse_product
+from etl.catalogue.names import ProductName, is_product, parse_product, product_stem
+from etl.catalogue.search import FolderSearch, is_safe, is_zip
 from etl.files import walk_folders
+from etl.product_files import ProductError, ProductFiles
 
 __all__ = [
+    "FoundInputs",
+    "FoundProduct",
+    "PatchLocator",
     "ProductIndex",
-    "find_patch_folders",
+    "collect_inputs",
     "find_products",
     "index_products",
-    "matching_product",
-    "patch_locator",
+    "matching_products",
+    "name_of_product",
+    "newest_first",
     "same_acquisition",
 ]
 
-ProductIndex = dict[tuple[str, int | None, str], list[tuple[ProductName, Path]]]
-"""Level-2A products on disk by mission, relative orbit and tile."""
+_log = logging.getLogger(__name__)
 
 # BigEarthNet's label files give sensing times that are off by some seconds (see etl.catalogue.names), while the same
 # relative orbit passes a tile again only after days: two minutes cannot confuse two acquisitions.
 _TIME_TOLERANCE = timedelta(minutes=2)
 
 
-def find_products(folder: Path, any_name: bool = False) -> list[Path]:
-    """Paths of all products below `folder` (`*.SAFE` folders, `*.zip` files), sorted; `folder` may itself be one.
+@dataclass(frozen=True, slots=True)
+class FoundProduct:
+    """A Level-2A product of one tile on disk."""
 
-    Links are followed; products and patch folders are not searched. With `any_name`, folders and zip files that are
-    not named like a product are in the list too, so that the caller can report them.
+    path: Path
+    """Its folder, or zip file."""
+
+    name: ProductName
+    """Parts of its name."""
+
+    stem: str
+    """Its name without .SAFE: its folder's or zip file's or, if that is no product's name, the one in its metadata."""
+
+
+ProductIndex = Mapping[tuple[str, int | None, str], list[FoundProduct]]
+"""Products on disk by mission, relative orbit and tile."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchLocator:
+    """Function from a patch's name to its folder in a patch archive; can be sent to other ranks."""
+
+    top: Path
+    """The folder that was searched."""
+
+    holders: Mapping[str, tuple[Path, ...]]
+    """Folders that hold patches: by name if that is their patches' name without the cell, as in BigEarthNet v2; all
+    others, as in v1, by the empty name."""
+
+    def __call__(self, patch: str) -> Path:
+        """Folder of the patch with this name, which need not exist."""
+        stem = patch.rsplit("_", 2)[0]
+        paths = [holder / patch for key in (stem, "") for holder in self.holders.get(key, ())]
+        if len(paths) == 1:  # as nearly always: no look at the disk for each of half a million patches
+            return paths[0]
+        return next((path for path in paths if path.is_dir()), self.top / patch)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundInputs:
+    """Products, or else patches, of a folder; and what looks like one of them but cannot be used."""
+
+    folder: Path
+    """The folder that was searched, or the product itself."""
+
+    products: tuple[FoundProduct, ...]
+    """Level-2A products, in order of path."""
+
+    patches: tuple[str, ...]
+    """Names of all patches, sorted; empty if there are products."""
+
+    folder_of: PatchLocator | None
+    """Folder of each of `patches`; None if there are none."""
+
+    passed_over: tuple[tuple[Path, str], ...]
+    """(path, reason) of folders and files that are not used, in order of path."""
+
+    def log(self) -> None:
+        """Log in one line what was found and how much was passed over, and at level DEBUG all of that."""
+        count, noun = (len(self.patches), "patch") if self.patches else (len(self.products), "product")
+        holds = f"{count} {noun}{'' if count == 1 else 'es' if noun == 'patch' else 's'}"
+        over = f"; {len(self.passed_over)} passed over, listed with -v" if self.passed_over else ""
+        _log.info("%s: found %s%s", self.folder, holds, over)
+        for path, reason in self.passed_over:
+            _log.debug("passed over: %s %s", path, reason)
+        groups = defaultdict[tuple[object, ...], list[FoundProduct]](list)
+        for product in self.products:
+            groups[product.name.acquisition].append(product)
+        if any(len(group) > 1 and any(one.name.is_own_processing for one in group) for group in groups.values()):
+            _log.info("baseline N9999 is a user's own processing: products of its acquisition go by processing time")
+
+    @property
+    def hint(self) -> str:
+        """End of a message that nothing was found: what was passed over first, and why; may be empty."""
+        if not self.passed_over:
+            return ""
+        path, reason = self.passed_over[0]
+        return f"; of {len(self.passed_over)} passed over (-v lists them) the first: {path} {reason}"
+
+
+def find_products(folder: Path) -> FoundInputs:
+    """All products of `folder` at any depth or, if there are none, its patches; logs what was found.
+
+    `folder` may itself be a product's folder or zip file. Links are followed, and each folder is searched once.
+    Products, patches, hidden folders, and folders among patches are not searched.
     """
-
-    def is_wanted(name: str) -> bool:
-        return name.endswith((".SAFE", ".zip")) and (any_name or is_product(name))
-
-    if is_wanted(folder.name):
-        return [folder]
-    products = []
-    for here, folders, files in walk_folders(folder):
-        products += [here / name for name in (*folders, *files) if is_wanted(name)]
-        # os.walk continues with the folders left in this list
-        folders[:] = [name for name in folders if not name.upper().endswith(".SAFE") and not is_patch(name)]
-    return sorted(products)
+    found = collect_inputs(folder, walk_folders(folder))
+    found.log()
+    return found
 
 
-def index_products(paths: Iterable[Path]) -> ProductIndex:
-    """Products of Level-2A among `paths`, grouped for `matching_product`; other paths are left out."""
-    index: ProductIndex = {}
-    for path in paths:
-        if is_product(path.name):
-            name = parse_product(path.name)
-            if name.level == "2A":
-                index.setdefault((name.mission, name.orbit, name.tile), []).append((name, path))
+def collect_inputs(folder: Path, walk: Iterable[tuple[Path, list[str], list[str]]]) -> FoundInputs:
+    """What `find_products` returns, from a walk through `folder`: (folder, names of its folders, of its files).
+
+    Takes out of each list of folders, before it asks for the next, those that need not be searched.
+    """
+    search = FolderSearch()
+    if folder.is_file() or (is_safe(folder.name) and is_product(folder.name)):
+        search.products.append(folder)
+    else:
+        for here, folders, files in walk:
+            search.visit(here, folders, files)
+    search.pass_over_strays()
+    if search.patches:  # a zip file beside patches can be their archive, with millions of entries: it is not opened
+        search.passed_over |= dict.fromkeys(search.unnamed_zips, "lies beside patches, and is not named like a product")
+    else:
+        search.products += search.unnamed_zips
+    products = _identify_all(search)
+    if products:
+        over = "holds patches; as there are products, too, those are used"
+        search.passed_over |= dict.fromkeys(search.patches, over)
+        search.patches.clear()
+    search.pass_over_suspects(product.path for product in products)
+    names = list(search.patches.values())  # of each folder in order: one of half a million is not sorted twice
+    patches = tuple(names[0] if len(names) == 1 else sorted(set().union(*names)))
+    locator = _locator_of(folder, search.patches) if patches else None
+    return FoundInputs(folder, products, patches, locator, tuple(sorted(search.passed_over.items())))
+
+
+def _locator_of(top: Path, patches: Mapping[Path, list[str]]) -> PatchLocator:
+    holders = defaultdict[str, tuple[Path, ...]](tuple)
+    for holder, names in sorted(patches.items()):
+        stem = names[0].rsplit("_", 2)[0]
+        holders[stem if holder.name == stem else ""] += (holder,)
+    return PatchLocator(top, dict(holders))
+
+
+def _identify_all(search: FolderSearch) -> tuple[FoundProduct, ...]:
+    """The products that the search met, in order of path; others are added to what it passes over."""
+    products, seen = [], dict[Path, Path]()
+    for path in sorted(search.products):
+        first = seen.setdefault(path.resolve(), path)
+        if first != path:
+            search.passed_over[path] = f"is the same as {first}, by a link"
+            continue
+        try:
+            products.append(_identify(path))
+        except (ProductError, ValueError) as error:
+            search.passed_over[path] = str(error).removeprefix(str(path)).lstrip(": ")
+    return tuple(products)
+
+
+def _identify(path: Path) -> FoundProduct:
+    """The product at `path`; opened only if its folder or zip file is not named like a product.
+
+    Raises:
+        ProductError: it is none, or lacks its name.
+        ValueError: it is not of Level-2A, or of several tiles.
+    """
+    stem = product_stem(path.name)
+    if not is_product(stem):
+        files = ProductFiles(path)
+        if not files.holds_product:
+            raise ProductError("holds no product: neither MTD_MSIL2A.xml nor GRANULE")
+        stem = product_stem(files.read_product_uri())
+    name = parse_product(stem)
+    if name.level != "2A":
+        raise ValueError(
+            f"is a product of Level-{name.level}, whose pixels are not corrected for the atmosphere; make one of "
+            "Level-2A from it, for example with Sen2Cor"
+        )
+    if not name.tile:
+        raise ValueError("is a product of several tiles (its name gives none); split it into one product a tile")
+    return FoundProduct(path, name, stem)
+
+
+def name_of_product(files: ProductFiles) -> str:
+    """Name of an open product, without .SAFE, as in `FoundProduct.stem`; its path's if its metadata give none."""
+    stem = product_stem(files.path.name)
+    if is_product(stem):
+        return stem
+    try:
+        return product_stem(files.read_product_uri())
+    except ProductError:
+        return stem
+
+
+def index_products(products: Iterable[FoundProduct]) -> ProductIndex:
+    """Products grouped for `matching_products`."""
+    index = defaultdict[tuple[str, int | None, str], list[FoundProduct]](list)
+    for product in products:
+        index[product.name.mission, product.name.orbit, product.name.tile].append(product)
     return index
 
 
@@ -63,40 +228,31 @@ def same_acquisition(first: ProductName, second: ProductName) -> bool:
     return same_pass and abs(first.acquired - second.acquired) <= _TIME_TOLERANCE
 
 
-def matching_product(listed: str, index: ProductIndex) -> Path | None:
-    """The product on disk of the acquisition that a list names, whatever the baseline; None if there is none.
+def matching_products(listed: str, index: ProductIndex) -> tuple[FoundProduct, ...]:
+    """All products on disk of the acquisition that a list names, in the order of `newest_first`; () if there is none.
 
-    Of several the newest baseline wins, then the newest processing.
+    The listed name may be of any level, baseline and processing time.
     """
     if not is_product(listed):
-        return None
+        return ()
     name = parse_product(listed)
     candidates = index.get((name.mission, name.orbit, name.tile), [])
-    near = [(other.version, str(path), path) for other, path in candidates if same_acquisition(other, name)]
-    # the path decides between equal versions, so that every run takes the same
-    return max(near)[2] if near else None
+    return newest_first(product for product in candidates if same_acquisition(product.name, name))
 
 
-def patch_locator(archive: Path) -> Callable[[str], Path] | None:
-    """A function from a patch's name to its folder in a patch archive; None if it holds no patches.
+def newest_first(products: Iterable[FoundProduct]) -> tuple[FoundProduct, ...]:
+    """Products of one acquisition, the best first: by baseline, newest first, then by processing time, newest first.
 
-    BigEarthNet v1 has `<patch>`, v2 `<product>/<patch>`; the first patch found decides.
+    N9999, a user's own processing with Sen2Cor, is no baseline: where one is among them, the processing time alone
+    decides. Between equal ones a folder comes before a zip file, then the path decides, so that every run takes the
+    same.
     """
-    for folder in _subfolders(archive) if archive.is_dir() else ():
-        if is_patch(folder.name):
-            return archive.joinpath
-        if any(is_patch(inner.name) for inner in _subfolders(folder)):
-            return lambda patch: archive / patch.rsplit("_", 2)[0] / patch
-    return None
+    group = tuple(products)
+    by_time = any(product.name.is_own_processing for product in group)
 
+    def version(product: FoundProduct) -> tuple[str, datetime, bool, str]:
+        baseline = "" if by_time else product.name.baseline
+        processed = product.name.processed or datetime.min.replace(tzinfo=UTC)
+        return baseline, processed, not is_zip(product.path.name), str(product.path)
 
-def find_patch_folders(archive: Path) -> list[Path]:
-    """Folders of all patches of an archive of BigEarthNet v1 or v2, sorted."""
-    folders = [folder for folder in archive.glob("*/") if is_patch(folder.name)]
-    return sorted(folders or (folder for folder in archive.glob("*/*/") if is_patch(folder.name)))
-
-
-def _subfolders(folder: Path) -> Iterator[Path]:
-    """Folders in a folder, one at a time: there may be half a million, and the first one often decides."""
-    with os.scandir(folder) as entries:
-        yield from (Path(entry.path) for entry in entries if entry.is_dir())
+    return tuple(sorted(group, key=version, reverse=True))

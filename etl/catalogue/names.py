@@ -18,7 +18,6 @@ __all__ = [
     "ProductName",
     "is_patch",
     "is_product",
-    "newest_products",
     "parse_patch",
     "parse_product",
     "parse_time",
@@ -41,6 +40,7 @@ _V1_STEM = re.compile(_START)
 PATCH_PATTERN = rf"S2[A-D]_MSIL(?:1C|2A)_{_TIME}(?:_N\d{{4}}_R\d{{3}}_T\d{{2}}[A-Z]{{3}})?_\d{{1,3}}_\d{{1,3}}"
 """Regular expression, also of RE2, for patch names of both versions; no groups: it is matched half a million times."""
 _PATCH = re.compile(PATCH_PATTERN)
+_SUFFIX = re.compile(r"(?:\.SAFE)?(?:\.zip)?\Z", re.IGNORECASE)
 _CELL = re.compile(r"(?P<stem>.+)_(?P<col>\d{1,3})_(?P<row>\d{1,3})")
 
 
@@ -75,9 +75,9 @@ class ProductName:
         return self.mission, self.acquired, self.orbit, self.tile
 
     @property
-    def version(self) -> tuple[str, str, datetime]:
-        """Grows with level, then baseline, then processing time in seconds: the greatest of one acquisition is used."""
-        return self.level, self.baseline, self.processed or datetime.min.replace(tzinfo=UTC)
+    def is_own_processing(self) -> bool:
+        """Whether a user made it with Sen2Cor: N9999 in the name says so and is no baseline 99.99."""
+        return self.baseline == "99.99"
 
     @property
     def stem(self) -> str:
@@ -166,8 +166,8 @@ def parse_patch(name: str) -> PatchName:
 
 
 def product_stem(name: str) -> str:
-    """The name without .SAFE, .zip or .SAFE.zip."""
-    return name.removesuffix(".zip").removesuffix(".SAFE")
+    """The name without .SAFE, .zip or .SAFE.zip, in upper or lower case."""
+    return _SUFFIX.sub("", name)
 
 
 def is_product(name: str) -> bool:
@@ -182,18 +182,6 @@ def is_product(name: str) -> bool:
 def is_patch(name: str) -> bool:
     """Whether `name` has the form of a patch's name; fast enough for a folder of half a million."""
     return _PATCH.fullmatch(name) is not None
-
-
-def newest_products(names: list[str]) -> dict[str, str]:
-    """For each name the product of its acquisition with the newest baseline, then the newest processing.
-
-    Raises:
-        ValueError: a name is no product's.
-    """
-    parsed = {name: parse_product(name) for name in names}
-    ascending = sorted(parsed, key=lambda name: (parsed[name].version, name))
-    newest = {parsed[name].acquisition: name for name in ascending}  # later ones replace earlier ones
-    return {name: newest[parsed[name].acquisition] for name in names}
 
 
 def _product_name(match: re.Match[str]) -> ProductName:

@@ -1,9 +1,11 @@
 """Detect what a source of patch lists is by looking at it: which of the published forms, and which files."""
 
 import logging
-import os
+import zipfile
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.catalogue.bigearthnet_v1 import V1_METADATA_SUFFIX
-from etl.catalogue.finder import find_products
+from etl.catalogue.finder import FoundInputs, FoundProduct, PatchLocator, collect_inputs, find_products
 from etl.catalogue.lists import PRODUCT_LIST, find_lists
-from etl.catalogue.names import is_patch, is_product, parse_patch
+from etl.catalogue.search import is_zip
+from etl.files import walk_folders
 
 __all__ = ["SOURCE_KINDS", "CatalogueSource", "detect_source", "find_v2_tables"]
 
@@ -43,10 +46,19 @@ class CatalogueSource:
     """The source as it was named."""
 
     files: tuple[Path, ...] = ()
-    """Tables or products that belong to it; empty for folders of patches and of lists."""
+    """Tables that belong to it; empty for products, folders of patches and of lists."""
+
+    products: tuple[FoundProduct, ...] = ()
+    """Products, in order of path; empty for all else."""
 
     patches: tuple[str, ...] = ()
     """Names of the patches, sorted; empty unless it is a folder of patches."""
+
+    folder_of: PatchLocator | None = None
+    """Folder of each of `patches`; None unless it is a folder of patches."""
+
+    passed_over: tuple[tuple[Path, str], ...] = ()
+    """(path, reason) of what looks like a product or patch, but cannot be used."""
 
     unused: tuple[str, ...] = ()
     """What else was found there and is not used, in words."""
@@ -60,11 +72,10 @@ def detect_source(path: Path) -> CatalogueSource:
     """
     if not path.exists():
         raise ValueError(f"--source {path} does not exist; it can be {_ALL_KINDS}")
-    is_zip = path.suffix == ".zip" and not path.is_dir()
-    if is_zip or path.name.endswith(".SAFE") or (path / "GRANULE").is_dir():
-        source = CatalogueSource("products", path, (path,))
-    elif path.is_dir():
+    if path.is_dir():
         source = _detect_folder(path)
+    elif is_zip(path.name) or zipfile.is_zipfile(path):
+        source = _source_of(find_products(path), {})
     else:
         source = CatalogueSource(_table_kind(path, required=True), path, (path,))
     _log.info("%s is %s", path, SOURCE_KINDS[source.kind])
@@ -79,49 +90,48 @@ def find_v2_tables(folder: Path) -> tuple[Path, ...]:
 
 
 def _detect_folder(path: Path) -> CatalogueSource:
-    """Kind and content of a folder; patches, products and lists are known by name, only tables are opened."""
-    by_kind, folders = defaultdict[str, list[Any]](list), list[Path]()
-    with os.scandir(path) as entries:  # one pass over up to half a million entries
-        for entry in entries:
-            if is_patch(entry.name):
-                by_kind["v1"].append(entry.name)
-            elif entry.name.endswith((".SAFE", ".zip")):
-                by_kind["products"].append(Path(entry.path))
-            elif entry.name.endswith(".parquet"):
-                by_kind[_table_kind(Path(entry.path))].append(Path(entry.path))
-            elif entry.is_dir():
-                folders.append(Path(entry.path))
-    by_kind["lists"] = [file for name, file in find_lists(path).items() if name == PRODUCT_LIST]
-    # folders among patches that are no patches
-    unnamed = sorted(folder.name for folder in folders) if by_kind["v1"] else []
-    if by_kind["v1"] and not _is_v1(path, min(by_kind["v1"])):
-        by_kind["v2 folder"] = by_kind.pop("v1")
-    if not any(by_kind[kind] for kind in SOURCE_KINDS):
-        by_kind["products"] = [product for folder in folders for product in find_products(folder, any_name=True)]
-        by_kind["v2 folder"] = _v2_patches(folders)
+    """Kind and content of a folder; patches, products and lists are known by name, only tables are opened.
+
+    Folders in it are searched only if it holds no tables or lists itself.
+    """
+    walk = walk_folders(path)
+    top = next(walk, (path, [], []))
+    tables = defaultdict[str, list[Path]](list)
+    for file in sorted(path / name for name in top[2] if name.endswith(".parquet")):
+        tables[_table_kind(file)].append(file)
+    tables["lists"] = [file for name, file in find_lists(path).items() if name == PRODUCT_LIST]
+    listed = any(tables[kind] for kind in ("lists", "v2", "catalogue"))
+    found = collect_inputs(path, [top] if listed else chain([top], walk))
+    found.log()
+    return _source_of(found, tables)
+
+
+def _source_of(found: FoundInputs, tables: Mapping[str, Sequence[Path]]) -> CatalogueSource:
+    """The likeliest kind of source, with what belongs to it, of a folder's content and tables or a product's file."""
+    path, by_kind = found.folder, defaultdict[str, Sequence[Any]](tuple, tables)
+    by_kind |= {"products": found.products, **_patches_by_kind(found)}
     kinds = [kind for kind in SOURCE_KINDS if by_kind[kind]]
     if not kinds:
-        raise ValueError(f"{path} holds no patches, products or lists; a source can be {_ALL_KINDS}")
-    items = tuple(sorted(by_kind[kinds[0]]))
-    if kinds[0] == "catalogue" and len(items) > 1:
+        raise ValueError(f"{path} holds no patches, products or lists; a source can be {_ALL_KINDS}{found.hint}")
+    kind, items = kinds[0], tuple(by_kind[kinds[0]])
+    if kind == "catalogue" and len(items) > 1:
         raise ValueError(f"--source must be one catalogue, but {path} holds {', '.join(file.name for file in items)}")
-    unused = [SOURCE_KINDS[kind] for kind in kinds[1:]]
-    if unnamed:
-        unused.append(f"{len(unnamed)} folders that are not named like a patch, such as {unnamed[0]}")
-    files, patches = ((), items) if kinds[0] in ("v1", "v2 folder") else (items, ())
-    return CatalogueSource(kinds[0], path, files, patches, tuple(unused))
+    unused = tuple(SOURCE_KINDS[other] for other in kinds[1:])
+    base = CatalogueSource(kind, path, passed_over=found.passed_over, unused=unused)
+    if kind in ("v1", "v2 folder"):
+        return replace(base, patches=items, folder_of=found.folder_of)
+    return replace(base, products=items) if kind == "products" else replace(base, files=items)
 
 
-def _is_v1(path: Path, patch: str) -> bool:
-    """Whether this is a patch of v1: by the form of its name or, of other names, by its JSON file."""
-    # only names of version 2 hold a tile
-    return not parse_patch(patch).product.tile or (path / patch / f"{patch}{V1_METADATA_SUFFIX}").is_file()
-
-
-def _v2_patches(folders: list[Path]) -> list[str]:
-    """Names of the patches in folders of BigEarthNet v2, one folder a product."""
-    products = [folder for folder in folders if is_product(folder.name)]
-    return [path.name for folder in products for path in folder.iterdir() if is_patch(path.name)]
+def _patches_by_kind(found: FoundInputs) -> dict[str, tuple[str, ...]]:
+    """Patches of v1 and of v2, by the form of their names; all are of v1 if those of other form have JSON files."""
+    if found.folder_of is None:
+        return {}
+    # only names of version 2 have baseline, orbit and tile; to parse half a million names takes seconds
+    tiled = tuple(name for name in found.patches if name.count("_") > 4)
+    if not tiled or (found.folder_of(tiled[0]) / f"{tiled[0]}{V1_METADATA_SUFFIX}").is_file():
+        return {"v1": found.patches}
+    return {"v1": tuple(sorted(set(found.patches).difference(tiled))), "v2 folder": tiled}
 
 
 def _table_kind(path: Path, required: bool = False) -> str:

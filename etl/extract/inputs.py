@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from etl.catalogue.finder import find_products, index_products, matching_product, patch_locator
+from etl.catalogue.finder import find_products, index_products, matching_products
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import choose_method
 from etl.grid import TileGrid, nominal_origin, patch_cell
@@ -149,14 +149,17 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
     product_index = np.argsort(order)[product_index].astype(np.intp)
     if not source.exists():
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which does not exist")
-    products = find_products(source)
-    if products:
-        index = index_products(products)
-        paths = tuple(matching_product(name, index) for name in names)
+    found = find_products(source)
+    if found.products:
+        index = index_products(found.products)
+        matching = (matching_products(name, index) for name in names)
+        paths = tuple(products[0].path if products else None for products in matching)
         return CatalogueSelection(catalogue, product_index, names, paths, None)
-    folder = patch_locator(source)
+    folder = found.folder_of
     if folder is None or not any(folder(name.decode()).is_dir() for name in catalogue.patch):
-        raise ValueError(f"--source must hold products (.SAFE, .zip) or the catalogue's patch folders, got {source}")
+        raise ValueError(
+            f"--source must hold products (.SAFE, .zip) or the catalogue's patch folders, got {source}{found.hint}"
+        )
     return CatalogueSelection(catalogue, product_index, names, (None,) * len(names), folder)
 
 

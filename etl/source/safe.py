@@ -13,7 +13,7 @@ from typing import TypeVar
 from xml.etree import ElementTree
 
 from etl.bands import BANDS, GROUPS
-from etl.catalogue.names import product_stem
+from etl.catalogue.finder import name_of_product
 from etl.grid import TileGrid
 from etl.product_files import ProductError, ProductFiles, find_granule, find_text, read_tile_grid
 from etl.source.warning import SourceWarning
@@ -66,7 +66,7 @@ def read_product(path: Path, assume_offset: int | None = None) -> Product:
         ProductError: its XML is missing, malformed, or lacks what extraction needs.
     """
     files = ProductFiles(path)
-    name = product_stem(path.name)
+    name = name_of_product(files)
     metadata, where = files.read_xml("MTD_MSIL2A.xml", r"MTD_MSIL2A[^/]*\.xml"), f"{path}: its product metadata"
     baseline = find_text(metadata, where, "PROCESSING_BASELINE")
     quantification = _quantification(metadata, where)

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
-from etl.catalogue.finder import find_patch_folders, find_products
+from etl.catalogue.finder import find_products
 from etl.grid import PixelWindow
 from etl.product_files import ProductError
 from etl.raster import RasterError, RasterFile
@@ -40,18 +39,18 @@ def read_scenes(settings: SuperresSettings) -> Iterator[Scene]:
     Raises:
         ValueError: the source holds neither, several products, or a region or patch that cannot be read.
     """
-    products = find_products(settings.source) if settings.source.exists() else []
-    if len(products) > 1:
+    found = find_products(settings.source)
+    if len(found.products) > 1:
         raise ValueError(
-            f"--source must hold exactly one product, got {len(products)}; name one of them, such as {products[0]}"
+            f"--source must hold exactly one product, got {len(found.products)}; name one of them, such as "
+            f"{found.products[0].path}"
         )
-    if products:
-        yield _region(products[0], settings)
+    if found.products:
+        yield _region(found.products[0].path, settings)
         return
-    folders = find_patch_folders(settings.source)
-    if not folders:
-        raise ValueError(f"--source must hold a Level-2A product or patch folders, got {settings.source}")
-    chosen = list(islice(folders, settings.patches))
+    if found.folder_of is None:
+        raise ValueError(f"--source must hold a Level-2A product or patch folders, got {settings.source}{found.hint}")
+    chosen = [found.folder_of(patch) for patch in found.patches[: settings.patches]]
     patches = ArchivePatches(range(len(chosen)), [PlacedFolder(folder, None) for folder in chosen], (0, 0, 0)).patches()
     for (_, patch), folder in zip(patches, chosen, strict=True):
         if isinstance(patch, PatchError):

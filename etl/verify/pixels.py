@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS, Group
-from etl.catalogue.finder import find_products, patch_locator
-from etl.catalogue.names import product_stem
+from etl.catalogue.finder import FoundProduct, find_products, newest_first
 from etl.grid import PixelWindow
 from etl.product_files import ProductError
 from etl.raster import Georeference, RasterError, RasterFile, configure
@@ -59,19 +58,34 @@ def find_source_rows(store: StoreReader, source: Path, sample: int, seed: int) -
     """
     if not source.exists():
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which is not there")
-    products = {product_stem(path.name): path for path in find_products(source)}
-    folder = None if products else patch_locator(source)
-    if not products and folder is None:
-        raise ValueError(f"--source must hold Level-2A products (.SAFE or .zip) or patch folders, got {source}")
+    found = find_products(source)
+    folder = found.folder_of
+    if not found.products and folder is None:
+        raise ValueError(
+            f"--source must hold Level-2A products (.SAFE or .zip) or patch folders, got {source}{found.hint}"
+        )
+    path_of = lru_cache(None)(partial(_path_of, found.products))
     rows, source_rows = store.written, []
     if 0 < sample < len(rows):
         rows = np.sort(np.random.default_rng(seed).choice(rows, sample, replace=False))
     for row in rows.tolist():
         patch, product = (store.column(name)[row].decode() for name in ("patch", "product"))
         epsg, ulx, uly = (store.column(name)[row].item() for name in ("epsg", "ulx", "uly"))
-        path = products.get(product, Path(product)) if folder is None else folder(patch)
+        path = path_of(product) if folder is None else folder(patch)
         source_rows.append(SourceRow(row, path, folder is None, epsg, (ulx, uly)))
     return source_rows
+
+
+def _path_of(products: Sequence[FoundProduct], stem: str) -> Path:
+    """Folder or zip file of the product of this name: of copies the first that can be read; if none, just the name."""
+    copies = newest_first(product for product in products if product.stem == stem)
+    for copy in copies[:-1]:
+        try:
+            read_product(copy.path)
+        except ProductError:
+            continue
+        return copy.path
+    return copies[-1].path if copies else Path(stem)
 
 
 def check_pixels(store: Location, rows: Sequence[SourceRow], on_row: Callable[[int], None]) -> Faults:

@@ -196,6 +196,15 @@ def test_patches_that_a_table_lists_and_a_version_2_folder_lacks_are_counted(tmp
     assert f"{tmp_path} also holds train.csv; they are not used" in done.stderr
 
 
+def test_what_was_passed_over_is_counted_and_under_v_listed_once_by_many_ranks(archive):
+    (archive / "v1" / "x.zip").write_bytes(b"")
+    for flags, told in ((), 0), (("-v",), 1), (("--verbose",), 1):
+        done = catalogue(2, archive / "v1", *flags, cwd=archive)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("v1: found 7 patches; 1 passed over, listed with -v") == 1
+        assert done.stderr.count("x.zip lies among patches, but is not named like one") == told
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_an_output_that_cannot_be_written_ends_with_status_1(archive, size):
     done = ranks(size, "etl.catalogue", "--source", "v1", "--out", "/dev/null/patches.parquet", cwd=archive)

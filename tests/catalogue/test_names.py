@@ -11,7 +11,6 @@ from etl.catalogue.names import (
     PatchName,
     ProductName,
     is_patch,
-    newest_products,
     parse_patch,
     parse_product,
     parse_time,
@@ -90,25 +89,3 @@ def test_what_is_no_patch_is_refused_by_name(name):
     with pytest.raises(ValueError, match=re.escape(repr(name))):
         parse_patch(name)
     assert not is_patch(name)
-
-
-@given(st.permutations(["N0204", "N0500", "N0511", "N0510"]), st.sampled_from(["20190101T000000", "20230101T000000"]))
-def test_of_products_of_a_scene_the_newest_baseline_wins_whatever_its_processing_time(baselines, processed):
-    names = [f"S2A_MSIL2A_20170613T101031_{baseline}_R022_T33UUP_{processed}.SAFE" for baseline in baselines]
-    assert set(newest_products(names).values()) == {f"S2A_MSIL2A_20170613T101031_N0511_R022_T33UUP_{processed}.SAFE"}
-
-
-def test_of_one_baseline_the_newest_processing_wins():
-    names = [f"S2A_MSIL2A_20170613T101031_N0500_R022_T33UUP_{year}0101T000000.SAFE" for year in (2023, 2024, 2022)]
-    assert set(newest_products(names).values()) == {names[1]}
-
-
-def test_products_of_other_tiles_times_orbits_and_missions_do_not_compete():
-    names = [
-        "S2A_MSIL2A_20170613T101031_N0500_R022_T33UUP_20230101T000000",
-        "S2B_MSIL2A_20170613T101031_N0500_R022_T33UUP_20230101T000000",
-        "S2A_MSIL2A_20170613T101032_N0500_R022_T33UUP_20230101T000000",
-        "S2A_MSIL2A_20170613T101031_N0500_R023_T33UUP_20230101T000000",
-        "S2A_MSIL2A_20170613T101031_N0500_R022_T33UVP_20230101T000000",
-    ]
-    assert newest_products(names) == {name: name for name in names}

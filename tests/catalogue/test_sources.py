@@ -11,6 +11,7 @@ import pytest
 from etl.catalogue.bigearthnet_v1 import read_v1
 from etl.catalogue.bigearthnet_v2 import join_v2_metadata, list_v2_patches, read_v2, read_v2_metadata
 from etl.catalogue.cells import list_grid_cells
+from etl.catalogue.finder import find_products
 from etl.catalogue.lists import find_lists, join_lists, list_patches, read_lists
 from etl.catalogue.source_kind import detect_source
 from etl.catalogue.table import CATALOGUE_SCHEMA, make_catalogue_table
@@ -80,7 +81,7 @@ def put_product(folder, name=L2A, zipped=False, xml=None):
 
 def test_a_version_1_patch_says_its_labels_place_and_product(tmp_path):
     put_v1(tmp_path)
-    rows, rejected = read_v1([PATCH], tmp_path)
+    rows, rejected = read_v1([PATCH], tmp_path.joinpath)
     assert rejected == []
     row = rows.to_pylist()[0]
     assert (row["patch"], row["tile"], row["product"], row["epsg"]) == (PATCH, "33UUP", L1C, 32633)
@@ -91,7 +92,7 @@ def test_a_version_1_patch_says_its_labels_place_and_product(tmp_path):
 
 def test_an_unknown_label_stays_in_the_row(tmp_path):
     put_v1(tmp_path, content=description(labels=["Meadow"]))
-    assert read_v1([PATCH], tmp_path)[0]["labels"].to_pylist() == [["Meadow"]]
+    assert read_v1([PATCH], tmp_path.joinpath)[0]["labels"].to_pylist() == [["Meadow"]]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_an_unknown_label_stays_in_the_row(tmp_path):
 def test_a_bad_description_rejects_its_patch_with_the_reason_and_no_other(tmp_path, content, reason):
     put_v1(tmp_path, content=content)
     put_v1(tmp_path, "S2A_MSIL2A_20170613T101031_1_1")
-    rows, rejected = read_v1([PATCH, "S2A_MSIL2A_20170613T101031_1_1"], tmp_path)
+    rows, rejected = read_v1([PATCH, "S2A_MSIL2A_20170613T101031_1_1"], tmp_path.joinpath)
     assert [patch for patch, _ in rejected] == [PATCH]
     assert reason in rejected[0][1]
     assert len(rows) == 1
@@ -126,13 +127,13 @@ def test_a_bad_description_rejects_its_patch_with_the_reason_and_no_other(tmp_pa
 
 def test_a_patch_without_description_is_rejected(tmp_path):
     (tmp_path / PATCH).mkdir()
-    rows, rejected = read_v1([PATCH], tmp_path)
+    rows, rejected = read_v1([PATCH], tmp_path.joinpath)
     assert (len(rows), rows.schema) == (0, CATALOGUE_SCHEMA)
     assert rejected == [(PATCH, f"{PATCH}_labels_metadata.json must be in the patch's folder, but is missing")]
 
 
 def test_a_share_of_no_patches_is_an_empty_table(tmp_path):
-    rows, rejected = read_v1([], tmp_path)
+    rows, rejected = read_v1([], tmp_path.joinpath)
     assert (len(rows), rows.schema, rejected) == (0, CATALOGUE_SCHEMA, [])
 
 
@@ -318,7 +319,8 @@ def test_a_list_of_products_needs_two_columns(tmp_path):
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_product_gives_every_whole_cell_of_its_grid_unlabelled(tmp_path, zipped):
-    rows, rejected = list_grid_cells([put_product(tmp_path, zipped=zipped)])
+    put_product(tmp_path, zipped=zipped)
+    rows, rejected = list_grid_cells(find_products(tmp_path).products)
     assert (len(rows), rejected) == (400, [])
     found = {row["patch"]: row for row in rows.to_pylist()}
     row = found["S2A_MSIL2A_20170613T101031_N0500_R022_T33UUP_03_12"]
@@ -327,13 +329,16 @@ def test_a_product_gives_every_whole_cell_of_its_grid_unlabelled(tmp_path, zippe
 
 
 def test_a_full_tile_has_91_cells_a_side(tmp_path):
-    rows, _ = list_grid_cells([put_product(tmp_path, xml=tile_xml(side=10980))])
+    put_product(tmp_path, xml=tile_xml(side=10980))
+    rows, _ = list_grid_cells(find_products(tmp_path).products)
     assert len(rows) == 91 * 91
 
 
 def test_of_several_products_of_a_scene_the_newest_is_listed(tmp_path):
     new = L2A.replace("N0500", "N0511")
-    rows, rejected = list_grid_cells([put_product(tmp_path, new), put_product(tmp_path, L2A)])
+    put_product(tmp_path, new)
+    put_product(tmp_path, L2A)
+    rows, rejected = list_grid_cells(find_products(tmp_path).products)
     assert (set(rows["product"].to_pylist()), rejected) == ({new}, [])
 
 
@@ -351,23 +356,26 @@ def test_of_several_products_of_a_scene_the_newest_is_listed(tmp_path):
 )
 def test_a_product_with_bad_tile_metadata_is_rejected_and_the_others_go_on(tmp_path, xml, reason):
     other = L2A.replace("T33UUP", "T33UVP")
-    good = put_product(tmp_path, other, xml=tile_xml(nominal_origin("33UVP")))
-    rows, rejected = list_grid_cells([put_product(tmp_path, xml=xml), good])
+    put_product(tmp_path, other, xml=tile_xml(nominal_origin("33UVP")))
+    put_product(tmp_path, xml=xml)
+    rows, rejected = list_grid_cells(find_products(tmp_path).products)
     assert set(rows["product"].to_pylist()) == {other}
     assert [name for name, _ in rejected] == [f"{L2A}.SAFE"]
     assert reason in rejected[0][1]
 
 
-def test_a_broken_zip_a_product_without_metadata_and_one_with_another_name_are_rejected(tmp_path):
+def test_a_broken_zip_and_a_product_without_metadata_are_rejected_and_one_without_a_name_passed_over(tmp_path):
     (tmp_path / f"{L2A}.zip").write_bytes(b"PK no zip")
     empty = tmp_path / f"{L2A.replace('T33UUP', 'T33UVP')}.SAFE"
     empty.mkdir()
-    rows, rejected = list_grid_cells([tmp_path / f"{L2A}.zip", empty, tmp_path / "my.SAFE"])
+    put_product(tmp_path).rename(tmp_path / "my.SAFE")
+    found = find_products(tmp_path)
+    rows, rejected = list_grid_cells(found.products)
     reasons = dict(rejected)
-    assert (len(rows), len(reasons)) == (0, 3)
+    assert (len(rows), len(reasons)) == (0, 2)
     assert "must be a zip file" in reasons[f"{L2A}.zip"]
     assert "must hold GRANULE/*/MTD_TL.xml, which is missing" in reasons[empty.name]
-    assert "product must be named like" in reasons["my.SAFE"]
+    assert found.passed_over == ((tmp_path / "my.SAFE", "must hold MTD_MSIL2A.xml, which is missing"),)
 
 
 def test_the_grid_is_read_from_real_tile_metadata(shared_data):
@@ -408,7 +416,8 @@ def test_each_form_is_recognised(tmp_path):
     assert {name: detect_source(tmp_path / name).kind for name in kinds} == kinds
     assert detect_source(tmp_path / "v1").patches == (PATCH,)
     assert detect_source(tmp_path / "v2f").patches == (V2_PATCH,)
-    assert detect_source(tmp_path / "deep").files == (tmp_path / "deep" / "2017" / f"{L2A}.SAFE",)
+    (product,) = detect_source(tmp_path / "deep").products
+    assert product.path == tmp_path / "deep" / "2017" / f"{L2A}.SAFE"
 
 
 def test_described_patches_with_names_of_version_2_are_read_like_version_1(tmp_path):
@@ -428,7 +437,7 @@ def test_folders_among_patches_that_have_no_patch_name_are_said(tmp_path):
     put_v1(tmp_path, "strange")
     source = detect_source(tmp_path)
     assert source.patches == (PATCH,)
-    assert source.unused == ("1 folders that are not named like a patch, such as strange",)
+    assert source.passed_over == ((tmp_path / "strange", "lies among patches, but is not named like one"),)
 
 
 @pytest.mark.parametrize(

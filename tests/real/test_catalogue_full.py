@@ -16,6 +16,7 @@ from etl.catalogue.bigearthnet_v1 import read_v1
 from etl.catalogue.bigearthnet_v2 import V2_COLUMNS, read_v2
 from etl.catalogue.cells import list_grid_cells
 from etl.catalogue.coverage import SHARED_SCENES, measure_coverage
+from etl.catalogue.finder import find_products
 from etl.catalogue.lists import list_patches, read_lists
 from etl.catalogue.names import parse_product
 from etl.catalogue.table import make_catalogue_table, read_catalogue, read_catalogue_table
@@ -97,7 +98,7 @@ def test_the_55_kept_patches_without_split_are_not_in_version_2_which_wants_a_la
 
 def test_the_seven_real_patches_lie_where_their_names_and_the_list_say(shared_data):
     folder = shared_data / "patches_v1"
-    rows, rejected = read_v1(sorted(path.name for path in folder.iterdir()), folder)
+    rows, rejected = read_v1(sorted(path.name for path in folder.iterdir()), folder.joinpath)
     assert (len(rows), rejected) == (7, [])
     listed, _ = list_patches(read_lists(shared_data / "lists"))
     placed = listed.filter(pc.is_in(listed["patch"], value_set=rows["patch"].combine_chunks())).sort_by("patch")
@@ -187,7 +188,7 @@ def test_the_real_version_2_patch_finds_its_metadata_among_the_lists(shared_data
 
 
 def test_real_products_give_every_cell_of_their_tiles(shared_data):
-    rows, rejected = list_grid_cells(sorted((shared_data / "safe_xml").glob("*.SAFE")))
+    rows, rejected = list_grid_cells(find_products(shared_data / "safe_xml").products)
     assert (len(rows), rejected) == (2 * 91 * 91, [])
     assert set(rows["tile"].to_pylist()) == {"07HFE", "33XWJ"}
 

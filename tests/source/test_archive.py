@@ -10,7 +10,6 @@ import pytest
 from osgeo import gdal
 
 from etl.bands import GROUPS
-from etl.catalogue.finder import patch_locator
 from etl.grid import PixelWindow
 from etl.raster import Georeference, RasterFile, write_geotiff
 from etl.source.archive import ArchivePatches, PlacedFolder
@@ -20,7 +19,6 @@ from etl.source.warning import UNPLACED, summarise_warnings
 from etl.stage_timer import StageTimer
 
 V1 = "S2A_MSIL2A_20170613T101031_87_48"
-V2 = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57"
 
 
 PLACE = Georeference(32633, 399960.0, 5_400_000.0, 10)
@@ -62,16 +60,6 @@ def read(folders, halo_px=(0, 0, 0), place=PLACE):
     for _, patch in ArchivePatches(range(len(folders)), placed, halo_px).patches():
         patches.append(patch if isinstance(patch, PatchError) else [interleaved(array) for array in patch.native])
     return patches
-
-
-def test_the_layout_of_version_1_and_of_version_2_is_seen_on_one_patch(tmp_path):
-    (tmp_path / "v1" / V1).mkdir(parents=True)
-    product = V2.removesuffix("_26_57")
-    (tmp_path / "v2" / product / V2).mkdir(parents=True)
-    assert patch_locator(tmp_path / "v1")("other") == tmp_path / "v1" / "other"
-    assert patch_locator(tmp_path / "v2")(f"{product}_1_2") == tmp_path / "v2" / product / f"{product}_1_2"
-    (tmp_path / "neither" / "readme").mkdir(parents=True)
-    assert patch_locator(tmp_path / "neither") is None
 
 
 def test_patches_come_in_the_order_asked_for_with_their_rows_and_exact_pixels_and_no_classification(tmp_path):

@@ -4,14 +4,13 @@ import random
 import re
 import shutil
 import zipfile
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import pytest
 from osgeo import gdal
 
 from etl.bands import BANDS, GROUPS
-from etl.catalogue.finder import find_products, index_products, matching_product
 from etl.grid import PixelWindow, nominal_origin
 from etl.product_files import ProductError
 from etl.raster import Georeference, RasterFile, write_jp2
@@ -329,92 +328,6 @@ def test_without_offsets_a_baseline_that_is_no_number_refuses_the_product(tmp_pa
         read_product(folder)
 
 
-# --- finding ---------------------------------------------------------------------------------------------------------
-
-NAME = "S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP_20170613T101608"
-
-
-def test_products_are_found_at_any_depth_as_folders_zips_and_links_and_nothing_else_is(tmp_path):
-    wanted = [
-        f"{NAME}.SAFE", f"2017/{NAME}.SAFE", f"2017/ü ö/{NAME}.zip", f"2017/06/{NAME}.SAFE.zip",
-        f"links/{NAME}.SAFE",
-        f"l1c/{NAME.replace('L2A', 'L1C')}.SAFE",
-    ]  # fmt: skip
-    others = [
-        f"2017/{NAME}",
-        f"2017/{NAME}.tar",
-        "2017/notes.zip",
-        "2017/other.SAFE/x.zip",
-        f"in/{NAME}.SAFE/{NAME}.zip",
-    ]
-    for name in (*wanted, *others):
-        path = tmp_path / "tiles" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if name.startswith("links"):
-            (tmp_path / "real.SAFE").mkdir()
-            path.symlink_to(tmp_path / "real.SAFE")
-        elif name.endswith((".zip", ".tar")):
-            path.write_bytes(b"")
-        else:
-            path.mkdir(exist_ok=True)
-    found = find_products(tmp_path / "tiles")
-    assert found == sorted(tmp_path / "tiles" / name for name in (*wanted, f"in/{NAME}.SAFE"))
-    assert find_products(found[0]) == [found[0]]
-    assert find_products(tmp_path / "tiles" / "2017" / NAME) == []
-
-
-def test_products_behind_a_linked_folder_are_found_once_even_if_the_links_go_in_circles(tmp_path):
-    (tmp_path / "store" / f"{NAME}.SAFE").mkdir(parents=True)
-    (tmp_path / "tiles").mkdir()
-    (tmp_path / "tiles" / "2017").symlink_to(tmp_path / "store")
-    (tmp_path / "store" / "back").symlink_to(tmp_path / "tiles")
-    assert find_products(tmp_path / "tiles") == [tmp_path / "tiles" / "2017" / f"{NAME}.SAFE"]
-
-
-def product(tmp, **other):
-    return tmp / spec_of(**other).name
-
-
-@pytest.mark.parametrize(
-    "listed",
-    [
-        "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608",
-        "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE",
-        "S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE",
-        "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP",
-    ],
-)
-def test_the_newest_baseline_then_the_newest_processing_serves_whatever_name_the_list_uses(tmp_path, listed):
-    old = product(tmp_path, generated=datetime(2024, 1, 1), baseline="02.05")
-    new = product(tmp_path, generated=datetime(2023, 1, 1), baseline="05.00")
-    newer = product(tmp_path, generated=datetime(2023, 6, 1), baseline="05.00")
-    newest = product(tmp_path, generated=datetime(2022, 1, 1), baseline="05.10")
-    assert matching_product(listed, index_products([new, old])) == new
-    assert matching_product(listed, index_products([newer, old, new])) == newer
-    assert matching_product(listed, index_products([old, newest, newer, new])) == newest
-    zipped = newest.with_suffix(".SAFE.zip")
-    assert matching_product(listed, index_products([zipped, old])) == zipped
-
-
-def test_a_product_of_another_mission_orbit_tile_level_or_day_does_not_serve(tmp_path):
-    listed = "S2A_MSIL1C_20170613T101031_N0205_R022_T33UUP_20170613T101608"
-    good = product(tmp_path).name
-    for old, new in (
-        ("S2A_", "S2B_"), ("_R022", "_R122"), ("T33UUP", "T33UVP"), ("MSIL2A", "MSIL1C"), ("A_20170613", "A_20170623"),
-    ):  # fmt: skip
-        assert old in good
-        assert matching_product(listed, index_products([tmp_path / good.replace(old, new, 1)])) is None
-    assert matching_product("no product at all", index_products([tmp_path / good])) is None
-
-
-def test_sensing_times_that_are_some_seconds_off_still_name_the_product(tmp_path):
-    there = product(tmp_path)
-    for seconds in (-8, 3, 59):
-        time = SENSED + timedelta(seconds=seconds)
-        listed = f"S2A_MSIL1C_{time:%Y%m%dT%H%M%S}_N0205_R022_T33UUP_20170613T101608"
-        assert matching_product(listed, index_products([there])) == there
-
-
 # --- broken metadata -------------------------------------------------------------------------------------------------
 
 
@@ -472,17 +385,24 @@ def test_whatever_is_wrong_with_a_zip_file_is_one_kind_of_error_or_none(tmp_path
     assert refused > 100
 
 
-def test_a_zip_file_of_two_products_or_of_none_is_refused(tmp_path):
-    path = tmp_path / f"{NAME}.zip"
-    for names, wanted in (
-        (["a/x", "b/x"], r"one product folder, got \['a', 'b'\]"),
-        (["x"], "one product folder, got none"),
-    ):
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (["b/MTD_MSIL2A.xml", "in/a/MTD_MSIL2A.xml", "in/a/GRANULE/x"], "must hold one product, got 2: b, in/a"),
+        (["a/GRANULE/x", "b/GRANULE/x"], "must hold one product, got 2: a, b"),
+        (["a/x", "b/x"], r"must hold MTD_MSIL2A\.xml, which is missing"),
+        (["x"], r"must hold MTD_MSIL2A\.xml, which is missing"),
+    ],
+)
+def test_a_zip_file_or_folder_of_two_products_or_of_none_is_refused(tmp_path, names, wanted):
+    path = tmp_path / "product.zip"
+    for product in (path, tmp_path / "unpacked"):
         with zipfile.ZipFile(path, "w") as archive:
             for name in names:
                 archive.writestr(name, b"")
-        with pytest.raises(ProductError, match=wanted):
-            read_product(path)
+            archive.extractall(tmp_path / "unpacked")
+        with pytest.raises(ProductError, match=f"{product} {wanted}"):
+            read_product(product)
 
 
 # --- why a block could not be decoded --------------------------------------------------------------------------------

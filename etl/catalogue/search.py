@@ -1,0 +1,101 @@
+"""Sort what a walk through folders meets by names alone: products, patches, and what is to be passed over."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from etl.catalogue.names import is_patch, is_product
+from etl.product_files import is_macos_clutter, is_product_folder
+
+__all__ = ["FolderSearch", "is_safe", "is_zip"]
+
+# in an archive that is no zip file, or with a download that has not ended
+_UNUSABLE = re.compile(
+    r"(?P<name>.+?)(?:\.SAFE)?(?:\.zip)?"
+    r"(?:\.(?:tar|tgz|gz|bz2|xz|zst|7z|rar|part|partial|crdownload|download|incomplete|tmp))+",
+    re.IGNORECASE,
+)
+_STRAY = "lies among patches, but is not named like one"
+
+
+@dataclass(slots=True)
+class FolderSearch:
+    """What a walk through folders has met."""
+
+    products: list[Path] = field(default_factory=list)
+    """Folders that are products by name or content, and zip files that are by name."""
+
+    unnamed_zips: list[Path] = field(default_factory=list)
+    """Zip files with other names, which may be products."""
+
+    patches: dict[Path, list[str]] = field(default_factory=dict)
+    """Names of patches, by the folder that holds them."""
+
+    passed_over: dict[Path, str] = field(default_factory=dict)
+    """Why what looks like a product or patch cannot be used."""
+
+    _suspects: list[Path] = field(default_factory=list)
+    """Folders that are named like a product and searched, because they are none themselves."""
+
+    def visit(self, here: Path, folders: list[str], files: list[str]) -> None:
+        """Take note of what the folder `here` holds, and leave in `folders` those that are to be searched."""
+        if patches := [name for name in folders if is_patch(name)]:  # first, and once: there can be half a million
+            self.patches[here] = patches
+            others = {*folders}.difference(patches) if len(patches) < len(folders) else ()
+            strays = [*others, *(name for name in files if is_safe(name) or is_zip(name))]
+            self.passed_over |= {here / name: _STRAY for name in strays}
+            folders.clear()
+        elif is_product_folder(folders, files):
+            self.products.append(here)
+            folders.clear()
+        else:
+            if is_product(here.name) or is_safe(here.name):
+                self._suspects.append(here)
+            for name in files:
+                self._visit_file(here / name)
+            folders[:] = [name for name in folders if self._is_to_be_searched(here / name)]
+
+    def _visit_file(self, path: Path) -> None:
+        unusable = _UNUSABLE.fullmatch(path.name)
+        if is_macos_clutter(path.name):
+            if is_zip(path.name) or is_safe(path.name):
+                self.passed_over[path] = "is a file that macOS added"
+        elif unusable is not None and is_product(unusable["name"]):
+            self.passed_over[path] = "must be a folder or a .zip file; unpack it, or end its download"
+        elif (is_zip(path.name) or is_safe(path.name)) and is_product(path.name):
+            self.products.append(path)  # a link to nothing as well: opening it says why
+        elif is_zip(path.name):
+            self.unnamed_zips.append(path)
+
+    def _is_to_be_searched(self, path: Path) -> bool:
+        if path.name == "__MACOSX" or path.name.startswith("."):
+            self.passed_over[path] = "is a hidden folder, or one that macOS added"
+            return False
+        if is_safe(path.name) and is_product(path.name):
+            self.products.append(path)
+            return False
+        return True
+
+    def pass_over_strays(self) -> None:
+        """Pass over products in the root of an archive of BigEarthNet v2, beside the folders that hold its patches."""
+        roots = {holder.parent for holder, names in self.patches.items() if holder.name == names[0].rsplit("_", 2)[0]}
+        self.passed_over |= {path: _STRAY for path in self.products if path.parent in roots}
+        self.products = [path for path in self.products if path.parent not in roots]
+
+    def pass_over_suspects(self, known: Iterable[Path]) -> None:
+        """Pass over folders that are named like a product and hold none of `known`, nor patches, nor what was."""
+        inside = [*known, *self.patches, *self.passed_over]
+        for path in self._suspects:
+            if not any(other.is_relative_to(path) for other in inside):
+                self.passed_over[path] = "is named like a product, but holds neither MTD_MSIL2A.xml nor GRANULE"
+
+
+def is_safe(name: str) -> bool:
+    """Whether a name ends in .SAFE, in upper or lower case."""
+    return name[-5:].upper() == ".SAFE"
+
+
+def is_zip(name: str) -> bool:
+    """Whether a name ends in .zip, in upper or lower case."""
+    return name[-4:].lower() == ".zip"
