@@ -96,6 +96,8 @@ class FoundInputs:
 
     def log(self) -> None:
         """Log in one line what was found and how much was passed over, and at level DEBUG all of that."""
+        if not (self.products or self.patches or self.passed_over):
+            return
         count, noun = (len(self.patches), "patch") if self.patches else (len(self.products), "product")
         holds = f"{count} {noun}{'' if count == 1 else 'es' if noun == 'patch' else 's'}"
         over = f"; {len(self.passed_over)} passed over, listed with -v" if self.passed_over else ""

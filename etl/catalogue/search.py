@@ -1,5 +1,6 @@
 """Sort what a walk through folders meets by names alone: products, patches, and what is to be passed over."""
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -74,6 +75,9 @@ class FolderSearch:
             return False
         if is_safe(path.name) and is_product(path.name):
             self.products.append(path)
+            return False
+        if not os.access(path, os.R_OK | os.X_OK):  # the walk would leave it out without a word
+            self.passed_over[path] = "cannot be read: its permissions do not allow it"
             return False
         return True
 

@@ -260,6 +260,19 @@ def test_what_was_passed_over_is_counted_always_and_listed_at_level_debug(tmp_pa
     ]
 
 
+def test_a_folder_that_must_not_be_read_is_passed_over_and_a_folder_without_anything_is_not_told(
+    tmp_path, monkeypatch, caplog
+):
+    (tmp_path / "private").mkdir()
+    with caplog.at_level(logging.INFO, "etl"):
+        assert find_products(tmp_path).passed_over == ()
+    assert caplog.messages == []
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "private")  # tests may run as root
+    assert find_products(tmp_path).passed_over == (
+        (tmp_path / "private", "cannot be read: its permissions do not allow it"),
+    )
+
+
 @pytest.mark.parametrize("name", [f"{L1C}.SAFE", "notes.zip"])
 def test_a_source_of_nothing_but_what_is_passed_over_is_refused_with_the_reason_by_every_command(tmp_path, name):
     make, reason = PASSED_OVER[name]
