@@ -3,8 +3,11 @@
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
+from typing import cast
 from xml.etree import ElementTree
 
 from etl.files import walk_folders
@@ -75,7 +78,8 @@ class ProductFiles:
         if not names:
             raise ProductError(f"{self.path} must hold {shown}, which is missing")
         try:
-            return ElementTree.fromstring(self._read(names[0]))
+            with self.open(names[0]) as file:
+                return ElementTree.fromstring(file.read())
         except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # also an encrypted zip file
             raise ProductError(f"{self.path}: {names[0]} cannot be read: {error}") from None
         except (ElementTree.ParseError, LookupError, ValueError) as error:  # LookupError: an unknown encoding
@@ -90,11 +94,19 @@ class ProductFiles:
         metadata = self.read_xml("MTD_MSIL2A.xml", _METADATA_NAME)
         return find_text(metadata, f"{self.path}: its product metadata", "PRODUCT_URI", "PRODUCT_URI_2A")
 
-    def _read(self, name: str) -> bytes:
+    @contextmanager
+    def open(self, name: str) -> Iterator[BufferedIOBase]:
+        """A file of the product, open for reading its bytes; of a zip file the decompressed ones.
+
+        Raises:
+            OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error: it cannot be opened or, later, read.
+        """
         if not self._is_zip:
-            return (self.path / self._entries[name]).read_bytes()
-        with zipfile.ZipFile(self.path) as archive:
-            return archive.read(self._entries[name])
+            with (self.path / self._entries[name]).open("rb") as file:
+                yield file
+        else:
+            with zipfile.ZipFile(self.path) as archive, archive.open(self._entries[name]) as member:
+                yield cast("BufferedIOBase", member)
 
 
 def is_macos_clutter(name: str) -> bool:

@@ -16,6 +16,7 @@ from etl.extract import report
 from etl.extract.access import lock_store
 from etl.extract.assignment import RankAssignment, scatter_assignments
 from etl.extract.exchange import Exchange
+from etl.extract.file_check import check_files
 from etl.extract.inputs import ExtractionInputs, inspect_inputs, place_patches
 from etl.extract.pipeline import PatchPipeline
 from etl.extract.resume import ResumeState, begin_store, verify_finished_rows
@@ -49,6 +50,8 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
         selection.apply_on_root(lambda chosen: report.print_dry_run(inputs, place_patches(inputs, chosen), comm.size))
         return ExitStatus.DONE
     upsampling = open_upsampling(inputs.method, settings, comm)
+    if settings.check_files:
+        inputs = check_files(inputs, comm)
 
     # The store, locked against other runs: created, or resumed from an interrupted run.
     lock = lock_store(settings, inputs.store, comm)

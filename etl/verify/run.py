@@ -22,6 +22,7 @@ from etl.verify.pixels import SourceRow, check_pixels, find_source_rows
 from etl.verify.rows import RowResults, check_rows, check_statistics
 from etl.verify.settings import VerifySettings
 from etl.verify.sidecars import check_journal, check_rejected_list
+from etl.verify.source_files import check_source_files
 
 __all__ = ["verify"]
 
@@ -51,13 +52,15 @@ def verify(settings: VerifySettings, comm: Comm) -> int:
         results = _over_ranks(comm, "rows", work.rows if work else (), partial(check_rows, settings.store))
         on_root(comm, lambda: _report_rows(settings, report, results))
         seconds = time.perf_counter() - start
+        files = Check("source files", None, "not asked for; --source DIR compares them with their checksums")
         source = Check("source pixels", None, "not asked for; --source DIR reads native pixels again")
         if settings.source is not None:
             rows = work.source_rows if work else ()
+            files = check_source_files(rows, comm)
             faults = _over_ranks(comm, "source pixels", rows, partial(check_pixels, settings.store))
             source = judge(source.name, f"{len(rows)} rows, native bands bit for bit as in {settings.source}", faults)
         if work is not None:
-            report.add(source)
+            report.add(files, source)
             count = results.written + results.rejected
             speed = f"{count / seconds:.0f} rows/s, {count * work.row_bytes / 2**20 / seconds:.0f} MiB/s"
             pace = f"{count} rows in {seconds:.1f} s on {comm.size} {'rank' if comm.size == 1 else 'ranks'} ({speed})"

@@ -1,0 +1,119 @@
+"""Compare the files of a product that extraction reads with the checksums in the product's own `manifest.safe`.
+
+Damage inside a JPEG 2000 file mostly decodes without a word, to wrong pixels: only the checksum tells. Files that the
+manifest does not list, as after a conversion to GeoTIFF, and products without a manifest are not compared.
+"""
+
+import hashlib
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
+
+from etl.product_files import ProductError, ProductFiles
+from etl.source.safe import Product
+
+__all__ = ["FileChecksum", "foreign_manifest", "needed_checksums", "wrong_file"]
+
+_ALGORITHMS = {"MD5": "md5", "SHA3-256": "sha3_256"}
+"""hashlib's name of each `checksumName`: MD5, and SHA3-256 since processing baseline 03.01.
+
+Source: ESA, S2-PDGS-TAS-DI-PSD, manifest.safe; sentinelsat, pull request 523.
+"""
+
+_METADATA = re.compile(r"MTD_MSIL\w+\.xml|GRANULE/.*MTD_TL\.xml", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class FileChecksum:
+    """A file that extraction reads, and the checksum that the product's manifest gives for it."""
+
+    product: Path
+    """Folder or zip file."""
+
+    name: str
+    """Path of the file, relative to the product's folder."""
+
+    checksum_name: str
+    """MD5 or SHA3-256."""
+
+    digest: str
+    """The checksum, in lower-case hexadecimal digits."""
+
+    size_bytes: int
+    """Size as the manifest states it, which is not always right: only to share the work among ranks."""
+
+
+def needed_checksums(product: Product) -> list[FileChecksum]:
+    """Checksums of the files of a product that are read: images of its bands and scene classes, and two metadata files.
+
+    What the manifest does not list is left out, and so is everything if there is no manifest.
+
+    Raises:
+        ProductError: the manifest cannot be read, or gives a checksum of another kind.
+    """
+    files = ProductFiles(Path(product.path))
+    images = set(product.files.values())
+    return [
+        checksum
+        for checksum in _listed_checksums(files)
+        if files.gdal_path(checksum.name) in images or _METADATA.fullmatch(checksum.name)
+    ]
+
+
+def _listed_checksums(files: ProductFiles) -> list[FileChecksum]:
+    """Checksums that the manifest gives for files that are there, by name; a manifest may list a file twice."""
+    name_by_lower = {name.lower(): name for name in files.names}  # copied through Windows, names may differ in case
+    if "manifest.safe" not in name_by_lower:
+        return []
+    checksums = {}
+    manifest = files.read_xml("manifest.safe", re.escape(name_by_lower["manifest.safe"]))
+    for stream in manifest.iterfind(".//{*}byteStream"):
+        place, checksum = stream.find("{*}fileLocation"), stream.find("{*}checksum")
+        if place is None or checksum is None:
+            continue
+        name = name_by_lower.get(str(PurePosixPath(place.get("href", ""))).lower())  # with and without ./ in front
+        if name is not None:
+            checksums[name] = _checksum_of(files.path, name, checksum, stream.get("size", ""))
+    return [checksums[name] for name in sorted(checksums)]
+
+
+def _checksum_of(product: Path, name: str, element: ElementTree.Element, size: str) -> FileChecksum:
+    kind = element.get("checksumName", "").upper()
+    if kind not in _ALGORITHMS:
+        raise ProductError(
+            f"{product}: manifest.safe must give checksums of the kind {' or '.join(_ALGORITHMS)}, got {kind!r}"
+        )
+    digest = (element.text or "").strip().lower()
+    return FileChecksum(product, name, kind, digest, int(size) if size.isdecimal() else 0)
+
+
+def wrong_file(expected: FileChecksum) -> str:
+    """Why a file does not have its checksum, after reading it whole; empty if it does."""
+    algorithm = partial(hashlib.new, _ALGORITHMS[expected.checksum_name], usedforsecurity=False)
+    where = f"{expected.product}: {expected.name}"
+    try:
+        with ProductFiles(expected.product).open(expected.name) as file:
+            digest = hashlib.file_digest(file, algorithm).hexdigest()
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, ProductError) as error:
+        return f"{where} cannot be read: {error}"
+    if digest == expected.digest:
+        return ""
+    kind = expected.checksum_name
+    return f"{where} is damaged: {kind} must be {expected.digest} as in manifest.safe, got {digest}; download it again"
+
+
+def foreign_manifest(wrong: Mapping[FileChecksum, str]) -> str:
+    """Why a manifest is not that of the product's files: all of several differ; empty if any is right.
+
+    `wrong`: answer of `wrong_file` by file. Damage spares most files; a manifest that was written for other files, as
+    in products that were converted after processing, fits none.
+    """
+    if len(wrong) < 2 or not all(wrong.values()):
+        return ""
+    product = next(iter(wrong)).product
+    return f"{product}: manifest.safe was written for other files: all {len(wrong)} checksums differ"
