@@ -5,10 +5,11 @@ with its last message.
 """
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,8 @@ from etl.grid import PixelWindow
 
 __all__ = ["Georeference", "RasterError", "RasterFile", "configure", "utm_wkt", "write_geotiff", "write_jp2"]
 
+log = logging.getLogger(__name__)
+
 gdal.UseExceptions()
 
 T = TypeVar("T")
@@ -30,6 +33,13 @@ _OPTIONS = {
     "GTIFF_VIRTUAL_MEM_IO": "NO",
     "GDAL_CACHEMAX": "16",  # MiB; each block is read once, so a cache would only take memory
 }
+
+_HARMLESS = (
+    "Stream does not end with EOC",  # the end marker is missing, after the last block
+    "Non conformant codestream TPsot==TNsot",  # OpenJPEG corrects the number of tile-parts
+    "Empty SOT marker detected",  # a tile-part without data
+)
+"""How warnings of OpenJPEG begin that accompany right pixels; what else it says while decoding tells of damage."""
 
 
 class RasterError(Exception):
@@ -83,6 +93,8 @@ class RasterFile:
         """(rows, columns) of one block; blocks at the lower and right border may be cut."""
         self.dtype = gdal.GetDataTypeName(self._band.DataType)
         """GDAL's name of the pixel type, e.g. UInt16."""
+        self._is_jpeg2000 = self._file.GetDriver().ShortName.startswith("JP2")
+        self._warned: set[str] = set()
 
     @property
     def transform(self) -> tuple[float, ...] | None:
@@ -150,15 +162,36 @@ class RasterFile:
         """Decode the pixels of a window into `out`, shape (row, col), of any strides.
 
         Raises:
-            RasterError: the file is broken there.
+            RasterError: the file is broken there, or the JPEG 2000 decoder says so although it returns pixels.
         """
         row, column, rows, columns = window  # GDAL takes columns first
+        messages: list[str] = []
+        if self._is_jpeg2000:  # of a small uncompressed file, this would take a noticeable share of the time
+            gdal.PushErrorHandler(partial(_collect, messages))
         try:
             decoded = self._band.ReadAsArray(column, row, columns, rows, buf_obj=out)
         except RuntimeError as error:
-            raise RasterError(f"{self.path} is broken at row {row}, column {column}: {_first_line(error)}") from None
+            raise self._broken(window, messages[0] if messages else _first_line(error)) from None
+        finally:
+            if self._is_jpeg2000:
+                gdal.PopErrorHandler()
         if decoded is None:  # some drivers report an error this way
-            raise RasterError(f"{self.path} is broken at row {row}, column {column}")
+            raise self._broken(window, messages[0] if messages else "it cannot be decoded")
+        for text in messages:
+            if not text.startswith(_HARMLESS):
+                raise self._broken(window, text)
+            if text not in self._warned:
+                self._warned.add(text)
+                log.warning("%s: %s", self.path, text)
+
+    def _broken(self, window: PixelWindow, reason: str) -> RasterError:
+        return RasterError(f"{self.path} is broken at row {window[0]}, column {window[1]}: {reason}")
+
+
+def _collect(messages: list[str], level: int, _: int, text: str) -> None:
+    """Append one of GDAL's warnings or errors, of the calling thread, to `messages`; debugging output is no fault."""
+    if level >= gdal.CE_Warning:
+        messages.append(text.strip())
 
 
 @lru_cache
