@@ -31,16 +31,15 @@ class FileCheck:
 
 
 def check_files(inputs: ExtractionInputs, comm: Comm) -> ExtractionInputs:
-    """Collective: the inputs without products whose files are damaged; those get the damage as their problem.
+    """Collective: the inputs, in which products with damaged files have the damage as their problem.
 
     A product with a damaged scene classification alone is used without it.
     """
     checks = compare_files([inspection.product for inspection in inputs.inspections], comm)
-    pairs = zip(inputs.inspections, checks, strict=True)
-    inspections = [_without_damage(inspection, check) for inspection, check in pairs]
+    pairs = list(zip(inputs.inspections, checks, strict=True))
     if comm.rank == 0:
-        _log_checks(inspections, checks)
-    return replace(inputs, inspections=inspections)
+        _log_checks([check for inspection, check in pairs if inspection.product])
+    return replace(inputs, inspections=[_without_damage(inspection, check, comm.rank) for inspection, check in pairs])
 
 
 def compare_files(products: Sequence[Product | None], comm: Comm) -> list[FileCheck]:
@@ -51,7 +50,8 @@ def compare_files(products: Sequence[Product | None], comm: Comm) -> list[FileCh
     # each rank reads the manifests of every size-th product
     parts = comm.allgather([_expected(product) for product in products[comm.rank :: comm.size]])
     expected = [parts[k % comm.size][k // comm.size] for k in range(len(products))]
-    largest_first = sorted((f for files, _ in expected for f in files), key=lambda file: -file.size_bytes)
+    every = dict.fromkeys(file for files, _ in expected for file in files)  # a product may serve two listed ones
+    largest_first = sorted(every, key=lambda file: -file.size_bytes)
     own = largest_first[comm.rank :: comm.size]
     answers = []
     with report_progress("check files", len(own), "file", comm.rank == 0) as show:
@@ -78,15 +78,17 @@ def _judge(wrong: dict[FileChecksum, str], problem: str) -> FileCheck:
     return FileCheck(len(wrong), {file.name: text for file, text in wrong.items() if text})
 
 
-def _without_damage(inspection: ProductInspection, check: FileCheck) -> ProductInspection:
-    """The product with its damage as problem; without its scene classification if that alone is damaged."""
+def _without_damage(inspection: ProductInspection, check: FileCheck, rank: int) -> ProductInspection:
+    """A product with its damage as problem; or without its scene classification, if that alone is damaged."""
     product = inspection.product
     if product is None or not check.damaged:
         return inspection
     serious = [text for name, text in check.damaged.items() if not _is_scene_classification(product, name)]
     if serious:
-        more = f" (and {len(serious) - 1} other files)" if len(serious) > 1 else ""
-        return ProductInspection(None, (), serious[0] + more)
+        more = f" (and {len(serious) - 1} more files)" if len(serious) > 1 else ""
+        return replace(inspection, problem=serious[0] + more)
+    if rank == 0:
+        log.warning("%s; cloud and snow shares are left out", *check.damaged.values())
     files = {band: path for band, path in product.files.items() if band != "SCL"}
     layers = tuple(layer for layer in inspection.layers if layer.name != "scl")
     return replace(inspection, product=replace(product, files=files), layers=layers)
@@ -105,12 +107,10 @@ def describe_checks(checks: Sequence[FileCheck]) -> str:
     )
 
 
-def _log_checks(inspections: Sequence[ProductInspection], checks: Sequence[FileCheck]) -> None:
-    """Say what was compared, what could not be, and which scene classifications are left out; on rank 0."""
-    for inspection, check in zip(inspections, checks, strict=True):
+def _log_checks(checks: Sequence[FileCheck]) -> None:
+    """Say on rank 0 what was compared, and what could not be."""
+    for check in checks:
         if check.unusable:
             log.warning("%s; its files are not checked", check.unusable)
-        if check.damaged and inspection.product is not None:
-            log.warning("%s; cloud and snow shares are left out", *check.damaged.values())
     damaged = sum(len(check.damaged) for check in checks)
     log.info("%s: %s damaged", describe_checks(checks), damaged or "none")

@@ -69,7 +69,7 @@ class ProductInspection:
     """One product and its layers, or why it cannot be used."""
 
     product: Product | None
-    """None if there is a problem, and for a patch archive."""
+    """None if it cannot be opened, and for a patch archive."""
 
     layers: tuple[Layer, ...]
     """Empty if there is no product."""

@@ -50,7 +50,7 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
         selection.apply_on_root(lambda chosen: report.print_dry_run(inputs, place_patches(inputs, chosen), comm.size))
         return ExitStatus.DONE
     upsampling = open_upsampling(inputs.method, settings, comm)
-    if settings.check_files:
+    if settings.check_files and not inputs.is_archive:
         inputs = check_files(inputs, comm)
 
     # The store, locked against other runs: created, or resumed from an interrupted run.

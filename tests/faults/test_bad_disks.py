@@ -48,14 +48,15 @@ def test_a_disk_that_fills_up_under_the_run_ends_it_with_a_message_and_loses_not
     """
     with disk(tmp_path / "small", "12m") as small:
         broken = SimpleNamespace(root=tmp_path / "broken")
-        done = broken_job(size, broken, tmp_path, patches, "--out", str(small / "store.h5"))
+        late = "--no-check-files"  # so that patches are rejected while others are written
+        done = broken_job(size, broken, tmp_path, patches, "--out", str(small / "store.h5"), late)
         assert done.returncode == 1, done.stderr
         assert len(errors(done)) == 1, done.stderr
         assert "No space left on device" in errors(done)[0]
         assert str(small / "store.h5") in errors(done)[0]
         (small / "filler").unlink()
-        assert job(1, broken.root, small / "store.h5", "--resume").returncode == 0
-        assert job(1, broken.root, tmp_path / "anew.h5").returncode == 0
+        assert job(1, broken.root, small / "store.h5", "--resume", late).returncode == 0
+        assert job(1, broken.root, tmp_path / "anew.h5", late).returncode == 0
         assert same(content(small / "store.h5"), content(tmp_path / "anew.h5"))
 
 

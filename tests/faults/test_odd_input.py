@@ -160,5 +160,6 @@ def test_bands_cut_into_other_blocks_than_their_neighbours_are_read_alike(tile, 
         assert pixels.shape == (side, side)
         write_jp2(image(product, band, gsd_m), pixels, Georeference(ORIGIN.epsg, ORIGIN.ulx, ORIGIN.uly, gsd_m), block)
     shutil.copy(tile.root / "patches.parquet", tmp_path)
-    assert job(3, tmp_path, tmp_path / "store.h5").returncode == 0
+    # re-encoded files are not those of manifest.safe
+    assert job(3, tmp_path, tmp_path / "store.h5", "--no-check-files").returncode == 0
     assert same(content(tmp_path / "store.h5"), tile.store)
