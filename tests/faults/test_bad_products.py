@@ -244,7 +244,7 @@ def test_rejections_are_counted_in_the_last_line_and_end_in_status_4_only_if_ask
 def test_resuming_a_complete_store_with_rejections_does_nothing_and_under_strict_says_4(faulty):
     root = faulty.outs[1].parent
     before = faulty.outs[1].read_bytes()
-    done = job(1, root, faulty.outs[1], "--resume", "--strict")
+    done = job(1, root, faulty.outs[1], "--no-check-files", "--resume", "--strict")
     assert "nothing to do" in done.stdout
     assert done.returncode == 4
     assert faulty.outs[1].read_bytes() == before
