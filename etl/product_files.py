@@ -1,5 +1,6 @@
 """The files of one product, as folder or zip file in any packing, and the georeference in its tile metadata."""
 
+import errno
 import re
 import zipfile
 import zlib
@@ -101,6 +102,8 @@ class ProductFiles:
         Raises:
             OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error: it cannot be opened or, later, read.
         """
+        if name not in self._entries:
+            raise FileNotFoundError(errno.ENOENT, "it is not in the product any more", name)
         if not self._is_zip:
             with (self.path / self._entries[name]).open("rb") as file:
                 yield file
