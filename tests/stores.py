@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,25 @@ def draw_pixels(schema: Schema, state: np.ndarray, seed: int) -> dict[str, np.nd
     return pixels
 
 
+def nodata_shares(pixels: dict[str, np.ndarray]) -> np.ndarray:
+    """Share of the 10 m pixels of each row that lack data in a band, coarse pixels repeated, shape (patch,)."""
+    empty = [
+        (pixels[f"data_{group.name}"] == 0).any(-1).repeat(group.factor, 1).repeat(group.factor, 2) for group in GROUPS
+    ]
+    return np.any(empty, 0).mean((1, 2)).astype(np.float32)
+
+
+def erase_some(pixels: dict[str, np.ndarray]) -> None:
+    """Change the pixels of a store: all have data but half of row 0, B05 in row 1 and a pixel of B09 in row 3."""
+    for array in pixels.values():
+        array[array.any((1, 2, 3))] |= 1
+    for group in GROUPS:
+        pixels[f"data_{group.name}"][0, :, : group.patch_px // 2] = 0
+    pixels["data_20m"][1, ..., GROUPS[1].bands.index("B05")] = 0
+    pixels["data_60m"][3, -1, -1, GROUPS[2].bands.index("B09")] = 0
+    pixels["data_super"][..., list(GROUPS[0].super_index)] = pixels["data_10m"]
+
+
 def stats_of(schema: Schema, pixels: dict[str, Any], split: np.ndarray, state: np.ndarray) -> dict[str, Any]:
     """Statistics as a store holds them."""
     sums = Sums(schema.pixels)
@@ -92,22 +112,36 @@ def write_beside(path: Path, names: np.ndarray, state: np.ndarray, complete: boo
             lines.writerows((names[row].decode(), "33UUP", row, reason) for row, reason in rejected.items())
 
 
-def make_store(folder: Path, states: list[int], complete: bool = True, upsampled: bool = True, **columns: Any) -> Path:
-    """A store as an extraction leaves it, one row a state, with its catalogue, journal and `rejected.csv`."""
+def make_store(
+    folder: Path,
+    states: list[int],
+    complete: bool = True,
+    upsampled: bool = True,
+    version: str = SCHEMA_VERSION,
+    erase: Callable[[dict[str, np.ndarray]], None] = lambda pixels: None,
+    **columns: Any,
+) -> Path:
+    """A store as an extraction leaves it, one row a state, with its catalogue, journal and `rejected.csv`.
+
+    `version`: of its schema; `erase` may set pixels of the arrays that it gets to 0.
+    """
     path, made_from, state = folder / "store.h5", folder / "patches.parquet", np.array(states, np.uint8)
     make_catalogue(made_from, len(state), **columns)
     catalogue = read_catalogue(made_from)
-    schema = Schema(len(state), catalogue.classes.shape[1], upsampled)
+    schema = Schema(len(state), catalogue.classes.shape[1], upsampled, version=version)
     identity = {n: getattr(catalogue, n) for n in ("patch", "tile", "epsg", "ulx", "uly", "split", "classes")}
     identity["acquired"] = catalogue.acquired.astype("datetime64[s]").astype(np.int64)
     identity["product"], identity["baseline"] = np.full(len(state), PRODUCT.encode()), np.full(len(state), b"02.05")
     identity |= {n: np.full(len(state), np.nan, np.float32) for n in ("nodata_share", "cloud_share", "snow_share")}
     identity |= {"state": state, "checksum": np.zeros(len(state), np.uint64)}
-    attributes = {"settings": json.dumps({"catalogue": str(made_from)}), "schema_version": SCHEMA_VERSION}
+    attributes = {"settings": json.dumps({"catalogue": str(made_from)}), "schema_version": version}
     create_hdf5(path, schema, identity, attributes, Layout(4096))
     pixels = draw_pixels(schema, state, seed=0)
+    erase(pixels)
     sums = [checksum([array[k] for array in pixels.values()]) for k in range(len(state))]
     columns = {"state": state, "checksum": np.array(sums, np.uint64), **pixels}
+    if version != "1":
+        columns["nodata_share"] = nodata_shares(pixels)
     if complete:
         columns |= {**stats_of(schema, pixels, catalogue.split, state), "complete": np.ones((), np.uint8)}
     overwrite_hdf5(path, columns)

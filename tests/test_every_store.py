@@ -14,7 +14,7 @@ import tensorflow as tf
 from buckets import BUCKET, serve
 from commands import ranks
 from mpi4py import MPI
-from stores import GOOD, make_store
+from stores import GOOD, as_zarr, make_store
 
 import etl
 from etl.convert.run import convert
@@ -135,6 +135,25 @@ def test_training_reads_equal_batches_of_every_store(stores, name):
         batches.append([array.numpy().tobytes() for array in tf.nest.flatten(list(stream(range(4))))])
     assert len(batches[0]) == 4 * 5
     assert batches[0] == batches[1]
+
+
+@pytest.mark.parametrize("name", ["store.h5", "store.zarr"])
+def test_a_store_of_schema_version_1_is_read_by_every_command_and_keeps_its_version(tmp_path, name):
+    made = make_store(tmp_path, GOOD, version="1")
+    store = made if name == made.name else as_zarr(made, tmp_path / name)
+    place, copy = Location.parse(store), tmp_path / "copy.h5"
+    assert verify(VerifySettings(place), MPI.COMM_SELF) == 0
+    assert stats(StatsSettings(place, tmp_path / "s.html"), MPI.COMM_SELF) == 0
+    assert len(read_contact_sheet(PreviewSettings(place)).cards) == GOOD.count(1)
+    assert convert(ConvertSettings(place, Location.parse(copy), keep_rejected=True), MPI.COMM_SELF) == 0
+    assert all_arrays(copy) == all_arrays(made)
+    assert verify(VerifySettings(Location.parse(copy)), MPI.COMM_SELF) == 0
+    rows = select_rows(store, RowSelection((BandSelection("data_super"),), "all", labelled_only=False))
+    assert rows.reader.schema.version == "1"
+    assert len(rows) == GOOD.count(1)
+    opened = etl.open_store(store)
+    assert "nodata_share" not in opened.coords
+    assert etl.to_tile_mosaic(opened, "33UUP").sizes["band"] == 4
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpi4py import MPI
 from PIL import Image
-from stores import GOOD, TILE, make_catalogue, make_store
+from stores import GOOD, TILE, erase_some, make_catalogue, make_store
 
 from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
@@ -19,8 +19,9 @@ from etl.exit_status import JobError
 from etl.labels import CLASSES_19, CLASSES_43
 from etl.preview.cells import CELL_STATUS, CellWindow, cell_status_of, merge_cell_status, tile_cells
 from etl.preview.class_names import caption_lines, short_name
-from etl.preview.colours import STATUS_COLOURS, fit_stretch
+from etl.preview.colours import NODATA_COLOUR, STATUS_COLOURS, fit_stretch
 from etl.preview.contact_sheet import choose_spread, read_contact_sheet
+from etl.preview.drawing import percent
 from etl.preview.run import preview
 from etl.preview.settings import PreviewSettings
 from etl.store.location import Location
@@ -134,6 +135,32 @@ def test_the_sheet_shows_what_the_store_holds(tmp_path):
         ["train", "val", "rejected"], ["no split", "train", "val"]
     ]  # fmt: skip
     assert sheet.maps[0].true_colour[12, 12, 0] == int(mean)
+
+
+def test_the_share_of_pixels_without_data_stands_on_cards_and_map(tmp_path, picture):
+    store = make_store(tmp_path, GOOD, erase=erase_some)
+    sheet = read_contact_sheet(PreviewSettings(Location.parse(store)))
+    assert [card.nodata_share for card in sheet.cards] == pytest.approx([0.5, 1, 36 / 14400, 0, 0])
+    assert sheet.maps[0].nodata_share[:2, :3].ravel() == pytest.approx([0.5, 1, 0, 36 / 14400, 0, 0])
+    assert sheet.with_nodata == 3
+    with Image.open(picture(store, width=800)) as image:
+        colours = {rgb for _, rgb in image.convert("RGB").getcolors(1 << 24)}
+    assert tuple(bytes.fromhex(NODATA_COLOUR.removeprefix("#"))) in colours
+
+
+def test_a_store_that_knows_no_shares_is_drawn_without_them(tmp_path, picture):
+    store = make_store(tmp_path, GOOD, version="1")
+    sheet = read_contact_sheet(PreviewSettings(Location.parse(store)))
+    assert np.isnan([card.nodata_share for card in sheet.cards]).all()
+    assert (sheet.with_nodata, float(sheet.maps[0].nodata_share.max())) == (0, 0)
+    assert picture(store).exists()
+
+
+@pytest.mark.parametrize(
+    ("share", "words"), [(1e-4, "< 1 %"), (0.01, "1 %"), (0.5, "50 %"), (0.991, "> 99 %"), (1, "100 %")]
+)
+def test_a_share_is_not_rounded_to_none_or_all(share, words):
+    assert percent(share) == words
 
 
 def test_patches_that_the_catalogue_leaves_out_are_on_the_map(tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from mpi4py import MPI
 from PIL import Image
-from stores import GOOD, make_store
+from stores import GOOD, erase_some, make_store
 
 from etl.bands import GROUPS, SATURATED
 from etl.convert.run import convert
@@ -67,6 +67,8 @@ def test_every_pixel_counts_once_in_each_of_its_patches_groups(pixels, seed, bat
             assert found.count[group, band] == len(valid)
             assert found.nodata[group, band] == (values == 0).sum()
             assert found.saturated[group, band] == (values == SATURATED).sum()
+            empty = ~pixels[member[:, group], ..., band].any((1, 2))
+            assert found.empty_patches[group, band] == empty.sum()
             assert found.sums(group, band) == (sum(map(int, valid)), sum(int(v) ** 2 for v in valid))
             if len(valid):
                 assert np.array_equal(percentiles[group, band], np.quantile(valid, QUANTILES, method="inverted_cdf"))
@@ -86,6 +88,7 @@ def test_counts_of_two_parts_merge_to_the_counts_of_the_whole(one, other):
     assert np.array_equal(whole.valid[..., :width], merged.valid[..., :width])
     assert whole.valid.sum() == merged.valid.sum()
     assert np.array_equal(whole.saturated, merged.saturated)
+    assert np.array_equal(whole.empty_patches, merged.empty_patches)
 
 
 def test_the_numbers_are_those_of_the_stores_pixels_and_agree_with_its_exact_sums(good, tmp_path):
@@ -154,7 +157,7 @@ def test_a_cluster_counts_the_same(good, tmp_path):
 
 @pytest.mark.parametrize(
     ("states", "options"),
-    [(GOOD, {}), ([2, 2], {}), ([1], {}), (GOOD, {"upsampled": False})],
+    [(GOOD, {}), ([1], {}), (GOOD, {"upsampled": False}), (GOOD, {"version": "1"})],
 )
 @pytest.mark.parametrize("suffix", [".png", ".html"])
 def test_every_kind_of_store_gives_a_page(tmp_path, states, options, suffix):
@@ -166,8 +169,44 @@ def test_every_kind_of_store_gives_a_page(tmp_path, states, options, suffix):
     else:
         text = out.read_text()
         assert "data:image/png;base64," in text
-        assert ("<td>train</td>" in text) == (1 in states)
+        assert "<td>train</td>" in text
+        assert ("<h2>Patches by share of pixels without data</h2>" in text) == ("version" not in options)
     assert {path.name for path in out.parent.iterdir()} == {"p.json", out.name}
+
+
+def test_patches_without_data_are_counted_by_split_and_share_and_by_band(tmp_path, capsys):
+    store = make_store(tmp_path, GOOD, erase=erase_some)
+    found = drawn(store, tmp_path / "p.html")
+    assert found["nodata_share_bins"] == ["none", "up to 1 %", "up to 10 %", "up to 50 %", "below 100 %", "all"]
+    assert found["nodata_share_patches"] == {
+        "none": [0, 1, 0, 0, 0, 0], "train": [1, 0, 0, 1, 0, 0], "val": [1, 0, 0, 0, 0, 1], "test": [0] * 6,
+    }  # fmt: skip
+    empty = {
+        band: {name: by["empty_patches"] for name, by in told["split"].items()} for band, told in found["bands"].items()
+    }
+    assert empty["B05"] == {"none": 0, "train": 0, "val": 1}
+    assert not any(any(by.values()) for band, by in empty.items() if band != "B05")
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "patches by their share of pixels without data: none: 2, up to 1 %: 1, up to 50 %: 1, all: 1",
+        "patches without any data in a band: B05: 1",
+    ]
+    assert (
+        "<td>train</td><td>1</td><td>0</td><td>0</td><td>1</td><td>0</td><td>0</td>"
+        in (tmp_path / "p.html").read_text()
+    )
+
+
+def test_of_whole_patches_nothing_is_said_and_of_an_old_store_the_share_is_unknown(tmp_path, capsys):
+    def fill(pixels):
+        for array in pixels.values():
+            array[array.any((1, 2, 3))] |= 1
+
+    for version, share in (("2", [2, 0, 0, 0, 0, 0]), ("1", None)):
+        (tmp_path / version).mkdir()
+        store = make_store(tmp_path / version, [1, 1], version=version, erase=fill)
+        found = drawn(store, tmp_path / "p.png")["nodata_share_patches"]
+        assert (found and np.sum(list(found.values()), 0).tolist()) == share
+        assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_sums_that_are_not_those_of_the_pixels_end_with_status_1_and_the_page_is_there(tmp_path):

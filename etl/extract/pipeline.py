@@ -88,6 +88,8 @@ class PatchPipeline:
     """Batches to fill; None ends the thread."""
     empty: Batch = field(init=False)
     """A batch of no rows, for the rounds in which this rank has nothing to write."""
+    written: int = 0
+    """Patches whose pixels went into batches."""
     with_nodata: int = 0
     """Written patches that lack data somewhere."""
     with_empty_band: int = 0
@@ -201,6 +203,7 @@ class PatchPipeline:
     def _place_pixels(self, targets: Mapping[str, npt.NDArray[np.uint16]], patch: PreparedPatch, split: int) -> None:
         """Add the patch's statistics to `sums`, and copy its pixels to `targets`, shape (row, col, band)."""
         planes = patch.planes()
+        self.written += 1
         self.with_nodata += patch.shares.nodata > 0
         self.with_empty_band += patch.empty_bands
         self.timer.add("upsample_s", patch.upsample_s)

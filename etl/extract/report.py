@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import platform
+import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,15 @@ from etl.store.journal import Journal
 from etl.store.location import Location
 from etl.store.sidecar import write_file
 
-__all__ = ["RANK_STAGES", "RankReport", "extraction_record", "print_dry_run", "write_extraction_record"]
+__all__ = [
+    "RANK_STAGES",
+    "RankReport",
+    "common_reasons",
+    "extraction_record",
+    "print_dry_run",
+    "require_written",
+    "write_extraction_record",
+]
 
 log = logging.getLogger("etl.extract")
 
@@ -43,13 +52,16 @@ RANK_STAGES = (
 )
 """Stages of one rank whose seconds stand in the record, in this order."""
 
+_NUMBER = re.compile(r"(?<![\w:.])\d+(\.\d+)?\b")
+"""A number in a reason, such as a share or a row, but not one in a name, such as B05 or EPSG:32633."""
+
 
 @dataclass(frozen=True, slots=True)
 class RankReport:
     """What one rank did, and on which processor."""
 
     patches: int
-    """Rows that it extracted."""
+    """Rows that it wrote, without rejected ones."""
 
     blocks: int
     """Blocks that it decoded, all bands of a layer counted as one; patches read, in a patch archive."""
@@ -67,26 +79,72 @@ class RankReport:
 
 
 def print_dry_run(inputs: ExtractionInputs, rows: PatchRows, ranks: int) -> None:
-    """Print the plan for `--dry-run`: rows, bytes, seconds and load per rank; on rank 0."""
+    """Print the plan for `--dry-run`: rows, bytes, seconds and load per rank; on rank 0.
+
+    Raises:
+        ValueError: no patch can be extracted.
+    """
     settings, schema = inputs.settings, inputs.schema
     plan = plan_extraction(inputs, rows, ranks).plan
     mean_s, slowest_s = sum(plan.busy_s) / len(plan.busy_s), max(plan.busy_s)
     print(
-        f"{schema.rows - len(rows.problems)} patches on {ranks} ranks -> {settings.out}, "
+        f"{_counted(schema.rows - len(rows.problems), 'patch')} on {_counted(ranks, 'rank')} -> {settings.out}, "
         f"{schema.rows * schema.row_bytes / 2**30:.2f} GiB\n"
         f"predicted: {slowest_s:.0f} s for the slowest rank, {mean_s:.0f} s on average, "
         f"balance {mean_s / slowest_s if mean_s else 1:.3f}"
     )
     for rank, (work, busy_s) in enumerate(zip(plan.work, plan.busy_s, strict=True)):
-        products = len({part.product for part in work.patches})
-        print(f"rank {rank}: {work.patch_count} patches of {products} products, {busy_s:.1f} s")
+        patches, products = work.patch_count, len({part.product for part in work.patches})
+        print(f"rank {rank}: {_counted(patches, 'patch')} of {_counted(products, 'product')}, {busy_s:.1f} s")
     _log_rejections(rows.problems)
+    if len(rows.problems) == schema.rows:
+        raise ValueError(f"no patch can be extracted: {_rejected_because(rows.problems)}; nothing written (--dry-run)")
+
+
+def _counted(number: int, noun: str) -> str:
+    """The number and the noun, in the plural unless it is 1."""
+    return f"{number} {noun if number == 1 else noun + ('es' if noun.endswith('ch') else 's')}"
+
+
+def common_reasons(reasons: Mapping[int, str]) -> list[tuple[str, int]]:
+    """Reasons of rejected rows, the commonest first, each with how often it occurs.
+
+    Reasons that differ in numbers alone, such as shares, count together, in the words of the first.
+    """
+    alike: dict[str, list[str]] = {}
+    for text in reasons.values():
+        alike.setdefault(_NUMBER.sub("0", text), []).append(text)
+    return sorted(((texts[0], len(texts)) for texts in alike.values()), key=lambda reason: -reason[1])
+
+
+def _are_rejected(number: int) -> str:
+    return f"{_counted(number, 'patch')} {'is' if number == 1 else 'are'} rejected"
 
 
 def _log_rejections(reasons: Mapping[int, str]) -> None:
     if reasons:
-        common = "; ".join(f"{text} ({count})" for text, count in Counter(reasons.values()).most_common(3))
-        log.warning("%d patches are rejected, for example: %s", len(reasons), common)
+        common = "; ".join(f"{text} ({count})" for text, count in common_reasons(reasons)[:3])
+        log.warning("%s, for example: %s", _are_rejected(len(reasons)), common)
+
+
+def _rejected_because(reasons: Mapping[int, str]) -> str:
+    """How many are rejected, and the commonest reason."""
+    reason, count = common_reasons(reasons)[0]
+    return f"{_are_rejected(len(reasons))}, {count} of them for this reason: {reason}"
+
+
+def require_written(out: Location, journal: Journal, rows: int) -> None:
+    """Check that a complete store has a written row.
+
+    Raises:
+        ValueError: all of its `rows` are rejected.
+    """
+    if len(journal.rejected) == rows:
+        listed = out.with_suffix(".rejected.csv")
+        raise ValueError(
+            f"{out} has no written row: {_rejected_because(journal.rejected)}; {listed} lists all. Correct the cause, "
+            "then run again with --resume --retry-rejected, or with another --out if settings must change"
+        )
 
 
 def write_rejected(out: Location, state: ResumeState) -> None:
@@ -148,6 +206,7 @@ def write_extraction_record(inputs: ExtractionInputs, journal: Journal, run: dic
     record = run | {
         "command": "etl.extract",
         "rows": schema.rows,
+        "written": schema.rows - len(journal.rejected),
         "rejected": len(journal.rejected),
         "mib": written_mib,
         "mib_per_second": written_mib / run["seconds_total"],
@@ -175,10 +234,16 @@ def _print_closing_lines(out: Location, record: Mapping[str, Any], rejected: Map
         f"blocks decoded more than once: {100 * record['decoded_twice_share']:.1f} %"
     )
     _log_rejections(rejected)
-    if record["patches_with_empty_band"]:
-        log.warning("%d patches have a band without any data", record["patches_with_empty_band"])
+    nodata, empty_band = record["patches_with_nodata"], record["patches_with_empty_band"]
+    if empty_band:
+        log.warning(
+            "%s a band without any data", _counted(empty_band, "patch") + (" has" if empty_band == 1 else " have")
+        )
+    if nodata:
+        print(f"{_counted(nodata, 'patch')} written with pixels that lack data in at least one band")
+    before = record["written"] - record["patches"]
     print(
-        f"{record['patches']} patches by {record['ranks']} ranks in {record['seconds_total']:.1f} s "
-        f"({record['patches_per_second']:.0f} patches/s, {record['mib_per_second']:.0f} MiB/s), "
-        f"{len(rejected)} rejected -> {out}"
+        f"{_counted(record['written'], 'patch')} written{f' ({before} of them before)' if before else ''}, "
+        f"{len(rejected)} rejected by {_counted(record['ranks'], 'rank')} in {record['seconds_total']:.1f} s "
+        f"({record['patches_per_second']:.0f} patches/s, {record['mib_per_second']:.0f} MiB/s) -> {out}"
     )

@@ -88,7 +88,12 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
 
 
 def _exit_status(settings: ExtractSettings, store_state: RootOnly[ResumeState]) -> ExitStatus:
-    """Collective: the exit status of a run whose store is complete."""
+    """Collective: the exit status of a run whose store is complete.
+
+    Raises:
+        JobError: on every rank, with status 2, if no row is written.
+    """
+    store_state.apply_on_root(lambda state: report.require_written(settings.out, state.journal, state.schema.rows))
     rejected = store_state.bcast(lambda state: state.rejected)
     return ExitStatus.REJECTED if rejected and settings.strict else ExitStatus.DONE
 
@@ -123,7 +128,7 @@ def _write_rows(
     timer.add("cpu_s", time.process_time() - cpu_s)
     sums.merge([pipeline.sums.totals])
     nodata = {"patches_with_nodata": pipeline.with_nodata, "patches_with_empty_band": pipeline.with_empty_band}
-    return report.RankReport(len(assignment.rows), source.decoded, timer.seconds, nodata, source.warnings)
+    return report.RankReport(pipeline.written, source.decoded, timer.seconds, nodata, source.warnings)
 
 
 def _complete_store(

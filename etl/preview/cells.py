@@ -57,6 +57,9 @@ class TileMap:
     true_colour: npt.NDArray[np.uint16]
     """B04 B03 B02 of its extracted patches, shape (row, column, 3), 0 without a patch."""
 
+    nodata_share: npt.NDArray[np.float32]
+    """Largest share of pixels without data among a cell's extracted patches, shape (row, column), 0 without any."""
+
 
 def tile_cells(tile: str, ulx: npt.NDArray[np.float64], uly: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
     """Return (row, column) on the tile, shape (patch, 2), of patches with these upper left corners in metres.

@@ -9,10 +9,23 @@ import numpy.typing as npt
 from etl.bands import NODATA, SATURATED
 from etl.tables import read_table
 
-__all__ = ["FALSE_COLOUR", "MUTED", "PAPER", "STATUS_COLOURS", "TEXT", "TRUE_COLOUR", "Stretch", "fit_stretch"]
+__all__ = [
+    "FALSE_COLOUR",
+    "MUTED",
+    "NODATA_COLOUR",
+    "PAPER",
+    "STATUS_COLOURS",
+    "TEXT",
+    "TRUE_COLOUR",
+    "Stretch",
+    "fit_stretch",
+]
 
 PAPER, TEXT, MUTED = "#fbfaf7", "#1f2a33", "#6b7780"
 """Colours of the background, of text, and of secondary text."""
+
+NODATA_COLOUR = "#1f2a33"
+"""Colour that fills a map's cells up to the share of their pixels without data."""
 
 STATUS_COLOURS = {row["status"]: row["colour"] for row in read_table(__file__, "status_colours.csv")}
 """Colour of each of `etl.preview.cells.CELL_STATUS`."""

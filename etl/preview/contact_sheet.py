@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from etl.bands import GROUPS, band_indices
+from etl.bands import GROUPS, NODATA, band_indices
 from etl.catalogue.table import Catalogue, read_catalogue
 from etl.labels import classes_of
 from etl.preview.cells import CELL_STATUS, CellWindow, TileMap, cell_status_of, merge_cell_status, tile_cells
@@ -49,6 +49,9 @@ class Card:
     pixels: npt.NDArray[np.uint16]
     """B02 B03 B04 B08, shape (120, 120, 4)."""
 
+    nodata_share: float
+    """Share of its pixels without data in at least one band, 0 to 1; NaN if the store does not say."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BandDetail:
@@ -83,6 +86,9 @@ class ContactSheet:
     tiles: int
     """Number of tiles in the store; 1 with --tile."""
 
+    with_nodata: int
+    """Number of written rows that lack data in some pixel; with --tile those of that tile."""
+
     excluded: bool
     """Whether the patches that were left out are known, from a catalogue."""
 
@@ -94,6 +100,9 @@ class ContactSheet:
 
     detail: BandDetail | None
     """None if the store has no `data_super`, or no patch."""
+
+    nothing_written: str
+    """In words, that the store has no written row; empty if it has one."""
 
 
 def choose_spread(rows: npt.NDArray[np.intp], number: int, seed: int) -> npt.NDArray[np.intp]:
@@ -125,10 +134,12 @@ def read_contact_sheet(settings: PreviewSettings) -> ContactSheet:
             title=settings.store.name,
             counts=_count_status(columns, excluded, tiles if settings.tile else all_tiles),
             tiles=1 if settings.tile else len(all_tiles),
+            with_nodata=_count_nodata(store, tiles if settings.tile else all_tiles),
             excluded=excluded is not None,
             cards=cards,
             maps=[_read_map(store, tile, excluded) for tile in tiles],
             detail=_read_detail(store, cards),
+            nothing_written=store.nothing_written,
         )
 
 
@@ -162,7 +173,20 @@ def _read_card(store: StoreReader, row: int) -> Card:
     names = classes_of(columns["classes"].shape[1])
     labels = tuple(names[k] for k in np.flatnonzero(columns["classes"][row]).tolist())
     split = SPLITS[min(int(columns["split"][row]), len(SPLITS) - 1)]
-    return Card(row, tile, (cell_row, cell_col), split, labels, store.read("data_10m", np.array([row]))[0])
+    pixels, share = store.read("data_10m", np.array([row]))[0], float(_nodata_share(store)[row])
+    return Card(row, tile, (cell_row, cell_col), split, labels, pixels, share)
+
+
+def _nodata_share(store: StoreReader) -> npt.NDArray[np.float32]:
+    """Share of each row's pixels without data, shape (patch,); NaN in a store of schema version 1, which has none."""
+    columns = store.columns
+    return columns["nodata_share"] if "nodata_share" in columns else np.full(len(columns["state"]), np.nan, np.float32)
+
+
+def _count_nodata(store: StoreReader, tiles: list[bytes]) -> int:
+    """Number of written rows of these tiles that lack data in some pixel."""
+    lacking = np.isin(store.columns["tile"], tiles) & (_nodata_share(store) > 0)
+    return int((lacking & (store.columns["state"] == WRITTEN)).sum())
 
 
 def _read_map(store: StoreReader, tile: bytes, excluded: Catalogue | None) -> TileMap:
@@ -178,7 +202,10 @@ def _read_map(store: StoreReader, tile: bytes, excluded: Catalogue | None) -> Ti
     window = CellWindow.around(np.concatenate([layer_cells for layer_cells, _ in layers]))
     drawn = (state == WRITTEN) & (cells >= 0).all(1)
     true_colour = _read_true_colour(store, window, rows[drawn], cells[drawn])
-    return TileMap(name, window, merge_cell_status(window, layers), true_colour)
+    nodata = np.zeros(window.shape, np.float32)
+    row, column = (cells[drawn] - window.first).T
+    np.maximum.at(nodata, (row, column), np.nan_to_num(_nodata_share(store)[rows[drawn]]))
+    return TileMap(name, window, merge_cell_status(window, layers), true_colour, nodata)
 
 
 def _read_true_colour(
@@ -216,8 +243,9 @@ def _read_detail(store: StoreReader, cards: list[Card]) -> BandDetail | None:
     rows = np.array([card.row for card in cards])
     b12 = store.read("data_20m", rows)[..., _BANDS["20m"].index("B12")]
     b01 = store.read("data_60m", rows)[..., _BANDS["60m"].index("B01")]
-    # the patch with the highest contrast, in which a finer grid shows most
-    contrast = [float(np.subtract(*np.percentile(pixels, (90, 10)))) for pixels in b01]
+    # the patch with the highest contrast, in which a finer grid shows most; nodata beside pixels is no contrast
+    valid = [pixels[pixels != NODATA] for pixels in b01]
+    contrast = [float(np.subtract(*np.percentile(pixels, (90, 10)))) if len(pixels) else -1.0 for pixels in valid]
     best = int(np.argmax(contrast))
     method = str(store.attributes.get("upsample", ""))
     return BandDetail(best + 1, b12[best], b01[best], store.read("data_super", rows[[best]])[0], method)

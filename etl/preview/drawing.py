@@ -18,13 +18,13 @@ from matplotlib.patheffects import withStroke
 from etl.bands import GROUPS, SUPER_BANDS, band_indices
 from etl.files import replace_atomically
 from etl.preview import colours
-from etl.preview.cells import CELL_STATUS
+from etl.preview.cells import CELL_STATUS, TileMap
 from etl.preview.class_names import caption_lines
 from etl.preview.colours import Stretch, fit_stretch
 from etl.preview.contact_sheet import BandDetail, Card, ContactSheet
 from etl.preview.settings import CARD_COLUMNS
 
-__all__ = ["draw_contact_sheet"]
+__all__ = ["draw_contact_sheet", "percent"]
 
 _WIDTH, _MARGIN, _HEADER, _HEADING, _FOOTER = 1600, 40, 134, 34, 34
 _SIDE, _PAIR_GAP, _CARD_GAP, _CARD_HEIGHT = 169, 4, 26, 246
@@ -34,6 +34,8 @@ _LARGE_FROM_ROWS = 3
 _MAX_MARKS = 28
 _CAPTION_CHARACTERS, _CAPTION_LINES = 43, 2
 _MAX_GRIDLINES = 40
+# width of a mark of nodata, and height of the smallest one, in cells
+_MARK_WIDTH, _LEAST_MARK = 0.5, 0.15
 _DPI = 100
 
 # red, green and blue among the bands of `data_10m`
@@ -129,6 +131,10 @@ def _draw_card(page: _Page, number: int, card: Card, stretch: Stretch) -> None:
     brightness = stretch(card.pixels)
     page.image(x, y, _SIDE, brightness[..., _TRUE_COLOUR])
     page.image(x + _SIDE + _PAIR_GAP, y, _SIDE, brightness[..., _FALSE_COLOUR])
+    if card.nodata_share > 0:
+        edge = withStroke(linewidth=2.4 * page.scale, foreground=colours.TEXT)
+        words, looks = f"{percent(card.nodata_share)} nodata", {"color": "white", "path_effects": [edge]}
+        page.text(x + 7, y + _SIDE - 9, words, 14, weight="bold", **looks)
     y += _SIDE + 19
     page.text(x, y, f"{number}", 14, weight="bold")
     page.text(x + 26, y, f"{card.tile} · row {card.cell[0]}, column {card.cell[1]}", 14, color=colours.MUTED)
@@ -137,6 +143,13 @@ def _draw_card(page: _Page, number: int, card: Card, stretch: Stretch) -> None:
         page.text(right, y, card.split, 14, color=colours.STATUS_COLOURS[card.split], weight="bold", ha="right")
     for k, line in enumerate(caption_lines(card.labels, _CAPTION_CHARACTERS, _CAPTION_LINES)):
         page.text(x, y + 19 + 18 * k, line, 15)
+
+
+def percent(share: float) -> str:
+    """A share above 0 in whole percent; below 1 % and between 99 % and 100 % it is not rounded to what it is not."""
+    if share < 0.01:
+        return "< 1 %"
+    return "> 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"
 
 
 def _card_left(column: int) -> float:
@@ -198,6 +211,7 @@ def _draw_maps(page: _Page, sheet: ContactSheet, large: bool, stretch: Stretch |
         corner = (_MAPS_LEFT, y + side + _MAP_GAP) if large else (_MAPS_LEFT + side + _MAP_GAP, y)
         looks |= {"cmap": colormap, "vmin": -0.5, "vmax": len(CELL_STATUS) - 0.5}
         axes = page.image(corner[0], corner[1], side, tile.status, **looks)
+        _mark_nodata(axes, tile)
         # lines between more cells than that would cover them
         if max(rows, columns) <= _MAX_GRIDLINES:
             axes.hlines(np.arange(1, rows), 0, columns, color=colours.PAPER, linewidth=0.6 * page.scale)
@@ -206,6 +220,13 @@ def _draw_maps(page: _Page, sheet: ContactSheet, large: bool, stretch: Stretch |
         below, right = _HEADER + _maps_height(k + 1, large) - _MAP_FOOT + 19, _MAPS_LEFT + _MAPS_WIDTH
         page.text(_MAPS_LEFT, below, tile.tile, 15, weight="bold")
         page.text(right, below, f"{extracted:,} of {listed:,} cells extracted", 14, color=colours.MUTED, ha="right")
+
+
+def _mark_nodata(axes: Any, tile: TileMap) -> None:
+    """Fill the middle of each cell from below up to the share of its pixels without data."""
+    row, column = np.nonzero(tile.nodata_share)
+    heights = np.maximum(tile.nodata_share[row, column], _LEAST_MARK)
+    axes.bar(column + 0.5, -heights, _MARK_WIDTH, bottom=row + 1, color=colours.NODATA_COLOUR)
 
 
 def _mark(axes: Any, number: int, cell: tuple[int, int], scale: float) -> None:
@@ -224,18 +245,21 @@ def _mark(axes: Any, number: int, cell: tuple[int, int], scale: float) -> None:
     )  # fmt: skip
 
 
-def _legend(sheet: ContactSheet) -> list[tuple[str, str]]:
-    """Status shown in the legend, and its words."""
+def _legend(sheet: ContactSheet) -> list[tuple[str, str, int]]:
+    """Lines of the legend: colour, words, number of patches."""
     extracted = CELL_STATUS[CELL_STATUS.index("no split") :]
     words = {name: name for name in CELL_STATUS} | {name: f"extracted: {name}" for name in extracted}
     words |= {"snow": "left out: snow", "cloud or shadow": "left out: cloud or shadow"}
     always = ("train", "val", "test", "rejected", *(("snow", "cloud or shadow") if sheet.excluded else ()))
-    return [(name, words[name]) for name in reversed(CELL_STATUS) if sheet.counts[name] or name in always]
+    shown = [name for name in reversed(CELL_STATUS) if sheet.counts[name] or name in always]
+    lines = [(colours.STATUS_COLOURS[name], words[name], sheet.counts[name]) for name in shown]
+    nodata = (colours.NODATA_COLOUR, "of these with nodata: bar up to its share", sheet.with_nodata)
+    return [*lines, nodata] if sheet.with_nodata else lines
 
 
 def _draw_legend(page: _Page, sheet: ContactSheet, top: float) -> None:
-    for k, (name, words) in enumerate(_legend(sheet)):
+    for k, (colour, words, count) in enumerate(_legend(sheet)):
         y = top + _LEGEND_STEP * k
-        page.swatch(_MAPS_LEFT, y, 16, colours.STATUS_COLOURS[name])
+        page.swatch(_MAPS_LEFT, y, 16, colour)
         page.text(_MAPS_LEFT + 27, y + 13.5, words, 15)
-        page.text(_MAPS_LEFT + _MAPS_WIDTH, y + 13.5, f"{sheet.counts[name]:,}", 15, ha="right", color=colours.MUTED)
+        page.text(_MAPS_LEFT + _MAPS_WIDTH, y + 13.5, f"{count:,}", 15, ha="right", color=colours.MUTED)

@@ -37,10 +37,13 @@ class ValueCounts:
         It holds values up to the largest valid one counted, or more."""
         self.saturated = np.zeros((groups, bands), np.int64)
         """Number of saturated pixels, shape (group, band), int64."""
+        self.empty_patches = np.zeros((groups, bands), np.int64)
+        """Number of patches without any data in a band, shape (group, band), int64."""
 
     def add(self, pixels: npt.NDArray[np.uint16], member: npt.NDArray[np.bool_]) -> None:
         """Count a batch of patches: pixels of shape (patch, row, col, band), uint16, and their `group_membership`."""
         flat = pixels.reshape(len(pixels), -1, self.bands)
+        self.empty_patches += member.T.astype(np.int64) @ _empty_bands(flat)
         combinations, combination = np.unique(member, axis=0, return_inverse=True)
         rows_by_combination = [np.flatnonzero(combination == k) for k in range(len(combinations))]
         for band in range(self.bands):
@@ -65,6 +68,7 @@ class ValueCounts:
         self._grow(other.valid.shape[2])
         self.valid[..., : other.valid.shape[2]] += other.valid
         self.saturated += other.saturated
+        self.empty_patches += other.empty_patches
         return self
 
     def _grow(self, values: int) -> None:
@@ -103,3 +107,11 @@ class ValueCounts:
             ranks = np.maximum(np.ceil(levels * int(count[group, band])), 1)
             out[group, band] = np.searchsorted(cumulated, ranks) + NODATA + 1
         return out
+
+
+def _empty_bands(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
+    """1 where a band of a patch has no data at all, else 0, shape (patch, band); `pixels`: (patch, pixel, band)."""
+    empty: npt.NDArray[np.bool_] = pixels[:, 0] == NODATA  # nearly always this rules out all
+    for patch, band in np.argwhere(empty).tolist():
+        empty[patch, band] = not pixels[patch, :, band].any()
+    return empty.astype(np.int64)

@@ -43,7 +43,7 @@ def _shorten(label: str) -> str:
 def _draw_histograms(part: Any, report: StatsReport) -> None:
     axes = part.subplots(3, 4).ravel()
     title = "Surface reflectance by band and split: share of the valid pixels, dotted at the medians"
-    part.suptitle(title, fontsize=12)
+    part.suptitle("\n".join((*report.nodata_lines, title)), fontsize=12)
     for b, (axis, band) in enumerate(zip(axes, report.bands, strict=True)):
         counts = report.histogram[:, b]
         cumulated = np.cumsum(counts.sum(0))

@@ -1,5 +1,6 @@
 """Statistics of a store: percentiles, means, standard deviations by band, split and class; labels and their pairs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -13,10 +14,24 @@ from etl.schema import SPLITS, STATS
 from etl.stats.counts import ValueCounts
 from etl.store.reader import StoreReader
 
-__all__ = ["QUANTILES", "LabelCounts", "StatsReport", "compare_stored_sums", "count_labels", "make_stats_report"]
+__all__ = [
+    "NODATA_BINS",
+    "QUANTILES",
+    "LabelCounts",
+    "StatsReport",
+    "compare_stored_sums",
+    "count_labels",
+    "make_stats_report",
+]
 
 QUANTILES = np.array([0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99])
 """Levels of the percentiles that are reported."""
+
+NODATA_BINS = ("none", "up to 1 %", "up to 10 %", "up to 50 %", "below 100 %", "all")
+"""Bins of `nodata_share` in which patches are counted, each above the one before."""
+
+_NODATA_EDGES = np.array([0, 0.01, 0.1, 0.5, np.nextafter(np.float32(1), np.float32(0))], np.float32)
+"""Upper edges of all bins but the last; an edge belongs to the bin below it."""
 
 # keys of the record
 _PIXEL_KEYS = ("valid_pixels", "nodata_pixels", "saturated_pixels")
@@ -74,6 +89,29 @@ class StatsReport:
     histogram: npt.NDArray[np.int64]
     """Number of valid pixels by value in bins of 100, shape (split, band, bin)."""
 
+    empty_patches: npt.NDArray[np.int64]
+    """Number of patches without any data in a band, shape (group, band)."""
+
+    nodata_patches: npt.NDArray[np.int64] | None
+    """Number of patches by `NODATA_BINS`, shape (split, bin); None if the store has no `nodata_share`."""
+
+    @property
+    def nodata_lines(self) -> list[str]:
+        """Lines on patches that lack data somewhere and in a whole band; none if no patch does."""
+
+        def listed(names: Sequence[str], counts: npt.NDArray[np.int64]) -> str:
+            return ", ".join(f"{name}: {n:,}" for name, n in zip(names, counts.tolist(), strict=True) if n)
+
+        lines = []
+        if self.nodata_patches is not None and self.nodata_patches[:, 1:].any():
+            lines.append(
+                f"patches by their share of pixels without data: {listed(NODATA_BINS, self.nodata_patches.sum(0))}"
+            )
+        if self.empty_patches.any():
+            empty = self.empty_patches[: len(SPLITS)].sum(0)
+            lines.append(f"patches without any data in a band: {listed(self.bands, empty)}")
+        return lines
+
     def to_record(self) -> dict[str, Any]:
         """Return it in JSON's types: reflectance as stored (x 10,000), None if there are no pixels."""
         labels = self.labels
@@ -90,6 +128,8 @@ class StatsReport:
             "store": self.store,
             "units": "surface reflectance x 10,000",
             "patches": by_split(labels.patches),
+            "nodata_share_bins": list(NODATA_BINS),
+            "nodata_share_patches": None if self.nodata_patches is None else by_split(self.nodata_patches),
             "bands": {
                 band: {kind: by_group(groups, b) for kind, groups in kinds.items()} for b, band in enumerate(self.bands)
             },
@@ -112,7 +152,8 @@ class StatsReport:
         counts = zip(_PIXEL_KEYS, self.pixels[:, group, band].tolist(), strict=True)
         numbers = (*self.percentiles[group, band], self.mean[group, band], self.std[group, band])
         values = (None if np.isnan(value) else float(value) for value in numbers)
-        return dict((*counts, *zip(_NUMBER_KEYS, values, strict=True)))
+        empty = int(self.empty_patches[group, band])
+        return dict((*counts, ("empty_patches", empty), *zip(_NUMBER_KEYS, values, strict=True)))
 
 
 def count_labels(store: StoreReader) -> LabelCounts:
@@ -132,7 +173,7 @@ def make_stats_report(store: StoreReader, counts: dict[str, ValueCounts]) -> Sta
     shape = (len(SPLITS) + store.schema.nomenclature, len(BANDS))
     percentiles = np.full((*shape, len(QUANTILES)), np.nan)
     mean, std = np.full(shape, np.nan), np.full(shape, np.nan)
-    pixels = np.zeros((3, *shape), np.int64)
+    pixels, empty_patches = np.zeros((3, *shape), np.int64), np.zeros(shape, np.int64)
     bins = max(-(-values.valid.shape[2] // _BIN) for values in counts.values())
     histogram = np.zeros((len(SPLITS), len(BANDS), bins), np.int64)
     for group in GROUPS:
@@ -140,6 +181,7 @@ def make_stats_report(store: StoreReader, counts: dict[str, ValueCounts]) -> Sta
         columns = list(group.super_index)
         percentiles[:, columns] = values.quantiles(QUANTILES)
         pixels[:, :, columns] = values.count, values.nodata, values.saturated
+        empty_patches[:, columns] = values.empty_patches
         binned = _bin_counts(values.valid[: len(SPLITS)])
         histogram[:, columns, : binned.shape[2]] = binned
         for g, band in np.argwhere(values.count > 0).tolist():
@@ -148,7 +190,22 @@ def make_stats_report(store: StoreReader, counts: dict[str, ValueCounts]) -> Sta
     last_bin = int(np.flatnonzero(histogram.any((0, 1)))[-1:].sum())  # 0 if all bins are empty
     bands = tuple(band.name for band in BANDS)
     shown = histogram[..., : last_bin + 1]
-    return StatsReport(store.location.name, count_labels(store), bands, percentiles, mean, std, pixels, shown)
+    return StatsReport(
+        store.location.name, count_labels(store), bands, percentiles, mean, std, pixels, shown, empty_patches,
+        _count_nodata(store),
+    )  # fmt: skip
+
+
+def _count_nodata(store: StoreReader) -> npt.NDArray[np.int64] | None:
+    """Number of written rows by `NODATA_BINS`, shape (split, bin); None if the store has no `nodata_share`."""
+    if "nodata_share" not in store.columns:  # schema version 1
+        return None
+    share = store.columns["nodata_share"]
+    rows = store.written[~np.isnan(share[store.written])]
+    bins = np.searchsorted(_NODATA_EDGES, share[rows])
+    counts = np.zeros((len(SPLITS), len(NODATA_BINS)), np.int64)
+    np.add.at(counts, (np.minimum(store.columns["split"][rows], len(SPLITS) - 1), bins), 1)
+    return counts
 
 
 def _bin_counts(valid: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

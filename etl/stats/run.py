@@ -98,9 +98,13 @@ def _on_ranks(settings: StatsSettings, comm: Comm) -> None:
 
 def _open_complete(settings: StatsSettings) -> StoreReader:
     store = StoreReader(settings.store)
-    if not store.complete:
+    try:
+        if not store.complete:
+            raise ValueError(f"{settings.store} must be complete; python -m etl.extract --resume completes it")
+        store.require_written()
+    except ValueError:
         store.close()
-        raise ValueError(f"{settings.store} must be complete; python -m etl.extract --resume completes it")
+        raise
     return store
 
 
@@ -128,6 +132,8 @@ def _write_statistics(
             temporary.write_bytes(content)
     rows = len(store.written)
     pace = f"{rows} rows counted in {seconds:.1f} s by {workers} workers ({rows / seconds:.0f} rows/s)"
+    for line in report.nodata_lines:
+        print(line)
     print(f"{pace} -> {settings.out}, {numbers}")
     if differences:
         more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from etl.schema import STATS, WRITTEN, Schema, schema_of
+from etl.schema import REJECTED, STATS, UNWRITTEN, WRITTEN, Schema, schema_of
 from etl.store.location import Location, format_of
 from etl.store.statistics import from_words
 
@@ -158,6 +158,23 @@ class StoreReader:
     def written(self) -> npt.NDArray[np.intp]:
         """Rows in state `WRITTEN`, ascending, shape (row,)."""
         return np.flatnonzero(self.column("state") == WRITTEN)
+
+    @property
+    def nothing_written(self) -> str:
+        """In words, that no row is in state `WRITTEN`; empty if one is."""
+        if len(self.written):
+            return ""
+        rejected, missing = (int((self.column("state") == state).sum()) for state in (REJECTED, UNWRITTEN))
+        return f"{self.location} has no written row: {rejected} rejected, {missing} not written"
+
+    def require_written(self) -> None:
+        """Check that a row is written.
+
+        Raises:
+            ValueError: none is.
+        """
+        if problem := self.nothing_written:
+            raise ValueError(f"{problem}; {self.location.with_suffix('.rejected.csv')} says why rows are rejected")
 
     def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
         """Fill `out`, contiguous, shape (patch, row, col, band), uint16, with `rows` of a pixel array, in any order.

@@ -58,9 +58,11 @@ def _listed(values: Any) -> str:
 
 
 def check_complete(store: StoreReader) -> Check:
-    """Check that the run that made the store has finished, with every row."""
+    """Check that the run that made the store has finished, with every row, and has written some."""
     missing, written, rejected = np.bincount(store.column("state"), minlength=3)[:3].tolist()  # by state: 0, 1, 2
     counts = f"{written} rows written, {rejected} rejected, {missing} not written"
+    if store.complete and not written and not missing:
+        return Check("written rows", False, f"none: {rejected} rejected; the rejected list says why")
     if not store.complete:
         return Check("complete", False, f"incomplete: {counts}; python -m etl.extract --resume completes it")
     if missing:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from etl.bands import GROUPS
 from etl.schema import REJECTED, SPLITS, Schema
+from etl.source.patch import pixel_shares
 from etl.store.checksum import checksum, zero_row_checksum
 from etl.store.errors import DamagedStoreError
 from etl.store.location import Location
@@ -40,16 +41,19 @@ class RowResults:
     copy_faults: Faults = field(default_factory=Faults)
     """Rows whose 10 m bands differ between `data_10m` and `data_super`."""
 
+    share_faults: Faults = field(default_factory=Faults)
+    """Rows in state 1 whose `nodata_share` is not that of their pixels."""
+
     def merge(self, other: "RowResults") -> None:
         """Add the results of the next rank."""
         self.sums.merge([other.sums.totals])
         self.written += other.written
         self.rejected += other.rejected
-        for name in ("checksum_faults", "rejected_faults", "copy_faults"):
+        for name in ("checksum_faults", "rejected_faults", "copy_faults", "share_faults"):
             getattr(self, name).merge(getattr(other, name))
 
-    def checks(self) -> list[Check]:
-        """Results as checks: pixels of written rows, of rejected rows, and 10 m bands, which are stored twice."""
+    def checks(self, schema: Schema) -> list[Check]:
+        """Results as checks: pixels of written and of rejected rows, shares, 10 m bands, which are stored twice."""
         out = [
             judge("checksums", f"{self.written} rows", self.checksum_faults),
             judge("rejected rows", f"{self.rejected} rows, all pixels 0", self.rejected_faults),
@@ -57,6 +61,10 @@ class RowResults:
         if "data_super" in self.sums.totals:
             good = f"the 10 m bands of data_super equal data_10m in {self.written} rows"
             out.append(judge("10 m copies", good, self.copy_faults))
+        if schema.version == "1":
+            out.append(Check("nodata shares", None, "stores of schema version 1 have none"))
+        else:
+            out.append(judge("nodata shares", f"{self.written} rows, each that of its pixels", self.share_faults))
         return out
 
 
@@ -69,7 +77,9 @@ def check_rows(store: Location, rows: Sequence[int], on_row: Callable[[int], Non
         OSError: the file is truncated.
     """
     with StoreReader(store) as reader:
-        columns, schema = reader.read_columns(("patch", "state", "split", "checksum")), reader.schema
+        schema = reader.schema
+        shares = () if schema.version == "1" else ("nodata_share",)
+        columns = reader.read_columns(("patch", "state", "split", "checksum", *shares))
         results = RowResults(Sums(schema.pixels))
         for k, row in enumerate(rows, start=1):
             name, stored = reader.row_name(row), int(columns["checksum"][row])
@@ -86,6 +96,8 @@ def check_rows(store: Location, rows: Sequence[int], on_row: Callable[[int], Non
                     results.rejected_faults.add(f"{name}: its checksum is not that of a row of zeros")
             else:
                 _check_written(results, schema, name, parts, stored)
+                if shares:
+                    _check_nodata(results, name, parts, columns["nodata_share"][row])
                 for item, part in zip(schema.pixels, parts, strict=True):
                     # check_values reports a split that is out of range; the row is counted all the same
                     results.sums.add(min(int(columns["split"][row]), len(SPLITS) - 1), item.name, row_sums(part))
@@ -106,6 +118,14 @@ def _check_written(
         for k, (band, place) in enumerate(zip(GROUPS[0].bands, GROUPS[0].super_index, strict=True)):
             if not np.array_equal(parts[0][..., k], parts[3][..., place]):
                 results.copy_faults.add(f"{name}: data_super {band} is not data_10m {band}")
+
+
+def _check_nodata(results: RowResults, name: str, parts: list[npt.NDArray[np.uint16]], stored: np.float32) -> None:
+    """Compare the `nodata_share` of a written row with that of its native pixels, exactly."""
+    planes = [part.transpose(2, 0, 1) for part in parts[: len(GROUPS)]]
+    counted = np.float32(pixel_shares(planes, None).nodata)
+    if counted != stored:
+        results.share_faults.add(f"{name}: nodata_share is {stored:.6f}, its pixels give {counted:.6f}")
 
 
 def check_statistics(store: StoreReader, totals: dict[str, npt.NDArray[np.object_]]) -> Check:

@@ -94,7 +94,7 @@ def _over_ranks(
 def _report_rows(settings: VerifySettings, report: Report, results: RowResults) -> None:
     """On rank 0: report the results of all ranks, and check the stored statistics."""
     with StoreReader(settings.store) as store:
-        report.add(*results.checks(), check_statistics(store, results.sums.totals))
+        report.add(*results.checks(store.schema), check_statistics(store, results.sums.totals))
 
 
 def _check_all_but_pixels(settings: VerifySettings, report: Report) -> RowsToRead | None:

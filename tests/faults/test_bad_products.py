@@ -234,7 +234,8 @@ def test_rejections_are_counted_in_the_last_line_and_end_in_status_4_only_if_ask
     rejected = int((faulty.stores[1]["state"] == 2).sum())
     assert {size: done.returncode for size, done in faulty.done.items()} == {1: 0, 2: 0, 3: 4}
     for size in faulty.done:
-        assert f", {rejected} rejected -> " in faulty.done[size].stdout.splitlines()[-1]
+        by = f"{size} rank{'s' * (size > 1)}"
+        assert f" patches written, {rejected} rejected by {by} in " in faulty.done[size].stdout.splitlines()[-1]
         assert faulty.done[size].stderr.count("patches are rejected, for example") == 1
         assert "Traceback" not in faulty.done[size].stderr
     assert json.loads(faulty.outs[1].with_suffix(".json").read_text())["rejected"] == rejected

@@ -33,7 +33,7 @@ def test_rows_that_the_disk_lost_and_the_sums_are_made_again(begun, tile, size):
     poke(begun / "store.h5", "stats/data_10m/sum", 0, bytes(64))
     done = job(size, begun, begun / "store.h5", "--resume")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith("2 patches by")
+    assert done.stdout.splitlines()[-1].startswith("9 patches written (7 of them before), 0 rejected by ")
     assert same(content(begun / "store.h5"), tile.store)
 
 
@@ -143,6 +143,7 @@ def test_rejected_patches_are_made_once_the_missing_product_is_there(tile, tmp_p
     write_product(tmp_path / "tiles", replaced := product_of(2, generated=datetime(2018, 1, 1)), pixels)
     done = job(size, tmp_path, out, *retry, "--strict")
     assert done.returncode == 0, done.stderr
+    assert "13 patches written (9 of them before), 0 rejected by " in done.stdout.splitlines()[-1]
     assert not reasons(out)
     store = content(out)
     assert (store["state"] == 1).all()
@@ -166,10 +167,10 @@ def test_a_row_that_can_no_longer_be_made_is_as_if_it_never_had_been(tile, tmp_p
     (tmp_path / "tiles" / tile.spec.name).symlink_to(tile.root / "tiles" / tile.spec.name)
     made = write_product(tmp_path / "tiles", other, random_pixels(7))
     limit = ("--max-cloud-share", "0.01")
-    assert job(1, tmp_path, out, *limit).returncode == 0
+    assert job(1, tmp_path, out, *limit).returncode == 2  # it rejects all patches
     shutil.rmtree(made)
-    assert job(size, tmp_path, out, *limit, "--resume", "--retry-rejected").returncode == 0
-    assert job(1, tmp_path, tmp_path / "anew.h5", *limit).returncode == 0
+    assert job(size, tmp_path, out, *limit, "--resume", "--retry-rejected").returncode == 2
+    assert job(1, tmp_path, tmp_path / "anew.h5", *limit).returncode == 2
     ours, anew = content(out), content(tmp_path / "anew.h5")
     assert np.isnan(ours["cloud_share"][9:]).all()
     assert same(ours, anew)

@@ -28,18 +28,6 @@ from etl.sample.product import OFFSET
 from etl.sample.safe import BLOCK_PX, write_product, zip_product
 
 
-def test_when_every_patch_is_rejected_the_store_is_complete_and_holds_none(tile, tmp_path):
-    put_catalogue(tmp_path / "patches.parquet", [{**p, "labels": ["Moon"]} for p in listed(tile.spec, 360)])
-    (tmp_path / "tiles").symlink_to(tile.root / "tiles")
-    done = job(3, tmp_path, tmp_path / "store.h5")
-    assert done.returncode == 0, done.stderr
-    store = content(tmp_path / "store.h5")
-    assert (store["state"] == 2).all()
-    assert store["complete"] == 1
-    assert not store["stats/data_10m/count"].any()
-    assert "0 patches by 3 ranks" in done.stdout
-
-
 def test_one_patch_on_seven_ranks_is_made_by_one_of_them(tile, tmp_path):
     (patch,) = [p for p in listed(tile.spec, 360) if p["patch"].endswith("_1_1")]
     put_catalogue(tmp_path / "patches.parquet", [patch])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from commands import ranks
 from mpi4py import MPI
-from stores import GOOD, PRODUCT, TILE, make_catalogue, make_store, stats_of
+from stores import GOOD, PRODUCT, TILE, erase_some, make_catalogue, make_store, stats_of
 
 from etl.bands import GROUPS
 from etl.exit_status import JobError
@@ -117,6 +117,35 @@ def test_a_column_that_is_not_the_catalogues_is_found_and_its_row_named(tmp_path
     assert check in failed(checks)
     assert failed(checks) <= {check, "rejected list"}
     assert "row 2 " in checks[check][1]
+
+
+def test_a_share_of_pixels_without_data_that_is_not_the_pixels_own_is_found_in_written_rows(tmp_path, outcome):
+    store = make_store(tmp_path, GOOD, erase=erase_some)
+    assert outcome(store)[1]["nodata shares"] == ("ok", "5 rows, each that of its pixels")
+    change(store, "nodata_share", 2, 0.25)  # of a rejected row nothing is known
+    assert outcome(store)[0] == 0
+    change(store, "nodata_share", 0, 0.25)
+    change(store, "nodata_share", 4, np.nan)
+    status, checks, _ = outcome(store)
+    assert (status, failed(checks)) == (1, {"nodata shares"})
+    assert (
+        "2 wrong: row 0 S2A_MSIL2A_20170613T101031_0_0: nodata_share is 0.250000, its pixels give 0.500000"
+        in (checks["nodata shares"][1])
+    )
+    assert "nodata_share is nan, its pixels give 0.000000" in checks["nodata shares"][1]
+
+
+def test_an_old_store_has_no_shares_to_check(tmp_path, outcome):
+    status, checks, _ = outcome(make_store(tmp_path, GOOD, version="1"))
+    assert status == 0
+    assert checks["nodata shares"] == ("skipped", "stores of schema version 1 have none")
+
+
+def test_a_store_without_a_written_row_is_not_good(tmp_path, outcome):
+    status, checks, verdict = outcome(make_store(tmp_path, [2, 2]))
+    assert (status, failed(checks)) == (1, {"written rows"})
+    assert checks["written rows"][1] == "none: 2 rejected; the rejected list says why"
+    assert "is NOT GOOD" in verdict
 
 
 @pytest.mark.parametrize("statistic", STATS)
@@ -349,7 +378,7 @@ def test_the_verdict_is_the_same_whatever_the_rank_count(tmp_path, size, rows):
     change(store, "data_60m", (0, 0, 0, 0), 9999)
     done = ranks(size, "etl.verify", str(store))
     assert done.returncode == 1
-    assert "NOT GOOD: 2 of 17 checks failed (checksums, statistics)" in done.stdout
+    assert "NOT GOOD: 2 of 18 checks failed (checksums, statistics)" in done.stdout
     assert done.stdout.index("row 0 ") < done.stdout.index(f"row {rows - 1} ")
 
 
