@@ -21,7 +21,7 @@ class ExitStatus(IntEnum):
     """A disk, a file or a program failed."""
 
     BAD_INPUT = 2
-    """Arguments or input cannot be used as they are; argparse ends with 2 as well."""
+    """Arguments or input cannot be used as they are, or no patch of them; argparse ends with 2 as well."""
 
     REJECTED = 4
     """Done, but `--strict` was given and patches were rejected, or a list of the catalogue matches none."""

@@ -184,6 +184,16 @@ def test_a_part_that_is_not_there_is_bad_input_and_named(good, tmp_path, part, w
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("keep_rejected", [False, True])
+def test_a_part_of_rejected_rows_alone_is_no_store(tmp_path, keep_rejected):
+    store = make_store(tmp_path, GOOD, split=["train", "train", "test", "val", "val", "val"])
+    words = ("no row of .* matches", "only rejected rows of .* match")[keep_rejected]
+    with pytest.raises(JobError, match=words) as caught:
+        run(store, tmp_path / "x.h5", split="test", keep_rejected=keep_rejected)
+    assert caught.value.status == 2
+    assert not (tmp_path / "x.h5").exists()
+
+
 @pytest.mark.parametrize("name", ["x.h5", "x.zarr"])
 def test_a_name_that_is_taken_is_bad_input_and_what_is_there_stays(good, tmp_path, name):
     (tmp_path / name).mkdir()

@@ -85,7 +85,8 @@ def write_joined(
     Returns the number of rejections and of lists that match no patch.
 
     Raises:
-        ValueError: nothing is left to write, or a list is not what it should be.
+        ValueError: nothing is left to write, a list is not what it should be, or no patch that was written can be
+            extracted.
         OSError: the output cannot be written.
     """
     rows = pa.concat_tables([table for table, _ in parts])
@@ -100,11 +101,13 @@ def write_joined(
     if not len(rows):
         why = f"; of {len(rejected)} rejected the first is {': '.join(rejected[0])}" if rejected else ""
         raise ValueError(f"{source.path} holds no patch{why}")
-    _warn(rows, rejected, nomenclature)
+    unusable = _warn(rows, rejected, nomenclature)
     if not settings.dry_run:
         write_catalogue(settings.out, rows, nomenclature)
     target = "nothing (dry run)" if settings.dry_run else settings.out
     print(f"{_summary_line(rows, len(rejected))} -> {target}", flush=True)
+    if unusable:
+        raise ValueError(f"{unusable}; the catalogue is {'not written' if settings.dry_run else 'kept'}")
     return len(rejected) + unmatched
 
 
@@ -160,16 +163,28 @@ def _join_tables(rows: pa.Table, tables: Sequence[Path]) -> tuple[pa.Table, list
     return join_v2_metadata(rows, metadata)[0], coverages
 
 
-def _warn(rows: pa.Table, rejected: Rejections, nomenclature: int) -> None:
-    """Log what was rejected and what extraction is going to reject, each with its first case."""
+def _warn(rows: pa.Table, rejected: Rejections, nomenclature: int) -> str:
+    """Log what was rejected and what extraction is going to reject or leave out, with the first case.
+
+    Returns why no patch at all can be extracted, in words; empty if one can.
+    """
     if rejected:
         _log.warning("%d patches rejected; the first is %s: %s", len(rejected), *rejected[0])
     ordered = sort_in_store_order(rows)
     problems = find_problems(ordered, multi_hot(ordered["labels"], nomenclature)[1])
     bad = np.flatnonzero(problems)
+    first = f"the first: {ordered['patch'][bad[0]]}: {problems[bad[0]]}" if len(bad) else ""
+    if len(bad) == len(rows):
+        return f"none of {len(rows)} patches can be extracted as listed; {first}"
     if len(bad):
-        first = f"{ordered['patch'][bad[0]]}: {problems[bad[0]]}"
-        _log.warning("%d of %d patches cannot be extracted as listed; the first: %s", len(bad), len(rows), first)
+        _log.warning("%d of %d patches cannot be extracted as listed; %s", len(bad), len(rows), first)
+    left_out = np.asarray(pc.or_(ordered["snow"], ordered["cloud"]))
+    if (left_out | (problems != "")).all():
+        _log.warning(
+            "etl.extract needs --keep-snow or --keep-cloud: %d of %d patches are marked as snow or cloud",
+            int(left_out.sum()), len(rows),
+        )  # fmt: skip
+    return ""
 
 
 def _write_rejected(out: Path, rejected: Rejections) -> None:

@@ -44,6 +44,7 @@ def _convert(settings: ConvertSettings) -> None:
     with StoreReader(settings.store) as store:
         if not store.complete:
             raise ValueError(f"{settings.store} must be complete; python -m etl.extract --resume completes it")
+        store.require_written()
         if settings.is_manifest:
             _write_manifest(settings)
             return

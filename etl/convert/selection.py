@@ -18,7 +18,7 @@ def select_rows_to_copy(store: StoreReader, settings: ConvertSettings) -> npt.ND
     """Numbers of the rows to copy, ascending, shape (row,).
 
     Raises:
-        ValueError: a split, tile or label is unknown, or no row is left.
+        ValueError: a split, tile or label is unknown, or no written row is left.
     """
     columns = store.columns
     keep = (columns["state"] != REJECTED) | settings.keep_rejected
@@ -33,10 +33,10 @@ def select_rows_to_copy(store: StoreReader, settings: ConvertSettings) -> npt.ND
         names = classes_of(store.schema.nomenclature)
         wanted = _known("--label", settings.label.split(";"), names)
         keep &= columns["classes"][:, [names.index(name) for name in wanted]].any(1)
-    rows = np.flatnonzero(keep)
-    if not len(rows):
-        raise ValueError(f"no row of {store.location} matches --split, --tile and --label (of {len(keep)} rows)")
-    return rows
+    if not keep[store.written].any():
+        rows, match = ("only rejected rows", "match") if keep.any() else ("no row", "matches")
+        raise ValueError(f"{rows} of {store.location} {match} --split, --tile and --label (of {len(keep)} rows)")
+    return np.flatnonzero(keep)
 
 
 def _known(flag: str, names: Iterable[str], known: Sequence[str]) -> list[str]:

@@ -102,6 +102,28 @@ def test_rows_that_cannot_be_extracted_stay_and_are_told(archive):
     assert len(read_catalogue(archive / "out" / "patches.parquet")) == 7
 
 
+@pytest.mark.parametrize("flags", [(), ("--strict",), ("--dry-run",)])
+def test_when_no_patch_can_be_extracted_the_catalogue_is_kept_and_the_status_is_2(archive, flags):
+    catalogue(1, archive / "v1", cwd=archive)
+    kept = archive / "out" / "patches.parquet"
+    rows = [{**row, "labels": ["Meadow"]} for row in read_catalogue_table(kept).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, CATALOGUE_SCHEMA), archive / "odd.parquet")
+    kept.unlink()
+    done = catalogue(1, archive / "odd.parquet", *flags, cwd=archive)
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert f"none of 6 patches can be extracted as listed; the first: {STEM}_0_0: label must be one of" in line
+    assert kept.exists() == ("--dry-run" not in flags)
+
+
+def test_when_all_patches_are_marked_as_snow_or_cloud_a_warning_names_the_flags_that_extract_them(archive):
+    (archive / "lists" / "patches_with_seasonal_snow.csv").write_text("".join(f"{STEM}_{i}_0\n" for i in range(4)))
+    (archive / "lists" / "patches_with_cloud_and_shadow.csv").write_text("".join(f"{STEM}_{i}_0\n" for i in (4, 5)))
+    done = catalogue(1, archive / "v1", "--lists", str(archive / "lists"), cwd=archive)
+    assert done.returncode == 0
+    assert "needs --keep-snow or --keep-cloud: 6 of 6 patches are marked as snow or cloud" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [

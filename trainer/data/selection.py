@@ -137,6 +137,7 @@ def _check_readable(store: StoreReader, pixels: list[str]) -> None:
 
 def _rows_of_split(store: StoreReader, wanted: str) -> npt.NDArray[np.int64]:
     """Row numbers of the written rows of split `wanted`, ascending, shape (row,)."""
+    store.require_written()
     written, split = store.column("state") == WRITTEN, store.column("split")
     all_written = wanted == "all" or (wanted == "train" and not split.any())
     chosen = written if all_written else written & (split == SPLITS.index(wanted))
