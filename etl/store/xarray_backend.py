@@ -55,9 +55,11 @@ def _dataset(location: Location, all_rows: bool, chunked: bool) -> xr.Dataset:
         raw.close()
         raise ValueError(f"{location} must be a store of etl.extract; it has no {', '.join(missing)}")
     out = _decode(raw, chunked)
+    written = np.flatnonzero(raw["state"].values == WRITTEN)
     if out.attrs["complete"] != 1:
         log.warning("%s is incomplete; python -m etl.extract --resume completes it", location)
-    written = np.flatnonzero(raw["state"].values == WRITTEN)
+    elif not len(written):
+        log.warning("%s has no written row", location)
     if not all_rows and len(written) < out.sizes["patch"]:
         out = out.isel(patch=written)
     out.set_close(raw.close)

@@ -10,6 +10,7 @@ from bad_input import job, listed, put_catalogue, reasons
 from commands import content, ranks
 from mpi4py import MPI
 
+import etl
 from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
 from etl.exit_status import JobError
@@ -127,10 +128,14 @@ def test_a_preview_shows_the_map_of_it_and_says_that_nothing_is_written(nothing,
     assert out.exists()
 
 
+def test_open_store_warns_of_it(nothing, caplog):
+    assert etl.open_store(nothing.store).sizes["patch"] == 0
+    assert [record.message for record in caplog.records] == [f"{nothing.store} has no written row"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["trainer.run"])
-def test_a_training_ends_with_2_before_it_starts(nothing, tmp_path, command):
-    done = ranks(1, command, "--store", str(nothing.store), "--out", str(tmp_path / "run"))
+def test_a_training_ends_with_2_before_it_starts(nothing, tmp_path):
+    done = ranks(1, "trainer.run", "--store", str(nothing.store), "--out", str(tmp_path / "run"))
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if "error: " in line]
     assert NOT_WRITTEN in line
