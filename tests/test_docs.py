@@ -1,5 +1,6 @@
 """What the pages say is there, and no page is a wall of text."""
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -91,3 +92,22 @@ def test_every_decision_has_the_same_parts():
         parts = re.findall(r"^\*\*(\w[\w ]+)\.\*\*", text, re.MULTILINE)
         required = ["Context", "Choice", "What it costs", "How to undo"]
         assert [part for part in parts if part != "What was measured"] == required, path.name
+
+
+def texts_of(package):
+    """All texts in a package's code; a null stands for what is filled in."""
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_the_messages_on_the_page_of_inputs_are_those_of_the_code():
+    page, texts = (ROOT / "docs/reference/inputs.md").read_text(encoding="utf-8"), list(texts_of("etl"))
+    cells = [line.split("|")[3] for line in page.splitlines() if line.startswith("| ") and line.count("|") == 4]
+    messages = [message for cell in cells for message in re.findall("`([^`]+)`", cell)]
+    parts = [part.strip() for message in messages for part in message.split("...") if part.strip()]
+    assert len(parts) > 40
+    assert [part for part in parts if not any(part in text for text in texts)] == []
