@@ -52,7 +52,9 @@ def _first_readable(candidates: Sequence[FoundProduct]) -> tuple[pa.Table | None
         for name, reason in problems:
             _log.warning("%s is left out: %s; %s shows the same acquisition", name, reason, product.path.name)
         for other in candidates[k + 1 :]:
-            _log.info("%s is left out: %s shows the same acquisition", other.path.name, product.path.name)
+            _log.info(
+                "%s shows the same acquisition as %s: patches are listed once", other.path.name, product.path.name
+            )
         return rows, problems
     return None, problems
 

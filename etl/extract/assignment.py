@@ -6,9 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
-from etl.extract.inputs import CatalogueSelection, ExtractionInputs, PatchRows, initial_columns
+from etl.extract.candidates import OpenRow, next_candidates
+from etl.extract.inputs import CatalogueSelection, ExtractionInputs, PatchRows, served_by
 from etl.extract.resume import ResumeState
 from etl.mpi import Comm, RootOnly
+from etl.plan.layers import IntArray
 from etl.plan.rounds import plan_rounds, predict_ready_s
 from etl.plan.work import Block, Cost, PatchRange, Plan, ProductPatches, RankWork, make_plan
 from etl.raster import Georeference
@@ -27,9 +29,13 @@ class ExtractionPlan:
 
     plan: Plan
     product_patches: list[ProductPatches]
-    """Pending patches by product, in the order of `ExtractionInputs.inspections`."""
+    """Pending patches that are read from one product, in store order."""
+    inspections: list[int]
+    """Product of each of `product_patches`: its number among `ExtractionInputs.inspections`."""
     rounds: list[list[RowSpan]]
     """By rank: rows that it writes in each collective round; empty in a round for which it has none."""
+    candidate: int
+    """Number of the candidate that the patches are read from: 0 in the first pass."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +48,9 @@ class RankAssignment:
     product_patches: dict[int, ProductPatches]
     """Pending patches of the products that occur in `work`, by product index."""
 
+    inspections: dict[int, int]
+    """Which of `ExtractionInputs.inspections` each of these products is, by product index."""
+
     rows: npt.NDArray[np.intp]
     """Store rows that it extracts, ascending, shape (patch,)."""
 
@@ -51,6 +60,15 @@ class RankAssignment:
     served: dict[str, npt.NDArray[np.bytes_]]
     """`product` and `baseline` that each of `rows` is read from, by array name, shape (patch,)."""
 
+    candidate: int
+    """Number of the candidate that each of `rows` is read from: 0 in the first pass."""
+
+    following: IntArray
+    """Candidates to read next where one lacks pixels, and where it is broken, 0 for none; shape (patch, 2)."""
+
+    earlier: dict[int, OpenRow]
+    """What earlier passes gave, by row; empty in the first pass."""
+
     folders: list[PlacedFolder]
     """Folder in a patch archive of each of `rows`, and its place; empty if the source holds products."""
 
@@ -58,7 +76,7 @@ class RankAssignment:
     """Rows that it writes in each collective round; empty in a round for which it has none."""
 
     needed_blocks: int
-    """Blocks that the whole plan decodes, each counted once."""
+    """Blocks that the plan of all ranks decodes, each counted once."""
 
     predicted_inefficiency: float
     """`Plan.inefficiency` of the whole plan."""
@@ -70,28 +88,47 @@ class RankAssignment:
 
 
 def scatter_assignments(
-    inputs: ExtractionInputs, store_state: RootOnly[ResumeState], comm: Comm, on_gpu: bool
+    inputs: ExtractionInputs, store_state: RootOnly[ResumeState], comm: Comm, on_gpu: bool, candidate: int = 0
 ) -> RankAssignment:
-    """Collective: plan the pending rows on rank 0, by predicted seconds, and give every rank its assignment."""
-    return store_state.scatter(lambda state: _assign(inputs, state.rows, comm.size, on_gpu))
+    """Collective: plan the pending rows on rank 0, by predicted seconds, and give every rank its assignment.
+
+    `candidate`: number of the candidate from which all of them are read.
+    """
+    return store_state.scatter(
+        lambda state: _assign(inputs, state, plan_extraction(inputs, state.rows, comm.size, on_gpu, candidate))
+    )
 
 
-def _assign(inputs: ExtractionInputs, pending: PatchRows, ranks: int, on_gpu: bool) -> list[RankAssignment]:
+def _assign(inputs: ExtractionInputs, state: ResumeState, extraction_plan: ExtractionPlan) -> list[RankAssignment]:
     """The assignment of every rank."""
-    extraction_plan = plan_extraction(inputs, pending, ranks, on_gpu)
-    plan = extraction_plan.plan
-    catalogue = pending.selection.catalogue
-    columns = initial_columns(inputs, pending.selection)
+    plan, product_patches = extraction_plan.plan, extraction_plan.product_patches
+    selection, candidate = state.rows.selection, extraction_plan.candidate
+    read_from = _inspection_of_rows(inputs, selection, candidate)
+    served = np.array([served_by(inspection) for inspection in inputs.inspections], "S").reshape(-1, 2)
+    names = ([inputs.inspections[number].name for number in numbers] for numbers in inputs.candidates)
+    following = np.array([next_candidates(of_listed, candidate) for of_listed in names], np.intp)
     assignments = []
     for work, rounds in zip(plan.work, extraction_plan.rounds, strict=True):
-        rows = work.store_rows(extraction_plan.product_patches)
+        rows = work.store_rows(product_patches)
         parts: list[PatchRange | Block] = [*work.patches, *work.receives, *work.sends]
-        used = {k: extraction_plan.product_patches[k] for k in sorted({part.product for part in parts})}
-        folders = _patch_folders(pending.selection, rows)
-        served = {name: columns[name][rows] for name in ("product", "baseline")}
-        splits = catalogue.split[rows]
+        used = sorted({part.product for part in parts})
+        product, baseline = served[read_from[rows]].T
         assignments.append(
-            RankAssignment(work, used, rows, splits, served, folders, rounds, plan.blocks, plan.inefficiency)
+            RankAssignment(
+                work=work,
+                product_patches={k: product_patches[k] for k in used},
+                inspections={k: extraction_plan.inspections[k] for k in used},
+                rows=rows,
+                splits=selection.catalogue.split[rows],
+                served={"product": product, "baseline": baseline},
+                candidate=candidate,
+                following=following[selection.product_index[rows]],
+                earlier={row: state.open_rows[row] for row in rows.tolist()} if candidate else {},
+                folders=_patch_folders(selection, rows),
+                rounds=rounds,
+                needed_blocks=plan.blocks,
+                predicted_inefficiency=plan.inefficiency,
+            )
         )
     return assignments
 
@@ -107,13 +144,27 @@ def _patch_folders(selection: CatalogueSelection, rows: npt.NDArray[np.intp]) ->
     ]
 
 
-def plan_extraction(inputs: ExtractionInputs, rows: PatchRows, ranks: int, on_gpu: bool = False) -> ExtractionPlan:
-    """Plan of the pending rows on `ranks` ranks, by predicted seconds; `on_gpu`: whether networks run on one."""
-    product_patches = []
-    for number, inspection in enumerate(inputs.inspections):
-        of_product = np.flatnonzero(rows.pending & (rows.selection.product_index == number))
+def _inspection_of_rows(inputs: ExtractionInputs, selection: CatalogueSelection, candidate: int) -> IntArray:
+    """Number among `ExtractionInputs.inspections` of each patch's `candidate`-th product, or -1; shape (patch,)."""
+    numbers = [of_listed[candidate] if candidate < len(of_listed) else -1 for of_listed in inputs.candidates]
+    return np.array(numbers, np.intp)[selection.product_index]
+
+
+def plan_extraction(
+    inputs: ExtractionInputs, rows: PatchRows, ranks: int, on_gpu: bool = False, candidate: int = 0
+) -> ExtractionPlan:
+    """Plan of the pending rows on `ranks` ranks, by predicted seconds, all read from their `candidate`-th product.
+
+    `on_gpu`: whether networks run on a GPU.
+    """
+    pending, product_patches = np.flatnonzero(rows.pending), []
+    read_from = _inspection_of_rows(inputs, rows.selection, candidate)[pending]
+    starts = np.flatnonzero(np.diff(read_from, prepend=-1))  # where rows of the next product begin
+    inspections = read_from[starts].tolist()
+    for number, of_product in zip(inspections, np.split(pending, starts)[1:], strict=True):
         patch_row, patch_col = rows.cells[of_product].T
-        product_patches.append(ProductPatches(of_product, patch_row, patch_col, inspection.layers))
+        layers = inputs.inspections[number].layers
+        product_patches.append(ProductPatches(of_product, patch_row, patch_col, layers))
     # networks can take longer than all decoding, so the plan must know of them
     cost = Cost(patch_s=Cost().patch_s + inputs.method.network_s(on_gpu))
     shard_rows = inputs.store.shard_rows  # a resumed store keeps the shards it was created with
@@ -123,4 +174,4 @@ def plan_extraction(inputs: ExtractionInputs, rows: PatchRows, ranks: int, on_gp
     rows_by_rank = [work.store_rows(product_patches) for work in plan.work]
     ready = [predict_ready_s(work, dict(enumerate(product_patches)), cost) for work in plan.work]
     rounds = plan_rounds(rows_by_rank, ready, capacity, shard_rows, len(rows.pending))
-    return ExtractionPlan(plan, product_patches, rounds)
+    return ExtractionPlan(plan, product_patches, inspections, rounds, candidate)

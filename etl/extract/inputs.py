@@ -6,24 +6,27 @@ Rank 0 reads the catalogue and finds the products; each rank opens a part of the
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from etl.catalogue.finder import find_products, index_products, matching_products
+from etl.catalogue.finder import FoundProduct, find_products, index_products, matching_products
+from etl.extract.candidates import (
+    Candidates,
+    ProductInspection,
+    inspect_product,
+    keep_usable,
+    log_candidates,
+)
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import choose_method
 from etl.grid import TileGrid, nominal_origin, patch_cell
 from etl.mpi import Comm, RootOnly
-from etl.plan.layers import Layer
-from etl.product_files import ProductError
 from etl.schema import UNWRITTEN, Schema
-from etl.source.safe import Product, read_product
-from etl.source.tiles import layers_of
-from etl.source.warning import SourceWarning, log_warnings
+from etl.source.warning import log_warnings
 from etl.store.backend import backend_of
 from etl.store.interface import Backend
 from etl.upsample.method import UpsampleMethod
@@ -38,7 +41,9 @@ __all__ = [
     "fingerprint_of",
     "initial_columns",
     "inspect_inputs",
+    "pass_over_unusable",
     "place_patches",
+    "served_by",
 ]
 
 log = logging.getLogger("etl.extract")
@@ -57,28 +62,14 @@ class CatalogueSelection:
     listed_products: tuple[str, ...]
     """Names of the products under which the patches are listed, in store order."""
 
-    product_paths: tuple[Path | None, ...]
-    """Matching product on disk of each of `listed_products`; None if there is none, and for a patch archive."""
+    products: tuple[FoundProduct, ...]
+    """Products on disk of the acquisitions listed, each once, in store order; empty for a patch archive."""
+
+    candidates: Candidates
+    """By listed product: numbers of `products` of its acquisition, best first; for a patch archive its own number."""
 
     patch_folder: Callable[[str], Path] | None
     """Folder of a patch in a patch archive, by its name; None if the source holds products."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProductInspection:
-    """One product and its layers, or why it cannot be used."""
-
-    product: Product | None
-    """None if it cannot be opened, and for a patch archive."""
-
-    layers: tuple[Layer, ...]
-    """Empty if there is no product."""
-
-    problem: str
-    """Why no patch of it can be extracted; empty if they can."""
-
-    warnings: tuple[SourceWarning, ...] = ()
-    """What is odd about it, but rejects no patch."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,10 +79,20 @@ class ExtractionInputs:
     settings: ExtractSettings
     method: UpsampleMethod
     inspections: list[ProductInspection]
-    """By product, in the order of `CatalogueSelection.listed_products`."""
+    """By product on disk, as `CatalogueSelection.products`; of a patch archive by listed product."""
+    candidates: Candidates
+    """By listed product: numbers of those of `inspections` of its acquisition, best first.
+
+    After `pass_over_unusable` those that can serve, or the first with its problem; in a resumed run only those with
+    which the store was begun."""
     schema: Schema
     is_archive: bool
     """Whether the source is a patch archive, with twelve files a patch, instead of products."""
+
+    @property
+    def passes(self) -> int:
+        """Most products that a patch may have to be read from, one after another; the same on every rank."""
+        return max(map(len, self.candidates), default=1)
 
     @property
     def store(self) -> Backend:
@@ -123,17 +124,34 @@ def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInp
     """
     method = choose_method(settings, comm)
     selection = RootOnly(comm, lambda: select_patches(settings))
-    products = selection.bcast(lambda chosen: tuple(zip(chosen.product_paths, chosen.listed_products, strict=True)))
-    is_archive = selection.bcast(lambda chosen: chosen.patch_folder is not None)
-    if is_archive:  # nothing to open: each patch has its own files
-        inspections = [ProductInspection(None, (), "")] * len(products)
+    products = selection.bcast(lambda chosen: [(item.path, item.stem) for item in chosen.products])
+    found, archive = selection.bcast(
+        lambda chosen: (chosen.candidates, chosen.listed_products if chosen.patch_folder else ())
+    )
+    if archive:  # nothing to open: each patch has its own files
+        inspections = [ProductInspection(None, name) for name in archive]
     else:  # each rank opens every `comm.size`-th product
-        own, how = products[comm.rank :: comm.size], (method.halo_px, settings.assume_offset)
-        parts = comm.allgather([_inspect(*product, *how) for product in own])
+        own = products[comm.rank :: comm.size]
+        parts = comm.allgather(
+            [inspect_product(path, name, method.halo_px, settings.assume_offset) for path, name in own]
+        )
         inspections = [parts[k % comm.size][k // comm.size] for k in range(len(products))]
         selection.apply_on_root(lambda _: log_warnings(log, (item for each in inspections for item in each.warnings)))
     schema = selection.bcast(lambda chosen: _schema_for(chosen, inspections, method.name != "none"))
-    return ExtractionInputs(settings, method, inspections, schema, is_archive), selection
+    return ExtractionInputs(settings, method, inspections, found, schema, bool(archive)), selection
+
+
+def pass_over_unusable(inputs: ExtractionInputs, comm: Comm) -> ExtractionInputs:
+    """The inputs with only those candidates that can serve; rank 0 logs why others cannot.
+
+    Without this their products can have problems.
+    """
+    kept = [keep_usable(numbers, inputs.inspections) for numbers in inputs.candidates]
+    passed_over = {number: (reason, usable[0]) for usable, over in kept for number, reason in over.items()}
+    candidates = tuple(usable for usable, _ in kept)
+    if comm.rank == 0:
+        log_candidates(candidates, passed_over, inputs.inspections)
+    return replace(inputs, candidates=candidates)
 
 
 def select_patches(settings: ExtractSettings) -> CatalogueSelection:
@@ -152,15 +170,18 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
     found = find_products(source)
     if found.products:
         index = index_products(found.products)
-        matching = (matching_products(name, index) for name in names)
-        paths = tuple(products[0].path if products else None for products in matching)
-        return CatalogueSelection(catalogue, product_index, names, paths, None)
+        matching = [matching_products(name, index) for name in names]
+        unique = {product.path: product for products in matching for product in products}
+        number = {path: k for k, path in enumerate(unique)}
+        candidates = tuple(tuple(number[product.path] for product in products) for products in matching)
+        return CatalogueSelection(catalogue, product_index, names, tuple(unique.values()), candidates, None)
     folder = found.folder_of
     if folder is None or not any(folder(name.decode()).is_dir() for name in catalogue.patch):
         raise ValueError(
             f"--source must hold products (.SAFE, .zip) or the catalogue's patch folders, got {source}{found.hint}"
         )
-    return CatalogueSelection(catalogue, product_index, names, (None,) * len(names), folder)
+    own = tuple((k,) for k in range(len(names)))
+    return CatalogueSelection(catalogue, product_index, names, (), own, folder)
 
 
 def _read_catalogue(settings: ExtractSettings) -> "Catalogue":
@@ -180,24 +201,12 @@ def _read_catalogue(settings: ExtractSettings) -> "Catalogue":
     return catalogue.take(keep)
 
 
-def _inspect(path: Path | None, listed: str, halo_px: Sequence[int], assume_offset: int | None) -> ProductInspection:
-    """Read the metadata of the product at `path`; `listed`: the name under which its patches are listed."""
-    if path is None:
-        return ProductInspection(None, (), f"no Level-2A product on disk serves {listed}")
-    try:
-        product = read_product(path, assume_offset)
-        layers, warnings = layers_of(product, halo_px)
-        return ProductInspection(product, layers, "", product.warnings + warnings)
-    except ProductError as error:
-        return ProductInspection(None, (), str(error))
-
-
 def place_patches(inputs: ExtractionInputs, selection: CatalogueSelection) -> PatchRows:
     """Cell of every patch in its tile's patch grid, or why it cannot be extracted; all others are pending.
 
     A patch must be in its tile's projection, with its corner, in metres, on the patch grid.
     """
-    catalogue, inspections = selection.catalogue, inputs.inspections
+    catalogue, inspections = selection.catalogue, _first_candidates(inputs, selection)
     cells = np.zeros((len(catalogue), 2), np.intp)
     problems, grids = dict[int, str](), dict[int, TileGrid]()
     for k, (number, listed_problem) in enumerate(zip(selection.product_index.tolist(), catalogue.problem, strict=True)):
@@ -221,29 +230,39 @@ def place_patches(inputs: ExtractionInputs, selection: CatalogueSelection) -> Pa
     return PatchRows(selection, cells, problems, pending)
 
 
-def _product_names(selection: CatalogueSelection, inspections: Sequence[ProductInspection]) -> list[bytes]:
-    """Name of the product that is read for each of `selection.listed_products`; if there is none, the listed one."""
-    products = [inspection.product for inspection in inspections]
-    return [(p.name if p else listed).encode() for p, listed in zip(products, selection.listed_products, strict=True)]
+def _first_candidates(inputs: ExtractionInputs, selection: CatalogueSelection) -> list[ProductInspection]:
+    """Best candidate of each of `selection.listed_products`; where none can serve it, its name and why."""
+    first = []
+    for numbers, listed in zip(inputs.candidates, selection.listed_products, strict=True):
+        inspection = inputs.inspections[numbers[0]] if numbers else None
+        problem = inspection.problem if inspection else f"no Level-2A product on disk serves {listed}"
+        first.append(ProductInspection(None, listed, problem=problem) if problem or not inspection else inspection)
+    return first
 
 
 def _schema_for(selection: CatalogueSelection, inspections: Sequence[ProductInspection], upsampled: bool) -> Schema:
     """Schema of the store."""
     catalogue = selection.catalogue
     patch_bytes = max(1, catalogue.patch.dtype.itemsize)  # HDF5 has no strings of 0 bytes
-    product_bytes = max(80, *map(len, _product_names(selection, inspections)))
+    names = [*selection.listed_products, *(inspection.name for inspection in inspections)]
+    product_bytes = max(80, *(len(name.encode()) for name in names))
     return Schema(len(catalogue), catalogue.nomenclature, upsampled, patch_bytes, product_bytes)
+
+
+def served_by(inspection: ProductInspection) -> tuple[bytes, bytes]:
+    """Name and processing baseline of a product, as a store has them for the rows that it serves."""
+    return inspection.name.encode(), (inspection.product.baseline if inspection.product else "").encode()
 
 
 def initial_columns(inputs: ExtractionInputs, selection: CatalogueSelection) -> dict[str, npt.NDArray[Any]]:
     """Columns that are known before any pixel is read, by array name, shape (patch, ...)."""
     catalogue, product_index = selection.catalogue, selection.product_index
-    baselines = [item.product.baseline if item.product else "" for item in inputs.inspections]
+    served = np.array([served_by(item) for item in _first_candidates(inputs, selection)], "S")[product_index]
     rows = len(catalogue)
     return {
         **{name: getattr(catalogue, name) for name in ("patch", "tile", "epsg", "ulx", "uly", "split", "classes")},
-        "product": np.array(_product_names(selection, inputs.inspections))[product_index],
-        "baseline": np.array([text.encode() for text in baselines], "S5")[product_index],
+        "product": served[:, 0],
+        "baseline": served[:, 1].astype("S5"),
         "acquired": catalogue.acquired.astype("datetime64[s]").astype(np.int64),
         "state": np.full(rows, UNWRITTEN, np.uint8),
         "checksum": np.zeros(rows, np.uint64),

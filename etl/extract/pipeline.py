@@ -13,16 +13,18 @@ import numpy.typing as npt
 from etl.bands import GROUPS, Group
 from etl.extract.assignment import RankAssignment
 from etl.extract.batch import Batch
+from etl.extract.candidates import OpenRow
 from etl.extract.prefetch import prefetch
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import ReadyUpsampling
-from etl.schema import REJECTED, WRITTEN, RowSpan, Schema
+from etl.schema import REJECTED, STATS, WRITTEN, RowSpan, Schema
 from etl.source.block import OutgoingBlock
 from etl.source.interface import PatchSource, SourcePatch
 from etl.source.patch import UNKNOWN_SHARES, PatchError, PixelShares, pixel_shares
 from etl.stage_timer import StageTimer
 from etl.store.checksum import checksum
-from etl.store.statistics import Sums, plane_sums
+from etl.store.reader import StoreReader
+from etl.store.statistics import Sums, plane_sums, row_sums
 
 __all__ = ["PatchPipeline"]
 
@@ -57,6 +59,9 @@ class PreparedPatch:
     upsample_s: float = 0.0
     """Seconds that upsampling took."""
 
+    earlier: OpenRow | None = None
+    """What an earlier product gave, if this one has no more of the patch: the row of the store then stays."""
+
     def planes(self) -> dict[str, npt.NDArray[np.uint16]]:
         """Pixels by data set, shape (band, row, col)."""
         planes = {f"data_{group.name}": part for group, part in zip(GROUPS, self.native, strict=True)}
@@ -79,6 +84,8 @@ class PatchPipeline:
     assignment: RankAssignment
     send: Callable[[OutgoingBlock], None]
     """Hands a block over for sending to other ranks."""
+    stored: StoreReader | None
+    """The store as it was before, if rows of it are to be kept: those of earlier passes, and others of a shard."""
     timer: StageTimer
     sums: Sums = field(init=False)
     """Statistics of the rows extracted so far."""
@@ -89,7 +96,11 @@ class PatchPipeline:
     empty: Batch = field(init=False)
     """A batch of no rows, for the rounds in which this rank has nothing to write."""
     written: int = 0
-    """Patches whose pixels went into batches."""
+    """Patches whose pixels went into batches, once each: those that are not open."""
+    open_rows: dict[int, OpenRow] = field(default_factory=dict)
+    """Rows that lack pixels, and of which a further product is to be read."""
+    from_later: int = 0
+    """Written patches that another than the first product of their acquisition serves."""
     with_nodata: int = 0
     """Written patches that lack data somewhere."""
     with_empty_band: int = 0
@@ -150,7 +161,7 @@ class PatchPipeline:
 
     def _fill(self, batch: Batch, span: RowSpan, patches: Iterator[PreparedPatch]) -> None:
         first, stop = np.searchsorted(self.assignment.rows, span)
-        batch.begin(span, self.assignment.rows[first:stop])
+        batch.begin(span, self.assignment.rows[first:stop], self.stored)
         for number in range(first, stop):
             if self._stopped:
                 return
@@ -167,10 +178,13 @@ class PatchPipeline:
     def _prepare(self, source_patch: SourcePatch, upsampled: npt.NDArray[np.uint16] | None = None) -> PreparedPatch:
         """The patch upsampled into the given buffer, or a new one, unless it is rejected; any thread."""
         row, patch = source_patch
+        earlier = self.assignment.earlier.get(row)
         if isinstance(patch, PatchError):
-            return PreparedPatch(row, UNKNOWN_SHARES, str(patch))
+            return PreparedPatch(row, UNKNOWN_SHARES, str(patch), earlier=earlier)
         native = tuple(map(_without_halo, GROUPS, patch.native))
         shares, upsampler = pixel_shares(native, patch.scl), self.upsampling.upsampler
+        if earlier is not None and shares.nodata >= earlier.nodata:
+            return PreparedPatch(row, shares, earlier.problem, earlier=earlier)
         problem = self.settings.over_limit(*shares)
         if shares.nodata == 1 and not any(part.any() for part in native):
             problem = "no pixel has data in any band"
@@ -182,7 +196,28 @@ class PatchPipeline:
         return PreparedPatch(row, shares, "", native, upsampled, time.perf_counter() - start)
 
     def _place(self, batch: Batch, patch: PreparedPatch, number: int) -> None:
-        """Copy one patch, the `number`-th of the assignment, into its row of the batch, with all its results."""
+        """Fill the row of the batch that belongs to a patch, the `number`-th of the assignment, with all its results.
+
+        The row is finished, and counted, if no further product of it is to be read.
+        """
+        broken = bool(np.isnan(patch.shares.nodata))
+        nodata = np.inf if broken else patch.shares.nodata
+        best = patch.earlier or OpenRow(patch.problem, nodata, self.assignment.candidate, 0)
+        following = int(self.assignment.following[number, int(broken)]) if best.nodata > 0 else 0
+        if following:
+            self.open_rows[patch.row] = best._replace(following=following)
+        else:
+            batch.finish(patch.row, best.problem)
+            self.from_later += best.served > 0 and not best.problem
+        if patch.earlier is None:
+            self._place_results(batch, patch, number, not following)
+        elif self.stored is not None:
+            batch.copy_stored(self.stored, np.array([patch.row]))
+            if not (following or best.problem):
+                self._count_stored(batch, patch.row, int(self.assignment.splits[number]))
+
+    def _place_results(self, batch: Batch, patch: PreparedPatch, number: int, finished: bool) -> None:
+        """Copy pixels and results of a patch into its row of the batch; they are counted if it is `finished`."""
         position = patch.row - batch.first
         results, pixels = batch.results, {name: array[position] for name, array in batch.pixels.items()}
         for name, values in self.assignment.served.items():
@@ -191,28 +226,42 @@ class PatchPipeline:
             if f"{name}_share" in results:  # stores of schema version 1 have no `nodata_share`
                 results[f"{name}_share"][position] = share
         if patch.problem:
-            batch.rejected[patch.row] = patch.problem
             for target in pixels.values():  # the buffer still holds an earlier patch
                 target[...] = 0
         else:
-            self._place_pixels(pixels, patch, int(self.assignment.splits[number]))
+            self._place_pixels(pixels, patch, int(self.assignment.splits[number]) if finished else None)
         with self.timer.stage("hash_s"):
             results["checksum"][position] = checksum(list(pixels.values()))
             results["state"][position] = REJECTED if patch.problem else WRITTEN
 
-    def _place_pixels(self, targets: Mapping[str, npt.NDArray[np.uint16]], patch: PreparedPatch, split: int) -> None:
-        """Add the patch's statistics to `sums`, and copy its pixels to `targets`, shape (row, col, band)."""
+    def _place_pixels(
+        self, targets: Mapping[str, npt.NDArray[np.uint16]], patch: PreparedPatch, split: int | None
+    ) -> None:
+        """Copy the patch's pixels to `targets`, shape (row, col, band); add their statistics to `split`, if any."""
         planes = patch.planes()
-        self.written += 1
-        self.with_nodata += patch.shares.nodata > 0
-        self.with_empty_band += patch.empty_bands
         self.timer.add("upsample_s", patch.upsample_s)
-        with self.timer.stage("sum_s"):
-            for name, sums in _plane_sums(planes).items():
-                self.sums.add(split, name, sums)
+        if split is not None:
+            self.written += 1
+            self.with_nodata += patch.shares.nodata > 0
+            self.with_empty_band += patch.empty_bands
+            with self.timer.stage("sum_s"):
+                for name, sums in _plane_sums(planes).items():
+                    self.sums.add(split, name, sums)
         with self.timer.stage("interleave_s"):
             for name, part in planes.items():
                 targets[name][...] = part.transpose(1, 2, 0)
+
+    def _count_stored(self, batch: Batch, row: int, split: int) -> None:
+        """Add the statistics of a written row that was copied from the store to `sums`; it lacks pixels."""
+        empty = False
+        with self.timer.stage("sum_s"):
+            for name, array in batch.pixels.items():
+                sums = row_sums(array[row - batch.first])
+                self.sums.add(split, name, sums)
+                empty |= bool((sums[STATS.index("nodata")] == array[0, ..., 0].size).any())
+        self.written += 1
+        self.with_nodata += 1
+        self.with_empty_band += empty
 
 
 def _without_halo(group: Group, window: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:

@@ -4,15 +4,17 @@ import csv
 import io
 import json
 import logging
+import math
 import platform
 import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from etl.extract.assignment import RankAssignment, plan_extraction
+from etl.extract.candidates import OpenRow
 from etl.extract.inputs import ExtractionInputs, PatchRows
 from etl.extract.provenance import extraction_software
 from etl.extract.resume import ResumeState
@@ -66,16 +68,35 @@ class RankReport:
     blocks: int
     """Blocks that it decoded, all bands of a layer counted as one; patches read, in a patch archive."""
 
+    needed_blocks: int
+    """Blocks that all ranks had to decode, each counted once; 0 for a patch archive."""
+
     seconds: dict[str, float]
     """Seconds by stage, as in `RANK_STAGES`."""
 
     nodata: dict[str, int]
-    """Written patches that lack data somewhere, and those that lack it in a whole band."""
+    """Written patches that lack data somewhere, that lack it in a whole band, and that a further product served."""
+
+    open_rows: dict[int, OpenRow]
+    """Rows of the last pass that lack pixels, and of which a further product is to be read."""
 
     warnings: Sequence[SourceWarning]
     """What was odd about its patches, but rejected none."""
 
     processor: str = field(default_factory=describe_processor)
+
+    def plus(self, later: "RankReport") -> "RankReport":
+        """This, and what the same rank did in a later pass."""
+        return replace(
+            self,
+            patches=self.patches + later.patches,
+            blocks=self.blocks + later.blocks,
+            needed_blocks=self.needed_blocks + later.needed_blocks,
+            seconds={name: value + later.seconds[name] for name, value in self.seconds.items()},
+            nodata={name: value + later.nodata[name] for name, value in self.nodata.items()},
+            open_rows=later.open_rows,
+            warnings=[*self.warnings, *later.warnings],
+        )
 
 
 def print_dry_run(inputs: ExtractionInputs, rows: PatchRows, ranks: int) -> None:
@@ -96,6 +117,9 @@ def print_dry_run(inputs: ExtractionInputs, rows: PatchRows, ranks: int) -> None
     for rank, (work, busy_s) in enumerate(zip(plan.work, plan.busy_s, strict=True)):
         patches, products = work.patch_count, len({part.product for part in work.patches})
         print(f"rank {rank}: {_counted(patches, 'patch')} of {_counted(products, 'product')}, {busy_s:.1f} s")
+    if inputs.passes > 1:
+        further = _counted(inputs.passes - 1, "further product")
+        print(f"patches that lack pixels are then read from up to {further} of their acquisition")
     _log_rejections(rows.problems)
     if len(rows.problems) == schema.rows:
         raise ValueError(f"no patch can be extracted: {_rejected_because(rows.problems)}; nothing written (--dry-run)")
@@ -119,6 +143,17 @@ def common_reasons(reasons: Mapping[int, str]) -> list[tuple[str, int]]:
 
 def _are_rejected(number: int) -> str:
     return f"{_counted(number, 'patch')} {'is' if number == 1 else 'are'} rejected"
+
+
+def log_pass(open_rows: Mapping[int, OpenRow]) -> None:
+    """Log how many rows lack pixels, or cannot be read, and are read from the next product of their acquisition."""
+    broken = [item.problem for item in open_rows.values() if math.isinf(item.nodata)]
+    if broken:
+        text = "%s cannot be read, for example: %s; the next product of the acquisition serves instead"
+        log.warning(text, _counted(len(broken), "patch"), broken[0])
+    if len(open_rows) > len(broken):
+        lacking = len(open_rows) - len(broken)
+        log.info("not complete: %s, read also from the next product of the acquisition", _counted(lacking, "patch"))
 
 
 def _log_rejections(reasons: Mapping[int, str]) -> None:
@@ -172,7 +207,7 @@ def extraction_record(reports: Sequence[RankReport], assignment: RankAssignment,
     seconds = {name: [report.seconds[name] for report in reports] for name in reports[0].seconds}
     mean_decode_s = statistics.fmean(seconds["decode_s"])
     blocks = sum(report.blocks for report in reports)
-    needed = assignment.needed_blocks  # 0 for a patch archive
+    needed = reports[0].needed_blocks
     return {
         "ranks": len(reports),
         "patches": sum(report.patches for report in reports),
@@ -242,6 +277,8 @@ def _print_closing_lines(out: Location, record: Mapping[str, Any], rejected: Map
     if nodata:
         print(f"{_counted(nodata, 'patch')} written with pixels that lack data in at least one band")
     before = record["written"] - record["patches"]
+    if further := record["patches_of_further_products"]:
+        log.info("not from the first product of its acquisition: %s", _counted(further, "patch"))
     print(
         f"{_counted(record['written'], 'patch')} written{f' ({before} of them before)' if before else ''}, "
         f"{len(rejected)} rejected by {_counted(record['ranks'], 'rank')} in {record['seconds_total']:.1f} s "

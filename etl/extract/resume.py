@@ -4,14 +4,23 @@ On resuming, every finished row is read by one of the ranks and compared with it
 extracted again, and the statistics of the finished rows are computed again.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from etl.extract.inputs import ExtractionInputs, PatchRows, fingerprint_of, initial_columns
+from etl.extract.candidates import Candidates, OpenRow, names_of
+from etl.extract.fixed_candidates import StoredRows, fixed_candidates, refusal
+from etl.extract.inputs import (
+    CatalogueSelection,
+    ExtractionInputs,
+    PatchRows,
+    fingerprint_of,
+    initial_columns,
+    place_patches,
+)
 from etl.extract.provenance import store_attributes
 from etl.mpi import Comm, RootOnly, on_every_rank
 from etl.schema import REJECTED, UNWRITTEN, WRITTEN, Schema
@@ -25,8 +34,11 @@ from etl.store.statistics import Sums, row_sums
 
 __all__ = ["ResumeState", "begin_store", "resume_store", "verify_finished_rows"]
 
+_SERVED = ("product", "baseline")
+"""Columns that tell which product a row was read from."""
 
-@dataclass(frozen=True, slots=True, eq=False)
+
+@dataclass(slots=True, eq=False)
 class ResumeState:
     """State of a store when extraction starts, whether new or resumed; rank 0 alone has it."""
 
@@ -37,8 +49,12 @@ class ResumeState:
     """Finished rows in state `WRITTEN`, ascending, whose checksums are still to be verified; shape (row,)."""
     schema: Schema
     """Schema of the store: one that an older version began keeps its own."""
+    candidates: Candidates
+    """As of `ExtractionInputs`, but of a resumed store only those with which it was begun."""
     complete: bool = False
     """Whether nothing is left to do."""
+    open_rows: dict[int, OpenRow] = field(default_factory=dict)
+    """Rows of which further products are to be read, after the passes so far."""
 
     @property
     def rejected(self) -> int:
@@ -46,11 +62,25 @@ class ResumeState:
         return len(self.journal.rejected)
 
     def reopen_rows(self, rows: list[int]) -> None:
-        """Mark these store rows as pending again."""
+        """Mark these store rows as pending again, and journal that they are."""
         self.rows.pending[rows] = True
+        self.journal.reopen(np.array(sorted(rows), np.intp))
+
+    def next_pass(self, number: int, parts: Sequence[Mapping[int, OpenRow]]) -> int:
+        """Number of the candidates to read after pass `number`, in which each rank left a part open; 0 if none is.
+
+        The rows that need them become the pending ones.
+        """
+        self.open_rows = {row: item for row, item in self.open_rows.items() if item.following > number}
+        for part in parts:
+            self.open_rows |= part
+        following = min((item.following for item in self.open_rows.values()), default=0)
+        self.rows.pending[:] = False
+        self.rows.pending[[row for row, item in self.open_rows.items() if item.following == following]] = True
+        return following
 
 
-def begin_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
+def begin_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> ResumeState:
     """Create the store, or resume it if --resume is given and there is one; on rank 0.
 
     Raises:
@@ -58,57 +88,67 @@ def begin_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
         OSError: it cannot be written.
     """
     resume = inputs.settings.resume and inputs.store.exists()
-    return resume_store(inputs, rows) if resume else _create_store(inputs, rows)
+    return resume_store(inputs, selection) if resume else _create_store(inputs, selection)
 
 
-def _create_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
+def _create_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> ResumeState:
     """Create the journal and an empty store with all its arrays; rows that cannot be extracted are rejected at once."""
-    settings, selection, rejected = inputs.settings, rows.selection, np.flatnonzero(~rows.pending)
+    settings, rows = inputs.settings, place_patches(inputs, selection)
+    rejected = np.flatnonzero(~rows.pending)
     columns = initial_columns(inputs, selection)
     columns["state"][rejected] = REJECTED
     columns["checksum"][rejected] = zero_row_checksum(inputs.schema)
     # journal first: a store without one could not be resumed
-    journal = Journal.begin(journal_location(settings.out), fingerprint_of(settings, selection, inputs.method))
+    names = (names_of(numbers, inputs.inspections) for numbers in inputs.candidates)
+    candidates = {} if inputs.is_archive else dict(zip(selection.listed_products, names, strict=True))
+    fingerprint = fingerprint_of(settings, selection, inputs.method)
+    journal = Journal.begin(journal_location(settings.out), fingerprint, candidates)
     attributes = store_attributes(settings, inputs.schema, inputs.method)
     inputs.store.create(inputs.schema, columns, attributes)
     journal.add(row_ranges(rejected), rows.problems)
-    return ResumeState(journal, rows, np.empty(0, np.intp), inputs.schema)
+    return ResumeState(journal, rows, np.empty(0, np.intp), inputs.schema, inputs.candidates)
 
 
-def resume_store(inputs: ExtractionInputs, rows: PatchRows) -> ResumeState:
+def resume_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> ResumeState:
     """State of the store of an interrupted run; marks it as incomplete, and rejects rows that cannot be extracted now.
 
     Raises:
         ValueError: the store was begun with another catalogue, source or settings, or is not a store.
         OSError: it cannot be written.
     """
-    settings, store, problems = inputs.settings, inputs.store, rows.problems
+    settings, store = inputs.settings, inputs.store
     journal = Journal.read(journal_location(settings.out), repair=True)  # its last line may be incomplete after a kill
-    _require_same_fingerprint(settings.out, journal, fingerprint_of(settings, rows.selection, inputs.method))
+    _require_same_fingerprint(settings.out, journal, fingerprint_of(settings, selection, inputs.method))
     with store.reader() as reader:
-        schema, stored = reader.schema, reader.read_columns(("state", "product", "complete"))
-    state, finished = stored["state"], _finished_rows(stored["state"], journal)
+        schema, stored = reader.schema, reader.read_columns(("state", "product", "baseline", "complete"))
+    state, named = stored["state"], _named_rows(journal, len(stored["state"]))
+    finished = _finished_rows(named, state, journal)
     if settings.retry_rejected:
         finished &= state != REJECTED
-    columns = initial_columns(inputs, rows.selection)
-    written, extractable = finished & (state == WRITTEN), rows.pending
-    _require_same_products(settings.out, written, stored["product"], columns["product"], problems)
-    rejected_now = [row for row in problems if not finished[row]]
-    pending = ~finished & extractable
-    if not pending.any() and stored["complete"] and not rejected_now:
-        return ResumeState(journal, replace(rows, pending=pending), np.empty(0, np.intp), schema, complete=True)
-    # incomplete first, on the disk; another product may now match a row that is not finished
-    product, baseline = columns["product"].astype(f"S{schema.product_bytes}"), columns["baseline"].astype("S5")
+    written = finished & (state == WRITTEN)
+    rows_before = StoredRows(stored["product"], finished, written)
+    candidates, changed = fixed_candidates(inputs, selection, journal, rows_before)
+    inputs = replace(inputs, candidates=candidates)
+    rows = place_patches(inputs, selection)
+    _require_extractable(settings.out, written, stored["product"], rows.problems)
+    rejected_now = [row for row in rows.problems if not finished[row]]
+    rows = replace(rows, pending=rows.pending & ~finished)
+    begun = ResumeState(journal, rows, np.flatnonzero(written), schema, candidates)
+    if not rows.pending.any() and stored["complete"] and not rejected_now:
+        begun.complete = True
+        return begun
+    journal.change_candidates(changed)
+    # before any of them is written: it could then hold pixels of its first candidate, while a later one serves it
+    journal.reopen(np.flatnonzero(named & ~finished))
+    # incomplete first, on the disk; rows that are not finished can have another product now
+    columns = initial_columns(inputs, selection)
+    now = {name: np.where(finished, stored[name], columns[name]).astype(stored[name].dtype) for name in _SERVED}
     incomplete = {"complete": np.zeros((), np.uint8), "state": np.where(finished, state, np.uint8(UNWRITTEN))}
-    store.overwrite({"product": product, "baseline": baseline, **incomplete})
+    store.overwrite(now | incomplete)
     # on the disk before the journal names them as finished
     _reject_rows(store, schema, rejected_now)
-    journal.add(row_ranges(np.array(rejected_now, np.intp)), {row: problems[row] for row in rejected_now})
-    # a shard is written whole, so all rows that share one with a pending row are extracted again
-    rejected = (finished & (state == REJECTED)) | ~extractable
-    shard = np.arange(len(pending)) // store.shard_rows
-    pending = (np.bincount(shard, weights=pending) > 0)[shard] & ~rejected
-    return ResumeState(journal, replace(rows, pending=pending), np.flatnonzero(written & ~pending), schema)
+    journal.add(row_ranges(np.array(rejected_now, np.intp)), {row: rows.problems[row] for row in rejected_now})
+    return begun
 
 
 def _require_same_fingerprint(out: Location, journal: Journal, fingerprint: Mapping[str, Any]) -> None:
@@ -122,37 +162,32 @@ def _require_same_fingerprint(out: Location, journal: Journal, fingerprint: Mapp
         raise ValueError(f"{needed}; of {out} these differ: {changes}")
 
 
-def _finished_rows(state: npt.NDArray[np.uint8], journal: Journal) -> npt.NDArray[np.bool_]:
-    """Whether the journal names each row as finished, shape (patch,); `state`: state of each row in the store."""
-    finished = np.zeros(len(state), bool)
+def _named_rows(journal: Journal, rows: int) -> npt.NDArray[np.bool_]:
+    """Whether the journal names each row as finished, shape (patch,)."""
+    named = np.zeros(rows, bool)
     for first, stop in journal.ranges:
-        finished[first:stop] = True
-    finished &= (state == WRITTEN) | (state == REJECTED)
+        named[first:stop] = True
+    return named
+
+
+def _finished_rows(
+    named: npt.NDArray[np.bool_], state: npt.NDArray[np.uint8], journal: Journal
+) -> npt.NDArray[np.bool_]:
+    """Those of the rows `named` in the journal that are finished by their state in the store, too: shape (patch,)."""
+    finished: npt.NDArray[np.bool_] = named & ((state == WRITTEN) | (state == REJECTED))
     # journalled as rejected, but written since: a later run retried it and was killed before it could journal that
     finished[[row for row in journal.rejected if state[row] == WRITTEN]] = False
     return finished
 
 
-def _require_same_products(
-    out: Location,
-    written: npt.NDArray[np.bool_],
-    read_from: npt.NDArray[np.bytes_],
-    product: npt.NDArray[np.bytes_],
-    problems: Mapping[int, str],
+def _require_extractable(
+    out: Location, written: npt.NDArray[np.bool_], read_from: npt.NDArray[np.bytes_], problems: Mapping[int, str]
 ) -> None:
-    """Raise a ValueError if a `written` row was extracted from another product than the matching one of now.
-
-    All arrays: shape (patch,).
-    """
-    gone = [row for row in problems if written[row]]
-    changed = np.flatnonzero(written & (read_from != product.astype(read_from.dtype))).tolist()
-    if gone or changed:
-        row = (gone or changed)[0]
-        why = f"cannot be extracted again: {problems[row]}" if gone else "--source now has another product for it"
-        raise ValueError(
-            f"row {row} of {out} was extracted from {read_from[row].decode()}, but {why}; "
-            "resume with the --source of the first run"
-        )
+    """Raise a ValueError if a `written` row could not be extracted again. Arrays: shape (patch,)."""
+    row = next((row for row in problems if written[row]), None)
+    if row is not None:
+        why = f"cannot be extracted again: {problems[row]}"
+        raise ValueError(refusal(out, row, read_from[row].decode(), why))
 
 
 def _reject_rows(store: Backend, schema: Schema, rows: list[int]) -> None:
@@ -170,16 +205,15 @@ def _reject_rows(store: Backend, schema: Schema, rows: list[int]) -> None:
 def verify_finished_rows(inputs: ExtractionInputs, store_state: RootOnly[ResumeState], comm: Comm) -> Sums:
     """Collective: verify the checksums of all finished rows, each rank a part; return the statistics of valid rows.
 
-    Rows with a wrong checksum become pending again, with all rows of their shard.
+    Rows with a wrong checksum become pending again.
 
     Raises:
         JobError: on every rank, if one cannot read the store.
     """
     sums = Sums(inputs.schema.pixels)
     rows = store_state.scatter(lambda state: _assign_shards(state.written, inputs.store.shard_rows, comm.size))
-    shard_rows = store_state.bcast(lambda _: inputs.store.shard_rows)
     damaged = on_every_rank(
-        comm, "reading finished rows", lambda: _verify_rows(inputs.store, inputs.schema, rows, shard_rows, sums)
+        comm, "reading finished rows", lambda: _verify_rows(inputs.store, inputs.schema, rows, sums)
     )
     parts = comm.gather(damaged)
     store_state.apply_on_root(lambda state: state.reopen_rows([row for part in parts or [] for row in part]))
@@ -193,25 +227,20 @@ def _assign_shards(rows: npt.NDArray[np.intp], shard_rows: int, ranks: int) -> l
     return [rows[(shard >= part[0]) & (shard <= part[-1])] if len(part) else rows[:0] for part in parts]
 
 
-def _verify_rows(store: Backend, schema: Schema, rows: npt.NDArray[np.intp], shard_rows: int, sums: Sums) -> list[int]:
-    """Rows to extract again: all of `rows` (state `WRITTEN`, ascending) whose shard holds one with a wrong checksum.
-
-    Statistics of the other rows are added to `sums`.
-    """
+def _verify_rows(store: Backend, schema: Schema, rows: npt.NDArray[np.intp], sums: Sums) -> list[int]:
+    """Those of `rows` (state `WRITTEN`, ascending) with a wrong checksum; statistics of the others go to `sums`."""
     if not len(rows):
         return []
     damaged: list[int] = []
     with store.reader() as reader:
         columns = reader.read_columns(("checksum", "split"))
-        for part in np.split(rows, np.flatnonzero(np.diff(rows // shard_rows)) + 1):
-            rows_of_shard = part.tolist()
-            statistics = [_row_statistics(reader, row, int(columns["checksum"][row])) for row in rows_of_shard]
-            if None in statistics:
-                damaged += rows_of_shard
+        for row in rows.tolist():
+            statistics = _row_statistics(reader, row, int(columns["checksum"][row]))
+            if statistics is None:
+                damaged.append(row)
                 continue
-            for row, of_row in zip(rows_of_shard, statistics, strict=True):
-                for item, of_array in zip(schema.pixels, of_row or (), strict=True):
-                    sums.add(int(columns["split"][row]), item.name, of_array)
+            for item, of_array in zip(schema.pixels, statistics, strict=True):
+                sums.add(int(columns["split"][row]), item.name, of_array)
     return damaged
 
 

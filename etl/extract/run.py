@@ -4,6 +4,7 @@ Every rank runs this file line by line. What only rank 0 knows (the selected pat
 in a `RootOnly`. What differs between ranks is in `RankAssignment`.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,9 +16,10 @@ from etl.exit_status import ExitStatus
 from etl.extract import report
 from etl.extract.access import lock_store
 from etl.extract.assignment import RankAssignment, scatter_assignments
+from etl.extract.candidates import OpenRow
 from etl.extract.exchange import Exchange
 from etl.extract.file_check import check_files
-from etl.extract.inputs import ExtractionInputs, inspect_inputs, place_patches
+from etl.extract.inputs import ExtractionInputs, inspect_inputs, pass_over_unusable, place_patches
 from etl.extract.pipeline import PatchPipeline
 from etl.extract.resume import ResumeState, begin_store, verify_finished_rows
 from etl.extract.settings import ExtractSettings
@@ -31,6 +33,7 @@ from etl.source.tiles import TilePatches
 from etl.source.warning import log_warnings
 from etl.stage_timer import StageTimer
 from etl.store.hdf5.writer import serial_h5py_problem
+from etl.store.reader import StoreReader
 from etl.store.statistics import Sums, statistics_arrays
 
 __all__ = ["extract"]
@@ -47,16 +50,19 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
     # The patches to extract, and the products or patch folders that hold them.
     inputs, selection = inspect_inputs(settings, comm)
     if settings.dry_run:
-        selection.apply_on_root(lambda chosen: report.print_dry_run(inputs, place_patches(inputs, chosen), comm.size))
+        planned = pass_over_unusable(inputs, comm)
+        selection.apply_on_root(lambda chosen: report.print_dry_run(planned, place_patches(planned, chosen), comm.size))
         return ExitStatus.DONE
     upsampling = open_upsampling(inputs.method, settings, comm)
     if settings.check_files and not inputs.is_archive:
         inputs = check_files(inputs, comm)
+    inputs = pass_over_unusable(inputs, comm)
 
     # The store, locked against other runs: created, or resumed from an interrupted run.
     lock = lock_store(settings, inputs.store, comm)
-    store_state = selection.apply_on_root(lambda chosen: begin_store(inputs, place_patches(inputs, chosen)))
-    inputs = replace(inputs, schema=store_state.bcast(lambda state: state.schema))
+    store_state = selection.apply_on_root(lambda chosen: begin_store(inputs, chosen))
+    schema, candidates = store_state.bcast(lambda state: (state.schema, state.candidates))
+    inputs = replace(inputs, schema=schema, candidates=candidates)
     if store_state.bcast(lambda state: state.complete):
         store_state.apply_on_root(
             lambda state: print(f"{settings.out} is complete, {state.rejected} rejected: nothing to do")
@@ -67,7 +73,7 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
     # Which rank extracts which rows; then decode, upsample and write them.
     assignment = scatter_assignments(inputs, store_state, comm, upsampling.on_gpu)
     steps.lap("prepare")
-    rank_report = _write_rows(inputs, store_state, assignment, upsampling, sums, comm)
+    rank_report = _write_passes(inputs, store_state, assignment, upsampling, sums, comm)
     steps.lap("write")
 
     # Statistics and rejected.csv; then the store is marked complete.
@@ -98,6 +104,42 @@ def _exit_status(settings: ExtractSettings, store_state: RootOnly[ResumeState]) 
     return ExitStatus.REJECTED if rejected and settings.strict else ExitStatus.DONE
 
 
+def _write_passes(
+    inputs: ExtractionInputs,
+    store_state: RootOnly[ResumeState],
+    assignment: RankAssignment,
+    upsampling: ReadyUpsampling,
+    sums: Sums,
+    comm: Comm,
+) -> report.RankReport:
+    """Collective: write this rank's rows; then those that lack pixels, from the next product of their acquisition.
+
+    Their statistics are added to `sums`. Returns counts, and seconds by stage.
+    """
+    total = _write_rows(inputs, store_state, assignment, upsampling, sums, comm)
+    while inputs.passes > 1:  # the same on every rank: with one product an acquisition they need not talk
+        candidate = _next_candidate(store_state, assignment.candidate, total.open_rows, comm)
+        if not candidate:
+            break
+        assignment = scatter_assignments(inputs, store_state, comm, upsampling.on_gpu, candidate)
+        total = total.plus(_write_rows(inputs, store_state, assignment, upsampling, sums, comm))
+    return total
+
+
+def _next_candidate(
+    store_state: RootOnly[ResumeState], candidate: int, open_rows: Mapping[int, OpenRow], comm: Comm
+) -> int:
+    """Collective: begin the pass after that over the `candidate`-th products; the number of the products then read.
+
+    0 if no rank has a row left that needs a further product.
+    """
+    parts = comm.gather(open_rows) or []
+    following = store_state.bcast(lambda state: state.next_pass(candidate, parts))
+    if following:
+        store_state.apply_on_root(lambda state: report.log_pass(state.open_rows))
+    return following
+
+
 def _write_rows(
     inputs: ExtractionInputs,
     store_state: RootOnly[ResumeState],
@@ -106,29 +148,56 @@ def _write_rows(
     sums: Sums,
     comm: Comm,
 ) -> report.RankReport:
-    """Collective: decode, upsample and write this rank's rows; their statistics are added to `sums`.
+    """Collective: decode, upsample and write this rank's rows of one pass; statistics of those finished go to `sums`.
 
     Returns counts, and seconds by stage.
     """
     settings, timer, cpu_s = inputs.settings, StageTimer(*report.RANK_STAGES), time.process_time()
     exchange = Exchange(comm, assignment.work, assignment.product_patches)
-    source: ArchivePatches | TilePatches
-    if inputs.is_archive:
-        source = ArchivePatches(assignment.rows.tolist(), assignment.folders, inputs.method.halo_px, timer)
-    else:
-        products = {number: item.product for number, item in enumerate(inputs.inspections) if item.product}
-        source = TilePatches(assignment.work, assignment.product_patches, products, exchange, timer)
-    pipeline = PatchPipeline(source, inputs.schema, upsampling, settings, assignment, exchange.post, timer)
+    source = _source_of(inputs, assignment, exchange, timer)
     journal = store_state.apply_on_root(lambda state: state.journal).value_on_root
+    stored = on_every_rank(comm, f"opening {settings.out} for reading", lambda: _stored_rows(inputs, assignment))
     opened = on_every_rank(comm, f"opening {settings.out} for writing", lambda: inputs.store.writer(comm, file_hints()))
-    with report_progress("extract", len(assignment.rounds), "round", comm.rank == 0) as on_round, opened as writer:
+    pipeline = PatchPipeline(source, inputs.schema, upsampling, settings, assignment, exchange.post, stored, timer)
+    with (
+        report_progress("extract", len(assignment.rounds), "round", comm.rank == 0) as on_round,
+        stored or contextlib.nullcontext(),
+        opened as writer,
+    ):
         pipeline.start()
         loop = WriteLoop(comm, writer, pipeline, exchange, journal, settings.sync_s, on_round, timer)
         loop.run(assignment.rounds)
     timer.add("cpu_s", time.process_time() - cpu_s)
     sums.merge([pipeline.sums.totals])
-    nodata = {"patches_with_nodata": pipeline.with_nodata, "patches_with_empty_band": pipeline.with_empty_band}
-    return report.RankReport(pipeline.written, source.decoded, timer.seconds, nodata, source.warnings)
+    counts = {
+        "patches_with_nodata": pipeline.with_nodata,
+        "patches_with_empty_band": pipeline.with_empty_band,
+        "patches_of_further_products": pipeline.from_later,
+    }
+    blocks = (source.decoded, assignment.needed_blocks)
+    more = (pipeline.open_rows, source.warnings)
+    return report.RankReport(pipeline.written, *blocks, timer.seconds, counts, *more)
+
+
+def _source_of(
+    inputs: ExtractionInputs, assignment: RankAssignment, exchange: Exchange, timer: StageTimer
+) -> ArchivePatches | TilePatches:
+    """Where this rank's patches come from."""
+    if inputs.is_archive:
+        return ArchivePatches(assignment.rows.tolist(), assignment.folders, inputs.method.halo_px, timer)
+    inspected = ((number, inputs.inspections[k].product) for number, k in assignment.inspections.items())
+    products = {number: product for number, product in inspected if product}
+    return TilePatches(assignment.work, assignment.product_patches, products, exchange, timer)
+
+
+def _stored_rows(inputs: ExtractionInputs, assignment: RankAssignment) -> StoreReader | None:
+    """The store as it is now, if this rank writes rows that stay as they are: of earlier passes, or of its shards."""
+    rows = sum(span.stop - span.first for span in assignment.batches)
+    if not assignment.earlier and rows == len(assignment.rows):
+        return None
+    reader = inputs.store.reader()
+    reader.read_columns(item.name for item in inputs.schema.results)  # now: they change while the store is written
+    return reader
 
 
 def _complete_store(

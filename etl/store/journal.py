@@ -1,8 +1,9 @@
 """The journal beside a store: which rows are finished, one JSON line for each sync, written by rank 0 alone.
 
-The first line holds the fingerprint of the run's settings. Each further line names ranges of rows whose pixels and
-state are on the disk, and the rejected rows among them. A killed run can leave only the last line incomplete; such a
-line is ignored.
+The first line holds the fingerprint of the run's settings and the products that each acquisition is read from. Each
+further line names ranges of rows whose pixels and state are on the disk, and the rejected rows among them; or rows that
+are to be extracted again; or other products of some acquisitions. A killed run can leave only the last line incomplete;
+such a line is ignored.
 """
 
 import json
@@ -20,6 +21,8 @@ from etl.store.sidecar import read_file, write_file
 __all__ = ["Journal", "journal_location", "row_ranges"]
 
 _FINGERPRINT = "begun_with"  # the key in the file, as in journals of older versions
+_CANDIDATES = "candidates"
+_REOPENED = "reopened"
 
 
 def row_ranges(rows: npt.NDArray[np.intp]) -> list[RowSpan]:
@@ -49,11 +52,19 @@ class Journal:
     rejected: dict[int, str] = field(default_factory=dict)
     """Why each rejected row could not be extracted, by row number."""
 
+    candidates: dict[str, list[str]] = field(default_factory=dict)
+    """By listed product, the names of the products that its patches are read from, best first.
+
+    Journals of older versions, and of patch archives, have none."""
+
     @classmethod
-    def begin(cls, location: Location, fingerprint: Mapping[str, Any]) -> "Journal":
+    def begin(
+        cls, location: Location, fingerprint: Mapping[str, Any], candidates: Mapping[str, list[str]] | None = None
+    ) -> "Journal":
         """Start a new journal at `location`; it replaces an older one."""
-        journal = cls(location, dict(fingerprint))
-        journal._write_line({_FINGERPRINT: journal.fingerprint}, append=False)
+        journal = cls(location, dict(fingerprint), candidates=dict(candidates or {}))
+        first = {_FINGERPRINT: journal.fingerprint, **({_CANDIDATES: journal.candidates} if candidates else {})}
+        journal._write_line(first, append=False)
         return journal
 
     @classmethod
@@ -69,14 +80,14 @@ class Journal:
             raise ValueError(f"{location} is missing, and {needed}")
         lines = text[: text.rfind(b"\n") + 1].splitlines()
         try:
-            journal = cls(location, json.loads(lines[0])[_FINGERPRINT])
+            first = json.loads(lines[0])
+            journal = cls(location, first[_FINGERPRINT], candidates=dict(first.get(_CANDIDATES, {})))
         except (IndexError, ValueError, KeyError, TypeError):
             needed = "its first line must hold the settings of the run"
             raise ValueError(f"{location} is not a journal of etl.extract: {needed}") from None
         for number, line in enumerate(lines[1:], start=2):
             try:
-                entry = json.loads(line)
-                journal._note([RowSpan(first, stop) for first, stop in entry["rows"]], entry["rejected"])
+                journal._note_entry(json.loads(line))
             except (ValueError, KeyError, TypeError) as error:
                 problem = f"{location}, line {number} must name finished rows, got {line[:80]!r}: {error}"
                 raise ValueError(problem) from None
@@ -84,6 +95,33 @@ class Journal:
             with location.path.open("r+b") as file:
                 file.truncate(text.rfind(b"\n") + 1)
         return journal
+
+    def _note_entry(self, entry: Mapping[str, Any]) -> None:
+        if _CANDIDATES in entry:
+            self.candidates |= entry[_CANDIDATES]
+        elif _REOPENED in entry:
+            spans = [np.arange(*span) for span in entry[_REOPENED]]
+            self._note_reopened(np.concatenate(spans))
+        else:
+            self._note([RowSpan(first, stop) for first, stop in entry["rows"]], entry["rejected"])
+
+    def reopen(self, rows: npt.NDArray[np.intp]) -> None:
+        """Append that these rows, shape (n,), are to be extracted again: until then they are not finished."""
+        if len(rows):
+            self._note_reopened(rows)
+            self._write_line({_REOPENED: row_ranges(rows)}, append=True)
+
+    def _note_reopened(self, rows: npt.NDArray[np.intp]) -> None:
+        left = np.setdiff1d([row for span in self.ranges for row in range(*span)], rows)
+        self.ranges = row_ranges(left.astype(np.intp))
+        for row in rows.tolist():
+            self.rejected.pop(row, None)
+
+    def change_candidates(self, candidates: Mapping[str, list[str]]) -> None:
+        """Append the products from which some acquisitions are read from now on, by listed product."""
+        if candidates:
+            self.candidates |= candidates
+            self._write_line({_CANDIDATES: dict(candidates)}, append=True)
 
     def add(self, ranges: Sequence[RowSpan], rejected: Mapping[int, str]) -> None:
         """Append spans of rows whose bytes are on the disk, and the reason of each rejected row."""

@@ -518,3 +518,13 @@ def test_the_catalogue_lists_the_next_product_of_an_acquisition_if_the_newest_ca
     shutil.rmtree(tmp_path / product.name)
     rows, rejected = list_grid_cells(find_products(tmp_path).products)
     assert (len(rows), [name for name, _ in rejected]) == (0, [f"{newer}.zip"])
+
+
+def test_the_catalogue_says_which_products_show_one_acquisition(product, tmp_path, caplog):
+    newer = f"{STEM.replace('N0205', 'N0510')}.SAFE"
+    for name in (product.name, newer):
+        copied(product, tmp_path / name)
+    with caplog.at_level(logging.INFO, "etl"):
+        rows, _ = list_grid_cells(find_products(tmp_path).products)
+    assert len(rows) == 4
+    assert f"{product.name} shows the same acquisition as {newer}: patches are listed once" in caplog.messages

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from etl.store.journal import Journal, journal_location
@@ -62,3 +63,27 @@ def test_whoever_takes_a_store_over_waits_until_its_last_writer_is_gone(tmp_path
         other.communicate(b"\n")
     lock.acquire(timeout_s=1)
     lock.release()
+
+
+def test_candidates_are_read_back_and_later_ones_replace_earlier_ones(tmp_path):
+    path = Location.parse(tmp_path / "journal")
+    journal = Journal.begin(path, {"rows": 2}, {"a": ["a2", "a1"], "b": []})
+    journal.add([(0, 1)], {})
+    journal.change_candidates({"b": ["b1"]})
+    journal.change_candidates({})
+    again = Journal.read(path)
+    assert again.candidates == journal.candidates == {"a": ["a2", "a1"], "b": ["b1"]}
+    assert (again.fingerprint, again.ranges) == ({"rows": 2}, [(0, 1)])
+    assert len((tmp_path / "journal").read_text().splitlines()) == 3
+
+
+def test_rows_that_are_to_be_extracted_again_are_not_finished_until_they_are_added_again(tmp_path):
+    path = Location.parse(tmp_path / "journal")
+    journal = Journal.begin(path, {})
+    journal.add([(0, 4), (6, 8)], {1: "broken", 7: "no product"})
+    journal.reopen(np.array([1, 2, 7]))
+    journal.reopen(np.array([], int))
+    for one in (journal, Journal.read(path)):
+        assert (one.ranges, one.rejected) == ([(0, 1), (3, 4), (6, 7)], {})
+    journal.add([(2, 3)], {})
+    assert Journal.read(path).ranges == [(0, 1), (3, 4), (6, 7), (2, 3)]

@@ -1,0 +1,160 @@
+"""Candidates: the products on disk that show one acquisition, and which of them a patch is read from.
+
+Two products of an acquisition can be versions, or parts of one pass, each without data where the other has some. So a
+patch is read from the first candidate that has all of its pixels; where none has, from the one that lacks the fewest.
+Candidates are fixed when a store is created, and kept in its journal.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from etl.catalogue.names import parse_product
+from etl.grid import TileGrid, nominal_origin
+from etl.plan.layers import Layer
+from etl.product_files import ProductError
+from etl.source.safe import Product, read_product
+from etl.source.tiles import layers_of
+from etl.source.warning import SourceWarning
+
+__all__ = [
+    "Candidates",
+    "OpenRow",
+    "ProductInspection",
+    "inspect_product",
+    "keep_usable",
+    "log_candidates",
+    "names_of",
+    "next_candidates",
+]
+
+_log = logging.getLogger("etl.extract")
+
+Candidates = tuple[tuple[int, ...], ...]
+"""By listed product: numbers of the products that can serve it, best first; empty if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProductInspection:
+    """One product on disk and its layers, or why it cannot be used; for a patch archive, a listed product."""
+
+    path: Path | None
+    """Its folder or zip file; None for a patch archive."""
+
+    name: str
+    """Its name, without .SAFE."""
+
+    product: Product | None = None
+    """None if there is a problem, and for a patch archive."""
+
+    layers: tuple[Layer, ...] = ()
+    """Empty if there is no product."""
+
+    problem: str = ""
+    """Why no patch of it can be extracted; empty if they can."""
+
+    warnings: tuple[SourceWarning, ...] = ()
+    """What is odd about it, but rejects no patch."""
+
+    @property
+    def shown(self) -> str:
+        """Name of its folder or zip file."""
+        return self.path.name if self.path else self.name
+
+
+class OpenRow(NamedTuple):
+    """The best that candidates have given so far for a row, of which a further candidate is to be read."""
+
+    problem: str
+    """Why the patch is rejected; empty if it is kept."""
+
+    nodata: float
+    """Share of its pixels that lack data, 0 to 1; infinite if it could not be read."""
+
+    served: int
+    """Number of the candidate that gave it."""
+
+    following: int
+    """Number of the candidate to read next."""
+
+
+def inspect_product(path: Path, name: str, halo_px: Sequence[int], assume_offset: int | None) -> ProductInspection:
+    """Read the metadata of a product, and open all its files.
+
+    `halo_px`: halo of each group in pixels; `assume_offset`: as of `read_product`.
+    """
+    try:
+        product = read_product(path, assume_offset)
+        layers, warnings = layers_of(product, halo_px)
+        return ProductInspection(path, name, product, layers, warnings=product.warnings + warnings)
+    except ProductError as error:
+        return ProductInspection(path, name, problem=str(error))
+
+
+def keep_usable(
+    found: Sequence[int], inspections: Sequence[ProductInspection]
+) -> tuple[tuple[int, ...], dict[int, str]]:
+    """Of the products `found` of an acquisition those that can serve it; and why each of the others cannot.
+
+    They can be read, and all have one grid: the nominal one of their tile, if any has it. Where none can serve, the
+    first is kept, whose problem then rejects the patches.
+    """
+    passed_over = {number: inspections[number].problem for number in found if inspections[number].problem}
+    grids = {
+        number: item.grid for number in found if number not in passed_over and (item := inspections[number].product)
+    }
+    nominal = [number for number, grid in grids.items() if _is_nominal(grid, inspections[number].name)]
+    grid = next((grids[number] for number in nominal or grids), None)
+    for number, other in grids.items():
+        if grid is not None and other != grid:
+            passed_over[number] = f"its grid must be {_described(grid)}, got {_described(other)}"
+    usable = tuple(number for number in found if number not in passed_over)
+    return (usable, passed_over) if usable else (tuple(found[:1]), {})
+
+
+def _is_nominal(grid: TileGrid, name: str) -> bool:
+    try:
+        nominal = nominal_origin(parse_product(name).tile)
+    except ValueError:
+        return False
+    return (grid.epsg, grid.ulx, grid.uly) == (nominal.epsg, nominal.ulx, nominal.uly)
+
+
+def _described(grid: TileGrid) -> str:
+    return f"{grid.size_px} px from {grid.ulx:.10g}, {grid.uly:.10g} (EPSG:{grid.epsg})"
+
+
+def log_candidates(
+    candidates: Candidates, passed_over: Mapping[int, tuple[str, int]], inspections: Sequence[ProductInspection]
+) -> None:
+    """Log which products are passed over, and how many acquisitions come in several products.
+
+    `passed_over`: reason and number of the product that serves instead, by number of the product.
+    """
+    for number, (reason, instead) in sorted(passed_over.items()):
+        shown, other = inspections[number].shown, inspections[instead].shown
+        _log.warning("%s is passed over: %s; %s serves instead", shown, reason, other)
+    several = {numbers for numbers in candidates if len(numbers) > 1}
+    if several:
+        example = ", ".join(inspections[number].shown for number in min(several))
+        come = "acquisition comes" if len(several) == 1 else "acquisitions come"
+        _log.info(
+            "%d %s in several products (for example %s): each patch is read from the first that has all its pixels",
+            len(several), come, example,
+        )  # fmt: skip
+
+
+def names_of(numbers: Sequence[int], inspections: Sequence[ProductInspection]) -> list[str]:
+    """Names of the usable products among `numbers`, best first, each once."""
+    return list(dict.fromkeys(inspections[number].name for number in numbers if not inspections[number].problem))
+
+
+def next_candidates(names: Sequence[str], number: int) -> tuple[int, int]:
+    """The candidate to read after the `number`-th where that one lacks pixels, and where it is broken; 0: none.
+
+    A copy of the same product, a folder beside its zip file, lacks the same pixels.
+    """
+    following = range(number + 1, len(names))
+    return next((k for k in following if names[k] != names[number]), 0), next(iter(following), 0)

@@ -1,0 +1,258 @@
+"""Several products of one acquisition: each patch is read from the first that has all its pixels."""
+
+import json
+import shutil
+from dataclasses import replace
+from datetime import datetime
+from types import SimpleNamespace
+from unittest import mock
+
+import numpy as np
+import pytest
+from bad_input import (
+    SMALL_BLOCKS,
+    broken_job,
+    errors,
+    job,
+    listed,
+    poke,
+    product_of,
+    put_catalogue,
+    random_pixels,
+    reasons,
+)
+from commands import content, ranks, same
+
+from etl.bands import GROUPS
+from etl.sample.product import OFFSET
+from etl.sample.safe import BLOCK_PX, write_product
+from etl.store.journal import Journal, journal_location
+from etl.store.location import Location
+
+PX = 360
+
+RESULTS = (*(f"data_{group.name}" for group in GROUPS), "data_super", "product", "baseline", "checksum", "state",
+           "nodata_share", "cloud_share", "snow_share")  # fmt: skip
+
+
+def without_data(pixels, first_px, stop_px):
+    """The pixels of a tile with nodata in a span of columns, counted at 10 m."""
+    groups = [group.copy() for group in pixels.groups]
+    for group, array in zip(GROUPS, groups, strict=True):
+        array[:, first_px // group.factor : stop_px // group.factor] = 0
+    scl = pixels.scl.copy()
+    scl[:, first_px // 2 : stop_px // 2] = 0
+    return replace(pixels, data_10m=groups[0], data_20m=groups[1], data_60m=groups[2], scl=scl)
+
+
+def put_parts(root, spans, **spec):
+    """Products of one acquisition, the best first, each without data in one of `spans`; and its catalogue."""
+    specs = [product_of(1, generated=datetime(2017, 6, 20 - k), **spec) for k in range(len(spans))]
+    with mock.patch.dict(BLOCK_PX, SMALL_BLOCKS):
+        for k, (one, span) in enumerate(zip(specs, spans, strict=True)):
+            write_product(root / "tiles", one, without_data(random_pixels(k, PX), *span))
+    put_catalogue(root / "patches.parquet", listed(specs[-1], PX))
+    return specs
+
+
+def alone(root, spec, folder):
+    """Content of the store that one of the products gives if it is the only one on disk."""
+    (folder / "tiles").mkdir(parents=True)
+    (folder / "tiles" / spec.name).symlink_to(root / "tiles" / spec.name)
+    shutil.copy(root / "patches.parquet", folder)
+    assert job(1, folder, folder / "store.h5").returncode == 0
+    return content(folder / "store.h5")
+
+
+def best_of(stores):
+    """By data set the rows that the first product with the most pixels gives; and which product that is."""
+    share = np.stack([np.where(np.isnan(store["nodata_share"]), 2, store["nodata_share"]) for store in stores])
+    best = share.argmin(axis=0)
+    return {name: np.stack([stores[k][name][row] for row, k in enumerate(best)]) for name in RESULTS}, best
+
+
+def is_best(store, expected):
+    return all(store[name].tobytes() == expected[name].astype(store[name].dtype).tobytes() for name in RESULTS)
+
+
+def nodata_counted(store, group):
+    """Pixels without data in all written rows, by band, from the statistics and from the pixels."""
+    words = store[f"stats/data_{group.name}/nodata"].astype(object)
+    pixels = store[f"data_{group.name}"][store["state"] == 1]
+    return (words[..., 0] * 2**64 + words[..., 1]).sum(0).tolist(), (pixels == 0).sum(axis=(0, 1, 2)).tolist()
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Three parts of one pass: of the middle patches none is complete, and the best is in the second part."""
+    root = tmp_path_factory.mktemp("parts")
+    specs = put_parts(root, [(150, 360), (0, 138), (0, 240)])
+    stores = [alone(root, spec, root / f"alone-{k}") for k, spec in enumerate(specs)]
+    done = job(1, root, root / "store.h5")
+    assert done.returncode == 0, done.stderr
+    tile = SimpleNamespace(root=root)
+    return SimpleNamespace(
+        tile=tile, root=root, specs=specs, stores=stores, done=done, store=content(root / "store.h5")
+    )
+
+
+def test_a_patch_is_read_from_the_first_product_with_all_of_its_pixels_else_from_the_one_with_most(parts):
+    expected, best = best_of(parts.stores)
+    assert best.reshape(3, 3).tolist() == [[0, 1, 1]] * 3
+    assert is_best(parts.store, expected)
+    assert [name.decode() for name in parts.store["product"][:2]] == [one.name[:-5] for one in parts.specs[:2]]
+    assert (parts.store["nodata_share"].reshape(3, 3) > 0).tolist() == [[False, True, False]] * 3
+
+
+def test_rows_and_their_names_stay_those_of_the_listed_product(parts):
+    for name in ("patch", "tile", "acquired", "ulx", "uly", "split", "classes"):
+        assert parts.store[name].tobytes() == parts.stores[0][name].tobytes()
+
+
+def test_statistics_count_each_row_once_with_the_pixels_that_it_has(parts):
+    for group in GROUPS:
+        in_statistics, in_pixels = nodata_counted(parts.store, group)
+        assert in_statistics == in_pixels
+
+
+def test_each_needed_block_of_each_needed_product_is_decoded_once(parts):
+    """Each patch has its own blocks at 10 m and 20 m; upsampling also reads those around it."""
+    record = json.loads((parts.root / "store.json").read_text())
+    assert record["decoded_twice_share"] == 0
+    assert record["patches"] == 9
+    assert record["patches_of_further_products"] == 6
+    assert record["patches_with_nodata"] == 3
+    once = json.loads((parts.root / "alone-0" / "store.json").read_text())["blocks_decoded"]
+    assert once < record["blocks_decoded"] < 3 * once  # the left patches need no second product, the right no third
+
+
+def test_patches_that_are_listed_under_each_of_the_products_decode_no_block_twice(parts, tmp_path):
+    put_catalogue(tmp_path / "patches.parquet", [
+        {**patch, "product": parts.specs[k % 2].name} for k, patch in enumerate(listed(parts.specs[0], PX))
+    ])  # fmt: skip
+    (tmp_path / "tiles").symlink_to(parts.root / "tiles")
+    done = job(2, tmp_path, tmp_path / "store.h5")
+    assert done.returncode == 0, done.stderr
+    store, record = content(tmp_path / "store.h5"), json.loads((tmp_path / "store.json").read_text())
+    rows = [parts.store["patch"].tolist().index(patch) for patch in store["patch"].tolist()]
+    assert all(store[name].tobytes() == parts.store[name][rows].tobytes() for name in RESULTS)
+    assert record["blocks_decoded"] == json.loads((parts.root / "store.json").read_text())["blocks_decoded"]
+
+
+def test_limits_apply_to_the_product_that_serves_a_patch(parts, tmp_path):
+    done = job(2, parts.root, tmp_path / "store.h5", "--max-nodata-share", "0.1")
+    assert done.returncode == 0, done.stderr
+    store = content(tmp_path / "store.h5")
+    assert store["state"].reshape(3, 3).tolist() == [[1, 2, 1]] * 3
+    assert store["nodata_share"].tobytes() == parts.store["nodata_share"].tobytes()
+    assert set(reasons(tmp_path / "store.h5").values()) == {"nodata share 0.150 is above the limit 0.1"}
+
+
+def test_verify_holds_each_row_against_the_product_that_it_was_read_from(parts):
+    where = ("--source", str(parts.root / "tiles"), "--catalogue", str(parts.root / "patches.parquet"))
+    done = ranks(1, "etl.verify", str(parts.root / "store.h5"), *where, "--sample", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_was_found_is_said(parts):
+    assert "1 acquisition comes in several products (for example S2A_MSIL2A" in parts.done.stderr
+    assert "not complete: 6 patches, read also from the next product of the acquisition" in parts.done.stderr
+    assert "not from the first product of its acquisition: 6 patches" in parts.done.stderr
+    plan = job(1, parts.root, parts.root / "planned.h5", "--dry-run")
+    assert "are then read from up to 2 further products of an acquisition" in plan.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [*(("store.h5", size) for size in (2, 3, 7)), *(("store.zarr", size) for size in (1, 2, 3, 7))]
+)
+def test_content_is_the_same_on_any_number_of_ranks_and_in_either_format(parts, tmp_path, name, size):
+    done = job(size, parts.root, tmp_path / name, "--round-mib", "1", "--shard-rows", "4")
+    assert done.returncode == 0, done.stderr
+    assert same(content(tmp_path / name), parts.store)
+    assert json.loads((tmp_path / "store.json").read_text())["decoded_twice_share"] == 0
+
+
+KILL = """
+    import etl.extract.write_loop as m
+    sync = m.WriteLoop._sync
+    def killed_after_it(self):
+        sync(self)
+        if self.pipeline.assignment.candidate == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+    m.WriteLoop._sync = killed_after_it
+"""
+
+
+@pytest.mark.parametrize(("name", "size"), [("store.h5", 1), ("store.h5", 3), ("store.zarr", 2)])
+def test_a_run_that_is_killed_in_its_second_pass_resumes_to_the_same_content(parts, tmp_path, name, size):
+    flags = ("--out", name, "--shard-rows", "4", "--sync-s", "0")
+    killed = broken_job(size, parts.tile, tmp_path, KILL, *flags)
+    assert killed.returncode != 0
+    journal = Journal.read(journal_location(Location.parse(tmp_path / name)))
+    finished = sum(stop - first for first, stop in journal.ranges)
+    assert 3 <= finished < 9
+    assert journal.candidates == {parts.specs[-1].name: [spec.name[:-5] for spec in parts.specs]}
+    done = job(size, parts.root, tmp_path / name, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert same(content(tmp_path / name), parts.store)
+    assert json.loads((tmp_path / "store.json").read_text())["patches"] == 9 - finished
+
+
+@pytest.fixture
+def begun(parts, tmp_path):
+    """A copy of the store as a run leaves it that was killed before it had finished any row."""
+    for name in ("store.h5", "patches.parquet"):
+        shutil.copy(parts.root / name, tmp_path)
+    lines = (parts.root / "store.h5.journal").read_text().splitlines(keepends=True)
+    (tmp_path / "store.h5.journal").write_text(lines[0])
+    poke(tmp_path / "store.h5", "complete", 0, b"\0")
+    (tmp_path / "tiles").mkdir()
+    for spec in parts.specs:
+        (tmp_path / "tiles" / spec.name).symlink_to(parts.root / "tiles" / spec.name)
+    return tmp_path
+
+
+def add_newer(begun, parts):
+    """Another product of the acquisition, newer than all that the store was begun with."""
+    newer = replace(parts.specs[0], generated=datetime(2018, 1, 1), baseline="05.10")
+    (begun / "tiles" / newer.name).symlink_to(parts.root / "tiles" / parts.specs[1].name)
+
+
+def test_a_product_that_came_after_a_store_was_begun_is_ignored(begun, parts):
+    add_newer(begun, parts)
+    done = job(2, begun, begun / "store.h5", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert same(content(begun / "store.h5"), parts.store)
+
+
+def test_it_is_ignored_by_a_store_without_candidates_in_its_journal_too_once_a_row_is_written(begun, parts):
+    journal = begun / "store.h5.journal"
+    first = json.loads(journal.read_text())
+    del first["candidates"]
+    journal.write_text(json.dumps(first) + '\n{"rows": [[0, 1]], "rejected": {}}\n')
+    add_newer(begun, parts)
+    done = job(2, begun, begun / "store.h5", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert same(content(begun / "store.h5"), parts.store)
+
+
+def test_a_store_is_not_resumed_without_one_of_the_products_that_it_was_begun_with(begun, parts):
+    gone = parts.specs[1].name
+    (begun / "tiles" / gone).unlink()
+    before = (begun / "store.h5").read_bytes()
+    done = job(2, begun, begun / "store.h5", "--resume")
+    assert done.returncode == 2
+    assert (
+        f"row 0 of {begun}/store.h5 is to be read from {gone[:-5]}, but --source no longer has this product; resume "
+        "with the --source of the first run" in errors(done)[0]
+    )
+    assert (begun / "store.h5").read_bytes() == before
+
+
+@pytest.mark.parametrize("spans", [[(150, 360), (0, 138)], [(0, 138), (150, 360)]])
+def test_the_order_of_names_decides_only_between_products_with_equally_many_pixels(tmp_path, spans):
+    specs = put_parts(tmp_path, spans, baseline="05.10", offsets=OFFSET)
+    assert job(1, tmp_path, tmp_path / "store.h5").returncode == 0
+    store, best = content(tmp_path / "store.h5"), spans.index((0, 138))
+    assert [name.decode() for name in store["product"][:3]] == [specs[k].name[:-5] for k in (1 - best, best, best)]
+    assert (store["nodata_share"] > 0).tolist() == [False, True, False] * 3
