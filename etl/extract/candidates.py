@@ -98,15 +98,15 @@ def keep_usable(
 ) -> tuple[tuple[int, ...], dict[int, str]]:
     """Of the products `found` of an acquisition those that can serve it; and why each of the others cannot.
 
-    They can be read, and all have one grid: the nominal one of their tile, if any has it. Where none can serve, the
-    first is kept, whose problem then rejects the patches.
+    They can be read, and all have one grid: the nominal one of their tile, if any has it, and the largest. Where none
+    can serve, the first is kept, whose problem then rejects the patches.
     """
     passed_over = {number: inspections[number].problem for number in found if inspections[number].problem}
     grids = {
         number: item.grid for number in found if number not in passed_over and (item := inspections[number].product)
     }
     nominal = [number for number, grid in grids.items() if _is_nominal(grid, inspections[number].name)]
-    grid = next((grids[number] for number in nominal or grids), None)
+    grid = max((grids[number] for number in nominal or grids), key=lambda grid: grid.size_px, default=None)
     for number, other in grids.items():
         if grid is not None and other != grid:
             passed_over[number] = f"its grid must be {_described(grid)}, got {_described(other)}"

@@ -42,6 +42,8 @@ def test_candidates_have_the_nominal_grid_of_their_tile_if_one_has_it():
         "its grid must be 10980 px from 300000, 5400000 (EPSG:32633), got 10980 px from 30"
     )
     assert keep_usable((0,), inspections) == ((0,), {})
+    cut_out = TileGrid(NOMINAL.epsg, NOMINAL.ulx, NOMINAL.uly, 1200)
+    assert keep_usable((0, 1), [inspected(2, cut_out), inspected(1)])[0] == (1,)
 
 
 def test_the_next_candidate_is_no_copy_of_the_same_product_unless_that_is_broken():

@@ -30,15 +30,22 @@ def half_downloaded(product):
     shutil.rmtree(product)
 
 
+def smaller(product):
+    spec = product_of(int(product.name[17:19]), generated=datetime(2017, 7, 2))
+    shutil.rmtree(product)
+    assert write_product(product.parent, spec, random_pixels(0, 240)) == product
+
+
 NEWER = {
     "a half-downloaded zip file": (half_downloaded, r"\.SAFE\.zip is passed over: .* must be a zip file"),
     "no metadata": (lambda p: (p / "MTD_MSIL2A.xml").unlink(), r"must hold MTD_MSIL2A\.xml, which is missing"),
     "a band is missing": (lambda p: image(p, "B09", 60).unlink(), r"B09 missing"),
     "a band is cut in its header": (lambda p: cut(image(p, "B8A", 20), 100), r"band B8A: .*cannot be opened"),
-    "another grid": (
+    "another projection": (
         lambda p: edit(next(p.glob("GRANULE/*/MTD_TL.xml")), "EPSG:32633", "EPSG:32733"),
-        r"its grid must be 360 px from 300000, 5400000 \(EPSG:32633\), got 360 px .*\(EPSG:32733\)",
+        r"must lie at 300000, \d+ in EPSG:32733",
     ),
+    "a smaller tile": (smaller, r"its grid must be 360 px from 300000, .*, got 240 px from 300000, "),
 }  # fmt: skip
 """What is wrong with the newer of two products of an acquisition, and the reason that is logged."""
 
