@@ -47,7 +47,7 @@ class ProductInspection:
     """Its name, without .SAFE."""
 
     product: Product | None = None
-    """None if there is a problem, and for a patch archive."""
+    """None if it cannot be opened, and for a patch archive."""
 
     layers: tuple[Layer, ...] = ()
     """Empty if there is no product."""
@@ -102,9 +102,8 @@ def keep_usable(
     can serve, the first is kept, whose problem then rejects the patches.
     """
     passed_over = {number: inspections[number].problem for number in found if inspections[number].problem}
-    grids = {
-        number: item.grid for number in found if number not in passed_over and (item := inspections[number].product)
-    }
+    readable = {number: inspections[number].product for number in found if number not in passed_over}
+    grids = {number: product.grid for number, product in readable.items() if product}
     nominal = [number for number, grid in grids.items() if _is_nominal(grid, inspections[number].name)]
     grid = max((grids[number] for number in nominal or grids), key=lambda grid: grid.size_px, default=None)
     for number, other in grids.items():

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from etl.extract.inputs import ExtractionInputs, ProductInspection
+from etl.extract.candidates import ProductInspection
+from etl.extract.inputs import ExtractionInputs
 from etl.mpi import Comm
 from etl.product_files import ProductError
 from etl.progress import report_progress

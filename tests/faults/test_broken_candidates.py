@@ -49,6 +49,9 @@ NEWER = {
 }  # fmt: skip
 """What is wrong with the newer of two products of an acquisition, and the reason that is logged."""
 
+ANYWAY = "--no-check-files"
+"""The checksums would find most of these faults before they are met."""
+
 BLOCK = "a block is broken"
 COPY = "a block is broken in the folder, and the zip file of the product is whole"
 BESIDE = "the zip file of the product is half-downloaded"
@@ -78,7 +81,7 @@ def run(tmp_path_factory):
                 cut(zipped, 0.5)
             patches[fault], good[fault] = listed(spec, 360), (spec, random_pixels(day, 360))
     put_catalogue(root / "patches.parquet", [patch for of_fault in patches.values() for patch in of_fault])
-    done = job(2, root, root / "store.h5", "--strict")
+    done = job(2, root, root / "store.h5", "--strict", ANYWAY)
     assert done.returncode == 0, done.stderr
     return SimpleNamespace(root=root, patches=patches, good=good, done=done, store=content(root / "store.h5"))
 
@@ -113,7 +116,19 @@ def test_a_broken_block_rejects_no_patch_that_another_product_has(run):
     assert "the next product of the acquisition serves instead" in run.done.stderr
 
 
+def test_a_product_with_a_wrong_checksum_is_passed_over_if_another_serves(run, tmp_path):
+    put_catalogue(tmp_path / "patches.parquet", [*run.patches[BLOCK], *run.patches[COPY]])
+    (tmp_path / "tiles").symlink_to(run.root / "tiles")
+    done = job(2, tmp_path, tmp_path / "store.h5", "--strict")
+    assert done.returncode == 0, done.stderr
+    store = content(tmp_path / "store.h5")
+    for fault in (BLOCK, COPY):
+        spec, pixels = run.good[fault]
+        assert all(is_written(store, patch, pixels) for patch in run.patches[fault])
+        assert re.search(rf"is passed over: .*_B02_10m\.jp2.*; {spec.name}\S* serves instead", done.stderr)
+
+
 def test_nothing_of_this_depends_on_the_number_of_ranks(run, tmp_path):
-    done = job(3, run.root, tmp_path / "store.zarr", "--shard-rows", "16")
+    done = job(3, run.root, tmp_path / "store.zarr", "--shard-rows", "16", ANYWAY)
     assert done.returncode == 0, done.stderr
     assert same(content(tmp_path / "store.zarr"), run.store)

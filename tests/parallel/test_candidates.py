@@ -159,7 +159,7 @@ def test_what_was_found_is_said(parts):
     assert "not complete: 6 patches, read also from the next product of the acquisition" in parts.done.stderr
     assert "not from the first product of its acquisition: 6 patches" in parts.done.stderr
     plan = job(1, parts.root, parts.root / "planned.h5", "--dry-run")
-    assert "are then read from up to 2 further products of an acquisition" in plan.stdout
+    assert "are then read from up to 2 further products of their acquisition" in plan.stdout
 
 
 @pytest.mark.parametrize(
