@@ -236,7 +236,8 @@ def _first_candidates(inputs: ExtractionInputs, selection: CatalogueSelection) -
     for numbers, listed in zip(inputs.candidates, selection.listed_products, strict=True):
         inspection = inputs.inspections[numbers[0]] if numbers else None
         problem = inspection.problem if inspection else f"no Level-2A product on disk serves {listed}"
-        first.append(ProductInspection(None, listed, problem=problem) if problem or not inspection else inspection)
+        opened = inspection and (inspection.product or not problem)  # also a product whose files are damaged
+        first.append(inspection if inspection and opened else ProductInspection(None, listed, problem=problem))
     return first
 
 
