@@ -106,7 +106,7 @@ def test_pixels_are_cut_and_compressed_as_asked_for(good, tmp_path):
         ({"split": "train"}, [0, 4]),
         ({"split": "val,none"}, [1, 3, 5]),
         ({"tile": "33UUP"}, [0, 1, 3, 4, 5]),
-        ({"tile": "33UUP", "keep_rejected": True, "split": "test"}, [2]),
+        ({"tile": "33UUP", "keep_rejected": True, "split": "train,test"}, [0, 2, 4]),
         ({"label": f"{CLASSES_43[3]}; {CLASSES_43[1]}"}, [0, 1, 3]),
     ],
 )
