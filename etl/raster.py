@@ -31,6 +31,7 @@ _OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing of the folder, no search for side-car files
     "GDAL_PAM_ENABLED": "NO",
     "GTIFF_VIRTUAL_MEM_IO": "NO",
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",  # else the rest of a truncated file is grey
     "GDAL_CACHEMAX": "16",  # MiB; each block is read once, so a cache would only take memory
 }
 
@@ -40,6 +41,9 @@ _HARMLESS = (
     "Empty SOT marker detected",  # a tile-part without data
 )
 """How warnings of OpenJPEG begin that accompany right pixels; what else it says while decoding tells of damage."""
+
+
+_COLOURS = {gdal.GCI_RedBand: "R", gdal.GCI_GreenBand: "G", gdal.GCI_BlueBand: "B", gdal.GCI_AlphaBand: "A"}
 
 
 class RasterError(Exception):
@@ -158,6 +162,43 @@ class RasterFile:
             return ""
         return f"must lie at {_described(wanted, epsg)}, got {_described(transform, projection)}"
 
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Name of each band: its description, else R, G, B or A by its colour, else band_<number>; all different.
+
+        Raises:
+            RasterError: pixels are indices into a table of colours.
+        """
+        bands = [self._file.GetRasterBand(k + 1) for k in range(self._file.RasterCount)]
+        if any(band.GetColorTable() is not None for band in bands):
+            raise RasterError(
+                f"{self.path} holds indices into a table of colours; gdal_translate -expand rgb resolves them"
+            )
+        numbered = [f"band_{k + 1}" for k in range(len(bands))]
+        described = [band.GetDescription() for band in bands]
+        coloured = [_COLOURS.get(band.GetColorInterpretation(), "") for band in bands]
+        complete = (names for names in (described, coloured) if all(names) and len(set(names)) == len(names))
+        return tuple(next(complete, numbered))
+
+    @property
+    def nodata(self) -> int | None:
+        """Value of a pixel without data; None if the file states none that its type can hold."""
+        value, most = self._band.GetNoDataValue(), 255 if self.dtype == "Byte" else 65535
+        return int(value) if value is not None and 0 <= value <= most and value % 1 == 0 else None
+
+    def read_bands(self, out: npt.NDArray[np.generic]) -> None:
+        """Decode the pixels of all bands into `out`, shape (band, row, col), contiguous.
+
+        Raises:
+            RasterError: the file is broken.
+        """
+        try:
+            decoded = self._file.ReadAsArray(buf_obj=out)
+        except RuntimeError as error:
+            raise RasterError(f"{self.path} is broken: {_first_line(error)}") from None
+        if decoded is None:  # some drivers report an error this way
+            raise RasterError(f"{self.path} is broken")
+
     def read(self, window: PixelWindow, out: npt.NDArray[np.generic]) -> None:
         """Decode the pixels of a window into `out`, shape (row, col), of any strides.
 
@@ -235,9 +276,15 @@ def write_jp2(path: Path, pixels: npt.NDArray[np.generic], georeference: Georefe
     _write(path, pixels, georeference, "JP2OpenJPEG", options)
 
 
-def write_geotiff(path: Path, pixels: npt.NDArray[np.generic], georeference: Georeference) -> None:
-    """Write `pixels`, shape (row, col), as an uncompressed one-band GeoTIFF, as in BigEarthNet."""
-    _write(path, pixels, georeference, "GTiff", [])
+def write_geotiff(
+    path: Path, pixels: npt.NDArray[np.generic], georeference: Georeference | None, nodata: int | None = None
+) -> None:
+    """Write `pixels`, shape (row, col), or (band, row, col), as an uncompressed GeoTIFF, as in BigEarthNet.
+
+    Three bands of uint8 are red, green and blue. `nodata`: value of a pixel without data, to be stated in the file.
+    """
+    options = ["PHOTOMETRIC=RGB"] if pixels.dtype == np.uint8 and len(pixels.shape) == 3 and len(pixels) == 3 else []
+    _write(path, pixels, georeference, "GTiff", options, nodata)
 
 
 def utm_wkt(epsg: int) -> str:
@@ -249,15 +296,26 @@ def utm_wkt(epsg: int) -> str:
 
 
 def _write(
-    path: Path, pixels: npt.NDArray[np.generic], georeference: Georeference, driver: str, options: list[str]
+    path: Path,
+    pixels: npt.NDArray[np.generic],
+    georeference: Georeference | None,
+    driver: str,
+    options: list[str],
+    nodata: int | None = None,
 ) -> None:
     kind = {"uint8": gdal.GDT_Byte, "uint16": gdal.GDT_UInt16}[pixels.dtype.name]
     # JP2OpenJPEG can only copy a finished raster, so both formats are written that way
-    memory = gdal.GetDriverByName("MEM").Create("", pixels.shape[1], pixels.shape[0], 1, kind)
-    gsd_m = georeference.gsd_m
-    memory.SetGeoTransform((georeference.ulx, gsd_m, 0.0, georeference.uly, 0.0, -gsd_m))
-    memory.SetProjection(_reference(georeference.epsg).ExportToWkt())
-    memory.GetRasterBand(1).WriteArray(pixels)
+    planes = pixels.reshape(-1, *pixels.shape[-2:])
+    bands, rows, columns = planes.shape
+    memory = gdal.GetDriverByName("MEM").Create("", columns, rows, bands, kind)
+    if georeference is not None:
+        gsd_m = georeference.gsd_m
+        memory.SetGeoTransform((georeference.ulx, gsd_m, 0.0, georeference.uly, 0.0, -gsd_m))
+        memory.SetProjection(_reference(georeference.epsg).ExportToWkt())
+    memory.WriteArray(planes)
+    if nodata is not None:
+        for band in range(1, bands + 1):
+            memory.GetRasterBand(band).SetNoDataValue(nodata)
     gdal.GetDriverByName(driver).CreateCopy(str(path), memory, options=options).FlushCache()
 
 

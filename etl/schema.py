@@ -2,7 +2,7 @@
 
 It depends on neither format. One row is one patch; rows are in the order of (tile, acquisition, product, row and column
 of the tile's patch grid). Values are surface reflectance x 10,000 on the scale of processing baselines before 04.00,
-nodata 0, saturated 65535.
+nodata 0, saturated 65535; in a store of image files, those of the files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from etl.bands import GROUPS, NODATA, SATURATED, SUPER_BANDS
-from etl.labels import classes_of
+from etl.labels import CLASSES_19, CLASSES_43
+from etl.pixel_groups import IMAGES, NATIVE_GROUPS, UPSAMPLED_GROUP, PixelGroup
 
 __all__ = [
     "COMPLETE",
@@ -91,6 +91,20 @@ class DataSet:
         """The shape of one row, without the patch axis: for pixels (row, col, band)."""
         return self.shape[1:]
 
+    @property
+    def nodata(self) -> int | None:
+        """Pixel value that stands for "not observed"; None if every value is one."""
+        return self._stated("nodata")
+
+    @property
+    def saturated(self) -> int | None:
+        """Pixel value that stands for "beyond the sensor's range"; None if there is none."""
+        return self._stated("saturated")
+
+    def _stated(self, name: str) -> int | None:
+        value: Any = self.attributes.get(name)
+        return None if value is None else int(value)
+
 
 COMPLETE = DataSet("complete", (), (), "|u1", {"long_name": "1 once the run has finished"})
 """A scalar array that is set to 1 after everything else is written."""
@@ -103,8 +117,8 @@ class Schema:
     rows: int
     """Number of patches."""
 
-    nomenclature: int = 43
-    """Number of classes: 43 or 19."""
+    class_names: tuple[str, ...] = CLASSES_43
+    """Names of the classes, in the order of the class axis."""
 
     upsampled: bool = True
     """Whether `data_super` is there."""
@@ -118,23 +132,34 @@ class Schema:
     version: str = SCHEMA_VERSION
     """One of `READABLE_VERSIONS`."""
 
+    images: PixelGroup | None = None
+    """The bands of a store made from image files; None for the three groups of Sentinel-2."""
+
+    @property
+    def nomenclature(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def groups(self) -> tuple[PixelGroup, ...]:
+        """The bands of each pixel array, in the order of `pixels`."""
+        if self.images is not None:
+            return (self.images,)
+        return (*NATIVE_GROUPS, UPSAMPLED_GROUP) if self.upsampled else NATIVE_GROUPS
+
     @property
     def pixels(self) -> tuple[DataSet, ...]:
         """The pixel data sets, in the order in which `checksum` runs over them; shape (patch, row, col, band)."""
-        native = [self._pixels(group.name, group.name, group.patch_px, group.bands) for group in GROUPS]
-        upsampled = [self._pixels("super", GROUPS[0].name, GROUPS[0].patch_px, SUPER_BANDS)] if self.upsampled else []
-        return (*native, *upsampled)
-
-    def _pixels(self, name: str, grid: str, side_px: int, bands: tuple[str, ...]) -> DataSet:
-        attributes = {
-            "long_name": "surface reflectance",
-            "units": "1",
-            "scale_factor": 1e-4,
-            "nodata": np.uint16(NODATA),
-            "saturated": np.uint16(SATURATED),
-        }
-        dims = ("patch", f"y_{grid}", f"x_{grid}", f"band_{name}")
-        return DataSet(f"data_{name}", dims, (self.rows, side_px, side_px, len(bands)), "<u2", attributes)
+        return tuple(
+            DataSet(
+                f"data_{group.name}",
+                ("patch", f"y_{group.grid}", f"x_{group.grid}", f"band_{group.name}"),
+                (self.rows, *group.size_px, len(group.bands)),
+                group.dtype,
+                group.attributes,
+            )
+            for group in self.groups
+        )
 
     @property
     def identity(self) -> tuple[DataSet, ...]:
@@ -142,6 +167,8 @@ class Schema:
         column = partial(_column, self.rows)
         time = {"units": "seconds since 1970-01-01 00:00:00", "calendar": "proleptic_gregorian"}
         classes_text: dict[str, object] = {"long_name": "1 where the patch has the class"}
+        if self.class_names not in (CLASSES_43, CLASSES_19):
+            classes_text["class_names"] = list(self.class_names)
         return (
             column("patch", f"S{self.name_bytes}", long_name="name of the patch"),
             column("tile", "S5", long_name="MGRS tile"),
@@ -193,33 +220,44 @@ class Schema:
     @property
     def coordinates(self) -> tuple[tuple[DataSet, tuple[object, ...]], ...]:
         """Coordinate variables of all dimensions but `patch`, each with its values: pixel centres in metres, names."""
-        out: list[tuple[DataSet, tuple[object, ...]]] = []
-        for group in GROUPS:
-            centres = tuple(group.gsd_m * (k + 0.5) for k in range(group.patch_px))
-            for axis, sign, corner in (("y", -1, "uly"), ("x", 1, "ulx")):
-                name, text = f"{axis}_{group.name}", f"pixel centre, from {corner} of the patch"
-                item = DataSet(name, (name,), (group.patch_px,), "<f4", {"units": "m", "long_name": text})
-                out.append((item, tuple(sign * centre for centre in centres)))
-            out.append(_names(f"band_{group.name}", group.bands))
-        if self.upsampled:
-            out.append(_names("band_super", SUPER_BANDS))
-        return (*out, _names("class", classes_of(self.nomenclature)))
+        out: dict[str, tuple[DataSet, tuple[object, ...]]] = {}
+        for group in self.groups:
+            for axis, centres, attributes in zip("yx", group.pixel_centres, group.centre_attributes, strict=True):
+                name = f"{axis}_{group.grid}"
+                out.setdefault(name, (DataSet(name, (name,), (len(centres),), "<f4", attributes), centres))
+            out[f"band_{group.name}"] = _names(f"band_{group.name}", group.bands)
+        return (*out.values(), _names("class", self.class_names))
 
 
 def schema_of(arrays: Mapping[str, Any], where: object) -> Schema:
-    """Schema of the store at `where`, from its arrays by name, each with a `shape` and a `dtype`.
+    """Schema of the store at `where`, from its arrays by name, each with `shape`, `dtype` and `attrs` (attributes).
+
+    Attributes are read of the pixel array of a store of image files, and of `classes`.
 
     Raises:
         ValueError: these are not the arrays of a store.
     """
-    needed = ("data_10m", "data_20m", "data_60m", "classes", "patch", "product", "state")
-    missing = [name for name in needed if name not in arrays]
+    pixels = (IMAGES,) if IMAGES in arrays else tuple(f"data_{group.name}" for group in NATIVE_GROUPS)
+    missing = [name for name in (*pixels, "classes", "patch", "product", "state") if name not in arrays]
     if missing:
         raise ValueError(f"{where} must be a store of etl.extract; it has no {', '.join(missing)}")
     rows, classes = arrays["classes"].shape
     name_bytes, product_bytes = arrays["patch"].dtype.itemsize, arrays["product"].dtype.itemsize
     version = SCHEMA_VERSION if "nodata_share" in arrays else "1"
-    return Schema(rows, classes, "data_super" in arrays, name_bytes, product_bytes, version)
+    stated = tuple(map(str, arrays["classes"].attrs.get("class_names", ())))
+    class_names = stated or (CLASSES_19 if classes == len(CLASSES_19) else CLASSES_43)
+    if len(class_names) != classes:
+        raise ValueError(f"{where} must name its {classes} classes in the attribute class_names of the array classes")
+    images = _image_group(arrays[IMAGES], where) if IMAGES in arrays else None
+    return Schema(rows, class_names, "data_super" in arrays, name_bytes, product_bytes, version, images)
+
+
+def _image_group(array: Any, where: object) -> PixelGroup:
+    """The group of a stored pixel array of image files."""
+    bands, nodata = tuple(map(str, array.attrs.get("bands", ()))), array.attrs.get("nodata")
+    if len(array.shape) != 4 or len(bands) != array.shape[-1]:
+        raise ValueError(f"{where}: {IMAGES} must be (patch, row, col, band) and name its bands in the attribute bands")
+    return PixelGroup.of_images(array.shape[1:3], bands, array.dtype.str, None if nodata is None else int(nodata))
 
 
 def encoded(values: Sequence[object], dtype: str) -> npt.NDArray[Any]:

@@ -128,7 +128,7 @@ def make_store(
     path, made_from, state = folder / "store.h5", folder / "patches.parquet", np.array(states, np.uint8)
     make_catalogue(made_from, len(state), **columns)
     catalogue = read_catalogue(made_from)
-    schema = Schema(len(state), catalogue.classes.shape[1], upsampled, version=version)
+    schema = Schema(len(state), catalogue.class_names, upsampled, version=version)
     identity = {n: getattr(catalogue, n) for n in ("patch", "tile", "epsg", "ulx", "uly", "split", "classes")}
     identity["acquired"] = catalogue.acquired.astype("datetime64[s]").astype(np.int64)
     identity["product"], identity["baseline"] = np.full(len(state), PRODUCT.encode()), np.full(len(state), b"02.05")

@@ -21,7 +21,7 @@ def column(labels):
 
 
 def binarise(labels):
-    return multi_hot(column(labels), 43)[0][0]
+    return multi_hot(column(labels), CLASSES_43)[0][0]
 
 
 def test_there_are_43_and_19_different_classes():
@@ -60,7 +60,7 @@ def test_conversion_of_a_union_is_the_union_of_the_conversions(one, other):
 
 @pytest.mark.parametrize("label", ["", "pastures", "Arable land"])
 def test_a_label_of_another_nomenclature_is_refused_by_name(label):
-    classes, unknown = multi_hot(column([label]), 43)
+    classes, unknown = multi_hot(column([label]), CLASSES_43)
     assert not classes.any()
     assert f"43 classes, got '{label}'" in unknown[0]
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etl.bands import BAND_BY_NAME, GROUPS
+from etl.pixel_groups import IMAGES
 from etl.settings import require_at_least, setting
 from etl.store.location import DEFAULT_STORE, Location
 
@@ -36,14 +37,13 @@ _NAMED_SELECTIONS = {
 def band_selections(bands: str) -> tuple[BandSelection, ...]:
     """The bands that a value of `--bands` stands for, by pixel array.
 
-    Raises:
-        ValueError: a name is neither one of rgb, all, native nor a band.
+    Bands that Sentinel-2 does not have can only be those of image files.
     """
     if bands in _NAMED_SELECTIONS:
         return _NAMED_SELECTIONS[bands]
     names = tuple(bands.split(","))
     if not set(names) <= BAND_BY_NAME.keys():
-        raise ValueError(f"--bands must be rgb, all, native or a list such as B02,B8A, got {bands!r}")
+        return (BandSelection(IMAGES, names),)
     at_10m = all(name in GROUPS[0].bands for name in names)
     return (BandSelection("data_10m" if at_10m else "data_super", names),)
 
@@ -54,7 +54,10 @@ class RunSettings:
 
     store: Location = setting(DEFAULT_STORE, "store to train on, made by etl.extract")
     out: Path = setting(Path("runs/latest"), "folder of the run, for its record, checkpoints and logs")
-    bands: str = setting("all", "input bands: rgb, all (twelve at 10 m), native (own resolutions) or a list: B02,B8A")
+    bands: str = setting(
+        "all",
+        "input bands: rgb, all (twelve at 10 m, or those of image files), native (own resolutions) or a list: B02,B8A",
+    )
     classes: int = setting(0, "19 = convert the labels of a store of 43 classes to 19; 0 = the classes of the store")
     batch: int = setting(64, "batch size of each worker", "patches")
     epochs: int = setting(100, "epochs to train, unless --steps is given", "epochs")
@@ -91,7 +94,6 @@ class RunSettings:
     dry_run: bool = setting(False, "print the plan, but write nothing")
 
     def __post_init__(self) -> None:
-        band_selections(self.bands)
         require_at_least(self, batch=1, shuffle_block=1, epochs=1, steps=0, seed=0, threads=0, warmup=0, lars=0, l2=0)
         require_at_least(self, stall=0, mixup=0, rare_weight=0, oversample=0, validate_every=0, patience=0)
         require_at_least(self, checkpoint_steps=0)

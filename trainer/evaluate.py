@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from etl.exit_status import ExitStatus
+from etl.pixel_groups import IMAGES
 from etl.stderr import suppress_stderr
+from etl.store.reader import StoreReader
 from trainer.config import RGB_BANDS, EvaluateRunSettings
 from trainer.data.selection import SelectedRows
 from trainer.fit.metrics import DEFAULT_THRESHOLD, Floats, scores_line
@@ -64,16 +67,26 @@ def _write_samples(path: Path, rows: SelectedRows, probabilities: Floats) -> Non
     """Write some patches in true colour with their labels and probabilities, if the store has the bands for it."""
     positions = np.unique(np.linspace(0, len(rows) - 1, _SAMPLES).astype(np.intp))
     store, store_rows = rows.reader, rows.store_rows[positions]
-    bands = store.text("band_10m") if {"band_10m", "data_10m"} <= set(store.names) else ()
-    if not set(RGB_BANDS) <= set(bands):
+    rgb = _true_colour(store, store_rows)
+    if rgb is None:
         print(f"no picture of samples: {store.location} has no data_10m with {', '.join(RGB_BANDS)}", flush=True)
         return
     names = store.column("patch")[store_rows] if "patch" in store else np.array([f"row {k}" for k in store_rows], "S")
-    rgb = store.read("data_10m", store_rows)[..., [bands.index(band) for band in RGB_BANDS]] / _WHITE
     np.savez(
         path, rgb=(np.clip(rgb, 0, 1) * 255).astype(np.uint8), patch=names.astype("S64"), labels=rows.labels[positions],
         probabilities=probabilities[positions], classes=np.array(rows.classes),
     )  # fmt: skip
+
+
+def _true_colour(store: StoreReader, store_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:
+    """Brightness of these rows in red, green and blue, shape (patch, row, col, 3); None without such bands."""
+    if IMAGES in store and store.schema.images is not None:
+        pixels = store.read(IMAGES, store_rows)[..., store.schema.images.true_colour]
+        return pixels / (255.0 if pixels.dtype == np.uint8 else max(1.0, float(np.percentile(pixels, 98))))
+    bands = store.text("band_10m") if {"band_10m", "data_10m"} <= set(store.names) else ()
+    if not set(RGB_BANDS) <= set(bands):
+        return None
+    return store.read("data_10m", store_rows)[..., [bands.index(band) for band in RGB_BANDS]] / _WHITE
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def train(settings: RunSettings, workers: Workers) -> int:
 
     # ---- which rows, in which order, on which worker
     selection = RowSelection(band_selections(settings.bands), "train", settings.classes)
-    rows = workers.on_every_worker("opening the store", lambda: select_rows(settings.store, selection))
+    rows = workers.on_every_worker("opening the store", lambda: _training_rows(settings, selection))
     repeated = oversampled_rows(rows.labels, settings.oversample, settings.seed)
     epoch_rows = replace(rows, store_rows=rows.store_rows[repeated], labels=rows.labels[repeated])
     sampler = DistributedSampler(len(epoch_rows), settings.batch, workers.size, settings.seed, settings.shuffle_block)
@@ -70,6 +70,22 @@ def train(settings: RunSettings, workers: Workers) -> int:
 
     workers.on_worker_0("writing the record", write)
     return ExitStatus.DONE if outcome.weights_equal else ExitStatus.FAILED
+
+
+def _training_rows(settings: RunSettings, selection: RowSelection) -> SelectedRows:
+    """The rows to train on.
+
+    Raises:
+        ValueError: the store cannot be used, or its patches cannot be turned.
+    """
+    rows = select_rows(settings.store, selection)
+    for item in rows.pixels:
+        height, width, _ = item.row_shape
+        if settings.turn and height != width:
+            raise ValueError(
+                f"patches of {settings.store} must be square to be turned, got {height} x {width}: add --no-turn"
+            )
+    return rows
 
 
 def _plan_line(settings: RunSettings, rows: SelectedRows, sampler: DistributedSampler) -> str:

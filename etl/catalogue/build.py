@@ -14,11 +14,20 @@ from etl.catalogue.bigearthnet_v2 import join_v2_metadata, list_v2_patches, read
 from etl.catalogue.cells import list_grid_cells
 from etl.catalogue.coverage import ListCoverage, measure_coverage, report_coverage
 from etl.catalogue.georeference import Rejections
+from etl.catalogue.images import list_class_folders, read_image_table
 from etl.catalogue.lists import find_lists, join_lists, list_patches, read_lists
+from etl.catalogue.metadata import is_images
 from etl.catalogue.source_kind import CatalogueSource, find_v2_tables
-from etl.catalogue.table import detect_nomenclature, read_catalogue_table, sort_in_store_order, write_catalogue
+from etl.catalogue.table import (
+    class_names_of,
+    detect_nomenclature,
+    read_catalogue_table,
+    sort_in_store_order,
+    write_catalogue,
+)
 from etl.catalogue.validation import find_problems, multi_hot
 from etl.files import replace_atomically
+from etl.labels import classes_of
 from etl.schema import SPLITS
 from etl.settings import setting
 
@@ -37,11 +46,14 @@ class CatalogueSettings:
     It is made from BigEarthNet's labels, lists or metadata, or from Sentinel-2 products. --source can be: a folder of
     BigEarthNet v1 patches (their JSON files are read by all MPI ranks); metadata.parquet of BigEarthNet v2, or its
     folder; a folder with patch_to_l1c_product.csv; another catalogue; or products (folders or .zip files): each 1200 m
-    cell of a product then becomes a patch without labels. Patches that cannot be listed are written to a
+    cell of a product then becomes a patch without labels. Image files of other data sets, one a patch, come from a CSV
+    or Parquet table with the columns path, file or filename; labels, classname, label or class (several names are
+    separated by semicolons, or a list); and split (train, val, test); other columns are left out but epsg, ulx, uly. A
+    folder of image files with a folder for each class needs no table. Patches that cannot be listed are written to a
     .rejected.csv file beside the output, with the reason.
     """
 
-    source: Path = setting(Path("data/labels"), "patches to list: a folder, a Parquet file or a product")
+    source: Path = setting(Path("data/labels"), "patches to list: a folder, a Parquet or CSV file, or a product")
     lists: Path | None = setting(
         None,
         "folder with the published lists of splits, snow and cloud: train.csv, val.csv, test.csv, "
@@ -72,6 +84,8 @@ def read_source(source: CatalogueSource) -> tuple[pa.Table, Rejections]:
         "v2": lambda: read_v2(source.files),
         "catalogue": lambda: (read_catalogue_table(source.files[0]), []),
         "products": lambda: list_grid_cells(source.products),
+        "image table": lambda: read_image_table(source.path),
+        "class folders": lambda: list_class_folders(source.path),
         "v2 folder": lambda: list_v2_patches(pa.chunked_array([list(source.patches)], pa.string())),
     }
     return readers[source.kind]()
@@ -116,9 +130,12 @@ def _summary_line(rows: pa.Table, rejected: int) -> str:
     usable = rows.filter(pc.invert(pc.or_(rows["snow"], rows["cloud"])))
     counts = {name: pc.sum(rows[name]).as_py() or 0 for name in ("snow", "cloud")}
     splits = [f"{name} {pc.sum(pc.equal(usable['split'], name)).as_py() or 0}" for name in SPLITS[1:]]
-    products = pc.count_distinct(rows["product"]).as_py()
+    if is_images(rows):
+        groups = f"{len(class_names_of(rows))} classes"
+    else:
+        groups = f"{pc.count_distinct(rows['product']).as_py()} products"
     return (
-        f"{len(rows)} patches of {products} products: {len(usable)} kept, {counts['snow']} snow, "
+        f"{len(rows)} patches of {groups}: {len(usable)} kept, {counts['snow']} snow, "
         f"{counts['cloud']} cloud, {' '.join(splits)}, {rejected} rejected"
     )
 
@@ -128,6 +145,8 @@ def _join(settings: CatalogueSettings, source: CatalogueSource, rows: pa.Table) 
 
     The metadata of a folder of version 2 patches is looked for among the lists, else beside the folder.
     """
+    if settings.lists is None and is_images(rows):
+        return rows, []
     folder = settings.lists or (source.path if source.kind == "lists" else _LISTS)
     tables = find_v2_tables(settings.lists or source.path.absolute().parent) if source.kind == "v2 folder" else ()
     if settings.lists is None and not tables and not (folder.is_dir() and find_lists(folder)):
@@ -171,7 +190,8 @@ def _warn(rows: pa.Table, rejected: Rejections, nomenclature: int) -> str:
     if rejected:
         _log.warning("%d patches rejected; the first is %s: %s", len(rejected), *rejected[0])
     ordered = sort_in_store_order(rows)
-    problems = find_problems(ordered, multi_hot(ordered["labels"], nomenclature)[1])
+    class_names = class_names_of(ordered) if is_images(ordered) else classes_of(nomenclature)
+    problems = find_problems(ordered, multi_hot(ordered["labels"], class_names)[1])
     bad = np.flatnonzero(problems)
     first = f"the first: {ordered['patch'][bad[0]]}: {problems[bad[0]]}" if len(bad) else ""
     if len(bad) == len(rows):

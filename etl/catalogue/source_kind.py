@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from etl.catalogue.bigearthnet_v1 import V1_METADATA_SUFFIX
 from etl.catalogue.finder import FoundInputs, FoundProduct, PatchLocator, collect_inputs, find_products
+from etl.catalogue.images import PATH_COLUMNS, has_class_folders, names_images
 from etl.catalogue.lists import PRODUCT_LIST, find_lists
 from etl.catalogue.search import is_zip
 from etl.files import walk_folders
@@ -29,6 +30,8 @@ SOURCE_KINDS = {
     "catalogue": "a catalogue",
     "products": "Sentinel-2 products without a list, so every cell of their grids",
     "v2 folder": "a folder of BigEarthNet v2 patches without their metadata",
+    "image table": f"a table (CSV or Parquet) of image files with a column {', '.join(PATH_COLUMNS)}",
+    "class folders": "a folder of image files, with a folder for each class",
 }
 """Kinds of sources, the likelier first: if several fit, the first is taken."""
 
@@ -111,6 +114,8 @@ def _source_of(found: FoundInputs, tables: Mapping[str, Sequence[Path]]) -> Cata
     path, by_kind = found.folder, defaultdict[str, Sequence[Any]](tuple, tables)
     by_kind |= {"products": found.products, **_patches_by_kind(found)}
     kinds = [kind for kind in SOURCE_KINDS if by_kind[kind]]
+    if not kinds and has_class_folders(path):
+        return CatalogueSource("class folders", path)
     if not kinds:
         raise ValueError(f"{path} holds no patches, products or lists; a source can be {_ALL_KINDS}{found.hint}")
     kind, items = kinds[0], tuple(by_kind[kinds[0]])
@@ -135,7 +140,9 @@ def _patches_by_kind(found: FoundInputs) -> dict[str, tuple[str, ...]]:
 
 
 def _table_kind(path: Path, required: bool = False) -> str:
-    """Kind of a Parquet file: `v2`, `catalogue`, or empty if it is neither (an error if `required`)."""
+    """Kind of a table: `v2`, `catalogue`, `image table`, or empty if it is none of them (an error if `required`)."""
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return "image table"
     try:
         names = pq.read_schema(path).names
     except (pa.ArrowException, OSError) as error:
@@ -144,6 +151,8 @@ def _table_kind(path: Path, required: bool = False) -> str:
         return ""
     # the column of patch names is called patch_id in the published tables
     kind = "v2" if "patch_id" in names else "catalogue" if "patch" in names else ""
+    if required and not kind and names_images(names):
+        return "image table"
     if required and not kind:
         raise ValueError(f"{path}: column patch (or patch_id, in version 2) must be there; it has {', '.join(names)}")
     return kind

@@ -3,7 +3,7 @@
 A store holds the same columns in the same order of rows, and pixels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from etl.catalogue.metadata import is_images, stated_class_names
 from etl.catalogue.validation import find_problems, multi_hot
 from etl.files import replace_atomically
 from etl.labels import CLASSES_19, CLASSES_43, classes_of
@@ -24,6 +25,7 @@ __all__ = [
     "CATALOGUE_SCHEMA",
     "Catalogue",
     "cast_column",
+    "class_names_of",
     "detect_nomenclature",
     "make_catalogue_table",
     "read_catalogue",
@@ -51,23 +53,28 @@ CATALOGUE_SCHEMA = pa.schema(
 )
 """Columns of `patches.parquet`; `acquired`, `labels`, `split` (train, val, test) and `country` may be null.
 
-Null labels mean that nobody labelled the patch, an empty list that it has none of the classes."""
+Null labels mean that nobody labelled the patch, an empty list that it has none of the classes. In a catalogue of image
+files `patch` is the path below --source, and `tile`, `product`, `epsg`, `ulx` and `uly` may be null, too."""
 
 _NULLABLE = ("acquired", "labels", "split", "country")
+_NULLABLE_OF_IMAGES = (*_NULLABLE, "tile", "product", "epsg", "ulx", "uly")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Catalogue:
     """Patches as columns, all of the same length, in store order: (tile, acquired, product, row, column)."""
 
-    nomenclature: int
-    """Number of classes of `classes`: 43 or 19."""
+    class_names: tuple[str, ...]
+    """Names of the classes of `classes`."""
+
+    is_images: bool
+    """Whether each patch is one image file, and its name the file's path below --source."""
 
     patch: npt.NDArray[np.bytes_]
     """Patch names, UTF-8."""
 
     tile: npt.NDArray[np.bytes_]
-    """MGRS tile, e.g. 33UUP."""
+    """MGRS tile, e.g. 33UUP; empty if unknown, which only a patch of a catalogue of image files can be."""
 
     product: npt.NDArray[np.bytes_]
     """Product under which the patch is listed (Level-1C or Level-2A name, without or with .SAFE)."""
@@ -76,13 +83,13 @@ class Catalogue:
     """Sensing time in UTC, datetime64[s]; NaT if unknown."""
 
     epsg: npt.NDArray[np.int32]
-    """EPSG code of the UTM projection."""
+    """EPSG code of the UTM projection; 0 if unknown."""
 
     ulx: npt.NDArray[np.float64]
-    """Easting of the upper left corner in m."""
+    """Easting of the upper left corner in m; NaN if unknown."""
 
     uly: npt.NDArray[np.float64]
-    """Northing of the upper left corner in m."""
+    """Northing of the upper left corner in m; NaN if unknown."""
 
     classes: npt.NDArray[np.uint8]
     """Multi-hot labels, shape (patch, class), 0/1; unknown labels are left out here and named in `problem`."""
@@ -105,9 +112,16 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.patch)
 
+    @property
+    def nomenclature(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
     def take(self, which: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> "Catalogue":
         """The rows that a mask, shape (patch,), or an index array picks, in that order."""
-        columns = {f.name: getattr(self, f.name)[which] for f in fields(self) if f.name != "nomenclature"}
+        columns = {
+            f.name: getattr(self, f.name)[which] for f in fields(self) if f.name not in ("class_names", "is_images")
+        }
         return replace(self, **columns)
 
 
@@ -122,13 +136,17 @@ def read_catalogue(path: Path) -> Catalogue:
         OSError: the file cannot be opened.
     """
     table = sort_in_store_order(read_catalogue_table(path))
-    nomenclature = detect_nomenclature(table)
-    classes, unknown = multi_hot(table["labels"], nomenclature)
+    class_names = class_names_of(table)
+    classes, unknown = multi_hot(table["labels"], class_names)
     texts: dict[str, Any] = {name: _fixed_bytes(table[name]) for name in ("patch", "tile", "product", "country")}
-    numbers: dict[str, Any] = {name: table[name].to_numpy() for name in ("epsg", "ulx", "uly", "snow", "cloud")}
+    unknown_values = {"epsg": 0, "ulx": np.nan, "uly": np.nan, "snow": False, "cloud": False}
+    numbers: dict[str, Any] = {
+        name: pc.fill_null(table[name], value).to_numpy() for name, value in unknown_values.items()
+    }
     split = pc.fill_null(pc.index_in(table["split"], value_set=pa.array(SPLITS)), 0)
     return Catalogue(
-        nomenclature=nomenclature,
+        class_names=class_names,
+        is_images=is_images(table),
         acquired=table["acquired"].cast(pa.timestamp("s")).to_numpy(),
         classes=classes,
         split=split.to_numpy().astype(np.uint8),
@@ -149,7 +167,7 @@ def read_catalogue_table(path: Path) -> pa.Table:
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} must be a Parquet file: {str(error).splitlines()[0]}") from None
     try:
-        _stated_nomenclature(table)
+        _ = _stated_nomenclature(table), stated_class_names(table)
         return _conform(table).replace_schema_metadata(table.schema.metadata)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -158,13 +176,23 @@ def read_catalogue_table(path: Path) -> pa.Table:
 def write_catalogue(path: Path, table: pa.Table, nomenclature: int = 43) -> None:
     """Write `table`, with the columns of CATALOGUE_SCHEMA (corners in metres), atomically and in store order.
 
+    Classes are those that the metadata of `table` state, or else those of the nomenclature.
+
     Raises:
         ValueError: the table holds no patch, or a column is missing, of another type or null although it must not be.
         OSError: the file cannot be written.
     """
     software = software_versions(["sentinel-etl"], "(not installed)")["sentinel-etl"]
-    metadata = {"nomenclature": str(len(classes_of(nomenclature))), "software": f"sentinel-etl {software}"}
-    ordered = sort_in_store_order(_conform(table)).replace_schema_metadata(metadata)
+    stated = {"nomenclature": str(len(classes_of(nomenclature)))}
+    if stated_class_names(table) or is_images(table):
+        stated = {
+            key.decode(): table.schema.metadata[key].decode()
+            for key in (b"kind", b"classes")
+            if key in table.schema.metadata
+        }
+    ordered = sort_in_store_order(_conform(table)).replace_schema_metadata(
+        {**stated, "software": f"sentinel-etl {software}"}
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     with replace_atomically(path) as temporary:
         pq.write_table(ordered, temporary)
@@ -199,6 +227,12 @@ def sort_in_store_order(table: pa.Table) -> pa.Table:
     return table.take(pc.sort_indices(keyed, order)).combine_chunks()
 
 
+def class_names_of(table: pa.Table) -> tuple[str, ...]:
+    """Names of the classes: those that the metadata state, else those of 43 or 19, see `detect_nomenclature`."""
+    stated = stated_class_names(table)
+    return stated if stated or is_images(table) else classes_of(detect_nomenclature(table))
+
+
 def detect_nomenclature(table: pa.Table) -> int:
     """43 or 19, as the file's metadata states; else the one with more of the labels (43 if equal)."""
     stated = _stated_nomenclature(table)
@@ -224,16 +258,17 @@ def _conform(table: pa.Table) -> pa.Table:
             raise ValueError(f"column {item.name} ({item.type}) must be there; it has {', '.join(table.column_names)}")
     if not len(table):
         raise ValueError("holds no patch")
-    table = pa.table([_convert(table[item.name], item) for item in CATALOGUE_SCHEMA], schema=CATALOGUE_SCHEMA)
+    nullable = _NULLABLE_OF_IMAGES if is_images(table) else _NULLABLE
+    table = pa.table([_convert(table[item.name], item, nullable) for item in CATALOGUE_SCHEMA], schema=CATALOGUE_SCHEMA)
     unknown = [split for split in pc.unique(table["split"]).to_pylist() if split not in (*SPLITS[1:], None)]
     if unknown:
         raise ValueError(f"column split must be one of {', '.join(SPLITS[1:])} or null, got {unknown[0]!r}")
     return table
 
 
-def _convert(column: pa.ChunkedArray, item: pa.Field) -> pa.ChunkedArray:
+def _convert(column: pa.ChunkedArray, item: pa.Field, nullable: Sequence[str]) -> pa.ChunkedArray:
     """`column` in the type of `item`, without nulls where none may be."""
-    if column.null_count and item.name not in _NULLABLE:
+    if column.null_count and item.name not in nullable:
         raise ValueError(f"column {item.name} must have a value in every row, but is null in {column.null_count}")
     return cast_column(column, item.name, item.type)
 

@@ -1,33 +1,34 @@
 """Why listed patches cannot be extracted: unknown labels, corners off the grid, names listed twice; whole columns."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.bands import PATCH_M
+from etl.catalogue.metadata import is_images
 from etl.grid import TileGrid, nominal_origin, patch_cell
-from etl.labels import classes_of
 
 __all__ = ["find_problems", "multi_hot"]
 
 
-def multi_hot(labels: pa.ChunkedArray, nomenclature: int) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
-    """Multi-hot labels, shape (patch, class), uint8 0/1; and by row the first label that is none of the classes.
+def multi_hot(labels: pa.ChunkedArray, names: Sequence[str]) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
+    """Multi-hot labels, shape (patch, class), uint8 0/1; and by row the first label that is none of `names`.
 
     `labels` is a column of lists of names; null, like an empty list, gives a row of zeros.
     """
-    names = classes_of(nomenclature)
     lists = labels.combine_chunks()
     flat, row = pc.list_flatten(lists), pc.list_parent_indices(lists).to_numpy()
-    index = pc.index_in(flat, value_set=pa.array(names))
+    index = pc.index_in(flat, value_set=pa.array(names, pa.string()))
     known = pc.is_valid(index).to_numpy(zero_copy_only=False)
     classes = np.zeros((len(labels), len(names)), np.uint8)
     classes[row[known], pc.fill_null(index, 0).to_numpy()[known]] = 1
     unknown: dict[int, str] = {}
     others = flat.filter(pa.array(~known)).to_pylist()
     for patch, label in zip(row[~known].tolist(), others, strict=True):
-        unknown.setdefault(patch, f"label must be one of the {nomenclature} classes, got {label!r}")
+        unknown.setdefault(patch, f"label must be one of the {len(names)} classes, got {label!r}")
     return classes, unknown
 
 
@@ -42,7 +43,7 @@ def find_problems(table: pa.Table, unknown: dict[int, str]) -> npt.NDArray[np.ob
     repeated[np.unique(names, return_index=True)[1]] = False  # where each name comes first
     for row in np.flatnonzero(repeated).tolist():
         problem[row] = f"patch is listed more than once: {table['patch'][row]}; its first row counts"
-    for row, why in (*_misplaced(table).items(), *unknown.items()):
+    for row, why in (*({} if is_images(table) else _misplaced(table)).items(), *unknown.items()):
         problem[row] = "; ".join(part for part in (problem[row], why) if part)
     return problem
 

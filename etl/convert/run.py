@@ -138,7 +138,7 @@ def _copy(
             if store.columns["state"][row] == WRITTEN:
                 split = min(int(store.columns["split"][row]), len(SPLITS) - 1)
                 for item, part in zip(pixels, parts, strict=True):
-                    sums.add(split, item.name, row_sums(part))
+                    sums.add(split, item.name, row_sums(part, item.nodata, item.saturated))
         for item, array in zip(pixels, arrays, strict=True):
             writer.write(item.name, first, array)
             writer.wait()

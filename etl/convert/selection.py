@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.convert.settings import ConvertSettings
-from etl.labels import classes_of
 from etl.schema import REJECTED, SPLITS
 from etl.store.reader import StoreReader
 
@@ -30,7 +29,7 @@ def select_rows_to_copy(store: StoreReader, settings: ConvertSettings) -> npt.ND
         wanted = _known("--tile", settings.tile.split(","), [tile.decode() for tile in tiles])
         keep &= np.isin(columns["tile"], [name.encode() for name in wanted])
     if settings.label:
-        names = classes_of(store.schema.nomenclature)
+        names = store.schema.class_names
         wanted = _known("--label", settings.label.split(";"), names)
         keep &= columns["classes"][:, [names.index(name) for name in wanted]].any(1)
     if not keep[store.written].any():

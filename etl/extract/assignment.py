@@ -1,6 +1,7 @@
 """Which rank extracts which rows: rank 0 makes the plan and sends each rank its part."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +71,10 @@ class RankAssignment:
     """What earlier passes gave, by row; empty in the first pass."""
 
     folders: list[PlacedFolder]
-    """Folder in a patch archive of each of `rows`, and its place; empty if the source holds products."""
+    """Folder in a patch archive of each of `rows`, and its place; empty if the source holds products or image files."""
+
+    files: list[Path]
+    """Image file of each of `rows`; empty if the source holds others."""
 
     rounds: list[RowSpan]
     """Rows that it writes in each collective round; empty in a round for which it has none."""
@@ -125,6 +129,9 @@ def _assign(inputs: ExtractionInputs, state: ResumeState, extraction_plan: Extra
                 following=following[selection.product_index[rows]],
                 earlier={row: state.open_rows[row] for row in rows.tolist()} if candidate else {},
                 folders=_patch_folders(selection, rows),
+                files=[inputs.settings.source / name.decode() for name in selection.catalogue.patch[rows]]
+                if selection.images
+                else [],
                 rounds=rounds,
                 needed_blocks=plan.blocks,
                 predicted_inefficiency=plan.inefficiency,

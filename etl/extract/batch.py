@@ -17,8 +17,8 @@ class Batch:
     """Rows [first, first + rows) of every pixel and result data set, in memory."""
 
     def __init__(self, schema: Schema, capacity: int) -> None:
-        """Allocate room for `capacity` rows; `pixels` are uint16 of shape (capacity, row, col, band)."""
-        self.pixels = {item.name: np.empty((capacity, *item.row_shape), np.uint16) for item in schema.pixels}
+        """Allocate room for `capacity` rows; `pixels` have the shape (capacity, row, col, band)."""
+        self.pixels = {item.name: np.empty((capacity, *item.row_shape), item.dtype) for item in schema.pixels}
         self.results = {item.name: np.empty(capacity, item.dtype) for item in schema.results}
         self.first = 0
         """Store row of the first one."""

@@ -25,7 +25,9 @@ from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import choose_method
 from etl.grid import TileGrid, nominal_origin, patch_cell
 from etl.mpi import Comm, RootOnly
+from etl.pixel_groups import PixelGroup
 from etl.schema import UNWRITTEN, Schema
+from etl.source.images import detect_group
 from etl.source.warning import log_warnings
 from etl.store.backend import backend_of
 from etl.store.interface import Backend
@@ -45,6 +47,8 @@ __all__ = [
     "place_patches",
     "served_by",
 ]
+
+log = logging.getLogger("etl.extract")
 
 log = logging.getLogger("etl.extract")
 
@@ -69,7 +73,10 @@ class CatalogueSelection:
     """By listed product: numbers of `products` of its acquisition, best first; for a patch archive its own number."""
 
     patch_folder: Callable[[str], Path] | None
-    """Folder of a patch in a patch archive, by its name; None if the source holds products."""
+    """Folder of a patch in a patch archive, by its name; None if the source holds products or image files."""
+
+    images: PixelGroup | None = None
+    """The bands of the image files; None if the source holds none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +94,7 @@ class ExtractionInputs:
     which the store was begun."""
     schema: Schema
     is_archive: bool
-    """Whether the source is a patch archive, with twelve files a patch, instead of products."""
+    """Whether the source is a patch archive, with twelve files a patch or one image file, instead of products."""
 
     @property
     def passes(self) -> int:
@@ -122,11 +129,12 @@ def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInp
     Raises:
         JobError: on every rank, with status 2, if catalogue, source or weights cannot be used.
     """
-    method = choose_method(settings, comm)
     selection = RootOnly(comm, lambda: select_patches(settings))
+    has_images = selection.bcast(lambda chosen: chosen.images is not None)
+    method = UpsampleMethod("none") if has_images else choose_method(settings, comm)
     products = selection.bcast(lambda chosen: [(item.path, item.stem) for item in chosen.products])
     found, archive = selection.bcast(
-        lambda chosen: (chosen.candidates, chosen.listed_products if chosen.patch_folder else ())
+        lambda chosen: (chosen.candidates, chosen.listed_products if chosen.patch_folder or chosen.images else ())
     )
     if archive:  # nothing to open: each patch has its own files
         inspections = [ProductInspection(None, name) for name in archive]
@@ -167,6 +175,10 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
     product_index = np.argsort(order)[product_index].astype(np.intp)
     if not source.exists():
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which does not exist")
+    if catalogue.is_images:
+        images = _detect_images(settings, catalogue)
+        own = tuple((k,) for k in range(len(names)))
+        return CatalogueSelection(catalogue, product_index, names, (), own, None, images)
     found = find_products(source)
     if found.products:
         index = index_products(found.products)
@@ -182,6 +194,22 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
         )
     own = tuple((k,) for k in range(len(names)))
     return CatalogueSelection(catalogue, product_index, names, (), own, folder)
+
+
+def _detect_images(settings: ExtractSettings, catalogue: "Catalogue") -> PixelGroup:
+    """The bands of the catalogue's image files below the source.
+
+    Raises:
+        ValueError: none can be read, or --bands does not name their bands.
+    """
+    names = [name.strip() for name in settings.bands.split(",")] if settings.bands else []
+    try:
+        images = detect_group((settings.source / name.decode() for name in catalogue.patch), names)
+    except ValueError as error:
+        raise ValueError(f"--source {settings.source}: {error}") from None
+    if settings.upsample != "none":
+        log.info("--upsample %s does not apply: the bands of an image file are of one size", settings.upsample)
+    return images
 
 
 def _read_catalogue(settings: ExtractSettings) -> "Catalogue":
@@ -212,7 +240,7 @@ def place_patches(inputs: ExtractionInputs, selection: CatalogueSelection) -> Pa
     for k, (number, listed_problem) in enumerate(zip(selection.product_index.tolist(), catalogue.problem, strict=True)):
         inspection = inspections[number]
         problem = listed_problem or inspection.problem
-        if not problem:
+        if not problem and selection.images is None:
             if number not in grids:  # once a product: a catalogue can have 500,000 patches
                 product = inspection.product
                 grids[number] = product.grid if product else nominal_origin(catalogue.tile[k].decode())
@@ -247,7 +275,8 @@ def _schema_for(selection: CatalogueSelection, inspections: Sequence[ProductInsp
     patch_bytes = max(1, catalogue.patch.dtype.itemsize)  # HDF5 has no strings of 0 bytes
     names = [*selection.listed_products, *(inspection.name for inspection in inspections)]
     product_bytes = max(80, *(len(name.encode()) for name in names))
-    return Schema(len(catalogue), catalogue.nomenclature, upsampled, patch_bytes, product_bytes)
+    images = selection.images
+    return Schema(len(catalogue), catalogue.class_names, upsampled, patch_bytes, product_bytes, images=images)
 
 
 def served_by(inspection: ProductInspection) -> tuple[bytes, bytes]:
@@ -281,7 +310,8 @@ def fingerprint_of(settings: ExtractSettings, selection: CatalogueSelection, met
     return {
         "rows": len(catalogue),
         "catalogue_sha256": digest.hexdigest(),
-        "source": "patches" if selection.patch_folder else "tiles",
+        "source": "images" if selection.images else "patches" if selection.patch_folder else "tiles",
+        **({"classes": list(catalogue.class_names), **selection.images.to_record()} if selection.images else {}),
         "upsample": method.name,
         **(networks if method.networks else {}),
         "max_cloud_share": settings.max_cloud_share,

@@ -4,20 +4,20 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from etl.bands import GROUPS, Group
+from etl.bands import GROUPS
 from etl.extract.assignment import RankAssignment
 from etl.extract.batch import Batch
 from etl.extract.candidates import OpenRow
 from etl.extract.prefetch import prefetch
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import ReadyUpsampling
-from etl.schema import REJECTED, STATS, WRITTEN, RowSpan, Schema
+from etl.schema import REJECTED, STATS, WRITTEN, DataSet, RowSpan, Schema
 from etl.source.block import OutgoingBlock
 from etl.source.interface import PatchSource, SourcePatch
 from etl.source.patch import UNKNOWN_SHARES, PatchError, PixelShares, pixel_shares
@@ -62,15 +62,14 @@ class PreparedPatch:
     earlier: OpenRow | None = None
     """What an earlier product gave, if this one has no more of the patch: the row of the store then stays."""
 
-    def planes(self) -> dict[str, npt.NDArray[np.uint16]]:
-        """Pixels by data set, shape (band, row, col)."""
-        planes = {f"data_{group.name}": part for group, part in zip(GROUPS, self.native, strict=True)}
+    def planes(self, native: Sequence[DataSet]) -> dict[str, npt.NDArray[np.uint16]]:
+        """Pixels by data set, shape (band, row, col); `native`: the data sets of `self.native`."""
+        planes = {item.name: part for item, part in zip(native, self.native, strict=True)}
         return planes if self.upsampled is None else {**planes, "data_super": self.upsampled}
 
-    @property
-    def empty_bands(self) -> bool:
-        """Whether a whole band has no data."""
-        return self.shares.nodata == 1 and any(not part.any(axis=(1, 2)).all() for part in self.native)
+    def empty_bands(self, nodata: int | None) -> bool:
+        """Whether a whole band has no data, which is the value `nodata`."""
+        return self.shares.nodata == 1 and any((part == nodata).all(axis=(1, 2)).any() for part in self.native)
 
 
 @dataclass(slots=True, eq=False)
@@ -108,10 +107,13 @@ class PatchPipeline:
     error: BaseException | None = None
     """Exception that ended the thread early."""
     _stopped: bool = False
+    _native: tuple[DataSet, ...] = field(init=False)
+    """Data sets of pixels as read."""
     _thread: threading.Thread = field(init=False)
 
     def __post_init__(self) -> None:
         self.sums = Sums(self.schema.pixels)
+        self._native = tuple(item for item in self.schema.pixels if item.name != "data_super")
         self.empty = Batch(self.schema, 0)
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
         batches = self.assignment.batches
@@ -181,12 +183,13 @@ class PatchPipeline:
         earlier = self.assignment.earlier.get(row)
         if isinstance(patch, PatchError):
             return PreparedPatch(row, UNKNOWN_SHARES, str(patch), earlier=earlier)
-        native = tuple(map(_without_halo, GROUPS, patch.native))
-        shares, upsampler = pixel_shares(native, patch.scl), self.upsampling.upsampler
+        native = tuple(map(_without_halo, self._native, patch.native))
+        nodata = self._native[0].nodata
+        shares, upsampler = pixel_shares(native, patch.scl, nodata), self.upsampling.upsampler
         if earlier is not None and shares.nodata >= earlier.nodata:
             return PreparedPatch(row, shares, earlier.problem, earlier=earlier)
         problem = self.settings.over_limit(*shares)
-        if shares.nodata == 1 and not any(part.any() for part in native):
+        if shares.nodata == 1 and all((part == nodata).all() for part in native):
             problem = "no pixel has data in any band"
         if problem or upsampler is None:
             return PreparedPatch(row, shares, problem, () if problem else native)
@@ -238,14 +241,14 @@ class PatchPipeline:
         self, targets: Mapping[str, npt.NDArray[np.uint16]], patch: PreparedPatch, split: int | None
     ) -> None:
         """Copy the patch's pixels to `targets`, shape (row, col, band); add their statistics to `split`, if any."""
-        planes = patch.planes()
+        planes = patch.planes(self._native)
         self.timer.add("upsample_s", patch.upsample_s)
         if split is not None:
             self.written += 1
             self.with_nodata += patch.shares.nodata > 0
-            self.with_empty_band += patch.empty_bands
+            self.with_empty_band += patch.empty_bands(self._native[0].nodata)
             with self.timer.stage("sum_s"):
-                for name, sums in _plane_sums(planes).items():
+                for name, sums in _plane_sums(planes, self._native[0]).items():
                     self.sums.add(split, name, sums)
         with self.timer.stage("interleave_s"):
             for name, part in planes.items():
@@ -256,7 +259,7 @@ class PatchPipeline:
         empty = False
         with self.timer.stage("sum_s"):
             for name, array in batch.pixels.items():
-                sums = row_sums(array[row - batch.first])
+                sums = row_sums(array[row - batch.first], self._native[0].nodata, self._native[0].saturated)
                 self.sums.add(split, name, sums)
                 empty |= bool((sums[STATS.index("nodata")] == array[0, ..., 0].size).any())
         self.written += 1
@@ -264,15 +267,21 @@ class PatchPipeline:
         self.with_empty_band += empty
 
 
-def _without_halo(group: Group, window: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
+def _without_halo(item: DataSet, window: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
     """The pixels of the patch itself, shape (band, row, col), of a window with a halo around them."""
-    halo = (window.shape[1] - group.patch_px) // 2
-    inner = slice(halo, halo + group.patch_px)
-    return window[:, inner, inner]
+    rows, columns, _ = item.row_shape
+    halo = (window.shape[1] - rows) // 2
+    return window[:, halo : halo + rows, halo : halo + columns]
 
 
-def _plane_sums(planes: Mapping[str, npt.NDArray[np.uint16]]) -> dict[str, npt.NDArray[np.int64]]:
-    """Statistics of each data set's planes; data_super holds the 10 m bands unchanged, so those are summed once."""
+def _plane_sums(planes: Mapping[str, npt.NDArray[np.uint16]], native: DataSet) -> dict[str, npt.NDArray[np.int64]]:
+    """Statistics of each data set's planes; data_super holds the 10 m bands unchanged, so those are summed once.
+
+    `native`: a data set that states nodata and saturated, which are the same in all.
+    """
+    nodata, saturated = native.nodata, native.saturated
     finest, upsampled = f"data_{GROUPS[0].name}", "data_super" in planes
-    sums = {name: plane_sums(part) for name, part in planes.items() if not (upsampled and name == finest)}
+    sums = {
+        name: plane_sums(part, nodata, saturated) for name, part in planes.items() if not (upsampled and name == finest)
+    }
     return sums | {finest: sums["data_super"][:, list(GROUPS[0].super_index)]} if upsampled else sums

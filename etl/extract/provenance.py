@@ -20,7 +20,7 @@ def store_attributes(settings: ExtractSettings, schema: Schema, method: Upsample
     precision = {"upsample_precision": method.precision} if networks else {}
     return {
         "Conventions": "CF-1.11",
-        "title": "Sentinel-2 Level-2A patches",
+        "title": "Sentinel-2 Level-2A patches" if schema.images is None else "Image patches",
         "schema_version": schema.version,
         "upsample": method.name,
         "upsample_weights": json.dumps(networks) if networks else "none",

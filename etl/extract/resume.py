@@ -250,4 +250,8 @@ def _row_statistics(reader: StoreReader, row: int, expected: int) -> list[npt.ND
         arrays = reader.row(row)
     except DamagedStoreError:  # a shard that was half-written when a run was killed
         return None
-    return [row_sums(pixels) for pixels in arrays] if checksum(arrays) == expected else None
+    if checksum(arrays) != expected:
+        return None
+    return [
+        row_sums(pixels, item.nodata, item.saturated) for pixels, item in zip(arrays, reader.schema.pixels, strict=True)
+    ]

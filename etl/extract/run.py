@@ -29,6 +29,7 @@ from etl.mpi import Comm, RootOnly, file_hints, on_every_rank, raise_if_any_fail
 from etl.progress import report_progress
 from etl.raster import configure
 from etl.source.archive import ArchivePatches
+from etl.source.images import ImagePatches
 from etl.source.tiles import TilePatches
 from etl.source.warning import log_warnings
 from etl.stage_timer import StageTimer
@@ -181,8 +182,10 @@ def _write_rows(
 
 def _source_of(
     inputs: ExtractionInputs, assignment: RankAssignment, exchange: Exchange, timer: StageTimer
-) -> ArchivePatches | TilePatches:
+) -> ArchivePatches | ImagePatches | TilePatches:
     """Where this rank's patches come from."""
+    if inputs.schema.images is not None:
+        return ImagePatches(assignment.rows.tolist(), assignment.files, inputs.schema.images, timer)
     if inputs.is_archive:
         return ArchivePatches(assignment.rows.tolist(), assignment.folders, inputs.method.halo_px, timer)
     inspected = ((number, inputs.inspections[k].product) for number, k in assignment.inspections.items())

@@ -13,12 +13,20 @@ __all__ = ["ExtractSettings"]
 
 @dataclass(frozen=True, slots=True)
 class ExtractSettings:
-    """Extract patches from Sentinel-2 products or patch folders into one store, on any number of MPI ranks."""
+    """Extract patches from Sentinel-2 products, patch folders or image files into one store, on any number of ranks."""
 
     catalogue: Path = setting(Path("data/patches.parquet"), "table of the patches to extract, made by etl.catalogue")
-    source: Path = setting(Path("data/tiles"), "folder of Level-2A products (.SAFE or .zip) or of BigEarthNet patches")
+    source: Path = setting(
+        Path("data/tiles"),
+        "folder of Level-2A products (.SAFE or .zip), of BigEarthNet patches, or of the catalogue's image files",
+    )
     out: Location = setting(DEFAULT_STORE, "store to write: FILE.h5, FOLDER.zarr or s3://BUCKET/NAME.zarr")
     upsample: str = setting("bilinear", "how to resample 20 m and 60 m bands to 10 m, if at all", choices=METHODS)
+    bands: str = setting(
+        "",
+        "image files: names of their bands, separated by commas, such as B01,B02; empty = those in the files, else R, "
+        "G and B for colours, else band_1, band_2, ...",
+    )
     weights: Path = setting(
         Path("data/weights/l2a"),
         "with --upsample dsen2: folder of its weights for 20 m and 60 m bands (etl.superres fetch downloads them)",

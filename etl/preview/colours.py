@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,25 +49,37 @@ class Stretch:
     high: npt.NDArray[np.float32]
     """Pixel value shown at full brightness, shape (band,)."""
 
-    def __call__(self, pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+    nodata: int | None = NODATA
+    """Pixel value without data; None if there is none."""
+
+    gamma: float = _GAMMA
+    """Exponent of brightness."""
+
+    def __call__(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return brightness in [0, 1], shape as `pixels`, (row, col, band), float32; nodata in light grey."""
         scaled = (pixels.astype(np.float32) - self.low) / (self.high - self.low)
-        out = np.clip(scaled, 0, 1) ** np.float32(_GAMMA)
-        # grey, because black would look like water
-        out[(pixels == NODATA).all(-1)] = _NODATA_GREY
+        out = np.clip(scaled, 0, 1) ** np.float32(self.gamma)
+        if self.nodata is not None:  # grey, because black would look like water
+            out[(pixels == self.nodata).all(-1)] = _NODATA_GREY
         return np.asarray(out, np.float32)
 
     def take(self, bands: Sequence[int]) -> "Stretch":
         """Return the stretch, limits of shape (band,), of these bands alone, given by their index."""
-        return Stretch(self.low[bands], self.high[bands])
+        return Stretch(self.low[bands], self.high[bands], self.nodata, self.gamma)
 
 
-def fit_stretch(pixels: npt.NDArray[np.uint16]) -> Stretch:
-    """Return the stretch of the middle 98 % of each band's valid values, over all of `pixels`, shape (..., band)."""
+def fit_stretch(pixels: npt.NDArray[Any], nodata: int | None = NODATA, saturated: int | None = SATURATED) -> Stretch:
+    """Return the stretch of the middle 98 % of each band's valid values, over all of `pixels`, shape (..., band).
+
+    Pixels of uint8 are shown as they are. `nodata`, `saturated`: values that are left out; None if there is none.
+    """
+    if pixels.dtype == np.uint8:
+        black = np.zeros(pixels.shape[-1], np.float32)
+        return Stretch(black, black + np.float32(255), nodata, 1.0)
     bounds = []
     for values in pixels.reshape(-1, pixels.shape[-1]).T:
-        valid = values[(values != NODATA) & (values != SATURATED)]
+        valid = values[~np.isin(values, [value for value in (nodata, saturated) if value is not None])]
         low, high = np.percentile(valid, _PERCENTILES) if len(valid) else (0.0, 1.0)
         bounds.append((low, max(high, low + 1)))  # never an empty range, by which pixels would be divided
     low, high = np.array(bounds, np.float32).T
-    return Stretch(low, high)
+    return Stretch(low, high, nodata)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from etl.bands import GROUPS, NODATA, band_indices
 from etl.catalogue.table import Catalogue, read_catalogue
-from etl.labels import classes_of
+from etl.pixel_groups import IMAGES
 from etl.preview.cells import CELL_STATUS, CellWindow, TileMap, cell_status_of, merge_cell_status, tile_cells
-from etl.preview.colours import TRUE_COLOUR
+from etl.preview.colours import FALSE_COLOUR, TRUE_COLOUR
 from etl.preview.settings import CARD_COLUMNS, PreviewSettings
 from etl.schema import SPLITS, WRITTEN
 from etl.store.reader import StoreReader
@@ -25,6 +25,29 @@ _CELL_PX = 12
 # rows read at once: 7 MiB
 _READ_ROWS = 64
 _BANDS = {group.name: group.bands for group in GROUPS}
+
+
+@dataclass(frozen=True, slots=True)
+class ShownBands:
+    """The pixel array whose patches are shown, and which of its bands in red, green and blue."""
+
+    array: str
+    """Name of the pixel array."""
+
+    true_colour: list[int]
+    """Index of each of the three bands of the first picture."""
+
+    false_colour: list[int]
+    """As `true_colour`, of the second picture; empty if there is none."""
+
+    words: str
+    """The bands, in words."""
+
+    nodata: int | None
+    """Pixel value without data; None if there is none."""
+
+    saturated: int | None
+    """Pixel value beyond the sensor's range; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +69,11 @@ class Card:
     labels: tuple[str, ...]
     """Its classes."""
 
-    pixels: npt.NDArray[np.uint16]
-    """B02 B03 B04 B08, shape (120, 120, 4)."""
+    pixels: npt.NDArray[Any]
+    """Bands of `ShownBands.array`, shape (row, col, band): of Sentinel-2 B02 B03 B04 B08, (120, 120, 4)."""
+
+    place: str
+    """Where it lies, in words; of an image file its path."""
 
     nodata_share: float
     """Share of its pixels without data in at least one band, 0 to 1; NaN if the store does not say."""
@@ -96,7 +122,10 @@ class ContactSheet:
     """Patches shown, in store order."""
 
     maps: list[TileMap]
-    """Tiles shown, in store order."""
+    """Tiles shown, in store order; empty for image files."""
+
+    shown: ShownBands
+    """Bands that are shown of the cards."""
 
     detail: BandDetail | None
     """None if the store has no `data_super`, or no patch."""
@@ -129,7 +158,8 @@ def read_contact_sheet(settings: PreviewSettings) -> ContactSheet:
         tiles = _choose_tiles(settings, all_tiles, len(store.written))
         candidates = np.isin(columns["tile"], tiles) & (columns["state"] == WRITTEN)
         rows = choose_spread(np.flatnonzero(candidates), settings.patches, settings.seed)
-        cards = [_read_card(store, row) for row in rows.tolist()]
+        shown = _choose_bands(store)
+        cards = [_read_card(store, row, shown.array) for row in rows.tolist()]
         return ContactSheet(
             title=settings.store.name,
             counts=_count_status(columns, excluded, tiles if settings.tile else all_tiles),
@@ -137,7 +167,8 @@ def read_contact_sheet(settings: PreviewSettings) -> ContactSheet:
             with_nodata=_count_nodata(store, tiles if settings.tile else all_tiles),
             excluded=excluded is not None,
             cards=cards,
-            maps=[_read_map(store, tile, excluded) for tile in tiles],
+            maps=[_read_map(store, tile, excluded) for tile in tiles if store.schema.images is None],
+            shown=shown,
             detail=_read_detail(store, cards),
             nothing_written=store.nothing_written,
         )
@@ -166,15 +197,30 @@ def _read_excluded(settings: PreviewSettings, store: StoreReader) -> Catalogue |
     return catalogue.take(~np.isin(catalogue.patch, store.columns["patch"]) & (catalogue.snow | catalogue.cloud))
 
 
-def _read_card(store: StoreReader, row: int) -> Card:
+def _choose_bands(store: StoreReader) -> ShownBands:
+    """Bands of `data_10m`, or those of image files."""
+    item, images = store.schema.pixels[0], store.schema.images
+    bands, true_colour = _BANDS["10m"], band_indices(_BANDS["10m"], TRUE_COLOUR)
+    if images is not None:
+        bands, true_colour = images.bands, images.true_colour
+    false_colour = band_indices(bands, FALSE_COLOUR) if set(FALSE_COLOUR) <= set(bands) else []
+    words = "True colour (B04 B03 B02) and false colour (B08 B04 B03), 1200 m a side"
+    if images is not None:
+        names = [" ".join(bands[k] for k in colour) for colour in (true_colour, false_colour) if colour]
+        words = f"{' and '.join(names)}, {images.size_px[0]} x {images.size_px[1]} pixels"
+    return ShownBands(item.name, true_colour, false_colour, words, item.nodata, item.saturated)
+
+
+def _read_card(store: StoreReader, row: int, array: str) -> Card:
     columns = store.columns
     tile = columns["tile"][row].decode()
     cell_row, cell_col = tile_cells(tile, columns["ulx"][[row]], columns["uly"][[row]])[0].tolist()
-    names = classes_of(columns["classes"].shape[1])
+    names = store.schema.class_names
     labels = tuple(names[k] for k in np.flatnonzero(columns["classes"][row]).tolist())
     split = SPLITS[min(int(columns["split"][row]), len(SPLITS) - 1)]
-    pixels, share = store.read("data_10m", np.array([row]))[0], float(_nodata_share(store)[row])
-    return Card(row, tile, (cell_row, cell_col), split, labels, pixels, share)
+    place = f"{tile} · row {cell_row}, column {cell_col}" if array != IMAGES else columns["patch"][row].decode()
+    pixels, share = store.read(array, np.array([row]))[0], float(_nodata_share(store)[row])
+    return Card(row, tile, (cell_row, cell_col), split, labels, pixels, place, share)
 
 
 def _nodata_share(store: StoreReader) -> npt.NDArray[np.float32]:

@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from etl.bands import GROUPS, SUPER_BANDS, band_indices
+from etl.bands import SUPER_BANDS, band_indices
 from etl.files import replace_atomically
 from etl.preview import colours
 from etl.preview.cells import CELL_STATUS, TileMap
 from etl.preview.class_names import caption_lines
 from etl.preview.colours import Stretch, fit_stretch
-from etl.preview.contact_sheet import BandDetail, Card, ContactSheet
+from etl.preview.contact_sheet import BandDetail, Card, ContactSheet, ShownBands
 from etl.preview.settings import CARD_COLUMNS
 
 __all__ = ["draw_contact_sheet", "percent"]
@@ -36,11 +36,8 @@ _CAPTION_CHARACTERS, _CAPTION_LINES = 43, 2
 _MAX_GRIDLINES = 40
 # width of a mark of nodata, and height of the smallest one, in cells
 _MARK_WIDTH, _LEAST_MARK = 0.5, 0.15
+_PLACE_CHARACTERS = 34
 _DPI = 100
-
-# red, green and blue among the bands of `data_10m`
-_TRUE_COLOUR = band_indices(GROUPS[0].bands, colours.TRUE_COLOUR)
-_FALSE_COLOUR = band_indices(GROUPS[0].bands, colours.FALSE_COLOUR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +97,14 @@ def draw_contact_sheet(sheet: ContactSheet, width: int, out: Path) -> None:
     stretch = None
     if sheet.cards:
         # one stretch for all cards, so that their brightness can be compared
-        stretch = fit_stretch(np.stack([card.pixels for card in sheet.cards]))
+        shown = sheet.shown
+        stretch = fit_stretch(np.stack([card.pixels for card in sheet.cards]), shown.nodata, shown.saturated)
         for number, card in enumerate(sheet.cards, 1):
-            _draw_card(page, number, card, stretch)
+            _draw_card(page, number, card, stretch, shown)
         if sheet.detail is not None:
-            pixels = stretch(sheet.cards[sheet.detail.number - 1].pixels)
+            pixels = stretch(sheet.cards[sheet.detail.number - 1].pixels)[..., shown.true_colour]
             _draw_detail(page, sheet.detail, _HEADER + rows * _CARD_HEIGHT, pixels)
-    _draw_maps(page, sheet, large, stretch.take(_TRUE_COLOUR) if stretch else None)
+    _draw_maps(page, sheet, large, stretch.take(sheet.shown.true_colour) if stretch else None)
     _draw_legend(page, sheet, _HEADER + _maps_height(len(sheet.maps), large) + _LEGEND_GAP)
     with mpl.rc_context({"font.family": "DejaVu Sans"}), replace_atomically(out, sync=False, concurrent=True) as path:
         figure.savefig(path, format="png", dpi=_DPI, facecolor=colours.PAPER)
@@ -117,27 +115,33 @@ def _draw_header(page: _Page, sheet: ContactSheet) -> None:
     extracted = {name: counts[name] for name in ("train", "val", "test", "no split") if counts[name]}
     splits = ", ".join(f"{count:,} {name}" for name, count in extracted.items()) or "none written yet"
     some = f" ({len(sheet.maps)} shown)" if 1 < len(sheet.maps) < sheet.tiles else ""
-    tiles = f"{sheet.tiles} tiles{some}" if sheet.tiles > 1 else f"tile {sheet.maps[0].tile}"
+    tiles = (
+        f"{sheet.tiles} tiles{some}"
+        if sheet.tiles > 1
+        else f"tile {sheet.maps[0].tile}"
+        if sheet.maps
+        else "image files"
+    )
     page.text(_MARGIN, 54, f"{sum(extracted.values()):,} patches from {tiles}", 31, weight="bold")
     page.text(_MARGIN, 84, f"{sheet.title} · {splits}", 17, color=colours.MUTED)
-    words = "True colour (B04 B03 B02) and false colour (B08 B04 B03), 1200 m a side"
-    page.text(_MARGIN, _HEADER - 13, words, 17, weight="bold")
-    page.text(_MAPS_LEFT, _HEADER - 13, "State of each cell", 17, weight="bold")
+    page.text(_MARGIN, _HEADER - 13, sheet.shown.words, 17, weight="bold")
+    page.text(_MAPS_LEFT, _HEADER - 13, "State of each cell" if sheet.maps else "State of each row", 17, weight="bold")
 
 
-def _draw_card(page: _Page, number: int, card: Card, stretch: Stretch) -> None:
+def _draw_card(page: _Page, number: int, card: Card, stretch: Stretch, shown: ShownBands) -> None:
     row, column = divmod(number - 1, CARD_COLUMNS)
     x, y = _card_left(column), _HEADER + row * _CARD_HEIGHT
     brightness = stretch(card.pixels)
-    page.image(x, y, _SIDE, brightness[..., _TRUE_COLOUR])
-    page.image(x + _SIDE + _PAIR_GAP, y, _SIDE, brightness[..., _FALSE_COLOUR])
+    page.image(x, y, _SIDE, brightness[..., shown.true_colour])
+    if shown.false_colour:
+        page.image(x + _SIDE + _PAIR_GAP, y, _SIDE, brightness[..., shown.false_colour])
     if card.nodata_share > 0:
         edge = withStroke(linewidth=2.4 * page.scale, foreground=colours.TEXT)
         words, looks = f"{percent(card.nodata_share)} nodata", {"color": "white", "path_effects": [edge]}
         page.text(x + 7, y + _SIDE - 9, words, 14, weight="bold", **looks)
     y += _SIDE + 19
     page.text(x, y, f"{number}", 14, weight="bold")
-    page.text(x + 26, y, f"{card.tile} · row {card.cell[0]}, column {card.cell[1]}", 14, color=colours.MUTED)
+    page.text(x + 26, y, card.place[-_PLACE_CHARACTERS:], 14, color=colours.MUTED)
     if card.split != "none":
         right = x + 2 * _SIDE + _PAIR_GAP
         page.text(right, y, card.split, 14, color=colours.STATUS_COLOURS[card.split], weight="bold", ha="right")
@@ -159,7 +163,7 @@ def _card_left(column: int) -> float:
 def _draw_detail(page: _Page, detail: BandDetail, top: float, brightness: npt.NDArray[np.float32]) -> None:
     """One patch: bands as read beside the same bands at 10 m, and a composite that only the 10 m grid allows.
 
-    `brightness`: of the patch's 10 m bands, shape (row, col, band).
+    `brightness`: of the patch in true colour, shape (row, col, 3).
     """
     fine, method = detail.fine, f"10 m, {detail.method}" if detail.method else "10 m"
     b12, b01 = band_indices(SUPER_BANDS, ("B12", "B01"))
@@ -169,7 +173,7 @@ def _draw_detail(page: _Page, detail: BandDetail, top: float, brightness: npt.ND
     pairs = [
         ((_grey(grey_12, detail.b12), "B12, 20 m as read"), (_grey(grey_12, fine[..., b12]), f"B12, {method}")),
         ((_grey(grey_01, detail.b01), "B01, 60 m as read"), (_grey(grey_01, fine[..., b01]), f"B01, {method}")),
-        ((brightness[..., _TRUE_COLOUR], "B04 B03 B02"), (fit_stretch(infrared)(infrared), "B8A B11 B04, 10 m")),
+        ((brightness, "B04 B03 B02"), (fit_stretch(infrared)(infrared), "B8A B11 B04, 10 m")),
     ]
     page.text(_MARGIN, top + _HEADING - 13, f"Patch {detail.number}: every band on the 10 m grid", 17, weight="bold")
     for column, pair in enumerate(pairs):

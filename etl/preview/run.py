@@ -19,7 +19,8 @@ def _preview(settings: PreviewSettings) -> None:
     sheet = read_contact_sheet(settings)
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     draw_contact_sheet(sheet, settings.width, settings.out)
-    shown = f"{len(sheet.cards)} patches and {len(sheet.maps)} of {sheet.tiles} tiles"
+    maps = f" and {len(sheet.maps)} of {sheet.tiles} tiles" if sheet.maps else ""
+    shown = f"{len(sheet.cards)} patches{maps}"
     if sheet.nothing_written:
         shown = f"{sheet.nothing_written}; the picture is a map without patches"
     print(f"{shown} -> {settings.out}")

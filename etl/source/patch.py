@@ -45,6 +45,7 @@ class Patch:
 
     native: tuple[npt.NDArray[np.uint16], ...]
     """The three groups, finest first, shape (band, row, col), uint16, each with the halo of its upsampler around it.
+    Of an image file its one group, uint8 or uint16, without a halo.
 
     Beyond the tile's border pixels are mirrored: the first one outside repeats the outermost one inside. Interpolation
     then gives no weight to anything new, and to a network the texture continues."""
@@ -75,14 +76,17 @@ UNKNOWN_SHARES = PixelShares(float("nan"), float("nan"), float("nan"))
 """Shares of a patch whose pixels could not be read."""
 
 
-def pixel_shares(planes: Sequence[npt.NDArray[np.uint16]], scl: npt.NDArray[np.uint8] | None) -> PixelShares:
+def pixel_shares(
+    planes: Sequence[npt.NDArray[np.uint16]], scl: npt.NDArray[np.uint8] | None, nodata_value: int | None = NODATA
+) -> PixelShares:
     """Shares of pixels without data, of cloud and of snow.
 
     Args:
         planes: the bands by pixel size, finest first, without halo, each of shape (band, row, col), uint16.
         scl: scene classes, shape (row, col), uint8, pixels no smaller than the finest; None if there is none.
+        nodata_value: value of a pixel without data; None if every pixel has data.
     """
-    empty = _nodata_pixels(planes)
+    empty = None if nodata_value is None else _nodata_pixels(planes, nodata_value)
     nodata = 0.0 if empty is None else float(empty.mean())
     if scl is None:
         return PixelShares(nodata, float("nan"), float("nan"))
@@ -98,13 +102,13 @@ def pixel_shares(planes: Sequence[npt.NDArray[np.uint16]], scl: npt.NDArray[np.u
     return PixelShares(nodata, cloud, snow)
 
 
-def _nodata_pixels(planes: Sequence[npt.NDArray[np.uint16]]) -> npt.NDArray[np.bool_] | None:
+def _nodata_pixels(planes: Sequence[npt.NDArray[np.uint16]], nodata_value: int) -> npt.NDArray[np.bool_] | None:
     """Whether each pixel of the finest bands lacks data in any band, shape (row, col); None if none does."""
-    if all(part.min() != NODATA for part in planes):  # nearly every patch
+    if all(not part.min() <= nodata_value <= part.max() for part in planes):  # nearly every patch
         return None
     empty = np.zeros(planes[0].shape[1:], bool)
     for part in planes:
-        mask, factor = (part == NODATA).any(axis=0), len(empty) // part.shape[1]
+        mask, factor = (part == nodata_value).any(axis=0), len(empty) // part.shape[1]
         empty |= mask.repeat(factor, axis=0).repeat(factor, axis=1)
     return empty
 

@@ -7,15 +7,11 @@ import numpy.typing as npt
 from dask.base import compute
 from dask.delayed import delayed
 
-from etl.bands import GROUPS
 from etl.stats.counts import ValueCounts, group_membership
 from etl.store.location import Location
 from etl.store.reader import StoreReader
 
 __all__ = ["count_store"]
-
-# `data_super` is not counted: it holds the same values and interpolated ones
-_NATIVE_ARRAYS = tuple(f"data_{group.name}" for group in GROUPS)
 
 
 def count_store(store: StoreReader, workers: int, batch_rows: int, **dask_options: Any) -> dict[str, ValueCounts]:
@@ -43,8 +39,11 @@ def _count_rows(
     location: Location, rows: npt.NDArray[np.intp], member: npt.NDArray[np.bool_], batch_rows: int
 ) -> dict[str, ValueCounts]:
     with StoreReader(location) as store:
-        native = [item for item in store.schema.pixels if item.name in _NATIVE_ARRAYS]
-        total = {item.name: ValueCounts(member.shape[1], item.shape[-1]) for item in native}
+        # `data_super` is not counted: it holds the same values and interpolated ones
+        native = [item for item in store.schema.pixels if item.name != "data_super"]
+        total = {
+            item.name: ValueCounts(member.shape[1], item.shape[-1], item.nodata, item.saturated) for item in native
+        }
         for first in range(0, len(rows), batch_rows):
             batch = slice(first, first + batch_rows)
             for name, counts in total.items():

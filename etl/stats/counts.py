@@ -4,6 +4,8 @@ A group is a split or a class; a patch counts in its split and in each of its cl
 to the same groups are counted together, so that every pixel is counted once, and its count added to each group.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,8 +13,6 @@ from etl.bands import NODATA, SATURATED
 from etl.schema import SPLITS
 
 __all__ = ["ValueCounts", "group_membership"]
-
-_VALUES = SATURATED + 1
 
 # initial length of the arrays, and by how many values they grow: brighter pixels are rare
 _INITIAL_VALUES, _GROWTH_VALUES = 16384, 4096
@@ -30,20 +30,24 @@ def group_membership(split: npt.NDArray[np.uint8], classes: npt.NDArray[np.uint8
 class ValueCounts:
     """Counts of one pixel array, for any number of its rows."""
 
-    def __init__(self, groups: int, bands: int) -> None:
+    def __init__(
+        self, groups: int, bands: int, nodata_value: int | None = NODATA, saturated_value: int | None = SATURATED
+    ) -> None:
+        """`nodata_value`, `saturated_value`: values of pixels that are not valid; None if there is none."""
         self.groups, self.bands = groups, bands
+        self._nodata_value, self._saturated_value = nodata_value, saturated_value
         self.valid = np.zeros((groups, bands, _INITIAL_VALUES), np.int64)
-        """Number of pixels of each value, shape (group, band, value), int64, without saturated ones; nodata is value 0.
-        It holds values up to the largest valid one counted, or more."""
+        """Number of pixels of each value, shape (group, band, value), int64, without saturated ones, but with nodata.
+        It holds values up to the largest one counted, or more."""
         self.saturated = np.zeros((groups, bands), np.int64)
         """Number of saturated pixels, shape (group, band), int64."""
         self.empty_patches = np.zeros((groups, bands), np.int64)
         """Number of patches without any data in a band, shape (group, band), int64."""
 
-    def add(self, pixels: npt.NDArray[np.uint16], member: npt.NDArray[np.bool_]) -> None:
-        """Count a batch of patches: pixels of shape (patch, row, col, band), uint16, and their `group_membership`."""
+    def add(self, pixels: npt.NDArray[Any], member: npt.NDArray[np.bool_]) -> None:
+        """Count a batch of patches: pixels of shape (patch, row, col, band), and their `group_membership`."""
         flat = pixels.reshape(len(pixels), -1, self.bands)
-        self.empty_patches += member.T.astype(np.int64) @ _empty_bands(flat)
+        self.empty_patches += member.T.astype(np.int64) @ _empty_bands(flat, self._nodata_value)
         combinations, combination = np.unique(member, axis=0, return_inverse=True)
         rows_by_combination = [np.flatnonzero(combination == k) for k in range(len(combinations))]
         for band in range(self.bands):
@@ -52,12 +56,13 @@ class ValueCounts:
                 values = flat[rows[0], :, band] if len(rows) == 1 else flat[rows, :, band].ravel()
                 self._add_values(band, groups, values)
 
-    def _add_values(self, band: int, groups: npt.NDArray[np.intp], values: npt.NDArray[np.uint16]) -> None:
+    def _add_values(self, band: int, groups: npt.NDArray[np.intp], values: npt.NDArray[Any]) -> None:
         """Add values of patches that belong to these groups."""
         counts = np.bincount(values)
-        if len(counts) == _VALUES:
-            self.saturated[groups, band] += counts[SATURATED]
-            valid = np.flatnonzero(counts[:SATURATED])
+        saturated = self._saturated_value
+        if saturated is not None and len(counts) == saturated + 1:
+            self.saturated[groups, band] += counts[saturated]
+            valid = np.flatnonzero(counts[:saturated])
             counts = counts[: valid[-1] + 1 if len(valid) else 1]
         self._grow(len(counts))
         for group in groups.tolist():
@@ -80,18 +85,28 @@ class ValueCounts:
     @property
     def nodata(self) -> npt.NDArray[np.int64]:
         """Number of nodata pixels, shape (group, band), int64."""
-        return self.valid[..., NODATA]
+        if self._nodata_value is None or self._nodata_value >= self.valid.shape[2]:
+            return np.zeros((self.groups, self.bands), np.int64)
+        return self.valid[..., self._nodata_value]
 
     @property
     def count(self) -> npt.NDArray[np.int64]:
         """Number of valid pixels, shape (group, band), int64."""
-        return np.asarray(self.valid[..., NODATA + 1 :].sum(-1))
+        return np.asarray(self.valid.sum(-1) - self.nodata)
+
+    @property
+    def valid_counts(self) -> npt.NDArray[np.int64]:
+        """Number of valid pixels of each value, shape (group, band, value), int64: `valid` without nodata."""
+        counts = self.valid.copy()
+        if self._nodata_value is not None:
+            counts[..., self._nodata_value : self._nodata_value + 1] = 0
+        return counts
 
     def sums(self, group: int, band: int) -> tuple[int, int]:
         """Return the exact sum and sum of squares of the valid pixels."""
-        counts = self.valid[group, band, NODATA + 1 :]
+        counts = self.valid[group, band]
         # Python's integers: sums of squares pass 64 bits at full size
-        pairs = [(int(counts[v]), int(v) + NODATA + 1) for v in np.flatnonzero(counts)]
+        pairs = [(int(counts[v]), int(v)) for v in np.flatnonzero(counts) if v != self._nodata_value]
         return sum(n * v for n, v in pairs), sum(n * v * v for n, v in pairs)
 
     def quantiles(self, levels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -101,17 +116,19 @@ class ValueCounts:
         which is always a value that occurs.
         """
         out = np.full((self.groups, self.bands, len(levels)), np.nan)
-        count = self.count
+        count, counts = self.count, self.valid_counts
         for group, band in np.argwhere(count > 0).tolist():
-            cumulated = np.cumsum(self.valid[group, band, NODATA + 1 :])
+            cumulated = np.cumsum(counts[group, band])
             ranks = np.maximum(np.ceil(levels * int(count[group, band])), 1)
-            out[group, band] = np.searchsorted(cumulated, ranks) + NODATA + 1
+            out[group, band] = np.searchsorted(cumulated, ranks)
         return out
 
 
-def _empty_bands(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
+def _empty_bands(pixels: npt.NDArray[Any], nodata_value: int | None) -> npt.NDArray[np.int64]:
     """1 where a band of a patch has no data at all, else 0, shape (patch, band); `pixels`: (patch, pixel, band)."""
-    empty: npt.NDArray[np.bool_] = pixels[:, 0] == NODATA  # nearly always this rules out all
+    if nodata_value is None:
+        return np.zeros((len(pixels), pixels.shape[2]), np.int64)
+    empty: npt.NDArray[np.bool_] = pixels[:, 0] == nodata_value  # nearly always this rules out all
     for patch, band in np.argwhere(empty).tolist():
-        empty[patch, band] = not pixels[patch, :, band].any()
+        empty[patch, band] = (pixels[patch, :, band] == nodata_value).all()
     return empty.astype(np.int64)

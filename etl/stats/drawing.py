@@ -20,7 +20,10 @@ _SHOWN_SHARE = 0.998
 
 
 def draw_statistics(report: StatsReport) -> Figure:
-    """Return the figure; values are shown as reflectance, pixels and patches as counts or shares."""
+    """Return the figure; values are shown as reflectance, of image files as stored.
+
+    Pixels and patches are shown as counts or shares.
+    """
     figure = Figure(figsize=(17, 22), dpi=90, layout="constrained")
     top, bottom = np.asarray(figure.subfigures(2, 1, height_ratios=(8, 14))).tolist()
     patches = ", ".join(f"{n:,} {name}" for name, n in zip(SPLITS, report.labels.patches.tolist(), strict=True) if n)
@@ -41,18 +44,23 @@ def _shorten(label: str) -> str:
 
 
 def _draw_histograms(part: Any, report: StatsReport) -> None:
-    axes = part.subplots(3, 4).ravel()
-    title = "Surface reflectance by band and split: share of the valid pixels, dotted at the medians"
+    axes = part.subplots(-(-len(report.bands) // 4), 4).ravel()
+    quantity = report.quantity.capitalize()
+    title = f"{quantity} by band and split: share of the valid pixels, dotted at the medians"
     part.suptitle("\n".join((*report.nodata_lines, title)), fontsize=12)
-    for b, (axis, band) in enumerate(zip(axes, report.bands, strict=True)):
+    for axis in axes[len(report.bands) :]:
+        axis.set_axis_off()
+    for b, (axis, band) in enumerate(zip(axes, report.bands, strict=False)):
         counts = report.histogram[:, b]
         cumulated = np.cumsum(counts.sum(0))
         shown = int(np.searchsorted(cumulated, _SHOWN_SHARE * cumulated[-1])) + 2
         for k, split in enumerate(SPLITS):
             if counts[k].any():
                 colour, heights = _COLOURS[split], counts[k, :shown] / counts[k].sum()
-                axis.stairs(heights, np.arange(len(heights) + 1) / 100, color=colour, label=split)
-                axis.axvline(report.percentiles[k, b, _MEDIAN] / 1e4, color=colour, linestyle=":", linewidth=1)
+                axis.stairs(
+                    heights, np.arange(len(heights) + 1) / (report.scale / report.bin_width), color=colour, label=split
+                )
+                axis.axvline(report.percentiles[k, b, _MEDIAN] / report.scale, color=colour, linestyle=":", linewidth=1)
         axis.set_title(band, fontsize=10, loc="left", weight="bold")
         axis.set_yticks([])
         axis.spines[["top", "right", "left"]].set_visible(False)
@@ -77,8 +85,9 @@ def _draw_counts(axis: Any, labels: LabelCounts, classes: npt.NDArray[np.intp]) 
 
 
 def _draw_medians(axis: Any, report: StatsReport, classes: npt.NDArray[np.intp]) -> None:
-    medians = report.percentiles[len(SPLITS) + classes, :, _MEDIAN] / 1e4
-    axis.set_title("Median reflectance of all pixels of its patches, by class", fontsize=12, loc="left", weight="bold")
+    medians = report.percentiles[len(SPLITS) + classes, :, _MEDIAN]
+    title = f"Median {report.quantity.split()[-1]} of all pixels of its patches, by class"
+    axis.set_title(title, fontsize=12, loc="left", weight="bold")
     axis.set_xticks(np.arange(len(report.bands)), report.bands, fontsize=8)
     axis.set_yticks(np.arange(len(classes)), [_shorten(report.labels.classes[c]) for c in classes], fontsize=8)
     if not len(classes):
@@ -87,7 +96,7 @@ def _draw_medians(axis: Any, report: StatsReport, classes: npt.NDArray[np.intp])
     middle = float(np.nanmean(medians))
     for (y, x), value in np.ndenumerate(medians):
         colour = "white" if value < middle else "black"
-        axis.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+        axis.text(x, y, report.to_text(value, 2), ha="center", va="center", fontsize=7, color=colour)
 
 
 def _draw_together(axis: Any, labels: LabelCounts, classes: npt.NDArray[np.intp]) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from etl.bands import BANDS, GROUPS, NODATA
-from etl.labels import classes_of
+from etl.bands import GROUPS, SUPER_BANDS
+from etl.pixel_groups import IMAGES
 from etl.schema import SPLITS, STATS
 from etl.stats.counts import ValueCounts
 from etl.store.reader import StoreReader
@@ -37,8 +37,8 @@ _NODATA_EDGES = np.array([0, 0.01, 0.1, 0.5, np.nextafter(np.float32(1), np.floa
 _PIXEL_KEYS = ("valid_pixels", "nodata_pixels", "saturated_pixels")
 _NUMBER_KEYS = (*(f"p{100 * level:02.0f}" for level in QUANTILES), "mean", "deviation")
 
-# width of a bin of the histograms, in stored units: 0.01 of reflectance
-_BIN = 100
+# width of a bin of the histograms in stored units, 0.01 of reflectance; each of the 256 values of uint8 is a bin
+_BIN, _BIN_UINT8 = 100, 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +87,22 @@ class StatsReport:
     """Number of valid, nodata and saturated pixels, shape (3, group, band)."""
 
     histogram: npt.NDArray[np.int64]
-    """Number of valid pixels by value in bins of 100, shape (split, band, bin)."""
+    """Number of valid pixels by value in bins of `bin_width`, shape (split, band, bin)."""
+
+    bin_width: int
+    """Width of a bin in stored units."""
+
+    scale: float
+    """Divisor from stored units to reflectance; 1 for image files."""
+
+    @property
+    def quantity(self) -> str:
+        """What the values are, in words, once they are divided by `scale`."""
+        return "surface reflectance" if self.scale > 1 else "pixel value"
+
+    def to_text(self, value: float, digits: int) -> str:
+        """A number in stored units, in words: reflectance with `digits` decimals, a pixel value with one."""
+        return f"{value / self.scale:.{digits if self.scale > 1 else 1}f}"
 
     empty_patches: npt.NDArray[np.int64]
     """Number of patches without any data in a band, shape (group, band)."""
@@ -113,7 +128,7 @@ class StatsReport:
         return lines
 
     def to_record(self) -> dict[str, Any]:
-        """Return it in JSON's types: reflectance as stored (x 10,000), None if there are no pixels."""
+        """Return it in JSON's types: values in stored units, None if there are no pixels."""
         labels = self.labels
         names = (*SPLITS, *labels.classes)
         kinds = {"split": range(len(SPLITS)), "class": range(len(SPLITS), len(names))}
@@ -126,7 +141,7 @@ class StatsReport:
 
         return {
             "store": self.store,
-            "units": "surface reflectance x 10,000",
+            "units": "surface reflectance x 10,000" if self.scale > 1 else "pixel values as in the image files",
             "patches": by_split(labels.patches),
             "nodata_share_bins": list(NODATA_BINS),
             "nodata_share_patches": None if self.nodata_patches is None else by_split(self.nodata_patches),
@@ -134,7 +149,7 @@ class StatsReport:
                 band: {kind: by_group(groups, b) for kind, groups in kinds.items()} for b, band in enumerate(self.bands)
             },
             "histogram": {
-                "bin": _BIN,
+                "bin": self.bin_width,
                 "counts": {
                     split: dict(zip(self.bands, self.histogram[k].tolist(), strict=True))
                     for k, split in enumerate(SPLITS)
@@ -165,34 +180,34 @@ def count_labels(store: StoreReader) -> LabelCounts:
     labels = classes.sum(1)
     number = labels[:, None] == np.arange(int(labels.max(initial=0)) + 1)
     counts = split.sum(1), split @ classes, classes.T @ classes, split.astype(np.float64) @ number
-    return LabelCounts(classes_of(store.schema.nomenclature), *(count.astype(np.int64) for count in counts))
+    return LabelCounts(store.schema.class_names, *(count.astype(np.int64) for count in counts))
 
 
 def make_stats_report(store: StoreReader, counts: dict[str, ValueCounts]) -> StatsReport:
     """Return the statistics of a store from exact counts by pixel array; values are in stored units."""
-    shape = (len(SPLITS) + store.schema.nomenclature, len(BANDS))
+    arrays, bands = _counted_arrays(store), store.schema.images.bands if store.schema.images else SUPER_BANDS
+    shape = (len(SPLITS) + store.schema.nomenclature, len(bands))
+    width = _BIN_UINT8 if store.schema.pixels[0].dtype == "|u1" else _BIN
     percentiles = np.full((*shape, len(QUANTILES)), np.nan)
     mean, std = np.full(shape, np.nan), np.full(shape, np.nan)
     pixels, empty_patches = np.zeros((3, *shape), np.int64), np.zeros(shape, np.int64)
-    bins = max(-(-values.valid.shape[2] // _BIN) for values in counts.values())
-    histogram = np.zeros((len(SPLITS), len(BANDS), bins), np.int64)
-    for group in GROUPS:
-        values = counts[f"data_{group.name}"]
-        columns = list(group.super_index)
+    bins = max(-(-values.valid.shape[2] // width) for values in counts.values())
+    histogram = np.zeros((len(SPLITS), len(bands), bins), np.int64)
+    for name, names in arrays.items():
+        values, columns = counts[name], [bands.index(band) for band in names]
         percentiles[:, columns] = values.quantiles(QUANTILES)
         pixels[:, :, columns] = values.count, values.nodata, values.saturated
         empty_patches[:, columns] = values.empty_patches
-        binned = _bin_counts(values.valid[: len(SPLITS)])
+        binned = _bin_counts(values.valid_counts[: len(SPLITS)], width)
         histogram[:, columns, : binned.shape[2]] = binned
         for g, band in np.argwhere(values.count > 0).tolist():
             index = g, columns[band]
             mean[index], std[index] = _mean_and_std(int(values.count[g, band]), *values.sums(g, band))
     last_bin = int(np.flatnonzero(histogram.any((0, 1)))[-1:].sum())  # 0 if all bins are empty
-    bands = tuple(band.name for band in BANDS)
-    shown = histogram[..., : last_bin + 1]
+    shown, scale = histogram[..., : last_bin + 1], 1.0 if store.schema.images else 1e4
     return StatsReport(
-        store.location.name, count_labels(store), bands, percentiles, mean, std, pixels, shown, empty_patches,
-        _count_nodata(store),
+        store.location.name, count_labels(store), bands, percentiles, mean, std, pixels, shown, width, scale,
+        empty_patches, _count_nodata(store),
     )  # fmt: skip
 
 
@@ -208,11 +223,15 @@ def _count_nodata(store: StoreReader) -> npt.NDArray[np.int64] | None:
     return counts
 
 
-def _bin_counts(valid: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Counts in bins of `_BIN` values, nodata left out."""
-    counts = valid.copy()
-    counts[..., NODATA] = 0
-    return np.add.reduceat(counts, np.arange(0, counts.shape[2], _BIN), axis=2)
+def _counted_arrays(store: StoreReader) -> dict[str, tuple[str, ...]]:
+    """Bands of each counted pixel array, by its name."""
+    images = store.schema.images
+    return {IMAGES: images.bands} if images else {f"data_{group.name}": group.bands for group in GROUPS}
+
+
+def _bin_counts(counts: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
+    """Counts in bins of `width` values."""
+    return np.add.reduceat(counts, np.arange(0, counts.shape[2], width), axis=2)
 
 
 def _mean_and_std(count: int, total: int, squares: int) -> tuple[float, float]:
@@ -223,11 +242,10 @@ def _mean_and_std(count: int, total: int, squares: int) -> tuple[float, float]:
 def compare_stored_sums(store: StoreReader, counts: dict[str, ValueCounts]) -> list[str]:
     """Return a line for each exact statistic in the store that differs from that of its pixels."""
     differences = []
-    for group in GROUPS:
-        name = f"data_{group.name}"
+    for name, bands in _counted_arrays(store).items():
         values, stored = counts[name], store.statistics(name)
         count, nodata = values.count, values.nodata
-        for (split, split_name), (band, band_name) in product(enumerate(SPLITS), enumerate(group.bands)):
+        for (split, split_name), (band, band_name) in product(enumerate(SPLITS), enumerate(bands)):
             at = split, band
             exact = (count[at], *values.sums(split, band), nodata[at], values.saturated[at])
             for statistic, value in zip(STATS, map(int, exact), strict=True):

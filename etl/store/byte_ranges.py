@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -92,8 +92,8 @@ class OffsetReader:
         self._touched_bytes = 0
         self._map_lock = threading.Lock()
 
-    def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
-        """Fill `out`, contiguous, shape (patch, ...), uint16, with `rows` of the array `name`.
+    def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+        """Fill `out`, contiguous, shape (patch, ...), in the stored dtype, with `rows` of the array `name`.
 
         Raises:
             OSError: the file ends before the last byte of a row.

@@ -11,7 +11,7 @@ from etl.schema import Schema
 __all__ = ["checksum", "zero_row_checksum"]
 
 
-def checksum(parts: Sequence[npt.NDArray[np.uint16]]) -> int:
+def checksum(parts: Sequence[npt.NDArray[np.unsignedinteger]]) -> int:
     """XXH3-64 over the bytes of one row's pixel arrays, each contiguous, in the order of `Schema.pixels`."""
     digest = xxhash.xxh3_64()
     for part in parts:
@@ -21,4 +21,4 @@ def checksum(parts: Sequence[npt.NDArray[np.uint16]]) -> int:
 
 def zero_row_checksum(schema: Schema) -> int:
     """Checksum of a rejected row: all of its pixels are 0."""
-    return checksum([np.zeros(item.row_shape, np.uint16) for item in schema.pixels])
+    return checksum([np.zeros(item.row_shape, item.dtype) for item in schema.pixels])

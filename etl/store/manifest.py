@@ -86,6 +86,11 @@ def _chunk_ranges(array: h5py.Dataset, chunks: tuple[int, ...]) -> Iterator[tupl
     if array.chunks:
         for k in range(array.id.get_num_chunks()):
             chunk = array.id.get_chunk_info(k)
+            if chunk.filter_mask:
+                raise ValueError(
+                    f"{array.name} has a chunk that its compression left as it is, which a manifest cannot describe; "
+                    "convert the store with --compress none first"
+                )
             index = (first // length for first, length in zip(chunk.chunk_offset, chunks, strict=True))
             yield ".".join(map(str, index)), chunk.byte_offset, chunk.size
         return

@@ -134,9 +134,9 @@ def translated_errors(location: Location) -> Iterator[None]:
 
 
 def open_array(location: Location, name: str, shared: ts.Context, **options: Any) -> Any:
-    """A future of the array `name`, dtype uint16, of a store; `options` are added to TensorStore's spec."""
+    """A future of the array `name` of a store, in its stored dtype; `options` are added to TensorStore's spec."""
     spec = {"driver": "zarr3", "kvstore": _spec(location / name), **options}
-    return ts.open(spec, open=True, context=shared, dtype=ts.uint16)
+    return ts.open(spec, open=True, context=shared)
 
 
 class VersionedObject:

@@ -176,10 +176,10 @@ class StoreReader:
         if problem := self.nothing_written:
             raise ValueError(f"{problem}; {self.location.with_suffix('.rejected.csv')} says why rows are rejected")
 
-    def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
-        """Fill `out`, contiguous, shape (patch, row, col, band), uint16, with `rows` of a pixel array, in any order.
+    def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+        """Fill `out`, contiguous, shape (patch, row, col, band), in the stored dtype, with `rows` of a pixel array.
 
-        Rows of a missing Zarr shard, which were all rejected, are 0.
+        Rows may be in any order. Those of a missing Zarr shard, which were all rejected, are 0.
 
         Raises:
             DamagedStoreError: bytes of a shard are not what was written.
@@ -187,14 +187,14 @@ class StoreReader:
         """
         self._reader.read_rows(name, rows, out)
 
-    def read(self, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
-        """As `read_rows`, into new memory: shape (patch, row, col, band), uint16."""
-        out = np.empty((len(rows), *self.shape(name)[1:]), np.uint16)
+    def read(self, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """As `read_rows`, into new memory: shape (patch, row, col, band), in the stored dtype."""
+        out = np.empty((len(rows), *self.shape(name)[1:]), self.dtype(name))
         self.read_rows(name, rows, out)
         return out
 
-    def row(self, row: int) -> list[npt.NDArray[np.uint16]]:
-        """One row of every pixel array, each (row, col, band), uint16, in the order of `Schema.pixels`.
+    def row(self, row: int) -> list[npt.NDArray[Any]]:
+        """One row of every pixel array, each (row, col, band), in the order of `Schema.pixels`.
 
         Raises:
             DamagedStoreError: bytes of a shard are not what was written.

@@ -1,10 +1,12 @@
 """Exact statistics of pixels, row by row: counts, sums and sums of squares per split and band, as integers.
 
 One patch's sums fit float64 exactly (14,400 x 65,534^2 < 2^53), so that a BLAS product gives them without rounding;
-they are added up as Python integers, which never overflow. At full size the sums of squares pass 64 bits.
+larger patches are summed in parts. They are added up as Python integers, which never overflow. At full size the sums of
+squares pass 64 bits.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,29 +14,45 @@ import numpy.typing as npt
 from etl.bands import NODATA, SATURATED
 from etl.schema import SPLITS, STATS, DataSet
 
+Pixels = TypeVar("Pixels", bound=np.unsignedinteger[Any])
+
+_EXACT_PIXELS = 1 << 21
+"""Pixels of a band up to which a sum of squares of uint16 is exact in float64."""
+
 __all__ = ["Sums", "from_words", "plane_sums", "row_sums", "statistics_arrays", "to_words"]
 
 
-def row_sums(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
-    """Statistics of one row, shape (statistic as in `STATS`, band), int64, of its pixels: (row, col, band), uint16."""
-    return plane_sums(pixels.transpose(2, 0, 1))
+def row_sums(
+    pixels: npt.NDArray[Pixels], nodata: int | None = NODATA, saturated: int | None = SATURATED
+) -> npt.NDArray[np.int64]:
+    """Statistics of one row, shape (statistic as in `STATS`, band), int64, of its pixels: (row, col, band).
+
+    Pixels are uint8 or uint16; `nodata` and `saturated` are the values that are counted apart, None if there is none.
+    """
+    return plane_sums(pixels.transpose(2, 0, 1), nodata, saturated)
 
 
-def plane_sums(planes: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
-    """As `row_sums`, of pixels that are still one plane for each band: shape (band, row, col), uint16."""
-    bands = len(planes)
+def plane_sums(
+    planes: npt.NDArray[Pixels], nodata: int | None = NODATA, saturated: int | None = SATURATED
+) -> npt.NDArray[np.int64]:
+    """As `row_sums`, of pixels that are still one plane for each band: shape (band, row, col), uint8 or uint16."""
+    bands, rows = len(planes), planes.shape[1]
+    if planes[0].size > _EXACT_PIXELS and rows > 1:
+        halves = planes[:, : rows // 2], planes[:, rows // 2 :]
+        return plane_sums(halves[0], nodata, saturated) + plane_sums(halves[1], nodata, saturated)
     flat = planes.reshape(bands, -1)
     values = flat.astype(np.float64)
     out = np.zeros((len(STATS), bands), np.int64)
     out[0] = flat.shape[1]
     out[1] = values @ np.ones(flat.shape[1])
     out[2] = np.vecdot(values, values)
-    if flat.min() == NODATA or flat.max() == SATURATED:
-        nodata, saturated = (flat == NODATA).sum(1), (flat == SATURATED).sum(1)
-        out[0] -= nodata + saturated
-        out[1] -= saturated * SATURATED
-        out[2] -= saturated * SATURATED**2
-        out[3], out[4] = nodata, saturated
+    least, most = flat.min(), flat.max()
+    for at, value in ((3, nodata), (4, saturated)):
+        if value is not None and least <= value <= most:
+            out[at] = (flat == value).sum(1)
+            out[0] -= out[at]
+            out[1] -= out[at] * value
+            out[2] -= out[at] * value**2
     return out
 
 

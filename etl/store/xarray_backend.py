@@ -11,6 +11,7 @@ import xarray as xr
 from xarray.backends import BackendEntrypoint
 
 from etl.bands import BAND_BY_NAME, NODATA, SATURATED
+from etl.pixel_groups import IMAGES
 from etl.schema import FLAGS, WRITTEN
 from etl.store.location import MANIFEST_SUFFIX, Location, format_of
 
@@ -34,11 +35,12 @@ def open_store(path: str | os.PathLike[str] | Location, *, all_rows: bool = Fals
 
     A Zarr store may be in a bucket, `s3://BUCKET/NAME.zarr`, with the same credentials as for etl.extract.
 
-    Pixels stay uint16, reflectance x 10,000, as in the store; `to_reflectance` converts them to float32. `classes` and
-    all arrays with one value per patch are read at once. The latter are coordinates: `patch` (the index), `tile`,
-    `product`, `baseline`, `acquired` (datetime64), `epsg`, `ulx`, `uly` (metres), `split` and `state` (names),
-    `cloud_share`, `snow_share`, `checksum`, and `row`, the row in the store. Bands are selected by name; their centre
-    wavelengths in nm are coordinates, too. Only written rows (state 1) are in the dataset, unless `all_rows` is true.
+    Pixels stay as in the store: of Sentinel-2 uint16, reflectance x 10,000, which `to_reflectance` converts to float32;
+    of image files uint8 or uint16, in `data_images`. `classes` and all arrays with one value per patch are read at
+    once. The latter are coordinates: `patch` (the index), `tile`, `product`, `baseline`, `acquired` (datetime64),
+    `epsg`, `ulx`, `uly` (metres), `split` and `state` (names), `cloud_share`, `snow_share`, `checksum`, and `row`, the
+    row in the store. Bands are selected by name; centre wavelengths in nm of Sentinel-2's are coordinates, too. Only
+    written rows (state 1) are in the dataset, unless `all_rows` is true.
 
     Raises:
         FileNotFoundError: there is no such file, folder or object.
@@ -50,7 +52,8 @@ def open_store(path: str | os.PathLike[str] | Location, *, all_rows: bool = Fals
 def _dataset(location: Location, all_rows: bool, chunked: bool) -> xr.Dataset:
     """The store at `location`, decoded; pixels as Dask arrays if `chunked`, else for the caller to chunk."""
     raw = _open(location)
-    missing = [name for name in ("data_10m", "data_20m", "data_60m", "classes", "patch", "state") if name not in raw]
+    pixels = (IMAGES,) if IMAGES in raw else ("data_10m", "data_20m", "data_60m")
+    missing = [name for name in (*pixels, "classes", "patch", "state") if name not in raw]
     if missing:
         raw.close()
         raise ValueError(f"{location} must be a store of etl.extract; it has no {', '.join(missing)}")
@@ -147,7 +150,7 @@ def _decode(raw: xr.Dataset, chunked: bool) -> xr.Dataset:
     chunks = {"patch": _chunk_rows(raw)}
     for name, array in arrays.items():
         array.encoding = {}  # chunks and compression of the store are not those of a file that these are saved to
-        if array.dtype == np.uint16:
+        if array.ndim == 4:
             array.encoding["preferred_chunks"] = chunks
             arrays[name] = array.chunk(chunks) if chunked else array
         if "nodata" in array.attrs:
@@ -159,7 +162,8 @@ def _decode(raw: xr.Dataset, chunked: bool) -> xr.Dataset:
 
 def _add_band_metadata(out: xr.Dataset) -> xr.Dataset:
     """Add centre wavelengths in nm, ground sample distances in m, and the projection if all patches share one."""
-    for name in [str(name) for name in out.dims if str(name).startswith("band_")]:
+    # bands of image files can be of any sensor and size
+    for name in [str(name) for name in out.dims if str(name).startswith("band_") and str(name) != "band_images"]:
         bands = [BAND_BY_NAME[str(band)] for band in out[name].values]
         centres = np.array([band.centre_nm for band in bands], np.float32)
         attributes = {"units": "nm", "standard_name": "radiation_wavelength"}
@@ -167,7 +171,7 @@ def _add_band_metadata(out: xr.Dataset) -> xr.Dataset:
         for array in [array for array in out.data_vars if name in out[array].dims]:
             out[array].attrs["gsd_m"] = 10 if name == "band_super" else bands[0].gsd_m
     codes = np.unique(out["epsg"].values)
-    if len(codes) == 1:
+    if len(codes) == 1 and codes[0]:
         out.attrs["proj:code"] = f"EPSG:{codes[0]}"
     return out
 

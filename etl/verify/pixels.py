@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,10 @@ import numpy.typing as npt
 from etl.bands import GROUPS, Group
 from etl.catalogue.finder import FoundProduct, find_products, newest_first
 from etl.grid import PixelWindow
+from etl.pixel_groups import IMAGES, PixelGroup
 from etl.product_files import ProductError
 from etl.raster import Georeference, RasterError, RasterFile, configure
+from etl.source.images import read_image
 from etl.source.radiometry import lookup_table
 from etl.source.safe import Product, read_product
 from etl.store.errors import DamagedStoreError
@@ -36,7 +39,7 @@ class SourceRow:
     """Row of the store."""
 
     path: Path
-    """Its product, or its folder in a patch archive; does not exist if the product is missing."""
+    """Its product, its folder in a patch archive, or its image file; does not exist if the product is missing."""
 
     tiled: bool
     """Whether `path` is a product."""
@@ -58,13 +61,16 @@ def find_source_rows(store: StoreReader, source: Path, sample: int, seed: int) -
     """
     if not source.exists():
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which is not there")
-    found = find_products(source)
-    folder = found.folder_of
-    if not found.products and folder is None:
-        raise ValueError(
-            f"--source must hold Level-2A products (.SAFE or .zip) or patch folders, got {source}{found.hint}"
-        )
-    path_of = lru_cache(None)(partial(_path_of, found.products))
+    products: Sequence[FoundProduct] = ()
+    folder: Callable[[str], Path] | None = source.joinpath
+    if store.schema.images is None:
+        found = find_products(source)
+        products, folder = found.products, found.folder_of
+        if not products and folder is None:
+            raise ValueError(
+                f"--source must hold Level-2A products (.SAFE or .zip) or patch folders, got {source}{found.hint}"
+            )
+    path_of = lru_cache(None)(partial(_path_of, products))
     rows, source_rows = store.written, []
     if 0 < sample < len(rows):
         rows = np.sort(np.random.default_rng(seed).choice(rows, sample, replace=False))
@@ -96,13 +102,18 @@ def check_pixels(store: Location, rows: Sequence[SourceRow], on_row: Callable[[i
     with StoreReader(store) as reader:
         assumed = reader.attributes.get("assume_offset")
         open_last = lru_cache(1)(partial(_open_product, assume_offset=assumed))  # rows are in the order of products
+        images = reader.schema.images
         for k, source in enumerate(rows, start=1):
             name = reader.row_name(source.row)
             try:
                 parts = reader.row(source.row)
-                for group, stored in zip(GROUPS, parts, strict=False):  # data_super is not in the source
+                if images is not None:
+                    _compare(faults, f"{name}: {IMAGES}", images.bands, parts[0], _read_image(source.path, images))
+                native = () if images else zip(GROUPS, parts, strict=False)  # data_super is not in the source
+                for group, stored in native:
                     product, files = open_last(source.path) if source.tiled else (None, {})
-                    _compare(faults, f"{name}: data_{group.name}", group, stored, _read(source, group, product, files))
+                    pixels = _read(source, group, product, files)
+                    _compare(faults, f"{name}: data_{group.name}", group.bands, stored, pixels)
             except (RasterError, ProductError, DamagedStoreError) as error:
                 faults.add(f"{name}: {error}")
             on_row(k)
@@ -136,6 +147,13 @@ def _read(
     return out
 
 
+def _read_image(path: Path, group: PixelGroup) -> npt.NDArray[Any]:
+    """Pixels of an image file, shape (row, col, band)."""
+    out = np.empty((len(group.bands), *group.size_px), group.dtype)
+    read_image(path, group, out)
+    return out.transpose(1, 2, 0)
+
+
 def _window(file: RasterFile, source: SourceRow, georeference: Georeference, group: Group) -> PixelWindow:
     """Window of the patch in a file with this georeference."""
     side, (ulx, uly) = group.patch_px, source.corner
@@ -151,9 +169,9 @@ def _window(file: RasterFile, source: SourceRow, georeference: Georeference, gro
 
 
 def _compare(
-    faults: Faults, name: str, group: Group, stored: npt.NDArray[np.uint16], source: npt.NDArray[np.uint16]
+    faults: Faults, name: str, bands: Sequence[str], stored: npt.NDArray[Any], source: npt.NDArray[Any]
 ) -> None:
-    for k, band in enumerate(group.bands):
+    for k, band in enumerate(bands):
         differing = np.argwhere(stored[..., k] != source[..., k])
         if len(differing):
             row, col = differing[0].tolist()

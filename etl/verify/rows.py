@@ -100,7 +100,11 @@ def check_rows(store: Location, rows: Sequence[int], on_row: Callable[[int], Non
                     _check_nodata(results, name, parts, columns["nodata_share"][row])
                 for item, part in zip(schema.pixels, parts, strict=True):
                     # check_values reports a split that is out of range; the row is counted all the same
-                    results.sums.add(min(int(columns["split"][row]), len(SPLITS) - 1), item.name, row_sums(part))
+                    results.sums.add(
+                        min(int(columns["split"][row]), len(SPLITS) - 1),
+                        item.name,
+                        row_sums(part, item.nodata, item.saturated),
+                    )
             on_row(k)
     return results
 

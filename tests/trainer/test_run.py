@@ -84,7 +84,7 @@ def test_a_dry_run_writes_nothing(tmp_path, caplog):
     assert not out.exists()
 
 
-@pytest.mark.parametrize("flags", [("--batch", "0"), ("--bands", "ultraviolet"), ("--momentum", "1")])
+@pytest.mark.parametrize("flags", [("--batch", "0"), ("--classes", "20"), ("--momentum", "1")])
 def test_a_bad_setting_ends_with_status_2(flags, capsys):
     with pytest.raises(SystemExit) as stop:
         main(list(flags))

@@ -150,8 +150,12 @@ def test_labels_that_are_all_zero_are_refused(tmp_path):
 def test_a_list_of_bands_is_read_from_the_group_that_has_them_all():
     assert band_selections("B08,B02") == (BandSelection("data_10m", ("B08", "B02")),)
     assert band_selections("B02,B8A") == (BandSelection("data_super", ("B02", "B8A")),)
-    with pytest.raises(ValueError, match="rgb, all, native or a list"):
-        band_selections("B02,B10")
+
+
+@pytest.mark.parametrize("bands", ["ultraviolet", "B02,B10"])
+def test_bands_that_sentinel_2_does_not_have_are_refused(store, bands):
+    with pytest.raises(ValueError, match="--bands must be rgb, all, native or a list such as B02,B8A, got '"):
+        select_rows(store, RowSelection(band_selections(bands)))
 
 
 def test_mean_and_deviation_are_those_of_the_pixels_whatever_the_size_of_the_sums():

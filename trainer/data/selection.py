@@ -6,11 +6,13 @@ from os import PathLike
 import numpy as np
 import numpy.typing as npt
 
+from etl.bands import NODATA
 from etl.labels import CLASSES_19, convert_to_19
+from etl.pixel_groups import IMAGES
 from etl.schema import READABLE_VERSIONS, SPLITS, UNWRITTEN, WRITTEN
 from etl.store.location import Location
 from etl.store.reader import StoreReader
-from trainer.config import BandSelection
+from trainer.config import RGB_BANDS, BandSelection
 from trainer.data.normalisation import moments
 
 __all__ = ["PixelArray", "RowSelection", "SelectedRows", "select_rows"]
@@ -55,6 +57,17 @@ class PixelArray:
     std: npt.NDArray[np.float32]
     """(channel,): standard deviation over the training split, in stored counts."""
 
+    dtype: str = "uint16"
+    """numpy type of the pixels: uint8 or uint16."""
+
+    nodata: int | None = NODATA
+    """Value of a pixel without data; None if every pixel has data."""
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of one patch as stored, in bytes."""
+        return int(np.prod(self.row_shape)) * np.dtype(self.dtype).itemsize
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SelectedRows:
@@ -87,7 +100,7 @@ class SelectedRows:
     @property
     def row_bytes(self) -> int:
         """Size of the pixels that are read for one patch, in bytes."""
-        return sum(int(np.prod(item.row_shape)) * 2 for item in self.pixels)
+        return sum(item.row_bytes for item in self.pixels)
 
 
 def select_rows(path: Location | PathLike[str] | str, selection: RowSelection) -> SelectedRows:
@@ -97,7 +110,8 @@ def select_rows(path: Location | PathLike[str] | str, selection: RowSelection) -
         ValueError: the path is missing or not a store, the store is incomplete or truncated, or it has no such row.
     """
     store = StoreReader(path)
-    _check_readable(store, [selected.array for selected in selection.bands])
+    bands = _bands_of_store(store, selection.bands)
+    _check_readable(store, [selected.array for selected in bands])
     store_rows = _rows_of_split(store, selection.split)
     labels, classes = _labels(store, selection.classes)
     labels = labels[store_rows]
@@ -107,9 +121,28 @@ def select_rows(path: Location | PathLike[str] | str, selection: RowSelection) -
             f"{store.location}: none of the {len(labels)} rows of split {selection.split} has a label; "
             "choose another split, or extract with a catalogue that has labels"
         )
-    pixels = tuple(_pixel_array(store, selected) for selected in selection.bands)
+    pixels = tuple(_pixel_array(store, selected) for selected in bands)
     upsample = str(store.attributes.get("upsample", "unknown"))
     return SelectedRows(store, pixels, store_rows[used], labels[used], classes, int((~used).sum()), upsample)
+
+
+def _bands_of_store(store: StoreReader, wanted: tuple[BandSelection, ...]) -> tuple[BandSelection, ...]:
+    """The bands `wanted`; of a store of image files those of its one array.
+
+    Raises:
+        ValueError: a wanted band is none of Sentinel-2.
+    """
+    if IMAGES not in store:
+        unknown = next((selected.bands for selected in wanted if selected.array == IMAGES), None)
+        if unknown:
+            names = ",".join(unknown)
+            raise ValueError(f"--bands must be rgb, all, native or a list such as B02,B8A, got {names!r}")
+        return wanted
+    images = store.schema.images
+    bands = wanted[0].bands if len(wanted) == 1 else ()
+    if bands == RGB_BANDS and images is not None:
+        bands = tuple(images.bands[k] for k in images.true_colour)
+    return (BandSelection(IMAGES, bands),)
 
 
 def _check_readable(store: StoreReader, pixels: list[str]) -> None:
@@ -160,15 +193,18 @@ def _labels(store: StoreReader, wanted: int) -> tuple[npt.NDArray[np.uint8], tup
 def _pixel_array(store: StoreReader, selected: BandSelection) -> PixelArray:
     where, name, bands = store.location, selected.array, selected.bands
     shape, dtype = store.shape(name), store.dtype(name)
-    if dtype != np.dtype("<u2") or len(shape) != 4:
-        raise ValueError(f"{where}: {name} must be uint16 (patch, row, col, band), got {dtype} {shape}")
+    if dtype not in (np.dtype("<u2"), np.dtype("|u1")) or len(shape) != 4:
+        raise ValueError(f"{where}: {name} must be uint8 or uint16 (patch, row, col, band), got {dtype} {shape}")
     stored = store.text("band_" + name.removeprefix("data_"))
     unknown = [band for band in bands if band not in stored]
     if unknown:
         raise ValueError(f"{where}: {name} has no band {', '.join(unknown)}; it has {', '.join(stored)}")
     channels = [stored.index(band) for band in bands or stored]
     mean, std = _moments(store, name)
-    return PixelArray(name, shape[1:], tuple(channels), bands or stored, mean[channels], std[channels])
+    images = store.schema.images if name == IMAGES else None
+    nodata = images.nodata if images is not None else NODATA
+    moments_of_channels = mean[channels], std[channels]
+    return PixelArray(name, shape[1:], tuple(channels), bands or stored, *moments_of_channels, dtype.name, nodata)
 
 
 def _moments(store: StoreReader, name: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -28,7 +28,7 @@ class TensorBatch(NamedTuple):
     """One worker's rows of one step, as tensors."""
 
     pixels: tuple[tf.Tensor, ...]
-    """Of each pixel array, as stored: uint16, (batch, row, col, band)."""
+    """Of each pixel array, as stored: uint8 or uint16, (batch, row, col, band)."""
 
     labels: tf.Tensor
     """uint8, (batch, class): 0 or 1."""
@@ -44,43 +44,46 @@ class BufferPool:
     """Buffers of one shape, handed out as arrays; a buffer returns when its array is garbage collected."""
 
     def __init__(
-        self, shape: tuple[int, ...], on_release: Callable[[npt.NDArray[np.uint16]], None] | None = None
+        self,
+        shape: tuple[int, ...],
+        on_release: Callable[[npt.NDArray[Any]], None] | None = None,
+        dtype: str = "uint16",
     ) -> None:
         """`on_release` is called with a buffer that has returned, before it can be handed out again."""
-        self._shape, self._on_release = shape, on_release
+        self._shape, self._on_release, self._dtype = shape, on_release, np.dtype(dtype)
         # A list's append and pop need no lock; an array may be garbage collected on any thread, at any moment.
-        self._free: list[npt.NDArray[np.uint16]] = []
-        self._made: list[npt.NDArray[np.uint16]] = []
+        self._free: list[npt.NDArray[Any]] = []
+        self._made: list[npt.NDArray[Any]] = []
 
     @property
     def made(self) -> int:
         """Number of buffers that exist."""
         return len(self._made)
 
-    def take(self) -> npt.NDArray[np.uint16]:
-        """An uninitialised array of the pool's shape, dtype uint16."""
+    def take(self) -> npt.NDArray[Any]:
+        """An uninitialised array of the pool's shape and dtype."""
         try:
             memory = self._free.pop()
         except IndexError:
-            memory = _aligned(self._shape)
+            memory = _aligned(self._shape, self._dtype)
             self._made.append(memory)
         # numpy sets the base of every view to the array that wraps the memoryview, `whole`. So `whole` lives as long as
         # any view of it, and its finaliser runs when the last view is gone.
-        whole = np.frombuffer(memoryview(memory).cast("B"), np.uint16)
+        whole = np.frombuffer(memoryview(memory).cast("B"), self._dtype)
         weakref.finalize(whole, self._return_buffer, memory).atexit = False
         return whole.reshape(self._shape)
 
-    def _return_buffer(self, memory: npt.NDArray[np.uint16]) -> None:
+    def _return_buffer(self, memory: npt.NDArray[Any]) -> None:
         if self._on_release is not None:
             self._on_release(memory)
         self._free.append(memory)
 
 
-def _aligned(shape: tuple[int, ...]) -> npt.NDArray[np.uint16]:
-    size = int(np.prod(shape)) * 2
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    size = int(np.prod(shape)) * dtype.itemsize
     raw = np.empty(size + _ALIGN_BYTES, np.uint8)
     start = -raw.ctypes.data % _ALIGN_BYTES
-    return raw[start : start + size].view(np.uint16).reshape(shape)
+    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 class BatchStream:
@@ -98,7 +101,7 @@ class BatchStream:
         `buffers`: one pool per pixel array; None to create them.
         """
         self._rows, self._batch, self._batch_at = rows, batch, batch_at
-        self._buffers = buffers or [BufferPool((batch, *item.row_shape)) for item in rows.pixels]
+        self._buffers = buffers or [BufferPool((batch, *item.row_shape), dtype=item.dtype) for item in rows.pixels]
 
     def __call__(self, steps: range) -> Iterator[TensorBatch]:
         """The batch of each step, in order; dtypes and shapes as in `TensorBatch`.
@@ -130,7 +133,7 @@ class BatchStream:
         An exception is stored in `errors`, by step, because TensorFlow would keep only its text.
         """
         batch, pixels, classes = self._batch, self._rows.pixels, self._rows.labels.shape[1]
-        types = [*[tf.uint16] * len(pixels), tf.uint8, tf.float32, tf.int64]
+        types = [*(tf.as_dtype(item.dtype) for item in pixels), tf.uint8, tf.float32, tf.int64]
         shapes = [*[(batch, *item.row_shape) for item in pixels], (batch, classes), (batch,), (batch,)]
         # TensorFlow never releases a Python function that a graph has called: this one must not hold the stream.
         weak_self = weakref.ref(self)

@@ -89,7 +89,7 @@ def step_function(setup: TrainingSetup, workers: Workers) -> TrainStep:
 def _augment(
     settings: RunSettings, batch: TensorBatch, epoch: tf.Tensor, store_rows: tf.Tensor
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Pixels of each pixel array, uint16, and labels, float32, augmented as the settings say; shapes as in `batch`."""
+    """Pixels, types as in `batch`, and labels, float32, augmented as the settings say; shapes as in `batch`."""
     pixels, labels = list(batch.pixels), tf.cast(batch.labels, tf.float32)
     if not settings.turn and not settings.mixup:
         return pixels, labels
@@ -99,7 +99,7 @@ def _augment(
     if settings.mixup:
         *pixels, labels = mixup([*pixels, labels], settings.mixup, settings.seed, epoch, store_rows)
     # Back to whole counts, so that the network's input has the same dtype with and without augmentation.
-    return [tf.cast(tf.round(x), tf.uint16) for x in pixels], labels
+    return [tf.cast(tf.round(x), stored.dtype) for x, stored in zip(pixels, batch.pixels, strict=True)], labels
 
 
 def fit(

@@ -20,11 +20,11 @@ from trainer.workers.horovod import Workers
 __all__ = ["Predictor", "compile_predictor", "load_and_predict", "predict_rows", "scores_by_threshold"]
 
 Predictor = Callable[[Sequence[tf.Tensor]], tf.Tensor]
-"""Pixels of each pixel array, uint16, (batch, row, col, band) -> probabilities, float32, (batch, class)."""
+"""Pixels of each pixel array, as stored, (batch, row, col, band) -> probabilities, float32, (batch, class)."""
 
 
 def compile_predictor(model: keras.Model) -> Predictor:
-    """The network as a compiled graph from stored pixels, uint16, to probabilities, float32, shape (batch, class)."""
+    """The network as a compiled graph from stored pixels to probabilities, float32, shape (batch, class)."""
 
     def predict(pixels: Sequence[tf.Tensor]) -> tf.Tensor:
         return tf.sigmoid(model(list(pixels) if len(pixels) > 1 else pixels[0], training=False))

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from etl.pixel_groups import IMAGES
 from etl.store.location import Location
 from trainer.config import band_selections
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
@@ -23,6 +24,7 @@ def describe_network(rows: SelectedRows) -> dict[str, Any]:
     inputs = [
         {"name": p.name, "shape": list(p.row_shape), "bands": list(p.bands), "mean": p.mean.tolist()}
         | {"deviation": p.std.tolist()}
+        | ({"dtype": p.dtype, "nodata": p.nodata} if p.name == IMAGES else {})
         for p in rows.pixels
     ]
     return {"inputs": inputs, "classes": list(rows.classes), "upsample": rows.upsample}
@@ -50,8 +52,8 @@ def load_trained_network(
             )
     pixels = []
     for item, wanted in zip(rows.pixels, network["inputs"], strict=True):
-        stored = _pixels_text(item.name, item.row_shape, item.bands)
-        trained = _pixels_text(wanted["name"], wanted["shape"], wanted["bands"])
+        stored = _pixels_text(item.name, item.row_shape, item.bands, item.dtype)
+        trained = _pixels_text(wanted["name"], wanted["shape"], wanted["bands"], wanted.get("dtype", "uint16"))
         if stored != trained:
             raise ValueError(f"{store}: the network of {path} was trained on {trained}; the store has {stored}")
         # Normalise by the statistics of the training store, not of this one: the weights were trained with them.
@@ -64,6 +66,7 @@ def load_trained_network(
     return model, rows
 
 
-def _pixels_text(name: str, shape: Sequence[int], bands: Sequence[str]) -> str:
+def _pixels_text(name: str, shape: Sequence[int], bands: Sequence[str], dtype: str) -> str:
     """A pixel array in words; `shape`: (row, col, band)."""
-    return f"{name} of shape {tuple(shape)} with bands {', '.join(bands)}"
+    kind = f" and type {dtype}" if dtype != "uint16" else ""
+    return f"{name} of shape {tuple(shape)}{kind} with bands {', '.join(bands)}"

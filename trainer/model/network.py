@@ -14,6 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from etl.bands import NODATA
+from etl.pixel_groups import IMAGES
 from trainer.config import RGB_BANDS
 from trainer.data.selection import PixelArray
 from trainer.model.batch_norm import Averager, FusedNormalisation, SharedNormalisation
@@ -24,7 +26,7 @@ _IMAGENET_MEAN = (103.939, 116.779, 123.68)
 """Of blue, green, red in [0, 255]. Source: keras.applications.resnet, whose weights were trained with it."""
 
 _WHITE = 3000.0
-"""Stored counts (reflectance 0.3) that become 255 for ImageNet weights. Chosen here, not in the paper."""
+"""Stored counts of uint16 (reflectance 0.3) that become 255 for ImageNet weights. Chosen here, not in the paper."""
 
 _STEM_CHANNELS = {120: 16, 60: 24, 20: 8}
 """Output channels of the branches of the native input by patch side in pixels. Chosen here, not in the paper."""
@@ -66,24 +68,28 @@ class Standardise(keras.layers.Layer):  # type: ignore[misc]
         mean: Sequence[float],
         deviation: Sequence[float],  # the name is part of the layer's saved configuration
         extreme: float = _EXTREME,
+        nodata: int | None = NODATA,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.channels, self.mean, self.std = list(channels), list(mean), list(deviation)
-        self.extreme = extreme
+        self.extreme, self.nodata = extreme, nodata
 
     def call(self, stored: tf.Tensor) -> tf.Tensor:
-        """Float32, shape (batch, row, col, channel), from `stored`: uint16, shape (batch, row, col, band)."""
+        """Float32, shape (batch, row, col, channel), from `stored`: uint8 or uint16, shape (batch, row, col, band)."""
         counts = keras.ops.cast(stored, "float32")
         if self.channels != list(range(stored.shape[-1])):
             counts = keras.ops.take(counts, self.channels, axis=-1)
         mean, std = (np.array(x, np.float32) for x in (self.mean, self.std))
         scaled = keras.ops.clip((counts - mean) / std, -self.extreme, self.extreme)
-        return keras.ops.where(counts == 0, 0.0, scaled)  # 0 is nodata, not a dark pixel
+        if self.nodata is None:
+            return scaled
+        return keras.ops.where(counts == self.nodata, 0.0, scaled)  # nodata is not a dark pixel
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of `__init__`, for saving and cloning."""
         own = {"channels": self.channels, "mean": self.mean, "deviation": self.std, "extreme": self.extreme}
+        own["nodata"] = self.nodata
         return {**super().get_config(), **own}
 
 
@@ -92,15 +98,15 @@ def build_network(
 ) -> keras.Model:
     """The network with its initial weights, the same for the same seed.
 
-    It takes pixels as stored, one uint16 input of shape (batch, row, col, band) for each of `pixels`, and returns
-    logits, dtype float32, shape (batch, class); the loss applies the sigmoid. `average`, a collective mean over
+    It takes pixels as stored, one input of shape (batch, row, col, band), uint8 or uint16, for each of `pixels`, and
+    returns logits, dtype float32, shape (batch, class); the loss applies the sigmoid. `average`, a collective mean over
     workers, makes batch normalisation use the batches of all workers together.
 
     Raises:
         ValueError: ImageNet weights with bands other than red, green, blue; or weights that do not fit.
     """
     keras.utils.set_random_seed(seed)
-    inputs = [keras.Input(item.row_shape, dtype="uint16", name=item.name) for item in pixels]
+    inputs = [keras.Input(item.row_shape, dtype=item.dtype, name=item.name) for item in pixels]
     standardised = _standardised(inputs, pixels, design)
     x = _stem(standardised, design) if len(standardised) > 1 else standardised[0]
     with warnings.catch_warnings():
@@ -125,15 +131,27 @@ def _standardised(
 ) -> list[keras.KerasTensor]:
     if design.imagenet is None and not design.as_imagenet:
         return [
-            Standardise(item.channels, item.mean.tolist(), item.std.tolist(), name=f"standardised_{item.name}")(x)
+            Standardise(
+                item.channels,
+                item.mean.tolist(),
+                item.std.tolist(),
+                nodata=item.nodata,
+                name=f"standardised_{item.name}",
+            )(x)
             for x, item in zip(inputs, pixels, strict=True)
         ]
-    if [item.bands for item in pixels] != [RGB_BANDS]:
+    # --weights needs --bands rgb: the three bands of image files are then red, green and blue
+    if [item.bands for item in pixels] != [RGB_BANDS] and [(p.name, len(p.bands)) for p in pixels] != [(IMAGES, 3)]:
         raise ValueError(f"ImageNet weights need --bands rgb, got {[item.bands for item in pixels]}")
-    factor = _WHITE / 255
+    factor = (255.0 if pixels[0].dtype == "uint8" else _WHITE) / 255
     # Those weights expect blue, green, red in [0, 255], with the means subtracted and no further scaling.
     layer = Standardise(
-        pixels[0].channels[::-1], [m * factor for m in _IMAGENET_MEAN], [factor] * 3, 255.0, name="as_imagenet"
+        pixels[0].channels[::-1],
+        [m * factor for m in _IMAGENET_MEAN],
+        [factor] * 3,
+        255.0,
+        pixels[0].nodata,
+        name="as_imagenet",
     )
     return [layer(x) for x in inputs]
 

@@ -128,7 +128,9 @@ def _creation_properties(item: DataSet, layout: Layout) -> Any:
     }[layout.hdf5_codec]
     if layout.hdf5_codec != "blosc":  # Blosc shuffles bits itself
         properties.set_shuffle()
-    properties.set_filter(number, h5z.FLAG_MANDATORY, options)
+    # Blosc refuses a chunk that does not become smaller; if optional, it is stored as it is
+    flag = h5z.FLAG_OPTIONAL if layout.hdf5_codec == "blosc" else h5z.FLAG_MANDATORY
+    properties.set_filter(number, flag, options)
     return properties
 
 

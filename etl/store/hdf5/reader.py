@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from etl.pixel_groups import IMAGES
 from etl.store.byte_ranges import OffsetReader
 from etl.store.layout import as_json
 
@@ -38,10 +39,16 @@ def open_hdf5(path: Path, **options: Any) -> h5py.File:
 
 
 class ArrayInfo(NamedTuple):
-    """Shape and type of an array, known also after its file is closed."""
+    """Shape and type of an array, and attributes of pixels and classes, known also after its file is closed."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    attrs: dict[str, Any]
+
+
+def _describe(name: str, item: h5py.Dataset) -> ArrayInfo:
+    stated = ("bands", "nodata") if name == IMAGES else ("class_names",) if name == "classes" else ()
+    return ArrayInfo(item.shape, item.dtype, {key: item.attrs[key] for key in stated if key in item.attrs})
 
 
 class Hdf5Reader:
@@ -59,7 +66,7 @@ class Hdf5Reader:
             self.attributes = {key: as_json(value) for key, value in file.attrs.items()}
             file.visititems(objects.__setitem__)
             datasets = {name: item for name, item in objects.items() if isinstance(item, h5py.Dataset)}
-            self.arrays = {name: ArrayInfo(item.shape, item.dtype) for name, item in datasets.items()}
+            self.arrays = {name: _describe(name, item) for name, item in datasets.items()}
             pixel_offsets = {name: item.id.get_offset() for name, item in datasets.items() if item.ndim == 4}
         offsets = {name: offset for name, offset in pixel_offsets.items() if offset is not None}  # None: not contiguous
         self._contiguous = frozenset(offsets)
@@ -76,8 +83,8 @@ class Hdf5Reader:
             axes = [file[name].dims[axis].values() for axis in range(file[name].ndim)]
             return [tuple(scale.name.rsplit("/", 1)[-1] for scale in scales) for scales in axes]
 
-    def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
-        """Fill `out`, shape (patch, ...), uint16, with `rows` of a pixel array, in any order.
+    def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+        """Fill `out`, shape (patch, ...), in the stored dtype, with `rows` of a pixel array, in any order.
 
         Raises:
             OSError: the file is truncated, or a chunk cannot be decompressed.

@@ -120,7 +120,7 @@ class ChunkedWriter(Writer):
         self._path, self._file = path, h5py.File(path, "r+", libver=("v108", "latest"))
 
     def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
-        """Write `rows`, shape (patch, row, col, band), uint16, to rows [first, first + n) of a pixel array."""
+        """Write `rows`, shape (patch, row, col, band), to rows [first, first + n) of a pixel array."""
         self._file[name][first : first + len(rows)] = rows
 
     def sync(self) -> None:

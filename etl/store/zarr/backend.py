@@ -23,7 +23,7 @@ from etl.store.interface import Backend
 from etl.store.layout import Layout, as_json, stored_attributes
 from etl.store.location import Location
 from etl.store.object_store import RefusedError, VersionedObject, delete_objects, read_objects, write_objects
-from etl.store.zarr.group import ROOT_NAMES, ZARR_ROOT, load_group
+from etl.store.zarr.group import ROOT_NAMES, ZARR_ROOT, is_pixels, load_group
 from etl.store.zarr.text import as_strings, as_utf8, utf8_twin
 from etl.store.zarr.writer import ShardWriter, overwrite_zarr, zero_zarr_rows
 
@@ -42,10 +42,10 @@ class ZarrBackend(Backend):
         """
         if not self.exists():
             return self.layout.file_rows
-        array = load_group(self.location, ()).arrays.get("data_10m")
-        if array is None:
-            raise ValueError(f"{self.location} must be a store of etl.extract; it has no data_10m")
-        return int((array.shards or array.chunks)[0])
+        pixels = [array for name, array in load_group(self.location, ()).arrays.items() if is_pixels(name)]
+        if not pixels:
+            raise ValueError(f"{self.location} must be a store of etl.extract; it has no array of pixels")
+        return int((pixels[0].shards or pixels[0].chunks)[0])
 
     def overwrite(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Replace whole arrays other than pixels, in the order given."""
@@ -140,8 +140,6 @@ def _empty_store_objects(
 ) -> dict[str, bytes]:
     """Every object of the empty store, by key: bytes of metadata, and of arrays other than pixels."""
     store = MemoryStore()
-    codec = BloscCodec(typesize=2, cname="zstd", clevel=layout.level, shuffle="bitshuffle")
-    compressors = codec if layout.compress == "zstd" else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # consolidated metadata are an extension of the specification
         group = zarr.create_group(store, zarr_format=3, attributes=dict(attributes))
@@ -153,6 +151,10 @@ def _empty_store_objects(
             chunks, shards = (
                 (rows, *item.row_shape) if rows else None for rows in (layout.chunk_rows, layout.shard_rows)
             )
+            codec = BloscCodec(
+                typesize=np.dtype(item.dtype).itemsize, cname="zstd", clevel=layout.level, shuffle="bitshuffle"
+            )
+            compressors = codec if layout.compress == "zstd" else None
             _create_array(group, item, chunks=chunks, shards=shards, compressors=compressors, fill_value=0)
         for item in (*schema.statistics, COMPLETE):
             _create_single_chunk(group, item, np.zeros(item.shape, item.dtype))

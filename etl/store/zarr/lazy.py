@@ -42,7 +42,7 @@ def _variable(location: Location, name: str, item: Any) -> xr.Variable:
     dims, attributes = item.metadata.dimension_names or (), dict(item.attrs)
     if not is_pixels(name):
         return xr.Variable(dims, np.asarray(item[...]), attributes)
-    lazy = indexing.LazilyIndexedArray(_Pixels(location, name, item.shape))
+    lazy = indexing.LazilyIndexedArray(_Pixels(location, name, item.shape, item.dtype))
     return xr.Variable(dims, lazy, attributes, {"chunks": item.chunks})
 
 
@@ -53,12 +53,12 @@ class _Pixels(BackendArray):
     location: Location
     name: str
     shape: tuple[int, ...]
-    dtype = np.dtype(np.uint16)
+    dtype: np.dtype[Any]
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
 
-    def _read(self, key: tuple[int | slice, ...]) -> npt.NDArray[np.uint16]:
+    def _read(self, key: tuple[int | slice, ...]) -> npt.NDArray[Any]:
         with translated_errors(self.location / self.name):
             return np.asarray(_opened(self.location, self.name)[key].read().result())
 

@@ -60,8 +60,8 @@ class ZarrReader:
         array: Any = self.arrays[name]
         return [(dim,) if dim else () for dim in array.metadata.dimension_names or (None,) * array.ndim]
 
-    def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
-        """Fill `out`, contiguous, shape (patch, ...), uint16, with `rows` of a pixel array; 0 if a shard is missing.
+    def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+        """Fill `out`, contiguous, shape (patch, ...), as stored, with `rows` of a pixel array; 0 if a shard is missing.
 
         Raises:
             DamagedStoreError: bytes of a shard are not what was written.

@@ -100,8 +100,8 @@ class ShardFiles:
         self.shard_rows, self.chunk_rows = shard_rows, chunk_rows
         self._open_shard = lru_cache(_OPEN_SHARDS)(_Shard)
 
-    def read_rows(self, rows: npt.NDArray[np.int64], out: npt.NDArray[np.uint16]) -> None:
-        """Fill `out`, contiguous, shape (patch, ...), uint16, with `rows` in their order; 0 if a shard is missing.
+    def read_rows(self, rows: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+        """Fill `out`, contiguous, shape (patch, ...), as stored, with `rows` in their order; 0 if a shard is missing.
 
         Raises:
             DamagedStoreError: bytes of a shard are not what was written.
@@ -111,7 +111,7 @@ class ShardFiles:
             group = slice(first, first + _GROUP_ROWS)
             self._read_group(rows[group].tolist(), out[group])
 
-    def _read_group(self, rows: list[int], out: npt.NDArray[np.uint16]) -> None:
+    def _read_group(self, rows: list[int], out: npt.NDArray[Any]) -> None:
         row_bytes, view = out[0].nbytes, memoryview(out).cast("B")
         locations = [self._locate(row, row_bytes) for row in rows]
         ranges = [byte_range for _, byte_range in locations if byte_range]

@@ -1,0 +1,157 @@
+"""Patch archives with one image file a patch: listed in a table, or sorted into a folder for each class."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pv
+import pyarrow.parquet as pq
+
+from etl.catalogue.georeference import Rejections
+from etl.catalogue.metadata import image_metadata
+from etl.catalogue.table import make_catalogue_table
+
+__all__ = [
+    "LABEL_COLUMNS",
+    "PATH_COLUMNS",
+    "has_class_folders",
+    "list_class_folders",
+    "names_images",
+    "read_image_table",
+]
+
+PATH_COLUMNS = ("path", "file", "filename")
+"""Names of the column with the paths of the files, in any case; the first that a table has is used."""
+
+LABEL_COLUMNS = ("labels", "classname", "label", "class")
+"""Names of the column with the labels, as `PATH_COLUMNS`."""
+
+_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val"}
+_SPLITS |= {"test": "test", "testing": "test"}
+
+_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".bmp")
+"""Suffixes of image files in folders of classes, in small letters; a table may list any file that GDAL reads."""
+
+_PLACE = {"epsg": pa.int32(), "ulx": pa.float64(), "uly": pa.float64()}
+
+
+def names_images(columns: Sequence[str]) -> bool:
+    """Whether a table with these columns lists image files."""
+    return _first_of(PATH_COLUMNS, columns) is not None
+
+
+def read_image_table(path: Path) -> tuple[pa.Table, Rejections]:
+    """Catalogue rows of the image files that a CSV or Parquet table lists; and those without a path, with the reason.
+
+    A patch is named by its path, relative to the --source of etl.extract. Labels are one name, several separated by
+    ";", or a list; classes are sorted by name. `epsg`, `ulx` and `uly` (metres) are optional columns, others are left
+    out.
+
+    Raises:
+        ValueError: the file is no such table, or a split has another name.
+    """
+    try:
+        table = _read_csv(path) if path.suffix.lower() != ".parquet" else pq.read_table(path)
+        paths = _column(table, PATH_COLUMNS)
+        if paths is None:
+            raise ValueError(
+                f"column {' or '.join(PATH_COLUMNS)} must be there; it has {', '.join(table.column_names)}"
+            )
+        patch = pc.utf8_trim_whitespace(paths.cast(pa.string()))
+        named = pc.fill_null(pc.not_equal(patch, ""), False)
+        columns: dict[str, Any] = {name: _column(table, (name,)) for name in _PLACE}
+        columns = {name: value.cast(_PLACE[name]) for name, value in columns.items() if value is not None}
+        columns |= {"labels": _labels(_column(table, LABEL_COLUMNS)), "split": _splits(_column(table, ("split",)))}
+        stated = {name: value for name, value in columns.items() if value is not None}
+        out = make_catalogue_table(patch=patch, **stated).filter(named)
+    except (pa.ArrowException, ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {str(error).splitlines()[0]}") from None
+    lines = [number for number, good in enumerate(named.to_pylist(), start=1) if not good]
+    return _with_classes(out), [(f"row {number}", "its path is empty") for number in lines]
+
+
+def has_class_folders(folder: Path) -> bool:
+    """Whether a folder holds folders with image files, one folder a class, perhaps below folders train, val, test."""
+    return any(True for _ in _class_files(folder))
+
+
+def list_class_folders(folder: Path) -> tuple[pa.Table, Rejections]:
+    """Catalogue rows of the image files in folders named like their class, below folders of splits if there are any."""
+    found = sorted(_class_files(folder))
+    patch, labels, split = ([entry[k] for entry in found] for k in range(3))
+    return _with_classes(make_catalogue_table(patch=patch, labels=[[label] for label in labels], split=split)), []
+
+
+def _class_files(folder: Path) -> Iterator[tuple[str, str, str | None]]:
+    """(path below `folder`, class, split or None) of each image file."""
+    top = _subfolders(folder)
+    by_split = bool(top) and all(path.name.lower() in _SPLITS for path in top)
+    classes: list[tuple[Path, str | None]] = [(path, None) for path in top]
+    if by_split:
+        classes = [(path, _SPLITS[part.name.lower()]) for part in top for path in _subfolders(part)]
+    for path, split in classes:
+        inside = sorted(path.iterdir())
+        # products and patches of BigEarthNet have pictures or bands in folders, too
+        if not any(entry.is_dir() or entry.suffix == ".json" for entry in inside):
+            for file in inside:
+                if file.suffix.lower() in _SUFFIXES and not file.name.startswith("."):
+                    yield file.relative_to(folder).as_posix(), path.name, split
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))
+
+
+def _first_of(names: Sequence[str], columns: Sequence[str]) -> str | None:
+    """The column whose name, in small letters and without underscores, is the first possible one of `names`."""
+    plain = {column.lower().strip().replace("_", ""): column for column in reversed(columns)}
+    return next((plain[name] for name in names if name in plain), None)
+
+
+def _column(table: pa.Table, names: Sequence[str]) -> pa.ChunkedArray | None:
+    name = _first_of(names, table.column_names)
+    return None if name is None else table[name]
+
+
+def _read_csv(path: Path) -> pa.Table:
+    """The table as text; the delimiter is the comma, semicolon or tab that is first in the heading."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        heading = file.readline()
+    delimiter = min(",;\t", key=lambda sign: heading.find(sign) % (len(heading) + 1))
+    columns = next(csv.reader([heading], delimiter=delimiter), [])
+    return pv.read_csv(
+        path,
+        parse_options=pv.ParseOptions(delimiter=delimiter),
+        convert_options=pv.ConvertOptions(
+            column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=True, null_values=[""]
+        ),
+    )
+
+
+def _labels(column: pa.ChunkedArray | None) -> list[list[str] | None] | None:
+    """List of names of each patch; None of one without a label."""
+    if column is None:
+        return None
+    nested = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    values: list[Any] = column.to_pylist() if nested else column.cast(pa.string()).to_pylist()
+    lists = (value if nested or value is None else value.split(";") for value in values)
+    return [value and [name for name in (str(item).strip() for item in value) if name] for value in lists]
+
+
+def _splits(column: pa.ChunkedArray | None) -> list[str | None] | None:
+    if column is None:
+        return None
+    names = [None if value is None else value.strip().lower() for value in column.cast(pa.string()).to_pylist()]
+    unknown = next((name for name in names if name and name not in _SPLITS), None)
+    if unknown:
+        raise ValueError(f"column split must be train, val, test or empty, got {unknown!r}")
+    return [_SPLITS[name] if name else None for name in names]
+
+
+def _with_classes(rows: pa.Table) -> pa.Table:
+    """`rows` with the names of their labels, sorted, in the metadata."""
+    names = sorted(set(pc.list_flatten(rows["labels"]).to_pylist()))
+    return rows.replace_schema_metadata(image_metadata(names))

@@ -1,0 +1,103 @@
+"""The bands of each pixel array of a store: size, type, names and attributes, of Sentinel-2 and of image files."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from etl.bands import GROUPS, NODATA, SATURATED, SUPER_BANDS, Group
+
+__all__ = ["IMAGES", "NATIVE_GROUPS", "UPSAMPLED_GROUP", "PixelGroup"]
+
+IMAGES = "data_images"
+"""Name of the one pixel array of a store that was made from image files, one file a patch."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelGroup:
+    """Bands of one size and type that are stored as one pixel array."""
+
+    name: str
+    """Suffix of the array, data_<name>, and of its band dimension, band_<name>."""
+
+    grid: str
+    """Suffix of its spatial dimensions, y_<grid> and x_<grid>."""
+
+    size_px: tuple[int, int]
+    """(rows, columns) of a patch."""
+
+    bands: tuple[str, ...]
+    """Band names in the order of the last axis."""
+
+    gsd_m: int | None = None
+    """Ground sample distance in m; None if it is unknown."""
+
+    dtype: str = "<u2"
+    """numpy type of the pixels: `<u2` or `|u1`."""
+
+    attributes: dict[str, object] = field(default_factory=dict)
+    """CF attributes of the array."""
+
+    @classmethod
+    def of_images(
+        cls, size_px: tuple[int, int], bands: tuple[str, ...], dtype: str, nodata: int | None
+    ) -> "PixelGroup":
+        """The bands of image files, (rows, columns) px; a value is nodata only if the files state one."""
+        kind = np.dtype(dtype)
+        stated = {} if nodata is None else {"nodata": kind.type(nodata)}
+        attributes = {"long_name": "pixel values as in the image files", "bands": list(bands), **stated}
+        return cls(IMAGES.removeprefix("data_"), "images", size_px, bands, None, kind.str, attributes)
+
+    @property
+    def true_colour(self) -> list[int]:
+        """Index of the bands to show in red, green and blue: B04 B03 B02 or R G B, else the first three, else one."""
+        for names in (("B04", "B03", "B02"), ("R", "G", "B"), ("red", "green", "blue")):
+            if set(names) <= set(self.bands):
+                return [self.bands.index(name) for name in names]
+        return [0, 1, 2] if len(self.bands) > 2 else [0, 0, 0]
+
+    @property
+    def nodata(self) -> int | None:
+        """Pixel value that stands for "not observed"; None if every value is one."""
+        value: Any = self.attributes.get("nodata")
+        return None if value is None else int(value)
+
+    def to_record(self) -> dict[str, Any]:
+        """Size, type, bands and nodata value in JSON's types."""
+        return {"size_px": list(self.size_px), "bands": list(self.bands), "dtype": self.dtype, "nodata": self.nodata}
+
+    @property
+    def pixel_centres(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Pixel centres along the two axes: metres from the upper left corner, or pixels if their size is unknown."""
+        y_step, x_step = (1, 1) if self.gsd_m is None else (-self.gsd_m, self.gsd_m)
+        rows, columns = self.size_px
+        return tuple(y_step * (k + 0.5) for k in range(rows)), tuple(x_step * (k + 0.5) for k in range(columns))
+
+    @property
+    def centre_attributes(self) -> tuple[dict[str, object], dict[str, object]]:
+        """CF attributes of `pixel_centres`."""
+        if self.gsd_m is None:
+            text = "pixel centre in pixels, from the upper left corner of the patch"
+            return {"long_name": text}, {"long_name": text}
+        y, x = ({"units": "m", "long_name": f"pixel centre, from {corner} of the patch"} for corner in ("uly", "ulx"))
+        return dict(y), dict(x)
+
+
+_REFLECTANCE: dict[str, object] = {
+    "long_name": "surface reflectance",
+    "units": "1",
+    "scale_factor": 1e-4,
+    "nodata": np.uint16(NODATA),
+    "saturated": np.uint16(SATURATED),
+}
+
+
+def _sentinel2_group(name: str, grid: Group, bands: tuple[str, ...]) -> PixelGroup:
+    return PixelGroup(name, grid.name, (grid.patch_px, grid.patch_px), bands, grid.gsd_m, "<u2", _REFLECTANCE)
+
+
+NATIVE_GROUPS = tuple(_sentinel2_group(group.name, group, group.bands) for group in GROUPS)
+"""The bands of `data_10m`, `data_20m` and `data_60m`."""
+
+UPSAMPLED_GROUP = _sentinel2_group("super", GROUPS[0], SUPER_BANDS)
+"""All bands at 10 m, `data_super`."""

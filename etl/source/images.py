@@ -1,0 +1,141 @@
+"""Read patches from image files, one a patch: any raster that GDAL reads, of one size, type and number of bands."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.pixel_groups import PixelGroup
+from etl.raster import RasterError, RasterFile
+from etl.source.block import OutgoingBlock
+from etl.source.interface import SourcePatch
+from etl.source.patch import Patch, PatchError
+from etl.source.warning import SourceWarning
+from etl.stage_timer import StageTimer
+
+__all__ = ["ImagePatches", "detect_group", "read_image"]
+
+_DTYPES = {"Byte": "uint8", "UInt16": "uint16"}
+"""numpy's name of each pixel type that a store can hold, by GDAL's."""
+
+_PROBED_FILES = 32
+"""Readable files of which the commonest size and type become the archive's."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """What all files of an archive must have in common."""
+
+    shape: tuple[int, int]
+    """(rows, columns)."""
+
+    bands: int
+    """Number of bands."""
+
+    dtype: str
+    """numpy's name of the pixel type, or GDAL's of one that a store cannot hold."""
+
+    nodata: int | None
+    """Value of a pixel without data; None if the file states none."""
+
+    @classmethod
+    def of(cls, file: RasterFile) -> "_Format":
+        return cls(file.shape, len(file.bands), _DTYPES.get(file.dtype, file.dtype), file.nodata)
+
+    def __str__(self) -> str:
+        nodata = "no nodata value" if self.nodata is None else f"nodata value {self.nodata}"
+        rows, columns = self.shape
+        return f"{rows} x {columns} pixels of {self.dtype} in {self.bands} band{'s' * (self.bands > 1)}, {nodata}"
+
+
+def detect_group(paths: Iterable[Path], names: Sequence[str] = ()) -> PixelGroup:
+    """The bands of an archive of image files: size, type and nodata value that most of the first readable ones have.
+
+    `names`: names of the bands; if empty, those of the first such file.
+
+    Raises:
+        ValueError: no file can be read, or `names` are not as many as the bands.
+    """
+    problems: list[str] = []
+    formats = list(islice(_formats(paths, problems), _PROBED_FILES))
+    if not formats:
+        raise ValueError(f"no file of the catalogue can be read; the first: {problems[0]}")
+    common = Counter(file for file, _ in formats).most_common(1)[0][0]
+    bands = tuple(names) or next(bands for file, bands in formats if file == common)
+    if len(bands) != common.bands or len(set(bands)) < len(bands):
+        raise ValueError(f"--bands must name {common.bands} different bands, got {', '.join(bands)}")
+    return PixelGroup.of_images(common.shape, bands, common.dtype, common.nodata)
+
+
+def _formats(paths: Iterable[Path], problems: list[str]) -> Iterator[tuple[_Format, tuple[str, ...]]]:
+    """Format and band names of each readable file of a type that a store can hold; others are added to `problems`."""
+    for path in paths:
+        try:
+            file = RasterFile(path)
+            found = _Format.of(file)
+        except RasterError as error:
+            problems.append(str(error))
+            continue
+        if found.dtype in _DTYPES.values():
+            yield found, file.bands
+        else:
+            problems.append(f"{path} must be of uint8 or uint16, got {found.dtype}")
+
+
+def read_image(path: Path, group: PixelGroup, out: npt.NDArray[Any]) -> None:
+    """Read all bands of a file into `out`, shape (band, row, col), uint8 or uint16 as `group` says.
+
+    Raises:
+        RasterError: it cannot be read, or is not of the size, type, bands and nodata value of `group`.
+    """
+    wanted = _Format(group.size_px, len(group.bands), np.dtype(group.dtype).name, group.nodata)
+    file = RasterFile(path)
+    found = _Format.of(file)
+    if found != wanted:
+        raise RasterError(f"{path} must be {wanted}, as most files are, got {found}")
+    file.read_bands(out)
+
+
+class ImagePatches:
+    """`PatchSource` of one rank that reads image files."""
+
+    def __init__(
+        self, rows: Sequence[int], paths: Sequence[Path], group: PixelGroup, timer: StageTimer | None = None
+    ) -> None:
+        """Args: `paths`, one file for each store row of `rows`; `group`: what every file must hold.
+
+        Seconds are added to `decode_s` of `timer`.
+        """
+        self.decoded = 0
+        self._rows, self._paths, self._group = rows, paths, group
+        self._buffer = np.empty((len(group.bands), *group.size_px), group.dtype)
+        self._timer = timer or StageTimer()
+
+    @property
+    def warnings(self) -> list[SourceWarning]:
+        """Nothing is odd about a file that is not rejected."""
+        return []
+
+    def outgoing(self) -> Iterator[OutgoingBlock]:
+        """No blocks of pixels go to other ranks: each rank reads its own files."""
+        return iter(())
+
+    def patches(self) -> Iterator[SourcePatch]:
+        """All patches of the rank in store order, pixels uint8 or uint16."""
+        for row, path in zip(self._rows, self._paths, strict=True):
+            with self._timer.stage("decode_s"):
+                patch = self._read_patch(path)
+            self.decoded += 1
+            yield SourcePatch(row, patch)
+
+    def _read_patch(self, path: Path) -> Patch | PatchError:
+        try:
+            read_image(path, self._group, self._buffer)
+        except RasterError as error:
+            return PatchError(str(error))
+        return Patch((self._buffer,), None)

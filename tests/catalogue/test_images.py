@@ -1,0 +1,118 @@
+"""Catalogues of image files: from tables as people have them, and from one folder a class."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from image_archives import make_eurosat
+
+from etl.catalogue.images import list_class_folders, read_image_table
+from etl.catalogue.source_kind import detect_source
+from etl.catalogue.table import class_names_of, make_catalogue_table, read_catalogue, write_catalogue
+
+
+def put(folder, text, name="table.csv"):
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("column", ["path", "file", "filename", "Filename", "FILE"])
+def test_the_column_of_paths_has_several_names(tmp_path, column):
+    rows, rejected = read_image_table(put(tmp_path, f"{column},label\na/1.tif,x\n"))
+    assert (rows["patch"].to_pylist(), rows["labels"].to_pylist(), rejected) == (["a/1.tif"], [["x"]], [])
+
+
+@pytest.mark.parametrize("column", ["labels", "label", "class", "ClassName", "class_name"])
+def test_labels_are_one_name_or_several_between_semicolons_and_classes_are_sorted(tmp_path, column):
+    rows, _ = read_image_table(put(tmp_path, f"number,path,{column}\n1,1.tif,wood; water\n2,2.tif,crop\n3,3.tif,\n"))
+    assert rows["labels"].to_pylist() == [["wood", "water"], ["crop"], None]
+    assert class_names_of(rows) == ("crop", "water", "wood")
+
+
+def test_the_name_of_a_class_is_taken_before_its_number(tmp_path):
+    rows, _ = read_image_table(put(tmp_path, ",Filename,Label,ClassName\n0,1.jpg,3,Forest\n"))
+    assert rows["labels"].to_pylist() == [["Forest"]]
+
+
+@pytest.mark.parametrize(
+    "text", ["path;label\n1.tif;a, b\n", "\ufeffpath\tlabel\r\n1.tif\ta, b\r\n", 'path,label\n1.tif,"a, b"\n']
+)
+def test_a_csv_may_have_another_delimiter_line_ending_or_byte_order_mark(tmp_path, text):
+    rows, _ = read_image_table(put(tmp_path, text))
+    assert (rows["patch"].to_pylist(), rows["labels"].to_pylist()) == (["1.tif"], [["a, b"]])
+
+
+def test_a_parquet_table_may_have_lists_of_labels_and_a_place(tmp_path):
+    columns = {"file": ["1.tif", "2.tif"], "labels": [["a", "b"], []], "epsg": [32633, None], "other": [1, 2]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    assert detect_source(tmp_path / "t.parquet").kind == "image table"
+    rows, _ = read_image_table(tmp_path / "t.parquet")
+    assert (rows["labels"].to_pylist(), rows["epsg"].to_pylist()) == ([["a", "b"], []], [32633, None])
+
+
+def test_splits_have_their_usual_names_and_may_be_absent(tmp_path):
+    rows, _ = read_image_table(put(tmp_path, "path,split\n1,Training\n2,validation\n3,test\n4,\n"))
+    assert rows["split"].to_pylist() == ["train", "val", "test", None]
+    assert read_image_table(put(tmp_path, "path\n1\n"))[0]["split"].to_pylist() == [None]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("path,split\n1.tif,fold 3\n", "column split must be train, val, test or empty, got 'fold 3'"),
+        ("name,label\n1.tif,x\n", "column path or file or filename must be there; it has name, label"),
+    ],
+)
+def test_a_table_that_cannot_be_used_says_why(tmp_path, text, wanted):
+    with pytest.raises(ValueError, match=wanted):
+        read_image_table(put(tmp_path, text))
+
+
+def test_a_line_without_a_path_is_rejected_by_its_number(tmp_path):
+    rows, rejected = read_image_table(put(tmp_path, "path,label\n1.tif,x\n,x\n"))
+    assert (len(rows), rejected) == (1, [("row 2", "its path is empty")])
+
+
+def test_folders_named_like_their_class_need_no_table(tmp_path):
+    archive = make_eurosat(tmp_path)
+    (archive.source / "readme.txt").write_text("no image")
+    assert detect_source(archive.source).kind == "class folders"
+    rows, _ = list_class_folders(archive.source)
+    assert dict(zip(rows["patch"].to_pylist(), rows["labels"].to_pylist(), strict=True)) == {
+        path: [label] for path, label in zip(archive.paths, archive.labels, strict=True)
+    }
+
+
+def test_folders_of_classes_may_lie_below_folders_of_splits(tmp_path):
+    for part in ("train", "valid"):
+        (tmp_path / part / "wood").mkdir(parents=True)
+        (tmp_path / part / "wood" / "1.JPG").write_bytes(b"")
+    rows, _ = list_class_folders(tmp_path)
+    assert rows.select(["patch", "labels", "split"]).to_pylist() == [
+        {"patch": "train/wood/1.JPG", "labels": ["wood"], "split": "train"},
+        {"patch": "valid/wood/1.JPG", "labels": ["wood"], "split": "val"},
+    ]
+
+
+def test_a_folder_of_broken_products_is_no_folder_of_classes(tmp_path):
+    (tmp_path / "some_product" / "GRANULE").mkdir(parents=True)
+    (tmp_path / "some_product" / "quicklook.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match="holds no patches, products or lists"):
+        detect_source(tmp_path)
+
+
+def test_a_catalogue_of_image_files_keeps_classes_and_needs_neither_tile_nor_place(tmp_path):
+    rows, _ = read_image_table(put(tmp_path, "path,label\nb/2.tif,wood\na/1.tif,crop\na/1.tif,crop\n"))
+    write_catalogue(tmp_path / "c.parquet", rows)
+    catalogue = read_catalogue(tmp_path / "c.parquet")
+    assert (catalogue.class_names, catalogue.is_images) == (("crop", "wood"), True)
+    assert catalogue.patch.tolist() == [b"a/1.tif", b"a/1.tif", b"b/2.tif"]
+    assert (set(catalogue.epsg), np.isnan(catalogue.ulx).all()) == ({0}, True)
+    assert [bool(problem) for problem in catalogue.problem] == [False, True, False]
+    assert catalogue.classes.tolist() == [[1, 0], [1, 0], [0, 1]]
+
+
+def test_a_catalogue_of_products_still_needs_tiles(tmp_path):
+    with pytest.raises(ValueError, match="column tile must have a value in every row"):
+        write_catalogue(tmp_path / "c.parquet", make_catalogue_table(patch=["1.tif"]))

@@ -1,0 +1,63 @@
+"""Small archives of image files like EuroSAT's and UC Merced's, with a table of paths, labels and splits."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.raster import Georeference, write_geotiff
+
+__all__ = ["ImageArchive", "make_eurosat", "make_merced"]
+
+PATCHES = 12
+_CLASSES = ("Forest", "Annual crop", "Sea, lake")
+
+
+@dataclass(frozen=True)
+class ImageArchive:
+    """A folder of image files, its table, and what the files hold."""
+
+    source: Path
+    table: Path
+    paths: list[str]
+    labels: list[str]
+    pixels: dict[str, npt.NDArray[Any]]
+    """(row, col, band) of each path."""
+
+    def __str__(self) -> str:
+        return self.source.name
+
+
+def make_eurosat(folder: Path) -> ImageArchive:
+    """Twelve patches of 64 px and 13 bands, uint16, in CSV, each in the folder of its class."""
+    rng = np.random.default_rng(13)
+    return _make(folder / "eurosat", lambda: rng.integers(0, 10_000, (13, 64, 64)).astype(np.uint16), True)
+
+
+def make_merced(folder: Path) -> ImageArchive:
+    """Twelve patches of 256 px, red, green and blue, uint8, without georeference; black is a value."""
+    rng = np.random.default_rng(3)
+    return _make(folder / "merced", lambda: rng.integers(0, 256, (3, 256, 256)).astype(np.uint8), False)
+
+
+def _make(folder: Path, draw: Any, placed: bool) -> ImageArchive:
+    paths, labels, pixels = [], [], {}
+    for k in range(PATCHES):
+        label = _CLASSES[k % 3]
+        path, planes = f"{label}/patch_{k:02}.tif", draw()
+        planes[:, :4, :4] = 0
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        write_geotiff(folder / path, planes, Georeference(32633, 400_000.0 + 640 * k, 5e6, 10) if placed else None)
+        paths.append(path)
+        labels.append(label)
+        pixels[path] = planes.transpose(1, 2, 0).copy()
+    table = folder.with_suffix(".csv")
+    with table.open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file)
+        lines.writerow(("number", "Filename", "ClassName", "split"))
+        splits = ("train", "train", "validation", "test")
+        lines.writerows((k, paths[k], labels[k], splits[k // 3]) for k in range(PATCHES))
+    return ImageArchive(folder, table, paths, labels, pixels)

@@ -1,0 +1,79 @@
+"""Image files as patches: what most files are decides, and each other file is the loss of one patch."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from etl.pixel_groups import PixelGroup
+from etl.raster import configure, write_geotiff
+from etl.source.images import ImagePatches, detect_group
+from etl.source.patch import PatchError
+
+configure()
+
+
+def put(path, shape=(2, 8, 8), dtype=np.uint16, nodata=None):
+    write_geotiff(path, np.arange(np.prod(shape)).reshape(shape).astype(dtype), None, nodata)
+    return path
+
+
+def read(path, group):
+    (patch,) = ImagePatches([0], [path], group).patches()
+    if isinstance(patch.patch, PatchError):
+        raise patch.patch
+    return patch.patch.native[0]
+
+
+def test_size_type_and_bands_are_those_of_most_files(tmp_path):
+    paths = [put(tmp_path / "odd.tif", (2, 8, 9)), tmp_path / "absent.tif"]
+    paths += [put(tmp_path / f"{k}.tif", (3, 8, 6), np.uint8) for k in range(2)]
+    group = detect_group(paths)
+    assert group == PixelGroup.of_images((8, 6), ("R", "G", "B"), "uint8", None)
+    assert np.array_equal(read(paths[2], group), np.arange(144).reshape(3, 8, 6))
+
+
+def test_bands_can_be_named_and_nodata_is_only_what_files_state(tmp_path):
+    group = detect_group([put(tmp_path / "1.tif", nodata=7)], ("B02", "B03"))
+    assert (group.bands, group.nodata, group.attributes["nodata"].dtype) == (("B02", "B03"), 7, np.uint16)
+    assert detect_group([put(tmp_path / "2.tif")]).bands == ("band_1", "band_2")
+    with pytest.raises(ValueError, match="--bands must name 2 different bands, got B02"):
+        detect_group([tmp_path / "1.tif"], ("B02",))
+
+
+def test_no_readable_file_is_an_error_that_names_the_first(tmp_path):
+    with pytest.raises(ValueError, match=r"no file of the catalogue can be read; the first: .*1\.tif cannot be opened"):
+        detect_group([tmp_path / "1.tif", tmp_path / "2.tif"])
+
+
+@pytest.mark.parametrize(
+    ("how", "got"),
+    [
+        ({"shape": (2, 8, 9)}, "8 x 9 pixels of uint16 in 2 bands, no nodata value"),
+        ({"shape": (1, 8, 8)}, "8 x 8 pixels of uint16 in 1 band, no nodata value"),
+        ({"dtype": np.uint8}, "8 x 8 pixels of uint8 in 2 bands, no nodata value"),
+        ({"nodata": 3}, "8 x 8 pixels of uint16 in 2 bands, nodata value 3"),
+    ],
+)
+def test_a_file_that_is_not_like_most_is_rejected_with_what_it_is(tmp_path, how, got):
+    group = detect_group([put(tmp_path / "good.tif")])
+    wanted = "must be 8 x 8 pixels of uint16 in 2 bands, no nodata value, as most files are"
+    with pytest.raises(PatchError, match=rf"odd\.tif {wanted}, got {got}"):
+        read(put(tmp_path / "odd.tif", **how), group)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".jpg"])
+def test_a_truncated_file_is_rejected_and_never_read_in_part(tmp_path, suffix):
+    path, rng = tmp_path / f"image{suffix}", np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    group, whole = detect_group([path]), path.read_bytes()
+    assert (group.bands, read(path, group).shape) == (("R", "G", "B"), (3, 64, 64))
+    for share in (0.0, 0.3, 0.6, 0.9):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(PatchError, match=rf"image\{suffix} "):
+            read(path, group)
+
+
+def test_indices_into_a_table_of_colours_are_no_pixels(tmp_path):
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).convert("P").save(tmp_path / "1.png")
+    with pytest.raises(ValueError, match="indices into a table of colours; gdal_translate -expand rgb resolves them"):
+        detect_group([tmp_path / "1.png"])
