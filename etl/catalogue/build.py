@@ -16,11 +16,9 @@ from etl.catalogue.coverage import ListCoverage, measure_coverage, report_covera
 from etl.catalogue.georeference import Rejections
 from etl.catalogue.images import list_class_folders, read_image_table
 from etl.catalogue.lists import find_lists, join_lists, list_patches, read_lists
-from etl.catalogue.metadata import is_images
+from etl.catalogue.metadata import class_names_of, detect_nomenclature, is_images
 from etl.catalogue.source_kind import CatalogueSource, find_v2_tables
 from etl.catalogue.table import (
-    class_names_of,
-    detect_nomenclature,
     read_catalogue_table,
     sort_in_store_order,
     write_catalogue,
@@ -146,7 +144,7 @@ def _join(settings: CatalogueSettings, source: CatalogueSource, rows: pa.Table) 
     The metadata of a folder of version 2 patches is looked for among the lists, else beside the folder.
     """
     if settings.lists is None and is_images(rows):
-        return rows, []
+        return rows, [], 0
     folder = settings.lists or (source.path if source.kind == "lists" else _LISTS)
     tables = find_v2_tables(settings.lists or source.path.absolute().parent) if source.kind == "v2 folder" else ()
     if settings.lists is None and not tables and not (folder.is_dir() and find_lists(folder)):

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etl.catalogue.metadata import is_images, stated_class_names
+from etl.catalogue.metadata import class_names_of, is_images, stated_class_names, stated_nomenclature
 from etl.catalogue.validation import find_problems, multi_hot
 from etl.files import replace_atomically
-from etl.labels import CLASSES_19, CLASSES_43, classes_of
+from etl.labels import classes_of
 from etl.schema import SPLITS
 from etl.software import software_versions
 
@@ -25,8 +25,6 @@ __all__ = [
     "CATALOGUE_SCHEMA",
     "Catalogue",
     "cast_column",
-    "class_names_of",
-    "detect_nomenclature",
     "make_catalogue_table",
     "read_catalogue",
     "read_catalogue_table",
@@ -167,7 +165,7 @@ def read_catalogue_table(path: Path) -> pa.Table:
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} must be a Parquet file: {str(error).splitlines()[0]}") from None
     try:
-        _ = _stated_nomenclature(table), stated_class_names(table)
+        _ = stated_nomenclature(table), stated_class_names(table)
         return _conform(table).replace_schema_metadata(table.schema.metadata)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -225,30 +223,6 @@ def sort_in_store_order(table: pa.Table) -> pa.Table:
     # Northings in metres fall from row to row of a tile.
     order = [(name, "descending" if name == "uly" else "ascending") for name in (*keys, "joined_labels")]
     return table.take(pc.sort_indices(keyed, order)).combine_chunks()
-
-
-def class_names_of(table: pa.Table) -> tuple[str, ...]:
-    """Names of the classes: those that the metadata state, else those of 43 or 19, see `detect_nomenclature`."""
-    stated = stated_class_names(table)
-    return stated if stated or is_images(table) else classes_of(detect_nomenclature(table))
-
-
-def detect_nomenclature(table: pa.Table) -> int:
-    """43 or 19, as the file's metadata states; else the one with more of the labels (43 if equal)."""
-    stated = _stated_nomenclature(table)
-    if stated is not None:
-        return stated
-    # many classes have the same name in both nomenclatures, so labels are counted, not looked up
-    labels = pc.list_flatten(table["labels"])
-    hits = {len(c): pc.sum(pc.is_in(labels, value_set=pa.array(c))).as_py() or 0 for c in (CLASSES_43, CLASSES_19)}
-    return 19 if hits[19] > hits[43] else 43
-
-
-def _stated_nomenclature(table: pa.Table) -> int | None:
-    stated: bytes | None = (table.schema.metadata or {}).get(b"nomenclature")
-    if stated not in (b"43", b"19", None):
-        raise ValueError(f"nomenclature in the file's metadata must be 43 or 19, got {stated!r}")
-    return None if stated is None else int(stated)
 
 
 def _conform(table: pa.Table) -> pa.Table:

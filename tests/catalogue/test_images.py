@@ -7,8 +7,9 @@ import pytest
 from image_archives import make_eurosat
 
 from etl.catalogue.images import list_class_folders, read_image_table
+from etl.catalogue.metadata import class_names_of
 from etl.catalogue.source_kind import detect_source
-from etl.catalogue.table import class_names_of, make_catalogue_table, read_catalogue, write_catalogue
+from etl.catalogue.table import make_catalogue_table, read_catalogue, write_catalogue
 
 
 def put(folder, text, name="table.csv"):

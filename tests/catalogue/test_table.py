@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from etl.catalogue.metadata import detect_nomenclature
 from etl.catalogue.table import (
     CATALOGUE_SCHEMA,
-    detect_nomenclature,
     make_catalogue_table,
     read_catalogue,
     read_catalogue_table,
