@@ -7,7 +7,7 @@ from PIL import Image
 from etl.pixel_groups import PixelGroup
 from etl.raster import configure, write_geotiff
 from etl.source.images import ImagePatches, detect_group
-from etl.source.patch import PatchError
+from etl.source.patch import PatchError, pixel_shares
 
 configure()
 
@@ -77,3 +77,11 @@ def test_indices_into_a_table_of_colours_are_no_pixels(tmp_path):
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).convert("P").save(tmp_path / "1.png")
     with pytest.raises(ValueError, match="indices into a table of colours; gdal_translate -expand rgb resolves them"):
         detect_group([tmp_path / "1.png"])
+
+
+def test_shares_and_rejection_follow_the_nodata_value_of_the_files():
+    planes = np.full((2, 4, 4), 9, np.uint8)
+    planes[0, 0], planes[:, 1] = 255, 0
+    assert pixel_shares([planes], None, 255).nodata == 0.25
+    assert pixel_shares([planes], None, 0).nodata == 0.25
+    assert pixel_shares([planes], None, None).nodata == 0.0
