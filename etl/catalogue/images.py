@@ -67,7 +67,7 @@ def read_image_table(path: Path) -> tuple[pa.Table, Rejections]:
         columns |= {"labels": _labels(_column(table, LABEL_COLUMNS)), "split": _splits(_column(table, ("split",)))}
         stated = {name: value for name, value in columns.items() if value is not None}
         out = make_catalogue_table(patch=patch, **stated).filter(named)
-    except (pa.ArrowException, ValueError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, ValueError, KeyError) as error:  # KeyError: two columns of one name
         raise ValueError(f"{path}: {str(error).splitlines()[0]}") from None
     lines = [number for number, good in enumerate(named.to_pylist(), start=1) if not good]
     return _with_classes(out), [(f"row {number}", "its path is empty") for number in lines]

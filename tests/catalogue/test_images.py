@@ -78,7 +78,12 @@ def test_a_line_without_a_path_is_rejected_by_its_number(tmp_path):
 def test_folders_named_like_their_class_need_no_table(tmp_path):
     archive = make_eurosat(tmp_path)
     (archive.source / "readme.txt").write_text("no image")
-    assert detect_source(archive.source).kind == "class folders"
+    (archive.source / "labels.csv").write_text("path\n1.tif\n")
+    source = detect_source(archive.source)
+    assert (source.kind, source.unused) == (
+        "class folders",
+        ("the table labels.csv; name it as --source to use it",),
+    )
     rows, _ = list_class_folders(archive.source)
     assert dict(zip(rows["patch"].to_pylist(), rows["labels"].to_pylist(), strict=True)) == {
         path: [label] for path, label in zip(archive.paths, archive.labels, strict=True)
