@@ -82,7 +82,7 @@ def test_folders_named_like_their_class_need_no_table(tmp_path):
     source = detect_source(archive.source)
     assert (source.kind, source.unused) == (
         "class folders",
-        ("the table labels.csv; name it as --source to use it",),
+        ("labels.csv, a table that can be the --source itself",),
     )
     rows, _ = list_class_folders(archive.source)
     assert dict(zip(rows["patch"].to_pylist(), rows["labels"].to_pylist(), strict=True)) == {
