@@ -114,9 +114,9 @@ def _source_of(found: FoundInputs, tables: Mapping[str, Sequence[Path]]) -> Cata
     path, by_kind = found.folder, defaultdict[str, Sequence[Any]](tuple, tables)
     by_kind |= {"products": found.products, **_patches_by_kind(found)}
     kinds = [kind for kind in SOURCE_KINDS if by_kind[kind]]
-    if not kinds and has_class_folders(path):
-        tables = tuple(f"{file.name}, a table that can be the --source itself" for file in sorted(path.glob("*.csv")))
-        return CatalogueSource("class folders", path, unused=tables)
+    if not kinds and path.is_dir() and has_class_folders(path):
+        others = tuple(f"{file.name}, a table that can be the --source itself" for file in sorted(path.glob("*.csv")))
+        return CatalogueSource("class folders", path, unused=others)
     if not kinds:
         raise ValueError(f"{path} holds no patches, products or lists; a source can be {_ALL_KINDS}{found.hint}")
     kind, items = kinds[0], tuple(by_kind[kinds[0]])

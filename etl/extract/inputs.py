@@ -21,13 +21,13 @@ from etl.extract.candidates import (
     keep_usable,
     log_candidates,
 )
+from etl.extract.image_files import detect_images
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import choose_method
 from etl.grid import TileGrid, nominal_origin, patch_cell
 from etl.mpi import Comm, RootOnly
 from etl.pixel_groups import PixelGroup
 from etl.schema import UNWRITTEN, Schema
-from etl.source.images import detect_group
 from etl.source.warning import log_warnings
 from etl.store.backend import backend_of
 from etl.store.interface import Backend
@@ -47,8 +47,6 @@ __all__ = [
     "place_patches",
     "served_by",
 ]
-
-log = logging.getLogger("etl.extract")
 
 log = logging.getLogger("etl.extract")
 
@@ -176,7 +174,7 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
     if not source.exists():
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which does not exist")
     if catalogue.is_images:
-        images = _detect_images(settings, catalogue)
+        images = detect_images(settings, catalogue)
         own = tuple((k,) for k in range(len(names)))
         return CatalogueSelection(catalogue, product_index, names, (), own, None, images)
     found = find_products(source)
@@ -194,22 +192,6 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
         )
     own = tuple((k,) for k in range(len(names)))
     return CatalogueSelection(catalogue, product_index, names, (), own, folder)
-
-
-def _detect_images(settings: ExtractSettings, catalogue: "Catalogue") -> PixelGroup:
-    """The bands of the catalogue's image files below the source.
-
-    Raises:
-        ValueError: none can be read, or --bands does not name their bands.
-    """
-    names = [name.strip() for name in settings.bands.split(",")] if settings.bands else []
-    try:
-        images = detect_group((settings.source / name.decode() for name in catalogue.patch), names)
-    except ValueError as error:
-        raise ValueError(f"--source {settings.source}: {error}") from None
-    if settings.upsample != "none":
-        log.info("--upsample %s does not apply: the bands of an image file are of one size", settings.upsample)
-    return images
 
 
 def _read_catalogue(settings: ExtractSettings) -> "Catalogue":

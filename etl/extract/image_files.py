@@ -1,0 +1,31 @@
+"""What the image files of a catalogue have in common, before any of their pixels is read."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from etl.extract.settings import ExtractSettings
+from etl.pixel_groups import PixelGroup
+from etl.source.images import detect_group
+
+if TYPE_CHECKING:
+    from etl.catalogue.table import Catalogue
+
+__all__ = ["detect_images"]
+
+log = logging.getLogger("etl.extract")
+
+
+def detect_images(settings: ExtractSettings, catalogue: "Catalogue") -> PixelGroup:
+    """The bands of the catalogue's image files below the source.
+
+    Raises:
+        ValueError: none can be read, or --bands does not name their bands.
+    """
+    names = [name.strip() for name in settings.bands.split(",")] if settings.bands else []
+    try:
+        images = detect_group((settings.source / name.decode() for name in catalogue.patch), names)
+    except ValueError as error:
+        raise ValueError(f"--source {settings.source}: {error}") from None
+    if settings.upsample != "none":
+        log.info("--upsample %s does not apply: the bands of an image file are of one size", settings.upsample)
+    return images
