@@ -43,9 +43,6 @@ _HARMLESS = (
 """How warnings of OpenJPEG begin that accompany right pixels; what else it says while decoding tells of damage."""
 
 
-_COLOURS = {gdal.GCI_RedBand: "R", gdal.GCI_GreenBand: "G", gdal.GCI_BlueBand: "B", gdal.GCI_AlphaBand: "A"}
-
-
 class RasterError(Exception):
     """A raster file cannot be read or is not what it should be; the message names the file."""
 
@@ -162,45 +159,8 @@ class RasterFile:
             return ""
         return f"must lie at {_described(wanted, epsg)}, got {_described(transform, projection)}"
 
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Name of each band: its description, else R, G, B or A by its colour, else band_<number>; all different.
-
-        Raises:
-            RasterError: pixels are indices into a table of colours.
-        """
-        bands = [self._file.GetRasterBand(k + 1) for k in range(self._file.RasterCount)]
-        if any(band.GetColorTable() is not None for band in bands):
-            raise RasterError(
-                f"{self.path} holds indices into a table of colours; gdal_translate -expand rgb resolves them"
-            )
-        numbered = [f"band_{k + 1}" for k in range(len(bands))]
-        described = [band.GetDescription() for band in bands]
-        coloured = [_COLOURS.get(band.GetColorInterpretation(), "") for band in bands]
-        complete = (names for names in (described, coloured) if all(names) and len(set(names)) == len(names))
-        return tuple(next(complete, numbered))
-
-    @property
-    def nodata(self) -> int | None:
-        """Value of a pixel without data; None if the file states none that its type can hold."""
-        value, most = self._band.GetNoDataValue(), 255 if self.dtype == "Byte" else 65535
-        return int(value) if value is not None and 0 <= value <= most and value % 1 == 0 else None
-
-    def read_bands(self, out: npt.NDArray[np.generic]) -> None:
-        """Decode the pixels of all bands into `out`, shape (band, row, col), contiguous.
-
-        Raises:
-            RasterError: the file is broken.
-        """
-        try:
-            decoded = self._file.ReadAsArray(buf_obj=out)
-        except RuntimeError as error:
-            raise RasterError(f"{self.path} is broken: {_first_line(error)}") from None
-        if decoded is None:  # some drivers report an error this way
-            raise RasterError(f"{self.path} is broken")
-
     def read(self, window: PixelWindow, out: npt.NDArray[np.generic]) -> None:
-        """Decode the pixels of a window into `out`, shape (row, col), of any strides.
+        """Decode a window into `out`, shape (row, col), of any strides; or of all bands, shape (band, row, col).
 
         Raises:
             RasterError: the file is broken there, or the JPEG 2000 decoder says so although it returns pixels.
@@ -210,7 +170,8 @@ class RasterFile:
         if self._is_jpeg2000:  # of a small uncompressed file, this would take a noticeable share of the time
             gdal.PushErrorHandler(partial(_collect, messages))
         try:
-            decoded = self._band.ReadAsArray(column, row, columns, rows, buf_obj=out)
+            source = self._band if len(out.shape) == 2 else self._file
+            decoded = source.ReadAsArray(column, row, columns, rows, buf_obj=out)
         except RuntimeError as error:
             raise self._broken(window, messages[0] if messages else _first_line(error)) from None
         finally:

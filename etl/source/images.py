@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from etl.grid import PixelWindow
 from etl.pixel_groups import PixelGroup
 from etl.raster import RasterError, RasterFile
 from etl.source.block import OutgoingBlock
@@ -25,6 +26,38 @@ _DTYPES = {"Byte": "uint8", "UInt16": "uint16"}
 
 _PROBED_FILES = 32
 """Readable files of which the commonest size and type become the archive's."""
+
+
+_COLOURS = {3: "R", 4: "G", 5: "B", 6: "A"}
+"""Letter of each colour, by GDAL's number of the meaning of a band."""
+
+
+class ImageFile(RasterFile):
+    """All bands of an open raster file."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Name of each band: its description, else R, G, B or A by its colour, else band_<number>; all different.
+
+        Raises:
+            RasterError: pixels are indices into a table of colours.
+        """
+        bands = [self._file.GetRasterBand(k + 1) for k in range(self._file.RasterCount)]
+        if any(band.GetColorTable() is not None for band in bands):
+            raise RasterError(
+                f"{self.path} holds indices into a table of colours; gdal_translate -expand rgb resolves them"
+            )
+        numbered = [f"band_{k + 1}" for k in range(len(bands))]
+        described = [band.GetDescription() for band in bands]
+        coloured = [_COLOURS.get(band.GetColorInterpretation(), "") for band in bands]
+        complete = (names for names in (described, coloured) if all(names) and len(set(names)) == len(names))
+        return tuple(next(complete, numbered))
+
+    @property
+    def nodata(self) -> int | None:
+        """Value of a pixel without data; None if the file states none that its type can hold."""
+        value, most = self._band.GetNoDataValue(), 255 if self.dtype == "Byte" else 65535
+        return int(value) if value is not None and 0 <= value <= most and value % 1 == 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +77,7 @@ class _Format:
     """Value of a pixel without data; None if the file states none."""
 
     @classmethod
-    def of(cls, file: RasterFile) -> "_Format":
+    def of(cls, file: ImageFile) -> "_Format":
         return cls(file.shape, len(file.bands), _DTYPES.get(file.dtype, file.dtype), file.nodata)
 
     def __str__(self) -> str:
@@ -76,7 +109,7 @@ def _formats(paths: Iterable[Path], problems: list[str]) -> Iterator[tuple[_Form
     """Format and band names of each readable file of a type that a store can hold; others are added to `problems`."""
     for path in paths:
         try:
-            file = RasterFile(path)
+            file = ImageFile(path)
             found = _Format.of(file)
         except RasterError as error:
             problems.append(str(error))
@@ -94,11 +127,11 @@ def read_image(path: Path, group: PixelGroup, out: npt.NDArray[Any]) -> None:
         RasterError: it cannot be read, or is not of the size, type, bands and nodata value of `group`.
     """
     wanted = _Format(group.size_px, len(group.bands), np.dtype(group.dtype).name, group.nodata)
-    file = RasterFile(path)
+    file = ImageFile(path)
     found = _Format.of(file)
     if found != wanted:
         raise RasterError(f"{path} must be {wanted}, as most files are, got {found}")
-    file.read_bands(out)
+    file.read(PixelWindow(0, 0, *group.size_px), out)
 
 
 class ImagePatches:
