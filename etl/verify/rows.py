@@ -97,7 +97,7 @@ def check_rows(store: Location, rows: Sequence[int], on_row: Callable[[int], Non
             else:
                 _check_written(results, schema, name, parts, stored)
                 if shares:
-                    _check_nodata(results, name, parts, columns["nodata_share"][row])
+                    _check_nodata(results, schema, name, parts, columns["nodata_share"][row])
                 for item, part in zip(schema.pixels, parts, strict=True):
                     # check_values reports a split that is out of range; the row is counted all the same
                     results.sums.add(
@@ -124,10 +124,12 @@ def _check_written(
                 results.copy_faults.add(f"{name}: data_super {band} is not data_10m {band}")
 
 
-def _check_nodata(results: RowResults, name: str, parts: list[npt.NDArray[np.uint16]], stored: np.float32) -> None:
+def _check_nodata(
+    results: RowResults, schema: Schema, name: str, parts: list[npt.NDArray[np.uint16]], stored: np.float32
+) -> None:
     """Compare the `nodata_share` of a written row with that of its native pixels, exactly."""
     planes = [part.transpose(2, 0, 1) for part in parts[: len(GROUPS)]]
-    counted = np.float32(pixel_shares(planes, None).nodata)
+    counted = np.float32(pixel_shares(planes, None, schema.pixels[0].nodata).nodata)
     if counted != stored:
         results.share_faults.add(f"{name}: nodata_share is {stored:.6f}, its pixels give {counted:.6f}")
 
