@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
-from etl.extract.candidates import OpenRow, next_candidates
-from etl.extract.inputs import CatalogueSelection, ExtractionInputs, PatchRows, served_by
+from etl.extract.candidates import OpenRow, next_candidates, served_by
+from etl.extract.inputs import CatalogueSelection, ExtractionInputs, PatchRows
 from etl.extract.resume import ResumeState
 from etl.mpi import Comm, RootOnly
 from etl.plan.layers import IntArray

@@ -28,6 +28,7 @@ __all__ = [
     "log_candidates",
     "names_of",
     "next_candidates",
+    "served_by",
 ]
 
 _log = logging.getLogger("etl.extract")
@@ -157,3 +158,8 @@ def next_candidates(names: Sequence[str], number: int) -> tuple[int, int]:
     """
     following = range(number + 1, len(names))
     return next((k for k in following if names[k] != names[number]), 0), next(iter(following), 0)
+
+
+def served_by(inspection: ProductInspection) -> tuple[bytes, bytes]:
+    """Name and processing baseline of a product, as a store has them for the rows that it serves."""
+    return inspection.name.encode(), (inspection.product.baseline if inspection.product else "").encode()

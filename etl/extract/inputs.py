@@ -20,6 +20,7 @@ from etl.extract.candidates import (
     inspect_product,
     keep_usable,
     log_candidates,
+    served_by,
 )
 from etl.extract.image_files import detect_images
 from etl.extract.settings import ExtractSettings
@@ -45,7 +46,6 @@ __all__ = [
     "inspect_inputs",
     "pass_over_unusable",
     "place_patches",
-    "served_by",
 ]
 
 log = logging.getLogger("etl.extract")
@@ -259,11 +259,6 @@ def _schema_for(selection: CatalogueSelection, inspections: Sequence[ProductInsp
     product_bytes = max(80, *(len(name.encode()) for name in names))
     images = selection.images
     return Schema(len(catalogue), catalogue.class_names, upsampled, patch_bytes, product_bytes, images=images)
-
-
-def served_by(inspection: ProductInspection) -> tuple[bytes, bytes]:
-    """Name and processing baseline of a product, as a store has them for the rows that it serves."""
-    return inspection.name.encode(), (inspection.product.baseline if inspection.product else "").encode()
 
 
 def initial_columns(inputs: ExtractionInputs, selection: CatalogueSelection) -> dict[str, npt.NDArray[Any]]:
