@@ -72,6 +72,7 @@ def copied(product, out):
 def old_uri(product):
     """Metadata in which Sen2Cor 2.4 names the product and the one that it was made from."""
     path = product / "MTD_MSIL2A.xml"
+    (product / "manifest.safe").unlink()  # which has the checksum of the metadata as they were
     both = f"<PRODUCT_URI_1C>{L1C}.SAFE</PRODUCT_URI_1C><PRODUCT_URI_2A>{STEM}.SAFE</PRODUCT_URI_2A>"
     path.write_text(path.read_text().replace(f"<PRODUCT_URI>{STEM}.SAFE</PRODUCT_URI>", both))
 

@@ -65,7 +65,8 @@ def tile_xml(grid=GRID, side=2400, **changes):
 
 
 def put_product(folder, name=L2A, zipped=False, xml=None):
-    inside = f"{name}.SAFE/GRANULE/L2A_T33UUP_A010320_20170613T101608/MTD_TL.xml"
+    tile = name.split("_")[5]
+    inside = f"{name}.SAFE/GRANULE/L2A_{tile}_A010320_20170613T101608/MTD_TL.xml"
     folder.mkdir(exist_ok=True)
     if zipped:
         with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
