@@ -21,10 +21,10 @@ class ExitStatus(IntEnum):
     """A disk, a file or a program failed."""
 
     BAD_INPUT = 2
-    """Arguments or input cannot be used as they are, or no patch of them; argparse ends with 2 as well."""
+    """Arguments or input cannot be used, or all patches were rejected; argparse ends with 2 as well."""
 
     REJECTED = 4
-    """Done, but `--strict` was given and patches were rejected, or a list of the catalogue matches none."""
+    """Done, but `--strict` was given, and patches were rejected or a list matches no patch of the catalogue."""
 
     RESUMABLE = 75
     """Stopped before its end; `--resume` completes it. Source: sysexits.h, EX_TEMPFAIL."""

@@ -36,7 +36,7 @@ def unconnected_ranks(seen: int, library: str) -> str | None:
     return (
         f"the launcher started {started} processes ({source}), but {library} sees {seen} in each: it was built for "
         "another MPI or PMI than this launcher's. Start with the mpirun of that MPI, or with srun --mpi=pmix "
-        "(srun --mpi=list shows what there is); or build anew for this launcher's MPI (bash deploy/install.sh)"
+        "(srun --mpi=list shows what there is); or rebuild it for this launcher's MPI (bash deploy/install.sh)"
     )
 
 

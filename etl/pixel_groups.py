@@ -58,7 +58,7 @@ class PixelGroup:
 
     @property
     def nodata(self) -> int | None:
-        """Pixel value that stands for "not observed"; None if every value is one."""
+        """Pixel value that stands for "not observed"; None if every value is data."""
         value: Any = self.attributes.get("nodata")
         return None if value is None else int(value)
 

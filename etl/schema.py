@@ -93,7 +93,7 @@ class DataSet:
 
     @property
     def nodata(self) -> int | None:
-        """Pixel value that stands for "not observed"; None if every value is one."""
+        """Pixel value that stands for "not observed"; None if every value is data."""
         return self._stated("nodata")
 
     @property

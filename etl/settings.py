@@ -62,9 +62,9 @@ def load_settings(cls: type[T], command: str, argv: Sequence[str] | None = None,
     """Settings of a command such as `etl.extract`: a flag beats `pipeline.toml`, which beats the default.
 
     The command's table in the file is named like its last part, here `[extract]`. Every command also has `--verbose`,
-    which lets its package log details. `positional` names the field that
-    may also be given without its flag. The help text is the docstring of `cls`. Bad arguments, a bad file and a
-    `ValueError` of `__post_init__` end the program with status 2 and a line on stderr, as argparse does.
+    which lets its package log details. `positional` names the field that may also be given without its flag. The help
+    text is the docstring of `cls`. Bad arguments, a bad file and a `ValueError` of `__post_init__` end the program with
+    status 2 and a line on stderr, as argparse does.
     """
     table = _table(command)
     parser = _parser(cls, command, positional)

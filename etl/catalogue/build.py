@@ -41,13 +41,13 @@ _LISTS = Path("data/lists")
 class CatalogueSettings:
     """Make the catalogue, a Parquet table with one row per patch.
 
-    It is made from BigEarthNet's labels, lists or metadata, or from Sentinel-2 products. --source can be: a folder of
-    BigEarthNet v1 patches (their JSON files are read by all MPI ranks); metadata.parquet of BigEarthNet v2, or its
-    folder; a folder with patch_to_l1c_product.csv; another catalogue; or products (folders or .zip files): each 1200 m
-    cell of a product then becomes a patch without labels. Image files of other data sets, one a patch, come from a CSV
-    or Parquet table with the columns path, file or filename; labels, classname, label or class (several names are
-    separated by semicolons, or a list); and split (train, val, test); other columns are left out but epsg, ulx, uly. A
-    folder of image files with a folder for each class needs no table. Patches that cannot be listed are written to a
+    It is made from BigEarthNet's labels, lists or metadata, from Sentinel-2 products, or from image files. --source can
+    be: a folder of BigEarthNet v1 patches (their JSON files are read by all MPI ranks); metadata.parquet of BigEarthNet
+    v2, or its folder, or the folder of its patches; a folder with patch_to_l1c_product.csv; another catalogue; or
+    products (folders or .zip files): each 1200 m cell of a product then becomes a patch without labels. For image files
+    of other data sets, one a patch, --source is a CSV or Parquet table with a column path (or file, filename) and, if
+    known, labels (or classname, label, class; several names separated by semicolons, or a list), split (train, val,
+    test), epsg, ulx and uly; or a folder with one folder for each class. Patches that cannot be listed are written to a
     .rejected.csv file beside the output, with the reason.
     """
 
@@ -60,7 +60,7 @@ class CatalogueSettings:
     )
     out: Path = setting(Path("data/patches.parquet"), "catalogue to write")
     strict: bool = setting(
-        False, "end with status 4 if a patch was rejected or a list matches none; the catalogue is written all the same"
+        False, "end with status 4 if a patch was rejected or a list matches no patch; the catalogue is still written"
     )
     dry_run: bool = setting(False, "print the counts, but write nothing")
 
@@ -161,10 +161,11 @@ def _join(settings: CatalogueSettings, source: CatalogueSource, rows: pa.Table) 
     first = f"the lists have {listed}, the source has {rows['patch'][0]}"
     if settings.lists is not None and not any(coverage.matched for coverage in coverages):
         raise ValueError(
-            f"--lists must be of the source's patches, but none of {folder} names any of {len(rows)}: {first}"
+            f"--lists must be of the source's patches, but no list in {folder} names any of its {len(rows)} patches: "
+            f"{first}"
         )
     if settings.lists is None and not tables and not any(coverage.expected for coverage in coverages):
-        _log.warning("the lists in %s are not used, for they name no patch of %s: %s", folder, source.path, first)
+        _log.warning("the lists in %s are not used, because they name no patch of %s: %s", folder, source.path, first)
         return rows, [], 0
     return joined, rejected, report_coverage(coverages, rows)
 
@@ -175,7 +176,7 @@ def _join_tables(rows: pa.Table, tables: Sequence[Path]) -> tuple[pa.Table, list
     lists = find_lists(tables[0].parent)
     if lists:
         named = ", ".join(path.name for path in lists.values())
-        _log.warning("%s also holds %s; they are not used, for %s counts", tables[0].parent, named, tables[0].name)
+        _log.warning("%s also holds %s; they are not used beside %s", tables[0].parent, named, tables[0].name)
     coverages = measure_coverage({", ".join(path.name for path in tables): metadata["patch"].combine_chunks()}, rows)
     return join_v2_metadata(rows, metadata)[0], coverages
 

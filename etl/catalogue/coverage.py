@@ -76,11 +76,11 @@ class ListCoverage:
     """The first name without a patch, of those expected if there are any; empty if every name has one."""
 
     is_plausible: bool = False
-    """Whether it is no surprise if none matches: the list is, as lists that match show, of what the source lacks."""
+    """Whether no match is expected: by the lists that match, this one is of patches that the source lacks."""
 
     @property
     def is_unmatched(self) -> bool:
-        """Whether the list has names, but surprisingly none of a patch."""
+        """Whether the list has names, none of them matches a patch, and that is not `is_plausible`."""
         return self.names > 0 and not self.matched and not self.is_plausible
 
 

@@ -108,7 +108,7 @@ class FoundInputs:
         for product in self.products:
             groups[product.name.acquisition].append(product)
         if any(len(group) > 1 and any(one.name.is_own_processing for one in group) for group in groups.values()):
-            _log.info("baseline N9999 is a user's own processing: products of its acquisition go by processing time")
+            _log.info("baseline N9999 is a user's own processing: processing time orders products of its acquisition")
 
     @property
     def hint(self) -> str:
@@ -116,7 +116,7 @@ class FoundInputs:
         if not self.passed_over:
             return ""
         path, reason = self.passed_over[0]
-        return f"; of {len(self.passed_over)} passed over (-v lists them) the first: {path} {reason}"
+        return f"; {len(self.passed_over)} passed over (-v lists them), the first: {path} {reason}"
 
 
 def find_products(folder: Path) -> FoundInputs:

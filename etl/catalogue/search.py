@@ -37,7 +37,7 @@ class FolderSearch:
     """Why what looks like a product or patch cannot be used."""
 
     _suspects: list[Path] = field(default_factory=list)
-    """Folders that are named like a product and searched, because they are none themselves."""
+    """Folders that are named like a product but are none, so that they are searched."""
 
     def visit(self, here: Path, folders: list[str], files: list[str]) -> None:
         """Take note of what the folder `here` holds, and leave in `folders` those that are to be searched."""
@@ -63,7 +63,7 @@ class FolderSearch:
             if is_zip(path.name) or is_safe(path.name):
                 self.passed_over[path] = "is a file that macOS added"
         elif unusable is not None and is_product(unusable["name"]):
-            self.passed_over[path] = "must be a folder or a .zip file; unpack it, or end its download"
+            self.passed_over[path] = "must be a folder or a .zip file; unpack it, or finish its download"
         elif (is_zip(path.name) or is_safe(path.name)) and is_product(path.name):
             self.products.append(path)  # a link to nothing as well: opening it says why
         elif is_zip(path.name):
@@ -88,7 +88,7 @@ class FolderSearch:
         self.products = [path for path in self.products if path.parent not in roots]
 
     def pass_over_suspects(self, known: Iterable[Path]) -> None:
-        """Pass over folders that are named like a product and hold none of `known`, nor patches, nor what was."""
+        """Pass over folders named like a product, unless one of `known`, patches or what is passed over lies inside."""
         inside = [*known, *self.patches, *self.passed_over]
         for path in self._suspects:
             if not any(other.is_relative_to(path) for other in inside):

@@ -66,7 +66,7 @@ class ProductInspection:
 
 
 class OpenRow(NamedTuple):
-    """The best that candidates have given so far for a row, of which a further candidate is to be read."""
+    """Best result so far for a row that is also to be read from a further candidate."""
 
     problem: str
     """Why the patch is rejected; empty if it is kept."""

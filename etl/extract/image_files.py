@@ -27,5 +27,5 @@ def detect_images(settings: ExtractSettings, catalogue: "Catalogue") -> PixelGro
     except ValueError as error:
         raise ValueError(f"--source {settings.source}: {error}") from None
     if settings.upsample != "none":
-        log.info("--upsample %s does not apply: the bands of an image file are of one size", settings.upsample)
+        log.info("--upsample %s does not apply: all bands of an image file have the same pixel size", settings.upsample)
     return images

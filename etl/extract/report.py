@@ -153,7 +153,7 @@ def log_pass(open_rows: Mapping[int, OpenRow]) -> None:
         log.warning(text, _counted(len(broken), "patch"), broken[0])
     if len(open_rows) > len(broken):
         lacking = len(open_rows) - len(broken)
-        log.info("not complete: %s, read also from the next product of the acquisition", _counted(lacking, "patch"))
+        log.info("read also from the next product, as pixels are missing: %s", _counted(lacking, "patch"))
 
 
 def _log_rejections(reasons: Mapping[int, str]) -> None:
@@ -278,7 +278,7 @@ def _print_closing_lines(out: Location, record: Mapping[str, Any], rejected: Map
         print(f"{_counted(nodata, 'patch')} written with pixels that lack data in at least one band")
     before = record["written"] - record["patches"]
     if further := record["patches_of_further_products"]:
-        log.info("not from the first product of its acquisition: %s", _counted(further, "patch"))
+        log.info("not read from the first product of the acquisition: %s", _counted(further, "patch"))
     print(
         f"{_counted(record['written'], 'patch')} written{f' ({before} of them before)' if before else ''}, "
         f"{len(rejected)} rejected by {_counted(record['ranks'], 'rank')} in {record['seconds_total']:.1f} s "

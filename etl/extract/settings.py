@@ -61,23 +61,23 @@ class ExtractSettings:
     keep_cloud: bool = setting(False, "also extract patches that the catalogue marks as covered by cloud or shadow")
     max_cloud_share: float = setting(
         1.0,
-        "reject patches if the scene classification calls more than this share of their pixels with data cloud or "
-        "shadow; 1 = no limit",
+        "reject patches with more cloud or shadow than this, as a share of the pixels with data, by the scene "
+        "classification; 1 = no limit",
         "0 to 1",
     )
     max_snow_share: float = setting(
         1.0,
-        "reject patches if the scene classification calls more than this share of their pixels with data snow; "
+        "reject patches with more snow than this, as a share of the pixels with data, by the scene classification; "
         "1 = no limit",
         "0 to 1",
     )
     keep_unclassified: bool = setting(
-        False, "with a limit of cloud or snow: also extract patches without a scene classification"
+        False, "with --max-cloud-share or --max-snow-share: also extract patches without a scene classification"
     )
     max_nodata_share: float = setting(
         1.0,
-        "reject patches if more than this share of their pixels lacks data in at least one band; 1 = only patches "
-        "without any data",
+        "reject patches if more than this share of their pixels lacks data in at least one band; 1 = reject only "
+        "patches without any data",
         "0 to 1",
     )
     assume_offset: int | None = setting(

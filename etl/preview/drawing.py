@@ -150,7 +150,7 @@ def _draw_card(page: _Page, number: int, card: Card, stretch: Stretch, shown: Sh
 
 
 def percent(share: float) -> str:
-    """A share above 0 in whole percent; below 1 % and between 99 % and 100 % it is not rounded to what it is not."""
+    """A share above 0 in whole percent, never rounded to 0 % or to 100 %."""
     if share < 0.01:
         return "< 1 %"
     return "> 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"

@@ -40,12 +40,13 @@ class ImageFile(RasterFile):
         """Name of each band: its description, else R, G, B or A by its colour, else band_<number>; all different.
 
         Raises:
-            RasterError: pixels are indices into a table of colours.
+            RasterError: pixels are indices into a colour table.
         """
         bands = [self._file.GetRasterBand(k + 1) for k in range(self._file.RasterCount)]
         if any(band.GetColorTable() is not None for band in bands):
             raise RasterError(
-                f"{self.path} holds indices into a table of colours; gdal_translate -expand rgb resolves them"
+                f"{self.path} must hold pixel values, got indices into a colour table; convert it with "
+                "gdal_translate -expand rgb"
             )
         numbered = [f"band_{k + 1}" for k in range(len(bands))]
         described = [band.GetDescription() for band in bands]

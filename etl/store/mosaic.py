@@ -20,14 +20,14 @@ __all__ = ["to_tile_mosaic"]
 
 
 def to_tile_mosaic(ds: xr.Dataset, tile: str, data: str = "data_10m", acquisition: str = "") -> xr.DataArray:
-    """The patches of a tile as one image, shape (band, y, x), uint16, from a pixel array of `etl.open_store`.
+    """The patches of a tile as one image, shape (band, y, x), from a pixel array of `etl.open_store`.
 
-    Pixels keep their scale: `etl.to_reflectance` converts the image as it does patches. Patches that it has converted
-    give an image of reflectance, float32. The image is the smallest rectangle that holds all patches; pixels without a
-    patch are 0 (nodata), or NaN in an image of reflectance. Coordinates are
-    pixel centres in metres, in the tile's projection `.rio.crs`. Pixels are read when they are used, one row of patches
-    at a time. `.rio.to_raster("tile.tif")` writes a GeoTIFF. If the tile has several acquisitions, `acquisition` names
-    one: by the beginning of its date and time ("2017-06-13"), or by its product.
+    Pixels are uint16 and keep their scale, so `etl.to_reflectance` converts the image as it does patches. Patches that
+    are reflectance already give an image of reflectance, float32. The image is the smallest rectangle that holds all
+    patches; pixels without a patch are 0 (nodata), or NaN in an image of reflectance. Coordinates are pixel centres in
+    metres, in the tile's projection `.rio.crs`. Pixels are read when they are used, one row of patches at a time.
+    `.rio.to_raster("tile.tif")` writes a GeoTIFF. If the tile has several acquisitions, `acquisition` names one: by the
+    beginning of its date and time ("2017-06-13"), or by its product.
 
     Raises:
         ValueError: no patch belongs to the tile or acquisition, or patches of several acquisitions do.

@@ -131,7 +131,7 @@ def test_when_all_patches_are_marked_as_snow_or_cloud_a_warning_names_the_flags_
         (("--source", "lists"), "lists holds no patches, products or lists"),
         (("--source", "v1", "--lists", "absent"), "--lists must be a folder of published lists, got absent"),
         (("--source", "v1", "--lists", "v1"), "must hold at least one of train.csv"),
-        (("--source", "v1", "--lists", "others"), "none of others names any of 6"),
+        (("--source", "v1", "--lists", "others"), "no list in others names any of its 6 patches"),
         (("--source", "bad"), "bad holds no patch; of 1 rejected the first is"),
         (("--source", "v1", "--out", "lists"), "--out must be a file"),
         (("--sorce", "v1"), "did you mean --source"),

@@ -227,7 +227,7 @@ PASSED_OVER = {
     "empty.SAFE": (Path.mkdir, "named like a product, but holds neither MTD_MSIL2A.xml nor GRANULE"),
     STEM: (Path.mkdir, "named like a product, but holds neither"),
     f"{STEM}.tar.gz": (put_file, "must be a folder or a .zip file; unpack it"),
-    f"{STEM}.SAFE.zip.part": (put_file, "end its download"),
+    f"{STEM}.SAFE.zip.part": (put_file, "finish its download"),
     f"._{STEM}.zip": (put_file, "macOS"),
     ".Trash": (lambda path: (path / f"{STEM}.SAFE").mkdir(parents=True), "hidden"),
     "__MACOSX": (lambda path: put_file(path / f"{STEM}.SAFE" / "._MTD_MSIL2A.xml"), "macOS"),

@@ -156,8 +156,8 @@ def test_verify_holds_each_row_against_the_product_that_it_was_read_from(parts):
 
 def test_what_was_found_is_said(parts):
     assert "1 acquisition comes in several products (for example S2A_MSIL2A" in parts.done.stderr
-    assert "not complete: 6 patches, read also from the next product of the acquisition" in parts.done.stderr
-    assert "not from the first product of its acquisition: 6 patches" in parts.done.stderr
+    assert "read also from the next product, as pixels are missing: 6 patches" in parts.done.stderr
+    assert "not read from the first product of the acquisition: 6 patches" in parts.done.stderr
     plan = job(1, parts.root, parts.root / "planned.h5", "--dry-run")
     assert "are then read from up to 2 further products of their acquisition" in plan.stdout
 

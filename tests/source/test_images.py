@@ -75,7 +75,7 @@ def test_a_truncated_file_is_rejected_and_never_read_in_part(tmp_path, suffix):
 
 def test_indices_into_a_table_of_colours_are_no_pixels(tmp_path):
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).convert("P").save(tmp_path / "1.png")
-    with pytest.raises(ValueError, match="indices into a table of colours; gdal_translate -expand rgb resolves them"):
+    with pytest.raises(ValueError, match="indices into a colour table; convert it with gdal_translate -expand rgb"):
         detect_group([tmp_path / "1.png"])
 
 

@@ -153,7 +153,7 @@ def _check_readable(store: StoreReader, pixels: list[str]) -> None:
     version = store.attributes.get("schema_version")
     if str(version) not in READABLE_VERSIONS:
         readable = " or ".join(READABLE_VERSIONS)
-        raise ValueError(f"{where} must be of schema version {readable}, got {version}; extract it anew")
+        raise ValueError(f"{where} must be of schema version {readable}, got {version}; extract it again")
     if not store.complete:
         state = store.column("state")
         raise ValueError(
