@@ -50,6 +50,9 @@ class SourceRow:
     corner: tuple[float, float]
     """Easting and northing of the upper left corner in m."""
 
+    assume_offset: int | None
+    """Offset with which the store was made of products that do not list theirs, in units of their pixel values."""
+
 
 def find_source_rows(store: StoreReader, source: Path, sample: int, seed: int) -> list[SourceRow]:
     """`sample` rows of state 1 (all if 0), ascending, the same for the same seed, each with its path in `source`.
@@ -70,7 +73,8 @@ def find_source_rows(store: StoreReader, source: Path, sample: int, seed: int) -
             raise ValueError(
                 f"--source must hold Level-2A products (.SAFE or .zip) or patch folders, got {source}{found.hint}"
             )
-    path_of = lru_cache(None)(partial(_path_of, products))
+    assumed = store.attributes.get("assume_offset")
+    path_of = lru_cache(None)(partial(_path_of, products, assumed))
     rows, source_rows = store.written, []
     if 0 < sample < len(rows):
         rows = np.sort(np.random.default_rng(seed).choice(rows, sample, replace=False))
@@ -78,16 +82,16 @@ def find_source_rows(store: StoreReader, source: Path, sample: int, seed: int) -
         patch, product = (store.column(name)[row].decode() for name in ("patch", "product"))
         epsg, ulx, uly = (store.column(name)[row].item() for name in ("epsg", "ulx", "uly"))
         path = path_of(product) if folder is None else folder(patch)
-        source_rows.append(SourceRow(row, path, folder is None, epsg, (ulx, uly)))
+        source_rows.append(SourceRow(row, path, folder is None, epsg, (ulx, uly), assumed))
     return source_rows
 
 
-def _path_of(products: Sequence[FoundProduct], stem: str) -> Path:
+def _path_of(products: Sequence[FoundProduct], assume_offset: int | None, stem: str) -> Path:
     """Folder or zip file of the product of this name: of copies the first that can be read; if none, just the name."""
     copies = newest_first(product for product in products if product.stem == stem)
     for copy in copies[:-1]:
         try:
-            read_product(copy.path)
+            read_product(copy.path, assume_offset)
         except ProductError:
             continue
         return copy.path
@@ -100,8 +104,7 @@ def check_pixels(store: Location, rows: Sequence[SourceRow], on_row: Callable[[i
     configure()
     faults = Faults()
     with StoreReader(store) as reader:
-        assumed = reader.attributes.get("assume_offset")
-        open_last = lru_cache(1)(partial(_open_product, assume_offset=assumed))  # rows are in the order of products
+        open_last = lru_cache(1)(_open_product)  # rows are in the order of products
         images = reader.schema.images
         for k, source in enumerate(rows, start=1):
             name = reader.row_name(source.row)
@@ -111,7 +114,7 @@ def check_pixels(store: Location, rows: Sequence[SourceRow], on_row: Callable[[i
                     _compare(faults, f"{name}: {IMAGES}", images.bands, parts[0], _read_image(source.path, images))
                 native = () if images else zip(GROUPS, parts, strict=False)  # data_super is not in the source
                 for group, stored in native:
-                    product, files = open_last(source.path) if source.tiled else (None, {})
+                    product, files = open_last(source.path, source.assume_offset) if source.tiled else (None, {})
                     pixels = _read(source, group, product, files)
                     _compare(faults, f"{name}: data_{group.name}", group.bands, stored, pixels)
             except (RasterError, ProductError, DamagedStoreError) as error:

@@ -1,5 +1,6 @@
 """Input that is odd but good: all is made."""
 
+import hashlib
 import shutil
 from unittest import mock
 
@@ -116,8 +117,10 @@ def test_a_product_without_offsets_is_read_with_the_assumed_one_which_the_store_
     spec = product_of(1, baseline="05.10", offsets=OFFSET)
     with mock.patch.dict(BLOCK_PX, SMALL_BLOCKS):
         product = write_product(tmp_path / "tiles", spec, tile.pixels)
-    metadata = product / "MTD_MSIL2A.xml"
+    metadata, manifest = product / "MTD_MSIL2A.xml", product / "manifest.safe"
+    before = hashlib.md5(metadata.read_bytes()).hexdigest()
     metadata.write_text(metadata.read_text().replace("BOA_ADD_OFFSET", "OFFSET"))
+    manifest.write_text(manifest.read_text().replace(before, hashlib.md5(metadata.read_bytes()).hexdigest()))
     put_catalogue(tmp_path / "patches.parquet", listed(spec, 360))
     out, assumed = tmp_path / "store.h5", ("--assume-offset", "-1000")
     done = job(1, tmp_path, out, "--strict", *assumed)
@@ -137,6 +140,7 @@ def test_a_product_without_offsets_is_read_with_the_assumed_one_which_the_store_
     done = ranks(1, "etl.verify", str(out), "--source", str(tmp_path / "tiles"), "--sample", "0")
     assert done.returncode == 0, done.stdout
     assert "9 rows, native bands bit for bit" in done.stdout
+    assert "15 files of 1 product compared with manifest.safe" in done.stdout
 
 
 def test_bands_cut_into_other_blocks_than_their_neighbours_are_read_alike(tile, tmp_path):
