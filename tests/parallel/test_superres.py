@@ -145,7 +145,8 @@ def test_weights_that_do_not_fit_end_the_job_with_status_2_before_anything_is_wr
     assert done.returncode == 2
     assert "l2a_dsen2_60m.hdf5: the bias of conv2d_1 must have shape (4,) and type float32, got (5,)" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
-    done = ranks(1, "etl.extract", "--upsample", "dsen2", cwd=tmp_path)
+    paths = ("--catalogue", str(given.folder / "patches.parquet"), "--source", str(given.sample / "tiles"))
+    done = ranks(1, "etl.extract", "--upsample", "dsen2", *paths, cwd=tmp_path)
     assert done.returncode == 2
     assert (
         "--weights must be a folder with one file for 20 m and one for 60 m bands, but data/weights/l2a is not a folder"
