@@ -1,12 +1,14 @@
 """Read the names in a list of patches, in any of the forms that spreadsheets, shells and scripts give such a file.
 
 A name is found with a path before it, in quotes, with a suffix such as `.tif` or `_B02.tif`, beside the name of its
-Sentinel-1 patch or a row number, between commas, semicolons or tabs, in UTF-8 or UTF-16, with any line ends.
+Sentinel-1 patch or a row number, between commas, semicolons or tabs, in UTF-8 or UTF-16, with any line ends. A line can
+name several patches of Sentinel-2.
 """
 
 import codecs
 import re
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +20,7 @@ __all__ = ["read_names", "read_names_and_products"]
 
 _QUOTES_AND_BLANKS = " \t\"'`\u00a0\u2018\u2019\u201c\u201d"
 _SENTINEL_2 = re.compile("S2[A-D]_(?:MSIL|OPER|USER)")
+_PATCH_NAMES = re.compile(rf"(?<![A-Za-z0-9]){PATCH_PATTERN}(?!\d)")
 _HEADING = re.compile("[A-Za-z_ ]*")
 
 # Arrow's regular expressions; each has the one group `found`.
@@ -29,24 +32,26 @@ _PRODUCT = r"(?P<found>S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{1,6}_N\d{4}_R\d{3}_T\d{2}[
 
 
 def read_names(path: Path, patches: pa.ChunkedArray | None = None) -> pa.Array:
-    """The patch's name in each line of a list, dtype string, without heading, comments and empty lines.
+    """The patches' names in the lines of a list, dtype string, without heading, comments and empty lines.
 
-    A line can be read in several ways; the first that gives one of `patches` (names, string) is taken, so that a list
-    with the names of both versions of BigEarthNet serves either.
+    A name can be read in several ways; the first that gives one of `patches` (names, string) is taken, so that a list
+    with the names of both versions of BigEarthNet in a line serves either.
 
     Raises:
         ValueError: the file cannot be read, or is no text.
     """
-    return _names(_read_lines(path, patches), patches)
+    return _names(_one_patch_a_line(_read_lines(path, patches)), patches)
 
 
 def read_names_and_products(path: Path, patches: pa.ChunkedArray | None = None) -> tuple[pa.Array, pa.Array]:
     """The names of patches, as `read_names`, and the product beside each, null where a line has none; dtype string.
 
     Raises:
-        ValueError: the file cannot be read, is no text, or no line has a product.
+        ValueError: the file cannot be read, is no text, no line has a product, or one has several patches.
     """
     lines = _read_lines(path, patches)
+    if len(_one_patch_a_line(lines)) > len(lines):
+        raise ValueError(f"{path} has a line with several patches; each line must hold one patch and its product")
     product = pc.coalesce(_extract(lines, _PRODUCT), _trimmed(_extract(lines, _SECOND_FIELD)))
     if len(lines) and product.null_count == len(lines):
         raise ValueError(f"{path} must have 2 columns, got 1: each line must hold a patch and its product")
@@ -65,7 +70,7 @@ def _read_lines(path: Path, patches: pa.ChunkedArray | None) -> pa.Array:
         raise ValueError(f"{path} must be a list of patches: {str(error).splitlines()[0]}") from None
     if "\0" in text:
         raise ValueError(f"{path} must be a list of patches: a text with one name a line; it is a binary file")
-    lines = [line for line in text.splitlines() if line.strip(f"{_QUOTES_AND_BLANKS},;") and not line.startswith("#")]
+    lines = [line for line in text.splitlines() if line.strip(f"{_QUOTES_AND_BLANKS},;[]") and not line.startswith("#")]
     return pa.array(lines[_is_heading(lines, patches) :], pa.string())
 
 
@@ -77,6 +82,29 @@ def _is_heading(lines: Sequence[str], patches: pa.ChunkedArray | None) -> bool:
     if patches is not None and pc.is_in(pa.scalar(field), value_set=patches.combine_chunks()).as_py():
         return False
     return bool(_HEADING.fullmatch(field) or _SENTINEL_2.search("".join(lines[1:2])))
+
+
+def _one_patch_a_line(lines: pa.Array) -> pa.Array:
+    """The lines, with each name on a line of its own where one line names several patches."""
+    several = pc.greater(pc.count_substring_regex(lines, PATCH_PATTERN), 1)
+    if not pc.any(several).as_py():
+        return lines
+    pairs = zip(lines.to_pylist(), several.to_pylist(), strict=True)
+    return pa.array(chain.from_iterable(_split_names(line) if many else [line] for line, many in pairs), pa.string())
+
+
+def _split_names(line: str) -> list[str]:
+    """The distinct names in a line; the line itself if they are of one patch, in version 1 and version 2."""
+    names = list(dict.fromkeys(_PATCH_NAMES.findall(line)))
+    tiled = sum(name.count("_") > 4 for name in names)
+    is_pair = len(names) == 2 and tiled == 1 and len({_day_and_cell(name) for name in names}) == 1
+    return [line] if len(names) < 2 or is_pair else names
+
+
+def _day_and_cell(name: str) -> tuple[str, str, int, int]:
+    """Mission, day, column and row in a name; the time of a version 1 name can be off by seconds."""
+    parts = name.split("_")
+    return parts[0], parts[2][:8], int(parts[-2]), int(parts[-1])
 
 
 def _names(lines: pa.Array, patches: pa.ChunkedArray | None) -> pa.Array:

@@ -58,6 +58,27 @@ def test_a_name_is_found_in_whatever_form_a_line_has(tmp_path, line, name):
     assert names_in(tmp_path, text, other, name) == [other, name]
 
 
+@pytest.mark.parametrize(
+    "form", ["{}, {}, {}", "{} {} {}", "['{}', '{}', '{}']", "{};{}\t/data/{}.tif", '["{}","{}","{}"]']
+)
+@pytest.mark.parametrize("name", [V1, OLD, V2])
+def test_all_names_of_a_line_count(tmp_path, name, form):
+    stem = name.rsplit("_", 2)[0]
+    wanted = [f"{stem}_{i}_7" for i in range(6)]
+    text = f"{form.format(*wanted[:3])}\n{wanted[3]}\n{wanted[4]},{wanted[5]}\n"
+    assert names_in(tmp_path, text) == wanted
+    assert names_in(tmp_path, text, *wanted) == wanted
+
+
+def test_a_list_of_names_over_several_lines_has_no_other_names(tmp_path):
+    assert names_in(tmp_path, f'[\n "{V1}",\n "{OLD}"\n]\n') == [V1, OLD]
+
+
+def test_names_of_both_versions_are_of_one_patch_only_if_mission_day_and_cell_are_equal(tmp_path):
+    for other in (V1.replace("S2A", "S2B"), V1.replace("0613T", "0614T"), V1.replace("_57", "_58")):
+        assert names_in(tmp_path, f"{V2},{other}\n", V2, other) == [V2, other]
+
+
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize(
     ("bom", "encoding"),
@@ -122,4 +143,16 @@ def test_a_file_that_is_no_text_is_refused(tmp_path, content):
 def test_the_product_is_found_before_or_after_the_patch(tmp_path, text):
     (tmp_path / "list.csv").write_text(text)
     names, products = read_names_and_products(tmp_path / "list.csv")
+    assert (names.to_pylist(), products.to_pylist()) == ([V1], [L1C])
+
+
+def test_a_line_of_a_product_list_with_several_patches_is_refused(tmp_path):
+    (tmp_path / "list.csv").write_text(f"{V1},{L1C}\n{V1} {OLD},{L1C}\n")
+    with pytest.raises(ValueError, match="each line must hold one patch and its product"):
+        read_names_and_products(tmp_path / "list.csv")
+
+
+def test_the_names_of_both_versions_may_stand_beside_a_product(tmp_path):
+    (tmp_path / "list.csv").write_text(f"{V2},{V1},{L1C}\n")
+    names, products = read_names_and_products(tmp_path / "list.csv", pa.chunked_array([[V1]]))
     assert (names.to_pylist(), products.to_pylist()) == ([V1], [L1C])
