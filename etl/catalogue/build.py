@@ -15,7 +15,7 @@ from etl.catalogue.cells import list_grid_cells
 from etl.catalogue.coverage import ListCoverage, measure_coverage, report_coverage
 from etl.catalogue.georeference import Rejections
 from etl.catalogue.images import list_class_folders, read_image_table
-from etl.catalogue.lists import find_lists, join_lists, list_patches, read_lists
+from etl.catalogue.lists import find_lists, join_lists, list_patches, read_lists, unread_files
 from etl.catalogue.metadata import class_names_of, detect_nomenclature, is_images
 from etl.catalogue.source_kind import CatalogueSource, find_v2_tables
 from etl.catalogue.table import (
@@ -159,15 +159,28 @@ def _join(settings: CatalogueSettings, source: CatalogueSource, rows: pa.Table) 
         return joined, rejected, 0
     listed = next((coverage.example for coverage in coverages if coverage.example), "no name")
     first = f"the lists have {listed}, the source has {rows['patch'][0]}"
+    if settings.lists is None and not tables and not any(coverage.expected for coverage in coverages):
+        _log.warning("the lists in %s are not used, because they name no patch of %s: %s", folder, source.path, first)
+        return rows, [], 0
+    if not tables:
+        _warn_of_unread(folder)
     if settings.lists is not None and not any(coverage.matched for coverage in coverages):
         raise ValueError(
             f"--lists must be of the source's patches, but no list in {folder} names any of its {len(rows)} patches: "
             f"{first}"
         )
-    if settings.lists is None and not tables and not any(coverage.expected for coverage in coverages):
-        _log.warning("the lists in %s are not used, because they name no patch of %s: %s", folder, source.path, first)
-        return rows, [], 0
     return joined, rejected, report_coverage(coverages, rows)
+
+
+def _warn_of_unread(folder: Path) -> None:
+    """Log a warning if the folder of lists holds other texts, or files that are named nearly like a list."""
+    unread = unread_files(folder)
+    if unread:
+        _log.warning(
+            "not read: %d files in %s, the first is %s; a list must be named like train.csv, train.tsv or train.txt, "
+            "with .gz or not",
+            len(unread), folder, unread[0],
+        )  # fmt: skip
 
 
 def _join_tables(rows: pa.Table, tables: Sequence[Path]) -> tuple[pa.Table, list[ListCoverage]]:

@@ -61,7 +61,7 @@ def read_names_and_products(path: Path, patches: pa.ChunkedArray | None = None) 
 def _read_lines(path: Path, patches: pa.ChunkedArray | None) -> pa.Array:
     """The lines of a text file that name a patch."""
     try:
-        with pa.input_stream(str(path), compression="detect") as stream:
+        with pa.input_stream(str(path), compression="gzip" if path.suffix.lower() == ".gz" else None) as stream:
             content = stream.read()
         utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # from > in PowerShell
         # a column beside the names may be in another encoding

@@ -1,9 +1,12 @@
 """The lists published beside BigEarthNet version 1: the splits, the excluded patches, the product of each patch.
 
 Source: BigEarthNet (`patches_with_*.csv`), its split (`train.csv`, `val.csv`, `test.csv`), and rsim-tu-berlin
-bigearthnet-pipeline (`patch_to_l1c_product.csv.gz`). One patch name a line; `.gz` or not.
+bigearthnet-pipeline (`patch_to_l1c_product.csv.gz`). Names of files in upper or lower case, with .csv, .tsv or .txt,
+and .gz or not.
 """
 
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +19,17 @@ from etl.catalogue.list_file import read_names, read_names_and_products
 from etl.catalogue.table import replace_columns
 from etl.schema import SPLITS
 
-__all__ = ["PRODUCT_LIST", "PublishedLists", "find_lists", "join_lists", "list_patches", "read_lists"]
+__all__ = ["PRODUCT_LIST", "PublishedLists", "find_lists", "join_lists", "list_patches", "read_lists", "unread_files"]
 
 SNOW_LIST, CLOUD_LIST = "patches_with_seasonal_snow", "patches_with_cloud_and_shadow"
 PRODUCT_LIST = "patch_to_l1c_product"
 """Names of the lists, without .csv; the list of a split is named like the split."""
 
 _KNOWN = (*SPLITS[1:], SNOW_LIST, CLOUD_LIST, PRODUCT_LIST)
+_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
+"""Endings of lists; if a list is there with several of them, the first is taken."""
+
+_NAMED_LIKE_A_LIST = re.compile(rf"(?:{'|'.join(_KNOWN)})(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +53,43 @@ class PublishedLists:
 
 
 def find_lists(folder: Path) -> dict[str, Path]:
-    """Paths of the known lists in `folder`, by name without .csv or .csv.gz.
+    """Paths of the known lists in `folder`, by name in lower case without ending.
 
     Raises:
         ValueError: the folder is absent.
     """
     if not folder.is_dir():
         raise ValueError(f"--lists must be a folder of published lists, got {folder}, which is none")
-    candidates = ((name, folder / f"{name}{ending}") for name in _KNOWN for ending in (".csv.gz", ".csv"))
-    return {name: path for name, path in candidates if path.is_file()}
+    order = {f"{name}{ending}": name for name in _KNOWN for ending in _ENDINGS}
+    rank = {file: i for i, file in enumerate(order)}
+    # the last of a name stays: the likelier ending, in lower case before upper case
+    files = sorted(
+        (name for name in _texts(folder) if name.lower() in order), key=lambda name: (-rank[name.lower()], name)
+    )
+    found = {order[name.lower()]: folder / name for name in files}
+    return {name: found[name] for name in _KNOWN if name in found}
+
+
+def unread_files(folder: Path) -> list[str]:
+    """Names of the other files in `folder` that are texts, or are named like a list; the latter first.
+
+    Raises:
+        ValueError: the folder is absent.
+    """
+    read = {path.name for path in find_lists(folder).values()}
+    others = [name for name in _texts(folder) if name not in read]
+    return sorted(others, key=lambda name: (not _NAMED_LIKE_A_LIST.match(name), name))
+
+
+def _texts(folder: Path) -> list[str]:
+    """Names of files that are texts by their ending, or are named like a list; an archive has half a million others."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries if _is_text(entry.name) and not entry.is_dir()]
+
+
+def _is_text(name: str) -> bool:
+    is_named = name.lower().endswith(_ENDINGS) or _NAMED_LIKE_A_LIST.match(name)
+    return bool(is_named) and not name.startswith(".")
 
 
 def read_lists(folder: Path, patches: pa.ChunkedArray | None = None) -> PublishedLists:
@@ -67,7 +102,9 @@ def read_lists(folder: Path, patches: pa.ChunkedArray | None = None) -> Publishe
     """
     files = find_lists(folder)
     if not files:
-        raise ValueError(f"{folder} must hold at least one of {', '.join(f'{name}.csv' for name in _KNOWN)}")
+        others = unread_files(folder)
+        unread = f"; not read: {others[0]}" if others else ""
+        raise ValueError(f"{folder} must hold at least one of {', '.join(f'{name}.csv' for name in _KNOWN)}{unread}")
     empty = pa.array([], pa.string())
     names = {name: read_names(path, patches) for name, path in files.items() if name != PRODUCT_LIST}
     listed, product = read_names_and_products(files[PRODUCT_LIST], patches) if PRODUCT_LIST in files else (empty, empty)

@@ -191,6 +191,15 @@ def test_a_list_that_matches_nothing_beside_one_that_does_is_told_and_ends_with_
     assert catalogue(1, archive / "v1", "--lists", "lists", cwd=archive).returncode == 0
 
 
+def test_a_copy_of_a_list_and_other_texts_are_told_once_with_an_example(archive):
+    for name in ("patches_with_cloud_and_shadow (1).csv", "notes.txt"):
+        (archive / "lists" / name).write_text(f"{STEM}_4_0\n")
+    (archive / "lists" / "test.csv").rename(archive / "lists" / "Test.TXT")
+    done = catalogue(1, archive / "v1", "--lists", "lists", cwd=archive)
+    assert "5 kept, 1 snow, 0 cloud, train 2 val 0 test 1" in done.stdout, done.stderr
+    assert done.stderr.count("not read: 2 files in lists, the first is patches_with_cloud_and_shadow (1).csv") == 1
+
+
 def test_lists_in_the_default_folder_that_are_of_another_archive_are_not_used(archive):
     shutil.rmtree(archive / "v1" / f"{STEM}_6_0")
     (archive / "data" / "lists").mkdir(parents=True)

@@ -12,7 +12,7 @@ from etl.catalogue.bigearthnet_v1 import read_v1
 from etl.catalogue.bigearthnet_v2 import join_v2_metadata, list_v2_patches, read_v2, read_v2_metadata
 from etl.catalogue.cells import list_grid_cells
 from etl.catalogue.finder import find_products
-from etl.catalogue.lists import find_lists, join_lists, list_patches, read_lists
+from etl.catalogue.lists import find_lists, join_lists, list_patches, read_lists, unread_files
 from etl.catalogue.source_kind import detect_source
 from etl.catalogue.table import CATALOGUE_SCHEMA, make_catalogue_table
 from etl.grid import TileGrid, nominal_origin
@@ -298,10 +298,39 @@ def test_an_empty_list_excludes_nobody(tmp_path):
 
 
 def test_a_folder_without_a_known_list_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"at least one of train\.csv"):
+    with pytest.raises(ValueError, match=r"at least one of train\.csv, .*; not read: other\.csv"):
         read_lists(put_lists(tmp_path, other="a_1_1\n"))
     with pytest.raises(ValueError, match="which is none"):
         find_lists(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".CSV", ".txt", ".tsv", ".csv.gz", ".TXT.GZ"])
+@pytest.mark.parametrize("name", ["patches_with_seasonal_snow", "Patches_With_Seasonal_Snow"])
+def test_a_list_is_known_by_its_name_in_any_case_and_with_any_ending_of_text(tmp_path, name, ending):
+    put_text = gzip.open if ending.lower().endswith(".gz") else open
+    with put_text(tmp_path / f"{name}{ending}", "wt") as file:
+        file.write(f"{PATCH}\n")
+    joined, _, _ = join_lists(rows_of(PATCH), read_lists(tmp_path, rows_of(PATCH)["patch"]))
+    assert joined["snow"].to_pylist() == [True]
+    assert unread_files(tmp_path) == []
+
+
+def test_other_texts_and_copies_beside_the_lists_are_not_read(tmp_path):
+    put_lists(tmp_path, train="a_1_1\n", snow="b_1_1\n", **{"train (1)": "c_1_1\n", "Test": "d_1_1\n"})
+    for name in ("train.csv.gz", "TRAIN.csv", "val", "val.xlsx", ".val.csv", "training.h5", "map.png"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "tiles.csv").mkdir()
+    assert {name: path.name for name, path in find_lists(tmp_path).items()} == {
+        "train": "train.csv",
+        "test": "Test.csv",
+    }
+    assert unread_files(tmp_path) == ["TRAIN.csv", "train (1).csv", "train.csv.gz", "val", "val.xlsx", "snow.csv"]
+
+
+def test_a_list_whose_link_leads_nowhere_is_refused(tmp_path):
+    (tmp_path / "train.csv").symlink_to(tmp_path / "absent")
+    with pytest.raises(ValueError, match=r"train\.csv must be a list of patches"):
+        read_lists(tmp_path)
 
 
 def test_a_broken_list_is_refused_by_name(tmp_path):
