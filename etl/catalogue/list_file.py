@@ -21,6 +21,8 @@ __all__ = ["read_names", "read_names_and_products"]
 _QUOTES_AND_BLANKS = " \t\"'`\u00a0\u2018\u2019\u201c\u201d"
 _SENTINEL_2 = re.compile("S2[A-D]_(?:MSIL|OPER|USER)")
 _PATCH_NAMES = re.compile(rf"(?<![A-Za-z0-9]){PATCH_PATTERN}(?!\d)")
+_COLUMN_GAP = re.compile(r"\s*[,;\t]\s*|\s+")
+_FALSE, _TRUE = {"", "0", "0.0", "false", "f", "no", "n"}, {"1", "1.0", "true", "t", "yes", "y"}
 _HEADING = re.compile("[A-Za-z_ ]*")
 
 # Arrow's regular expressions; each has the one group `found`.
@@ -38,9 +40,16 @@ def read_names(path: Path, patches: pa.ChunkedArray | None = None) -> pa.Array:
     with the names of both versions of BigEarthNet in a line serves either.
 
     Raises:
-        ValueError: the file cannot be read, or is no text.
+        ValueError: the file cannot be read, is no text, or has a column that marks some of its patches only.
     """
-    return _names(_one_patch_a_line(_read_lines(path, patches)), patches)
+    lines = _read_lines(path, patches)
+    flags = _find_flags(lines)
+    if flags:
+        raise ValueError(
+            f"{path} must name only the patches that the list is of, got a column of {' and '.join(flags)}; leave out "
+            "the lines of the other patches, and that column"
+        )
+    return _names(_one_patch_a_line(lines), patches)
 
 
 def read_names_and_products(path: Path, patches: pa.ChunkedArray | None = None) -> tuple[pa.Array, pa.Array]:
@@ -82,6 +91,30 @@ def _is_heading(lines: Sequence[str], patches: pa.ChunkedArray | None) -> bool:
     if patches is not None and pc.is_in(pa.scalar(field), value_set=patches.combine_chunks()).as_py():
         return False
     return bool(_HEADING.fullmatch(field) or _SENTINEL_2.search("".join(lines[1:2])))
+
+
+def _find_flags(lines: pa.Array) -> list[str]:
+    """The values of the first column, but that of the names, that holds 0 and 1, true and false or only 0; sorted.
+
+    Empty if there is none. The numbers of the rows are no flags.
+    """
+    if not len(lines):
+        return []
+    first = _columns(lines[0].as_py())
+    for column in range(0 if _SENTINEL_2.search(lines[0].as_py()) else 1, len(first)):
+        if first[column] not in _FALSE | _TRUE:
+            continue  # the likely case: the other lines need not be split
+        values = [fields[column] if column < len(fields) else "" for fields in map(_columns, lines.to_pylist())]
+        distinct = set(values)
+        is_flag = distinct <= _FALSE | _TRUE and distinct & _FALSE and distinct != {""}
+        if is_flag and (column or values != [str(row) for row in range(len(values))]):
+            return sorted(value or "empty" for value in distinct)
+    return []
+
+
+def _columns(line: str) -> list[str]:
+    """The fields of a line in lower case, split at separators and blanks, without quotes and brackets."""
+    return [field.strip(f"{_QUOTES_AND_BLANKS}()[]{{}}").lower() for field in _COLUMN_GAP.split(line.strip())]
 
 
 def _one_patch_a_line(lines: pa.Array) -> pa.Array:

@@ -156,3 +156,43 @@ def test_the_names_of_both_versions_may_stand_beside_a_product(tmp_path):
     (tmp_path / "list.csv").write_text(f"{V2},{V1},{L1C}\n")
     names, products = read_names_and_products(tmp_path / "list.csv", pa.chunked_array([[V1]]))
     assert (names.to_pylist(), products.to_pylist()) == ([V1], [L1C])
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "patch,snow\n{0},1\n{1},0\n{2},1\n",
+        "{0},0\n{1},0\n{2},0\n",
+        "patch;tile;snow\n{0};33UUP;True\n{1};33UUP;False\n{2};33UUP;True\n",
+        "{0}\t1.0\n{1}\t0.0\n{2}\t0.0\n",
+        "{0} 0\n{1} 1\n{2} 0\n",
+        "'{0}', 'yes'\n'{1}', 'no'\n'{2}', 'no'\n",
+        "snow,patch\n0,{0}\n1,{1}\n1,{2}\n",
+        "patch,snow\n{0},1\n{1},\n{2}\n",
+        '{{"{0}": true,\n"{1}": false,\n"{2}": false}}\n',
+    ],
+)
+def test_a_column_of_flags_of_which_one_is_false_is_refused(tmp_path, lines):
+    for names in ([V1, OLD, V1.replace("_57", "_58")], ["field_1", "field_2", "field_3"]):
+        text = lines.format(*names)
+        if names[0] == V1 or not text.startswith(("snow", "{")):
+            with pytest.raises(ValueError, match=r"must name only the patches that the list is of, got a column of"):
+                names_in(tmp_path, text, *names)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "patch,snow\n{0},1\n{1},1\n",  # every patch is marked
+        ",patch\n0,{0}\n1,{1}\n",  # row numbers
+        "patch,cloud\n{0},0.0\n{1},0.7\n",
+        "{0},\n{1},\n",
+        "{0},1\n{1},2\n",
+    ],
+)
+def test_other_columns_are_no_flags(tmp_path, lines):
+    assert names_in(tmp_path, lines.format(V1, OLD)) == [V1, OLD]
+
+
+def test_names_that_look_like_flags_are_names(tmp_path):
+    assert names_in(tmp_path, "1\n0\n", "0", "1") == ["1", "0"]
