@@ -16,8 +16,8 @@ __all__ = ["SHARED_SCENES", "ListCoverage", "measure_coverage", "report_coverage
 _log = logging.getLogger(__name__)
 
 _SCENE = (
-    r"^(?P<mission>S2[A-D])_MSIL(?:1C|2A)_(?P<time>\d{8}T\d{1,6})"
-    r"(?:_N\d{4}_R\d{3}_T(?P<tile>\d{2}[A-Z]{3}))?_\d{1,3}_\d{1,3}$"
+    r"^(?P<stem>(?P<mission>S2[A-D])_MSIL(?:1C|2A)_(?P<time>\d{8}T\d{1,6})"
+    r"(?:_N\d{4}_R\d{3}_T(?P<tile>\d{2}[A-Z]{3}))?)_\d{1,3}_\d{1,3}$"
 )
 
 SHARED_SCENES = [
@@ -93,6 +93,7 @@ def measure_coverage(
     """
     distinct = {name: pc.unique(names) for name, names in lists.items()}
     scenes = {name: _scenes(names) for name, names in distinct.items()}
+    stems = {name: _stems(names) for name, names in distinct.items()}
     patches = rows["patch"].combine_chunks()
     source_scenes, coverages = pc.unique(_scenes(patches)), []
     for name, names in distinct.items():
@@ -105,7 +106,7 @@ def measure_coverage(
         example = next((some[0].as_py() for some in lacking if len(some)), "")
         served = _count(pc.is_in(patches, value_set=names))
         coverages.append(ListCoverage(name, len(names), _count(near), _count(found), served, example))
-    return [replace(coverage, is_plausible=_is_plausible(coverage, coverages, scenes)) for coverage in coverages]
+    return [replace(coverage, is_plausible=_is_plausible(coverage, coverages, stems)) for coverage in coverages]
 
 
 def report_coverage(coverages: Sequence[ListCoverage], rows: pa.Table) -> int:
@@ -133,17 +134,25 @@ def report_coverage(coverages: Sequence[ListCoverage], rows: pa.Table) -> int:
 def _scenes(names: pa.Array) -> pa.Array:
     """Mission, time and, in version 2, tile of each name, dtype string; null for names in another form."""
     parts = pc.extract_regex(names, _SCENE)
-    return pc.binary_join_element_wise(*(pc.struct_field(parts, [index]) for index in range(3)), "_")
+    return pc.binary_join_element_wise(*(pc.struct_field(parts, [name]) for name in ("mission", "time", "tile")), "_")
 
 
-def _is_plausible(coverage: ListCoverage, coverages: Sequence[ListCoverage], scenes: Mapping[str, pa.Array]) -> bool:
-    """Whether lists that match name the same scenes, and the source lacks these or most of what those lists name."""
+def _stems(names: pa.Array) -> pa.Array:
+    """Each name without its cell, dtype string; null for names in another form."""
+    return pc.struct_field(pc.extract_regex(names, _SCENE), ["stem"])
+
+
+def _is_plausible(coverage: ListCoverage, coverages: Sequence[ListCoverage], stems: Mapping[str, pa.Array]) -> bool:
+    """Whether lists that match name the same scenes, and the source lacks these or most of what those lists name.
+
+    Names of the same scenes in another form, such as another level, have other `stems` and are a mistake.
+    """
     matching = [other for other in coverages if other.matched]
     is_part = all(2 * other.matched < other.expected for other in matching)
     if coverage.matched or not matching or (coverage.expected and not is_part):
         return False
-    known = pc.unique(pa.concat_arrays([scenes[other.name] for other in matching]))
-    return 2 * _count(pc.is_in(scenes[coverage.name], value_set=known.drop_null())) >= coverage.names
+    known = pc.unique(pa.concat_arrays([stems[other.name] for other in matching]))
+    return 2 * _count(pc.is_in(stems[coverage.name], value_set=known.drop_null())) >= coverage.names
 
 
 def _expected(scenes: pa.Array, source_scenes: pa.Array) -> pa.Array:

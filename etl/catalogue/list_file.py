@@ -2,7 +2,8 @@
 
 A name is found with a path before it, in quotes, with a suffix such as `.tif` or `_B02.tif`, beside the name of its
 Sentinel-1 patch or a row number, between commas, semicolons or tabs, in UTF-8 or UTF-16, with any line ends. A line can
-name several patches of Sentinel-2.
+name several patches of Sentinel-2. Time, column and row in a name may have more or fewer zeros before them than the
+source's.
 """
 
 import codecs
@@ -29,6 +30,7 @@ _HEADING = re.compile("[A-Za-z_ ]*")
 _FIRST_NAME = rf"(?:^|[^A-Za-z0-9])(?P<found>{PATCH_PATTERN})(?:\D|$)"
 _LAST_NAME = rf"(?:.*[^A-Za-z0-9]|^)(?P<found>{PATCH_PATTERN})(?:\D|$)"
 _FIRST_FIELD, _SECOND_FIELD = r"^(?P<found>[^,;\t]*)", r"^[^,;\t]*[,;\t](?P<found>[^,;\t]*)"
+_NUMBERS = r"^(S2[A-D]_MSIL(?:1C|2A)_\d{8}T)0*(\d+)((?:_N\d{4}_R\d{3}_T\d{2}[A-Z]{3})?)_0*(\d+)_0*(\d+)$"
 _FILE_STEM = r"(?:^|[/\\])(?P<found>[^/\\]+?)(?:\.[A-Za-z]\w{1,4})?[/\\]?$"
 _PRODUCT = r"(?P<found>S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{1,6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{1,6}(?:\.SAFE)?)"
 
@@ -143,13 +145,31 @@ def _day_and_cell(name: str) -> tuple[str, str, int, int]:
 def _names(lines: pa.Array, patches: pa.ChunkedArray | None) -> pa.Array:
     """The patch's name in each line: a reading that is one of `patches`, else a Sentinel-2 name, else the field."""
     field, first = _trimmed(_extract(lines, _FIRST_FIELD)), _extract(lines, _FIRST_NAME)
-    name = pc.coalesce(first, field)
-    if patches is None or pc.all(pc.equal(_trimmed(lines), first), skip_nulls=False).as_py():
-        return name  # every line holds a name and nothing else
+    if patches is None:
+        return pc.coalesce(first, field)
     known = patches.combine_chunks()
-    for reading in (_extract(field, _FILE_STEM), _extract(lines, _LAST_NAME), name, field):  # the last has precedence
+    is_plain = pc.all(pc.equal(_trimmed(lines), first), skip_nulls=False).as_py()
+    first = _as_in_source(first, known)
+    if is_plain:
+        return first  # every line holds a name and nothing else
+    name, last = pc.coalesce(first, field), _as_in_source(_extract(lines, _LAST_NAME), known)
+    for reading in (_extract(field, _FILE_STEM), last, name, field):  # the last has precedence
         name = pc.if_else(pc.is_in(reading, value_set=known), reading, name)
     return name
+
+
+def _as_in_source(names: pa.Array, known: pa.Array) -> pa.Array:
+    """The names, with as many zeros before time, column and row as one of `known`, names of the source, has."""
+    is_known = pc.is_in(names, value_set=known)
+    if pc.all(is_known).as_py():
+        return names
+    same = pc.index_in(_without_zeros(names), value_set=_without_zeros(known))
+    return pc.if_else(is_known, names, pc.coalesce(known.take(same), names))
+
+
+def _without_zeros(names: pa.Array) -> pa.Array:
+    """The names of Sentinel-2 patches without zeros before time, column and row; equal for equal patches."""
+    return pc.replace_substring_regex(names, _NUMBERS, r"\1\2\3_\4_\5")
 
 
 def _extract(texts: pa.Array, pattern: str) -> pa.Array:

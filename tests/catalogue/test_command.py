@@ -191,6 +191,18 @@ def test_a_list_that_matches_nothing_beside_one_that_does_is_told_and_ends_with_
     assert catalogue(1, archive / "v1", "--lists", "lists", cwd=archive).returncode == 0
 
 
+def test_padded_names_exclude_patches_of_a_small_part_of_the_archive(archive):
+    shutil.rmtree(archive / "v1" / f"{STEM}_6_0")
+    (archive / "lists" / "train.csv").write_text("".join(f"{STEM}_{i}_0\n" for i in range(30)))
+    (archive / "lists" / "test.csv").unlink()
+    snow = archive / "lists" / "patches_with_seasonal_snow.csv"
+    for listed, count in ((range(4, 8), 2), (range(8, 12), 0)):
+        snow.write_text("".join(f"{STEM}_{i:03d}_000\n" for i in listed))
+        done = catalogue(1, archive / "v1", "--lists", "lists", "--strict", cwd=archive)
+        assert f"kept, {count} snow, 0 cloud" in done.stdout, done.stderr
+        assert (done.returncode, "no effect" in done.stderr) == (0, False)
+
+
 def test_a_copy_of_a_list_and_other_texts_are_told_once_with_an_example(archive):
     for name in ("patches_with_cloud_and_shadow (1).csv", "notes.txt"):
         (archive / "lists" / name).write_text(f"{STEM}_4_0\n")

@@ -88,6 +88,20 @@ def test_in_a_small_part_of_the_archive_no_list_need_match_but_one_of_unreadable
     assert [whole[name].is_unmatched for name in lists] == [False, True, True]
 
 
+@pytest.mark.parametrize(
+    ("stem", "other"),
+    [(HERE, HERE.replace("MSIL2A", "MSIL1C")), (V2, V2.replace("N9999", "N0205")), (V2, V2.replace("R022", "R023"))],
+)
+def test_in_a_small_part_of_the_archive_names_in_another_form_than_those_that_match_are_told(stem, other):
+    lists = {"train": names(stem, 0, 50), "snow": names(other, 50, 60), "cloud": names(stem, 50, 60)}
+    found = measured(rows_of(names(stem, 0, 2)), **lists)
+    assert {name: coverage.is_unmatched for name, coverage in found.items()} == {
+        "train": False,
+        "snow": True,
+        "cloud": False,
+    }
+
+
 def test_an_empty_list_is_no_mistake():
     assert not measured(rows_of(names(HERE, 0, 2)), snow=pa.array([], pa.string()))["snow"].is_unmatched
 

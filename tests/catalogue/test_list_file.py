@@ -196,3 +196,27 @@ def test_other_columns_are_no_flags(tmp_path, lines):
 
 def test_names_that_look_like_flags_are_names(tmp_path):
     assert names_in(tmp_path, "1\n0\n", "0", "1") == ["1", "0"]
+
+
+@pytest.mark.parametrize("line", ["{0}", "/data/{0}_B02.tif", f"{{0}},{S1}"])
+@pytest.mark.parametrize(
+    ("name", "padded"),
+    [
+        (OLD.replace("19_86", "4_0"), OLD.replace("19_86", "004_000")),
+        (OLD.replace("19_86", "4_0"), OLD.replace("T94033_19_86", "T094033_04_00")),
+        (V1, V1.replace("26_57", "026_057")),
+        (V2.replace("26_57", "03_07"), V2.replace("26_57", "3_7")),
+        (V2.replace("26_57", "03_00"), V2.replace("26_57", "003_0")),
+    ],
+)
+def test_a_name_with_more_or_fewer_zeros_is_that_of_the_source(tmp_path, name, padded, line):
+    assert names_in(tmp_path, line.format(padded), name) == [name]
+    assert names_in(tmp_path, line.format(padded), name, padded) == [padded]
+
+
+def test_a_name_of_version_1_with_more_zeros_may_stand_beside_that_of_version_2(tmp_path):
+    assert names_in(tmp_path, f"{V2},{V1.replace('26_57', '026_057')}\n", V1) == [V1]
+
+
+def test_zeros_at_the_end_of_a_number_tell_patches_apart(tmp_path):
+    assert names_in(tmp_path, f"{V1[:-5]}20_5\n", f"{V1[:-5]}2_50", f"{V1[:-5]}2_5") == [f"{V1[:-5]}20_5"]
