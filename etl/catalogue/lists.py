@@ -7,6 +7,7 @@ and .gz or not.
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +53,10 @@ class PublishedLists:
     """The names of patches in each list that was found, by file name."""
 
 
-def find_lists(folder: Path) -> dict[str, Path]:
+def find_lists(folder: Path, files: Iterable[str] | None = None) -> dict[str, Path]:
     """Paths of the known lists in `folder`, by name in lower case without ending.
+
+    `files` are the names of its files, if the caller has listed it: an archive has half a million entries.
 
     Raises:
         ValueError: the folder is absent.
@@ -63,10 +66,9 @@ def find_lists(folder: Path) -> dict[str, Path]:
     order = {f"{name}{ending}": name for name in _KNOWN for ending in _ENDINGS}
     rank = {file: i for i, file in enumerate(order)}
     # the last of a name stays: the likelier ending, in lower case before upper case
-    files = sorted(
-        (name for name in _texts(folder) if name.lower() in order), key=lambda name: (-rank[name.lower()], name)
-    )
-    found = {order[name.lower()]: folder / name for name in files}
+    lists = [name for name in (_texts(folder) if files is None else files) if name.lower() in order]
+    lists.sort(key=lambda name: (-rank[name.lower()], name))
+    found = {order[name.lower()]: folder / name for name in lists}
     return {name: found[name] for name in _KNOWN if name in found}
 
 
@@ -82,7 +84,7 @@ def unread_files(folder: Path) -> list[str]:
 
 
 def _texts(folder: Path) -> list[str]:
-    """Names of files that are texts by their ending, or are named like a list; an archive has half a million others."""
+    """Names of files that are texts by their ending, or are named like a list."""
     with os.scandir(folder) as entries:
         return [entry.name for entry in entries if _is_text(entry.name) and not entry.is_dir()]
 

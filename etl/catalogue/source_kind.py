@@ -102,7 +102,7 @@ def _detect_folder(path: Path) -> CatalogueSource:
     tables = defaultdict[str, list[Path]](list)
     for file in sorted(path / name for name in top[2] if name.endswith(".parquet")):
         tables[_table_kind(file)].append(file)
-    tables["lists"] = [file for name, file in find_lists(path).items() if name == PRODUCT_LIST]
+    tables["lists"] = [file for name, file in find_lists(path, top[2]).items() if name == PRODUCT_LIST]
     listed = any(tables[kind] for kind in ("lists", "v2", "catalogue"))
     found = collect_inputs(path, [top] if listed else chain([top], walk))
     found.log()
