@@ -40,11 +40,20 @@ class PixelGroup:
 
     @classmethod
     def of_images(
-        cls, size_px: tuple[int, int], bands: tuple[str, ...], dtype: str, nodata: int | None
+        cls,
+        size_px: tuple[int, int],
+        bands: tuple[str, ...],
+        dtype: str,
+        nodata: int | None,
+        in_files: tuple[str, ...] = (),
     ) -> "PixelGroup":
-        """The bands of image files, (rows, columns) px; a value is nodata only if the files state one."""
+        """The bands of image files, (rows, columns) px; a value is nodata only if the files state one.
+
+        `in_files`: names of the bands in the files, in the order of `bands`; empty if the files state none.
+        """
         kind = np.dtype(dtype)
-        stated = {} if nodata is None else {"nodata": kind.type(nodata)}
+        stated: dict[str, object] = {} if nodata is None else {"nodata": kind.type(nodata)}
+        stated |= {"bands_in_files": list(in_files)} if in_files and in_files != bands else {}
         attributes = {"long_name": "pixel values as in the image files", "bands": list(bands), **stated}
         return cls(IMAGES.removeprefix("data_"), "images", size_px, bands, None, kind.str, attributes)
 
@@ -61,6 +70,12 @@ class PixelGroup:
         """Pixel value that stands for "not observed"; None if every value is data."""
         value: Any = self.attributes.get("nodata")
         return None if value is None else int(value)
+
+    @property
+    def bands_in_files(self) -> tuple[str, ...]:
+        """Names of the bands in the image files, in the order of `bands`; band_<number> if the files state none."""
+        stated: Any = self.attributes.get("bands_in_files", self.bands)
+        return tuple(map(str, stated))
 
     def to_record(self) -> dict[str, Any]:
         """Size, type, bands and nodata value in JSON's types."""

@@ -257,7 +257,8 @@ def _image_group(array: Any, where: object) -> PixelGroup:
     bands, nodata = tuple(map(str, array.attrs.get("bands", ()))), array.attrs.get("nodata")
     if len(array.shape) != 4 or len(bands) != array.shape[-1]:
         raise ValueError(f"{where}: {IMAGES} must be (patch, row, col, band) and name its bands in the attribute bands")
-    return PixelGroup.of_images(array.shape[1:3], bands, array.dtype.str, None if nodata is None else int(nodata))
+    in_files, stated = tuple(map(str, array.attrs.get("bands_in_files", ()))), None if nodata is None else int(nodata)
+    return PixelGroup.of_images(array.shape[1:3], bands, array.dtype.str, stated, in_files)
 
 
 def encoded(values: Sequence[object], dtype: str) -> npt.NDArray[Any]:

@@ -36,8 +36,15 @@ class ImageFile(RasterFile):
     """All bands of an open raster file."""
 
     @property
-    def bands(self) -> tuple[str, ...]:
-        """Name of each band: its description, else R, G, B or A by its colour, else band_<number>; all different.
+    def band_count(self) -> int:
+        """Number of bands."""
+        return int(self._file.RasterCount)
+
+    @property
+    def stated_bands(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the bands that the file states: their descriptions; and R, G, B or A by their colours.
+
+        Either is there only if it gives every band another name.
 
         Raises:
             RasterError: pixels are indices into a colour table.
@@ -48,11 +55,9 @@ class ImageFile(RasterFile):
                 f"{self.path} must hold pixel values, got indices into a colour table; convert it with "
                 "gdal_translate -expand rgb"
             )
-        numbered = [f"band_{k + 1}" for k in range(len(bands))]
-        described = [band.GetDescription() for band in bands]
-        coloured = [_COLOURS.get(band.GetColorInterpretation(), "") for band in bands]
-        complete = (names for names in (described, coloured) if all(names) and len(set(names)) == len(names))
-        return tuple(next(complete, numbered))
+        described = tuple(band.GetDescription() for band in bands)
+        coloured = tuple(_COLOURS.get(band.GetColorInterpretation(), "") for band in bands)
+        return tuple(names for names in (described, coloured) if all(names) and len(set(names)) == len(names))
 
     @property
     def nodata(self) -> int | None:
@@ -79,7 +84,7 @@ class _Format:
 
     @classmethod
     def of(cls, file: ImageFile) -> "_Format":
-        return cls(file.shape, len(file.bands), _DTYPES.get(file.dtype, file.dtype), file.nodata)
+        return cls(file.shape, file.band_count, _DTYPES.get(file.dtype, file.dtype), file.nodata)
 
     def __str__(self) -> str:
         nodata = "no nodata value" if self.nodata is None else f"nodata value {self.nodata}"
@@ -90,7 +95,7 @@ class _Format:
 def detect_group(paths: Iterable[Path], names: Sequence[str] = ()) -> PixelGroup:
     """The bands of an archive of image files: size, type and nodata value that most of the first readable ones have.
 
-    `names`: names of the bands; if empty, those of the first such file.
+    `names`: names of the bands; if empty, those that most of these files state, else band_<number>.
 
     Raises:
         ValueError: no file can be read, or `names` are not as many as the bands.
@@ -100,29 +105,34 @@ def detect_group(paths: Iterable[Path], names: Sequence[str] = ()) -> PixelGroup
     if not formats:
         raise ValueError(f"no file of the catalogue can be read; the first: {problems[0]}")
     common = Counter(file for file, _ in formats).most_common(1)[0][0]
-    bands = tuple(names) or next(bands for file, bands in formats if file == common)
+    stated = Counter(bands for file, bands in formats if file == common and bands).most_common(1)
+    in_files = stated[0][0] if stated else _numbered(common.bands)
+    bands = tuple(names) or in_files
     if len(bands) != common.bands or len(set(bands)) < len(bands):
         raise ValueError(f"--bands must name {common.bands} different bands, got {', '.join(bands)}")
-    return PixelGroup.of_images(common.shape, bands, common.dtype, common.nodata)
+    return PixelGroup.of_images(common.shape, bands, common.dtype, common.nodata, in_files if stated else ())
 
 
 def _formats(paths: Iterable[Path], problems: list[str]) -> Iterator[tuple[_Format, tuple[str, ...]]]:
-    """Format and band names of each readable file of a type that a store can hold; others are added to `problems`."""
+    """Format and band names of each readable file of a type that a store can hold; others are added to `problems`.
+
+    The names are the descriptions of the bands, else their colours; empty if the file states neither.
+    """
     for path in paths:
         try:
             file = ImageFile(path)
-            found = _Format.of(file)
+            found, stated = _Format.of(file), file.stated_bands
         except RasterError as error:
             problems.append(str(error))
             continue
         if found.dtype in _DTYPES.values():
-            yield found, file.bands
+            yield found, next(iter(stated), ())
         else:
             problems.append(f"{path} must be of uint8 or uint16, got {found.dtype}")
 
 
 def read_image(path: Path, group: PixelGroup, out: npt.NDArray[Any]) -> None:
-    """Read all bands of a file into `out`, shape (band, row, col), uint8 or uint16 as `group` says.
+    """Read all bands of a file into `out`, shape (band, row, col), uint8 or uint16, in the order of `group`.
 
     Raises:
         RasterError: it cannot be read, or is not of the size, type, bands and nodata value of `group`.
@@ -132,7 +142,38 @@ def read_image(path: Path, group: PixelGroup, out: npt.NDArray[Any]) -> None:
     found = _Format.of(file)
     if found != wanted:
         raise RasterError(f"{path} must be {wanted}, as most files are, got {found}")
+    order = _band_order(file, group)
     file.read(PixelWindow(0, 0, *group.size_px), out)
+    if order != sorted(order):
+        out[:] = out[order]
+
+
+def _band_order(file: ImageFile, group: PixelGroup) -> list[int]:
+    """Index in the file of each band of `group`; as they are if the file or most files state no names of that kind.
+
+    Raises:
+        RasterError: the file describes other bands than most files, and --bands does not name them.
+    """
+    wanted, stated = group.bands_in_files, file.stated_bands
+    for names in stated:
+        if set(names) == set(wanted):
+            return [names.index(name) for name in wanted]
+    described = next((names for names in stated if not _are_colours(names)), ())
+    most_described = wanted == group.bands and wanted != _numbered(len(wanted)) and not _are_colours(wanted)
+    if described and most_described:
+        raise RasterError(
+            f"{file.path} must have the bands {', '.join(wanted)}, got {', '.join(described)}; if only the names "
+            "differ, name them with --bands"
+        )
+    return list(range(len(wanted)))
+
+
+def _are_colours(names: Sequence[str]) -> bool:
+    return set(names) <= set(_COLOURS.values())
+
+
+def _numbered(bands: int) -> tuple[str, ...]:
+    return tuple(f"band_{k + 1}" for k in range(bands))
 
 
 class ImagePatches:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from osgeo import gdal
 from PIL import Image
 
 from etl.pixel_groups import PixelGroup
@@ -38,6 +39,51 @@ def test_bands_can_be_named_and_nodata_is_only_what_files_state(tmp_path):
     assert detect_group([put(tmp_path / "2.tif")]).bands == ("band_1", "band_2")
     with pytest.raises(ValueError, match="--bands must name 2 different bands, got B02"):
         detect_group([tmp_path / "1.tif"], ("B02",))
+
+
+def put_named(path, names, colours=(), seed=0):
+    pixels = np.random.default_rng(seed).integers(1, 9000, (len(names), 8, 8)).astype(np.uint16)
+    put(path, pixels.shape)
+    file = gdal.Open(str(path), gdal.GA_Update)
+    file.WriteArray(pixels)
+    for k, name in enumerate(names):
+        file.GetRasterBand(k + 1).SetDescription(name)
+    for k, colour in enumerate(colours):
+        file.GetRasterBand(k + 1).SetColorInterpretation(colour)
+    return path, dict(zip(names, pixels, strict=True))
+
+
+RGB = (gdal.GCI_RedBand, gdal.GCI_GreenBand, gdal.GCI_BlueBand)
+
+
+@pytest.mark.parametrize("named", [(), ("x", "y", "z")])
+def test_bands_described_in_another_order_are_read_in_that_of_most_files(tmp_path, named):
+    orders = [("B04", "B03", "B02"), ("B02", "B03", "B04"), ("B02", "B03", "B04"), ("", "", "")]
+    files = [put_named(tmp_path / f"{k}.tif", order) for k, order in enumerate(orders)]
+    group = detect_group((path for path, _ in files), named)
+    assert group.bands == (named or ("B02", "B03", "B04"))
+    assert group.bands_in_files == ("B02", "B03", "B04")
+    for path, pixels in files[:3]:
+        assert np.array_equal(read(path, group), [pixels[name] for name in ("B02", "B03", "B04")])
+    read(files[3][0], group)
+
+
+def test_bands_that_are_described_as_others_are_rejected_unless_the_user_names_them(tmp_path):
+    paths = [put_named(tmp_path / f"{k}.tif", ("B02", "B03"))[0] for k in range(2)]
+    paths += [put_named(tmp_path / "odd.tif", ("B02", "B08"))[0]]
+    with pytest.raises(PatchError, match=r"odd\.tif must have the bands B02, B03, got B02, B08; if only the names"):
+        read(paths[2], detect_group(paths))
+    assert read(paths[2], detect_group(paths, ("a", "b"))).shape == (2, 8, 8)
+    undescribed = detect_group([put(tmp_path / f"{k}.tif") for k in range(2)])
+    assert read(paths[2], undescribed).shape == (2, 8, 8)
+
+
+def test_colours_in_another_order_are_read_in_that_of_most_files(tmp_path):
+    first, _ = put_named(tmp_path / "1.tif", ("", "", ""), RGB)
+    turned, _ = put_named(tmp_path / "2.tif", ("", "", ""), RGB[::-1])
+    group = detect_group([first, turned])
+    assert group.bands == ("R", "G", "B")
+    assert np.array_equal(read(turned, group), read(first, group)[::-1])
 
 
 def test_no_readable_file_is_an_error_that_names_the_first(tmp_path):
