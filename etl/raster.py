@@ -80,13 +80,19 @@ class RasterFile:
         RasterError: the file is absent, or GDAL cannot read it.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, any_message: bool = False) -> None:
+        """Args: `any_message`: what GDAL says while decoding is an error in all formats, not only in JPEG 2000."""
         self.path = str(path)
+        if any_message:  # a message reaches the thread that decodes, so that must be the calling one
+            gdal.SetThreadLocalConfigOption("GDAL_NUM_THREADS", "1")
         try:
             self._file = gdal.Open(self.path)
             self._band = self._file.GetRasterBand(1)
         except RuntimeError as error:
             raise RasterError(f"{self.path} cannot be opened: {_first_line(error)}") from None
+        finally:
+            if any_message:
+                gdal.SetThreadLocalConfigOption("GDAL_NUM_THREADS", None)
         self.shape = (self._band.YSize, self._band.XSize)
         """(rows, columns)."""
         columns, rows = self._band.GetBlockSize()
@@ -94,7 +100,7 @@ class RasterFile:
         """(rows, columns) of one block; blocks at the lower and right border may be cut."""
         self.dtype = gdal.GetDataTypeName(self._band.DataType)
         """GDAL's name of the pixel type, e.g. UInt16."""
-        self._is_jpeg2000 = self._file.GetDriver().ShortName.startswith("JP2")
+        self._collects = any_message or self._file.GetDriver().ShortName.startswith("JP2")
         self._warned: set[str] = set()
 
     @property
@@ -163,11 +169,11 @@ class RasterFile:
         """Decode a window into `out`, shape (row, col), of any strides; or of all bands, shape (band, row, col).
 
         Raises:
-            RasterError: the file is broken there, or the JPEG 2000 decoder says so although it returns pixels.
+            RasterError: the file is broken there, or the decoder says so although it returns pixels.
         """
         row, column, rows, columns = window  # GDAL takes columns first
         messages: list[str] = []
-        if self._is_jpeg2000:  # of a small uncompressed file, this would take a noticeable share of the time
+        if self._collects:  # of a small uncompressed file, this would take a noticeable share of the time
             gdal.PushErrorHandler(partial(_collect, messages))
         try:
             source = self._band if len(out.shape) == 2 else self._file
@@ -175,7 +181,7 @@ class RasterFile:
         except RuntimeError as error:
             raise self._broken(window, messages[0] if messages else _first_line(error)) from None
         finally:
-            if self._is_jpeg2000:
+            if self._collects:
                 gdal.PopErrorHandler()
         if decoded is None:  # some drivers report an error this way
             raise self._broken(window, messages[0] if messages else "it cannot be decoded")

@@ -33,7 +33,10 @@ _COLOURS = {3: "R", 4: "G", 5: "B", 6: "A"}
 
 
 class ImageFile(RasterFile):
-    """All bands of an open raster file."""
+    """All bands of an open raster file; whatever GDAL says while decoding them is an error."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, any_message=True)
 
     @property
     def band_count(self) -> int:

@@ -119,6 +119,29 @@ def test_a_truncated_file_is_rejected_and_never_read_in_part(tmp_path, suffix):
             read(path, group)
 
 
+@pytest.fixture(params=["1", "4"])
+def decode_threads(request):
+    before = gdal.GetConfigOption("GDAL_NUM_THREADS")
+    gdal.SetConfigOption("GDAL_NUM_THREADS", request.param)
+    yield
+    gdal.SetConfigOption("GDAL_NUM_THREADS", before)
+
+
+@pytest.mark.usefixtures("decode_threads")
+@pytest.mark.parametrize("options", [("PHOTOMETRIC=YCBCR", "INTERLEAVE=PIXEL"), ("TILED=YES", "BLOCKXSIZE=32")])
+def test_what_the_decoder_says_of_jpeg_inside_a_tiff_rejects_it(tmp_path, options):
+    plain, path = put(tmp_path / "plain.tif", (3, 64, 64), np.uint8), tmp_path / "jpeg.tif"
+    tiled = ("BLOCKYSIZE=32",) * ("TILED=YES" in options)
+    gdal.Translate(str(path), str(plain), creationOptions=["COMPRESS=JPEG", *options, *tiled])
+    group = detect_group([path])
+    read(path, group)
+    damaged = bytearray(path.read_bytes())
+    damaged[-40:-20] = bytes(20)
+    path.write_bytes(damaged)
+    with pytest.raises(PatchError, match=r"jpeg\.tif is broken at row 0, column 0: JPEGLib:Corrupt JPEG data"):
+        read(path, group)
+
+
 def test_indices_into_a_table_of_colours_are_no_pixels(tmp_path):
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).convert("P").save(tmp_path / "1.png")
     with pytest.raises(ValueError, match="indices into a colour table; convert it with gdal_translate -expand rgb"):
