@@ -167,7 +167,7 @@ class Schema:
         column = partial(_column, self.rows)
         time = {"units": "seconds since 1970-01-01 00:00:00", "calendar": "proleptic_gregorian"}
         classes_text: dict[str, object] = {"long_name": "1 where the patch has the class"}
-        if self.class_names not in (CLASSES_43, CLASSES_19):
+        if self.class_names not in (CLASSES_43, CLASSES_19, ()):
             classes_text["class_names"] = list(self.class_names)
         return (
             column("patch", f"S{self.name_bytes}", long_name="name of the patch"),
@@ -245,7 +245,7 @@ def schema_of(arrays: Mapping[str, Any], where: object) -> Schema:
     name_bytes, product_bytes = arrays["patch"].dtype.itemsize, arrays["product"].dtype.itemsize
     version = SCHEMA_VERSION if "nodata_share" in arrays else "1"
     stated = tuple(map(str, arrays["classes"].attrs.get("class_names", ())))
-    class_names = stated or (CLASSES_19 if classes == len(CLASSES_19) else CLASSES_43)
+    class_names = stated or {0: (), len(CLASSES_19): CLASSES_19}.get(classes, CLASSES_43)
     if len(class_names) != classes:
         raise ValueError(f"{where} must name its {classes} classes in the attribute class_names of the array classes")
     images = _image_group(arrays[IMAGES], where) if IMAGES in arrays else None
@@ -271,4 +271,5 @@ def _column(rows: int, name: str, dtype: str, **attributes: object) -> DataSet:
 
 
 def _names(dim: str, names: tuple[str, ...], group: str = "") -> tuple[DataSet, tuple[str, ...]]:
-    return DataSet(f"{group}{dim}", (dim,), (len(names),), f"S{max(len(name.encode()) for name in names)}"), names
+    longest = max((len(name.encode()) for name in names), default=1)
+    return DataSet(f"{group}{dim}", (dim,), (len(names),), f"S{longest}"), names

@@ -170,6 +170,23 @@ def test_an_interrupted_run_is_resumed_only_with_the_same_bands(archive, tmp_pat
     assert "bands was" in errors(done)[0]
 
 
+def test_images_without_labels_are_stored_verified_and_shown_without_classes(tmp_path, capsys):
+    made = make_merced(tmp_path)
+    made.table.write_text("path\n" + "".join(f'"{path}"\n' for path in made.paths))
+    assert ranks(1, "etl.catalogue", "--source", str(made.table), "--out", str(catalogue_of(made))).returncode == 0
+    for name in ("s.h5", "s.zarr"):
+        out = tmp_path / name
+        assert begin(made, out) == 0
+        settings = VerifySettings(Location.parse(out), source=made.source, catalogue=catalogue_of(made))
+        assert verify(settings, COMM) == 0, capsys.readouterr().out
+        assert etl.open_store(out)["classes"].shape == (12, 0)
+        assert stats(StatsSettings(Location.parse(out), tmp_path / "s.html", scheduler="threads"), COMM) == 0
+        assert preview(PreviewSettings(Location.parse(out), tmp_path / "p.png"), COMM) == 0
+        other = tmp_path / f"converted_{'s.zarr' if name == 's.h5' else 's.h5'}"
+        convert(ConvertSettings(Location.parse(out), Location.parse(other)), COMM)
+        assert etl.open_store(other).sizes["class"] == 0
+
+
 def test_one_epoch_trains_and_the_network_scores(archive, stores, tmp_path):
     bands = "all" if str(archive) == "eurosat" else "rgb"
     out, store = tmp_path / "run", stores[bands == "all"]

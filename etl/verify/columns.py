@@ -76,7 +76,7 @@ def check_values(store: StoreReader) -> Check:
     if complete > 1:
         faults.add(f"complete must be 0 or 1, got {complete}")
     for name, most in (("state", REJECTED), ("split", len(SPLITS) - 1), ("classes", 1)):
-        largest = store.column(name).reshape(len(patch), -1).max(1)
+        largest = store.column(name).reshape(len(patch), -1).max(1, initial=0)
         rows = np.flatnonzero(largest > most).tolist()
         faults.extend(f"{store.row_name(row)}: {name} must be at most {most}, got {largest[row]}" for row in rows)
     for name in [item.name for item in store.schema.results if item.name.endswith("_share")]:

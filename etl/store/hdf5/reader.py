@@ -47,7 +47,7 @@ class ArrayInfo(NamedTuple):
 
 
 def _describe(name: str, item: h5py.Dataset) -> ArrayInfo:
-    stated = ("bands", "nodata") if name == IMAGES else ("class_names",) if name == "classes" else ()
+    stated = ("bands", "bands_in_files", "nodata") if name == IMAGES else ("class_names",) if name == "classes" else ()
     return ArrayInfo(item.shape, item.dtype, {key: item.attrs[key] for key in stated if key in item.attrs})
 
 
