@@ -1,6 +1,7 @@
 """Patch archives with one image file a patch: listed in a table, or sorted into a folder for each class."""
 
 import csv
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
+from etl.catalogue.bigearthnet_v1 import V1_METADATA_SUFFIX
 from etl.catalogue.georeference import Rejections
 from etl.catalogue.metadata import image_metadata
 from etl.catalogue.table import make_catalogue_table
@@ -23,6 +25,8 @@ __all__ = [
     "read_image_table",
 ]
 
+log = logging.getLogger(__name__)
+
 PATH_COLUMNS = ("path", "file", "filename")
 """Names of the column with the paths of the files, in any case; the first that a table has is used."""
 
@@ -34,6 +38,8 @@ _SPLITS |= {"test": "test", "testing": "test"}
 
 _SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".bmp")
 """Suffixes of image files in folders of classes, in small letters; a table may list any file that GDAL reads."""
+
+_NO_CLASS = "holds no image file"
 
 _PLACE = {"epsg": pa.int32(), "ulx": pa.float64(), "uly": pa.float64()}
 
@@ -75,30 +81,65 @@ def read_image_table(path: Path) -> tuple[pa.Table, Rejections]:
 
 def has_class_folders(folder: Path) -> bool:
     """Whether a folder holds folders with image files, one folder a class, perhaps below folders train, val, test."""
-    return any(True for _ in _class_files(folder))
+    return any(reason is None for *_, reason in _class_entries(folder))
 
 
 def list_class_folders(folder: Path) -> tuple[pa.Table, Rejections]:
-    """Catalogue rows of the image files in folders named like their class, below folders of splits if there are any."""
-    found = sorted(_class_files(folder))
+    """Catalogue rows of the image files in folders named like their class, below folders of splits if there are any.
+
+    What else lies there is counted in one line of the log, and listed at level DEBUG.
+    """
+    entries = list(_class_entries(folder))
+    found = sorted((path.as_posix(), path.parent.name, split) for path, split, reason in entries if reason is None)
+    passed_over = [(path, reason) for path, _, reason in entries if reason is not None]
+    if none := [path for path, reason in passed_over if reason == _NO_CLASS]:
+        log.warning(
+            "%s: %d folders hold no image file, so that they are no classes; the first: %s", folder, len(none), none[0]
+        )
+    if passed_over:
+        log.info("%s: %d files and folders passed over, listed with -v", folder, len(passed_over))
+    for path, reason in passed_over:
+        log.debug("passed over: %s %s", folder / path, reason)
     patch, labels, split = ([entry[k] for entry in found] for k in range(3))
     return _with_classes(make_catalogue_table(patch=patch, labels=[[label] for label in labels], split=split)), []
 
 
-def _class_files(folder: Path) -> Iterator[tuple[str, str, str | None]]:
-    """(path below `folder`, class, split or None) of each image file."""
-    top = _subfolders(folder)
-    by_split = bool(top) and all(path.name.lower() in _SPLITS for path in top)
-    classes: list[tuple[Path, str | None]] = [(path, None) for path in top]
+def _class_entries(folder: Path) -> Iterator[tuple[Path, str | None, str | None]]:
+    """(path below `folder`, split or None, None for an image file or why it is passed over) of all in class folders."""
+    classes: list[tuple[Path, str | None]] = [(path, None) for path in _subfolders(folder)]
+    by_split = bool(classes) and all(path.name.lower() in _SPLITS for path, _ in classes)
     if by_split:
-        classes = [(path, _SPLITS[part.name.lower()]) for part in top for path in _subfolders(part)]
+        classes = [(path, _SPLITS[part.name.lower()]) for part, _ in classes for path in _subfolders(part)]
+    above = {path.parent for path, _ in classes} | {folder}
+    taken = {path for path, _ in classes} | above
+    for holder in sorted(above):
+        for entry in sorted(set(holder.iterdir()) - taken):
+            yield entry.relative_to(folder), None, "lies in no folder of a class"
     for path, split in classes:
         inside = sorted(path.iterdir())
-        # products and patches of BigEarthNet have pictures or bands in folders, too
-        if not any(entry.is_dir() or entry.suffix == ".json" for entry in inside):
-            for file in inside:
-                if file.suffix.lower() in _SUFFIXES and not file.name.startswith("."):
-                    yield file.relative_to(folder).as_posix(), path.name, split
+        if any(_is_of_product(entry.name) for entry in inside):
+            yield path.relative_to(folder), split, "is a product or patch of Sentinel-2"
+            continue
+        reasons = [_why_no_image(entry) for entry in inside]
+        if None not in reasons:
+            yield path.relative_to(folder), split, _NO_CLASS
+            continue
+        for entry, reason in zip(inside, reasons, strict=True):
+            yield entry.relative_to(folder), split, reason
+
+
+def _is_of_product(name: str) -> bool:
+    """Whether a folder with an entry of this name is a product or patch of Sentinel-2, which can hold images, too."""
+    return name in ("GRANULE", "manifest.safe") or name.startswith("MTD_") or name.endswith(V1_METADATA_SUFFIX)
+
+
+def _why_no_image(path: Path) -> str | None:
+    """Why an entry of a class folder is passed over; None for an image file."""
+    if path.name.startswith((".", "__MACOSX")):
+        return "is hidden, or was added by macOS"
+    if path.is_dir():
+        return "is a folder in that of a class"
+    return None if path.suffix.lower() in _SUFFIXES else f"is no image by its suffix: {', '.join(_SUFFIXES)}"
 
 
 def _subfolders(folder: Path) -> list[Path]:

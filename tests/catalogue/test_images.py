@@ -90,6 +90,27 @@ def test_folders_named_like_their_class_need_no_table(tmp_path):
     }
 
 
+def test_what_else_lies_in_the_folder_of_a_class_does_not_drop_it(tmp_path, caplog):
+    for name in ("Forest/1.tif", "River/2.tif", "River/.ipynb_checkpoints/2.tif", "River/masks/2.png", "Sea/3.png",
+                 "Sea/info.json", "Sea/4.webp", "Sea/._3.png", "Odd/GRANULE/1.jp2", "Odd/quicklook.jpg", "5.png",
+                 "labels.csv", ".git/6.png", "Deep/a/7.png"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert detect_source(tmp_path).kind == "class folders"
+    with caplog.at_level("DEBUG", "etl.catalogue.images"):
+        rows, _ = list_class_folders(tmp_path)
+    assert rows["patch"].to_pylist() == ["Forest/1.tif", "River/2.tif", "Sea/3.png"]
+    assert class_names_of(rows) == ("Forest", "River", "Sea")
+    none, first, *others = [record.getMessage() for record in caplog.records if record.name.endswith(".images")]
+    assert none == f"{tmp_path}: 1 folders hold no image file, so that they are no classes; the first: Deep"
+    assert first == f"{tmp_path}: 10 files and folders passed over, listed with -v"
+    assert len(others) == 10
+    assert f"passed over: {tmp_path / 'Sea/info.json'} is no image by its suffix: .tif" in "\n".join(others)
+    assert f"passed over: {tmp_path / 'River/masks'} is a folder in that of a class" in others
+    assert f"passed over: {tmp_path / '5.png'} lies in no folder of a class" in others
+    assert f"passed over: {tmp_path / 'Odd'} is a product or patch of Sentinel-2" in others
+
+
 def test_folders_of_classes_may_lie_below_folders_of_splits(tmp_path):
     for part in ("train", "valid"):
         (tmp_path / part / "wood").mkdir(parents=True)
