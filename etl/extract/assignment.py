@@ -1,5 +1,6 @@
 """Which rank extracts which rows: rank 0 makes the plan and sends each rank its part."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from etl.plan.work import Block, Cost, PatchRange, Plan, ProductPatches, RankWor
 from etl.raster import Georeference
 from etl.schema import RowSpan
 from etl.source.archive import PlacedFolder
+from etl.source.images import PlacedImage
 
 __all__ = ["ExtractionPlan", "RankAssignment", "plan_extraction", "scatter_assignments"]
 
@@ -73,8 +75,8 @@ class RankAssignment:
     folders: list[PlacedFolder]
     """Folder in a patch archive of each of `rows`, and its place; empty if the source holds products or image files."""
 
-    files: list[Path]
-    """Image file of each of `rows`; empty if the source holds others."""
+    files: list[PlacedImage]
+    """Image file of each of `rows`, and its place; empty if the source holds others."""
 
     rounds: list[RowSpan]
     """Rows that it writes in each collective round; empty in a round for which it has none."""
@@ -129,9 +131,7 @@ def _assign(inputs: ExtractionInputs, state: ResumeState, extraction_plan: Extra
                 following=following[selection.product_index[rows]],
                 earlier={row: state.open_rows[row] for row in rows.tolist()} if candidate else {},
                 folders=_patch_folders(selection, rows),
-                files=[inputs.settings.source / name.decode() for name in selection.catalogue.patch[rows]]
-                if selection.images
-                else [],
+                files=_image_files(selection, inputs.settings.source, rows),
                 rounds=rounds,
                 needed_blocks=plan.blocks,
                 predicted_inefficiency=plan.inefficiency,
@@ -144,11 +144,23 @@ def _patch_folders(selection: CatalogueSelection, rows: npt.NDArray[np.intp]) ->
     """Folder in a patch archive of each of `rows`, and its place; none if the source holds products."""
     if selection.patch_folder is None:
         return []
-    columns = (getattr(selection.catalogue, name)[rows].tolist() for name in ("patch", "epsg", "ulx", "uly"))
     return [
-        PlacedFolder(selection.patch_folder(name.decode()), Georeference(epsg, ulx, uly, GROUPS[0].gsd_m))
-        for name, epsg, ulx, uly in zip(*columns, strict=True)
+        PlacedFolder(selection.patch_folder(name), Georeference(epsg, ulx, uly, GROUPS[0].gsd_m))
+        for name, epsg, ulx, uly in _places(selection, rows)
     ]
+
+
+def _image_files(selection: CatalogueSelection, source: Path, rows: npt.NDArray[np.intp]) -> list[PlacedImage]:
+    """Image file of each of `rows`, and its place; none if the source holds others."""
+    if selection.images is None:
+        return []
+    return [PlacedImage(source / name, epsg, ulx, uly) for name, epsg, ulx, uly in _places(selection, rows)]
+
+
+def _places(selection: CatalogueSelection, rows: npt.NDArray[np.intp]) -> Iterator[tuple[str, int, float, float]]:
+    """Name, EPSG code and corner in m of each of `rows`."""
+    patch, *columns = (getattr(selection.catalogue, name)[rows].tolist() for name in ("patch", "epsg", "ulx", "uly"))
+    return zip((name.decode() for name in patch), *columns, strict=True)
 
 
 def _inspection_of_rows(inputs: ExtractionInputs, selection: CatalogueSelection, candidate: int) -> IntArray:

@@ -1,5 +1,6 @@
 """Read patches from image files, one a patch: any raster that GDAL reads, of one size, type and number of bands."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from etl.source.patch import Patch, PatchError
 from etl.source.warning import SourceWarning
 from etl.stage_timer import StageTimer
 
-__all__ = ["ImagePatches", "detect_group", "read_image"]
+__all__ = ["ImagePatches", "PlacedImage", "detect_group", "read_image"]
 
 _DTYPES = {"Byte": "uint8", "UInt16": "uint16"}
 """numpy's name of each pixel type that a store can hold, by GDAL's."""
@@ -28,8 +29,31 @@ _PROBED_FILES = 32
 """Readable files of which the commonest size and type become the archive's."""
 
 
+_UNUSED_PLACE = "files with a georeference that the table does not give, so that their places stay unknown in the store"
+
 _COLOURS = {3: "R", 4: "G", 5: "B", 6: "A"}
 """Letter of each colour, by GDAL's number of the meaning of a band."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedImage:
+    """An image file, and where the catalogue says that it lies."""
+
+    path: Path
+
+    epsg: int = 0
+    """EPSG code of the projection; 0 if unknown."""
+
+    ulx: float = math.nan
+    """Easting of the upper left corner in m; NaN if unknown."""
+
+    uly: float = math.nan
+    """Northing of the upper left corner in m; NaN if unknown."""
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the catalogue gives any of it."""
+        return bool(self.epsg) or not (math.isnan(self.ulx) and math.isnan(self.uly))
 
 
 class ImageFile(RasterFile):
@@ -61,6 +85,25 @@ class ImageFile(RasterFile):
         described = tuple(band.GetDescription() for band in bands)
         coloured = tuple(_COLOURS.get(band.GetColorInterpretation(), "") for band in bands)
         return tuple(names for names in (described, coloured) if all(names) and len(set(names)) == len(names))
+
+    def require_place(self, place: PlacedImage) -> None:
+        """Compare the file's georeference, where it has one, with what the catalogue gives.
+
+        Raises:
+            RasterError: the projection is another, or the corner differs by half a pixel or more.
+        """
+        transform, projection = self.transform, self.projection
+        epsg = f"EPSG:{place.epsg}" if place.epsg else ""
+        good = not (epsg and projection) or projection == epsg
+        if transform is not None:
+            good &= not abs(transform[0] - place.ulx) >= abs(transform[1]) / 2  # of NaN this is true
+            good &= not abs(transform[3] - place.uly) >= abs(transform[5]) / 2
+        if not good:
+            corner = "no corner" if transform is None else f"{transform[0]:.10g}, {transform[3]:.10g}"
+            raise RasterError(
+                f"{self.path} must lie at {place.ulx:.10g}, {place.uly:.10g} in {epsg or 'any projection'}, as in the "
+                f"catalogue, got {corner} in {projection or 'no projection'}"
+            )
 
     @property
     def nodata(self) -> int | None:
@@ -134,8 +177,10 @@ def _formats(paths: Iterable[Path], problems: list[str]) -> Iterator[tuple[_Form
             problems.append(f"{path} must be of uint8 or uint16, got {found.dtype}")
 
 
-def read_image(path: Path, group: PixelGroup, out: npt.NDArray[Any]) -> None:
+def read_image(path: Path, group: PixelGroup, out: npt.NDArray[Any]) -> ImageFile:
     """Read all bands of a file into `out`, shape (band, row, col), uint8 or uint16, in the order of `group`.
+
+    Returns the open file.
 
     Raises:
         RasterError: it cannot be read, or is not of the size, type, bands and nodata value of `group`.
@@ -149,6 +194,7 @@ def read_image(path: Path, group: PixelGroup, out: npt.NDArray[Any]) -> None:
     file.read(PixelWindow(0, 0, *group.size_px), out)
     if order != sorted(order):
         out[:] = out[order]
+    return file
 
 
 def _band_order(file: ImageFile, group: PixelGroup) -> list[int]:
@@ -183,21 +229,23 @@ class ImagePatches:
     """`PatchSource` of one rank that reads image files."""
 
     def __init__(
-        self, rows: Sequence[int], paths: Sequence[Path], group: PixelGroup, timer: StageTimer | None = None
+        self, rows: Sequence[int], files: Sequence[PlacedImage], group: PixelGroup, timer: StageTimer | None = None
     ) -> None:
-        """Args: `paths`, one file for each store row of `rows`; `group`: what every file must hold.
+        """Args: `files`, one for each store row of `rows`; `group`: what every file must hold.
 
         Seconds are added to `decode_s` of `timer`.
         """
         self.decoded = 0
-        self._rows, self._paths, self._group = rows, paths, group
+        self._rows, self._files, self._group = rows, files, group
         self._buffer = np.empty((len(group.bands), *group.size_px), group.dtype)
         self._timer = timer or StageTimer()
+        self._only_in_file: list[str] = []
 
     @property
     def warnings(self) -> list[SourceWarning]:
-        """Nothing is odd about a file that is not rejected."""
-        return []
+        """Files whose place the catalogue does not give."""
+        unused = self._only_in_file
+        return [SourceWarning(_UNUSED_PLACE, unused[0], len(unused))] if unused else []
 
     def outgoing(self) -> Iterator[OutgoingBlock]:
         """No blocks of pixels go to other ranks: each rank reads its own files."""
@@ -205,15 +253,19 @@ class ImagePatches:
 
     def patches(self) -> Iterator[SourcePatch]:
         """All patches of the rank in store order, pixels uint8 or uint16."""
-        for row, path in zip(self._rows, self._paths, strict=True):
+        for row, file in zip(self._rows, self._files, strict=True):
             with self._timer.stage("decode_s"):
-                patch = self._read_patch(path)
+                patch = self._read_patch(file)
             self.decoded += 1
             yield SourcePatch(row, patch)
 
-    def _read_patch(self, path: Path) -> Patch | PatchError:
+    def _read_patch(self, place: PlacedImage) -> Patch | PatchError:
         try:
-            read_image(path, self._group, self._buffer)
+            file = read_image(place.path, self._group, self._buffer)
+            if place.is_placed:
+                file.require_place(place)
+            elif file.is_placed:
+                self._only_in_file.append(str(place.path))
         except RasterError as error:
             return PatchError(str(error))
         return Patch((self._buffer,), None)

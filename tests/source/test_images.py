@@ -6,20 +6,20 @@ from osgeo import gdal
 from PIL import Image
 
 from etl.pixel_groups import PixelGroup
-from etl.raster import configure, write_geotiff
-from etl.source.images import ImagePatches, detect_group
+from etl.raster import Georeference, configure, write_geotiff
+from etl.source.images import ImagePatches, PlacedImage, detect_group
 from etl.source.patch import PatchError, pixel_shares
 
 configure()
 
 
-def put(path, shape=(2, 8, 8), dtype=np.uint16, nodata=None):
-    write_geotiff(path, np.arange(np.prod(shape)).reshape(shape).astype(dtype), None, nodata)
+def put(path, shape=(2, 8, 8), dtype=np.uint16, nodata=None, place=None):
+    write_geotiff(path, np.arange(np.prod(shape)).reshape(shape).astype(dtype), place, nodata)
     return path
 
 
-def read(path, group):
-    (patch,) = ImagePatches([0], [path], group).patches()
+def read(path, group, *place):
+    (patch,) = ImagePatches([0], [PlacedImage(path, *place)], group).patches()
     if isinstance(patch.patch, PatchError):
         raise patch.patch
     return patch.patch.native[0]
@@ -105,6 +105,39 @@ def test_a_file_that_is_not_like_most_is_rejected_with_what_it_is(tmp_path, how,
     wanted = "must be 8 x 8 pixels of uint16 in 2 bands, no nodata value, as most files are"
     with pytest.raises(PatchError, match=rf"odd\.tif {wanted}, got {got}"):
         read(put(tmp_path / "odd.tif", **how), group)
+
+
+@pytest.mark.parametrize(
+    ("place", "wanted"),
+    [
+        ((32634, 4e5, 5e6), "400000, 5000000 in EPSG:32634"),
+        ((32633, 4e5 + 160, 5e6), "400160, 5000000 in EPSG:32633"),
+        ((32633, 4e5, 5e6 - 5), "400000, 4999995 in EPSG:32633"),
+        ((0, 4e5 + 160, 5e6), "400160, 5000000 in any projection"),
+        ((32634,), "nan, nan in EPSG:32634"),
+    ],
+)
+def test_a_file_that_lies_elsewhere_than_the_catalogue_says_is_rejected_with_both_places(tmp_path, place, wanted):
+    path = put(tmp_path / "1.tif", place=Georeference(32633, 4e5, 5e6, 10))
+    with pytest.raises(
+        PatchError, match=rf"must lie at {wanted}, as in the catalogue, got 400000, 5000000 in EPSG:32633"
+    ):
+        read(path, detect_group([path]), *place)
+
+
+def test_a_place_is_compared_only_where_both_have_it_and_one_only_in_the_file_is_told(tmp_path):
+    placed = put(tmp_path / "1.tif", place=Georeference(32633, 4e5, 5e6, 10))
+    unplaced = put(tmp_path / "2.tif")
+    group = detect_group([placed, unplaced])
+    for place in ((32633, 4e5, 5e6), (32633, 4e5 + 3, 5e6), (32633,), (0, 4e5, 5e6)):
+        read(placed, group, *place)
+    read(unplaced, group, 32633, 4e5, 5e6)
+    files = [PlacedImage(placed), PlacedImage(placed), PlacedImage(unplaced), PlacedImage(placed, 32633, 4e5, 5e6)]
+    source = ImagePatches(range(4), files, group)
+    assert not any(isinstance(patch.patch, PatchError) for patch in source.patches())
+    ((what, example, times),) = source.warnings
+    assert "their places stay unknown in the store" in what
+    assert (example, times) == (str(placed), 2)
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".png", ".jpg"])
