@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from bad_input import errors, reasons
+from bad_input import errors, listed, product_of, put_catalogue, reasons
 from commands import content, ranks, same
 from image_archives import ImageArchive, make_eurosat, make_merced
 from mpi4py import MPI
@@ -13,6 +13,7 @@ from mpi4py import MPI
 import etl
 from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
+from etl.exit_status import JobError
 from etl.extract.run import extract
 from etl.extract.settings import ExtractSettings
 from etl.preview.run import preview
@@ -185,6 +186,15 @@ def test_images_without_labels_are_stored_verified_and_shown_without_classes(tmp
         other = tmp_path / f"converted_{'s.zarr' if name == 's.h5' else 's.h5'}"
         convert(ConvertSettings(Location.parse(out), Location.parse(other)), COMM)
         assert etl.open_store(other).sizes["class"] == 0
+
+
+def test_bands_are_not_named_for_products(tmp_path):
+    put_catalogue(tmp_path / "patches.parquet", listed(product_of(13)))
+    out = tmp_path / "store.h5"
+    settings = ExtractSettings(tmp_path / "patches.parquet", tmp_path, Location.parse(out), bands="B02,B03")
+    with pytest.raises(JobError, match=r"--bands B02,B03 names the bands of image files, but .*patches\.parquet lists"):
+        extract(settings, COMM)
+    assert list(tmp_path.iterdir()) == [tmp_path / "patches.parquet"]
 
 
 def test_one_epoch_trains_and_the_network_scores(archive, stores, tmp_path):

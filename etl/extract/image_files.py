@@ -15,12 +15,19 @@ __all__ = ["detect_images"]
 log = logging.getLogger("etl.extract")
 
 
-def detect_images(settings: ExtractSettings, catalogue: "Catalogue") -> PixelGroup:
-    """The bands of the catalogue's image files below the source.
+def detect_images(settings: ExtractSettings, catalogue: "Catalogue") -> PixelGroup | None:
+    """The bands of the catalogue's image files below the source; None if it lists patches of Sentinel-2.
 
     Raises:
-        ValueError: none can be read, or --bands does not name their bands.
+        ValueError: none can be read, or --bands does not name their bands, or is given for patches of Sentinel-2.
     """
+    if not catalogue.is_images:
+        if settings.bands:
+            raise ValueError(
+                f"--bands {settings.bands} names the bands of image files, but {settings.catalogue} lists patches of "
+                "Sentinel-2, of which all twelve bands are extracted; leave it out"
+            )
+        return None
     names = [name.strip() for name in settings.bands.split(",")] if settings.bands else []
     try:
         images = detect_group((settings.source / name.decode() for name in catalogue.patch), names)

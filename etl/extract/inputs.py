@@ -173,8 +173,8 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
     product_index = np.argsort(order)[product_index].astype(np.intp)
     if not source.exists():
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which does not exist")
-    if catalogue.is_images:
-        images = detect_images(settings, catalogue)
+    images = detect_images(settings, catalogue)
+    if images is not None:
         own = tuple((k,) for k in range(len(names)))
         return CatalogueSelection(catalogue, product_index, names, (), own, None, images)
     found = find_products(source)
