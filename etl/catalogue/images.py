@@ -2,6 +2,8 @@
 
 import csv
 import logging
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pyarrow.parquet as pq
 from etl.catalogue.bigearthnet_v1 import V1_METADATA_SUFFIX
 from etl.catalogue.georeference import Rejections
 from etl.catalogue.metadata import image_metadata
-from etl.catalogue.table import make_catalogue_table
+from etl.catalogue.table import make_catalogue_table, replace_columns
 
 __all__ = [
     "LABEL_COLUMNS",
@@ -39,6 +41,8 @@ _SPLITS |= {"test": "test", "testing": "test"}
 _SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".bmp")
 """Suffixes of image files in folders of classes, in small letters; a table may list any file that GDAL reads."""
 
+_QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
+
 _NO_CLASS = "holds no image file"
 
 _PLACE = {"epsg": pa.int32(), "ulx": pa.float64(), "uly": pa.float64()}
@@ -53,8 +57,8 @@ def read_image_table(path: Path) -> tuple[pa.Table, Rejections]:
     """Catalogue rows of the image files that a CSV or Parquet table lists; and those without a path, with the reason.
 
     A patch is named by its path, relative to the --source of etl.extract. Labels are one name, several separated by
-    ";", or a list; classes are sorted by name. `epsg`, `ulx` and `uly` (metres) are optional columns, others are left
-    out.
+    ";", or a list, also one as pandas writes it to CSV; several rows of one path may have one label each. Classes are
+    sorted by name. `epsg`, `ulx` and `uly` (metres) are optional columns, others are left out.
 
     Raises:
         ValueError: the file is no such table, or a split has another name.
@@ -76,7 +80,7 @@ def read_image_table(path: Path) -> tuple[pa.Table, Rejections]:
     except (pa.ArrowException, ValueError, KeyError) as error:  # KeyError: two columns of one name
         raise ValueError(f"{path}: {str(error).splitlines()[0]}") from None
     lines = [number for number, good in enumerate(named.to_pylist(), start=1) if not good]
-    return _with_classes(out), [(f"row {number}", "its path is empty") for number in lines]
+    return _with_classes(_join_repeated(out)), [(f"row {number}", "its path is empty") for number in lines]
 
 
 def has_class_folders(folder: Path) -> bool:
@@ -178,8 +182,49 @@ def _labels(column: pa.ChunkedArray | None) -> list[list[str] | None] | None:
         return None
     nested = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
     values: list[Any] = column.to_pylist() if nested else column.cast(pa.string()).to_pylist()
-    lists = (value if nested or value is None else value.split(";") for value in values)
-    return [value and [name for name in (str(item).strip() for item in value) if name] for value in lists]
+    lists = [value if nested or value is None else _split_labels(value) for value in values]
+    stripped = [value and [name for name in (str(item).strip() for item in value) if name] for value in lists]
+    with_comma = [name for names in stripped if not nested for name in names or () if "," in name]
+    if with_comma:
+        log.warning(
+            "names of classes contain commas, the first: %r; several labels are separated by semicolons", with_comma[0]
+        )
+    return stripped
+
+
+def _split_labels(text: str) -> list[str]:
+    """The names in a text: separated by semicolons, or a list in brackets as Python, numpy and JSON write it."""
+    inside = text.strip()
+    if not (inside.startswith("[") and inside.endswith("]")):
+        return text.split(";")
+    quoted = [first or second for first, second in _QUOTED.findall(inside[1:-1])]
+    return quoted or inside[1:-1].split(",")
+
+
+def _join_repeated(rows: pa.Table) -> pa.Table:
+    """`rows` with the labels of all rows of one path in the first; equal rows, and other splits and places, stay."""
+    if pc.count_distinct(rows["patch"]).as_py() == len(rows):
+        return rows
+    records = [tuple(row.values()) for row in rows.drop_columns(["labels"]).to_pylist()]
+    labels: list[list[str] | None] = rows["labels"].to_pylist()
+    of_path = defaultdict[str, list[int]](list)
+    for number, path in enumerate(rows["patch"].to_pylist()):
+        of_path[path].append(number)
+    joined, dropped = list[str](), set[int]()
+    for path, numbers in of_path.items():
+        if all(labels[number] == labels[numbers[0]] for number in numbers):
+            continue
+        joined.append(path)
+        union = list(dict.fromkeys(name for number in numbers for name in labels[number] or ()))
+        first = {records[number]: number for number in reversed(numbers)}
+        dropped |= set(numbers).difference(first.values())
+        for number in numbers:
+            labels[number] = union
+    if not joined:
+        return rows
+    log.info("the labels of several rows are joined for %d paths, the first: %s", len(joined), joined[0])
+    kept = pa.array([number not in dropped for number in range(len(rows))])
+    return replace_columns(rows, {"labels": pa.array(labels, rows["labels"].type)}).filter(kept)
 
 
 def _splits(column: pa.ChunkedArray | None) -> list[str | None] | None:

@@ -31,6 +31,41 @@ def test_labels_are_one_name_or_several_between_semicolons_and_classes_are_sorte
     assert class_names_of(rows) == ("crop", "water", "wood")
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("['water', 'forest']", ["water", "forest"]),
+        ("['water' 'forest']", ["water", "forest"]),  # as numpy writes it
+        ("['Sea, lake']", ["Sea, lake"]),
+        ('[""water"", ""farmer\'s field""]', ["water", "farmer's field"]),
+        ("[water, forest]", ["water", "forest"]),
+        ("[]", []),
+        ("water, forest", ["water, forest"]),
+        ("water;forest", ["water", "forest"]),
+    ],
+)
+def test_a_list_that_was_written_as_text_is_a_list(tmp_path, text, names):
+    rows, _ = read_image_table(put(tmp_path, f'path,labels\n1.tif,"{text}"\n'))
+    assert rows["labels"].to_pylist() == [names]
+
+
+def test_a_comma_in_a_name_is_told_once(tmp_path, caplog):
+    read_image_table(put(tmp_path, 'path,labels\n1.tif,"a, b"\n2.tif,"c, d"\n'))
+    told = "names of classes contain commas, the first: 'a, b'; several labels are separated by semicolons"
+    assert caplog.messages == [told]
+
+
+def test_labels_of_several_rows_of_one_path_are_joined(tmp_path):
+    text = "path,label,split\n1.tif,water,train\n2.tif,water,val\n1.tif,forest,train\n1.tif,water,train\n"
+    rows, _ = read_image_table(put(tmp_path, text + "3.tif,a,train\n3.tif,b,test\n"))
+    assert rows.select(["patch", "labels", "split"]).to_pylist() == [
+        {"patch": "1.tif", "labels": ["water", "forest"], "split": "train"},
+        {"patch": "2.tif", "labels": ["water"], "split": "val"},
+        {"patch": "3.tif", "labels": ["a", "b"], "split": "train"},
+        {"patch": "3.tif", "labels": ["a", "b"], "split": "test"},  # of which one is rejected, as listed twice
+    ]
+
+
 def test_the_name_of_a_class_is_taken_before_its_number(tmp_path):
     rows, _ = read_image_table(put(tmp_path, ",Filename,Label,ClassName\n0,1.jpg,3,Forest\n"))
     assert rows["labels"].to_pylist() == [["Forest"]]
