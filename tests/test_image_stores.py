@@ -9,8 +9,11 @@ from bad_input import errors, listed, product_of, put_catalogue, reasons
 from commands import content, ranks, same
 from image_archives import ImageArchive, make_eurosat, make_merced
 from mpi4py import MPI
+from osgeo import gdal
 
 import etl
+from etl.catalogue.images import read_image_table
+from etl.catalogue.table import write_catalogue
 from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
 from etl.exit_status import JobError
@@ -18,6 +21,7 @@ from etl.extract.run import extract
 from etl.extract.settings import ExtractSettings
 from etl.preview.run import preview
 from etl.preview.settings import PreviewSettings
+from etl.raster import write_geotiff
 from etl.schema import REJECTED, WRITTEN
 from etl.stats.run import stats
 from etl.stats.settings import StatsSettings
@@ -186,6 +190,26 @@ def test_images_without_labels_are_stored_verified_and_shown_without_classes(tmp
         other = tmp_path / f"converted_{'s.zarr' if name == 's.h5' else 's.h5'}"
         convert(ConvertSettings(Location.parse(out), Location.parse(other)), COMM)
         assert etl.open_store(other).sizes["class"] == 0
+
+
+def test_files_with_bands_in_two_orders_are_read_and_verified_in_one_under_the_names_given(tmp_path):
+    made = make_merced(tmp_path)
+    for path in made.paths:
+        turned = path != made.paths[0]
+        planes = made.pixels[path].transpose(2, 0, 1)
+        write_geotiff(made.source / path, planes[::-1] if turned else planes, None)
+        file = gdal.Open(str(made.source / path), gdal.GA_Update)
+        for k, name in enumerate(("B04", "B03", "B02")[:: -1 if turned else 1]):
+            file.GetRasterBand(k + 1).SetDescription(name)
+        del file
+    write_catalogue(catalogue_of(made), read_image_table(made.table)[0])
+    for name in ("s.h5", "s.zarr"):
+        assert begin(made, tmp_path / name, bands="x,y,z") == 0
+        store = etl.open_store(tmp_path / name)
+        assert store["band_images"].values.tolist() == ["x", "y", "z"]
+        for path in made.paths:
+            assert np.array_equal(store.sel(patch=path)["data_images"].values, made.pixels[path][..., ::-1])
+        assert verify(VerifySettings(Location.parse(tmp_path / name), source=made.source), COMM) == 0
 
 
 def test_bands_are_not_named_for_products(tmp_path):

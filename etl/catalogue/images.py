@@ -179,6 +179,7 @@ def _read_csv(path: Path) -> pa.Table:
 def _labels(column: pa.ChunkedArray | None) -> list[list[str] | None] | None:
     """List of names of each patch; None of one without a label."""
     if column is None:
+        log.warning("no labels, and so no classes: the table has no column %s", " or ".join(LABEL_COLUMNS))
         return None
     nested = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
     values: list[Any] = column.to_pylist() if nested else column.cast(pa.string()).to_pylist()

@@ -55,6 +55,13 @@ def test_a_comma_in_a_name_is_told_once(tmp_path, caplog):
     assert caplog.messages == [told]
 
 
+def test_a_table_without_a_column_of_labels_is_told(tmp_path, caplog):
+    rows, _ = read_image_table(put(tmp_path, "path,water,forest\n1.tif,1,0\n"))
+    assert class_names_of(rows) == ()
+    told = "no labels, and so no classes: the table has no column labels or classname or label or class"
+    assert caplog.messages == [told]
+
+
 def test_labels_of_several_rows_of_one_path_are_joined(tmp_path):
     text = "path,label,split\n1.tif,water,train\n2.tif,water,val\n1.tif,forest,train\n1.tif,water,train\n"
     rows, _ = read_image_table(put(tmp_path, text + "3.tif,a,train\n3.tif,b,test\n"))
