@@ -71,14 +71,19 @@ class OpenRow(NamedTuple):
     problem: str
     """Why the patch is rejected; empty if it is kept."""
 
-    nodata: float
-    """Share of its pixels that lack data, 0 to 1; infinite if it could not be read."""
+    lacking: float
+    """Share of its pixels that lack data, 0 to 1; infinite if it could not be read, or no pixel has data in any band.
+
+    Rows are compared by this."""
 
     served: int
     """Number of the candidate that gave it."""
 
     following: int
     """Number of the candidate to read next."""
+
+    broken: bool = False
+    """Whether it could not be read."""
 
 
 def inspect_product(path: Path, name: str, halo_px: Sequence[int], assume_offset: int | None) -> ProductInspection:

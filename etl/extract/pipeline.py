@@ -1,6 +1,7 @@
 """Extract patches and fill batches with them, in a thread; the main thread writes earlier batches meanwhile."""
 
 import contextlib
+import math
 import queue
 import threading
 import time
@@ -49,6 +50,9 @@ class PreparedPatch:
 
     problem: str
     """Why the patch is rejected; empty if it is kept."""
+
+    lacking: float = math.inf
+    """As of `OpenRow`."""
 
     native: tuple[npt.NDArray[np.uint16], ...] = ()
     """The three groups without halo, shape (band, row, col); empty for a rejected patch."""
@@ -186,17 +190,17 @@ class PatchPipeline:
         native = tuple(map(_without_halo, self._native, patch.native))
         nodata = self._native[0].nodata
         shares, upsampler = pixel_shares(native, patch.scl, nodata), self.upsampling.upsampler
-        if earlier is not None and shares.nodata >= earlier.nodata:
+        empty = shares.nodata == 1 and all((part == nodata).all() for part in native)
+        lacking = math.inf if empty else shares.nodata
+        if earlier is not None and lacking >= earlier.lacking:
             return PreparedPatch(row, shares, earlier.problem, earlier=earlier)
-        problem = self.settings.over_limit(*shares)
-        if shares.nodata == 1 and all((part == nodata).all() for part in native):
-            problem = "no pixel has data in any band"
+        problem = "no pixel has data in any band" if empty else self.settings.over_limit(*shares)
         if problem or upsampler is None:
-            return PreparedPatch(row, shares, problem, () if problem else native)
+            return PreparedPatch(row, shares, problem, lacking, () if problem else native)
         start = time.perf_counter()
         upsampled = self._new_upsampled() if upsampled is None else upsampled
         upsampler(patch.native, upsampled)
-        return PreparedPatch(row, shares, "", native, upsampled, time.perf_counter() - start)
+        return PreparedPatch(row, shares, "", lacking, native, upsampled, time.perf_counter() - start)
 
     def _place(self, batch: Batch, patch: PreparedPatch, number: int) -> None:
         """Fill the row of the batch that belongs to a patch, the `number`-th of the assignment, with all its results.
@@ -204,9 +208,8 @@ class PatchPipeline:
         The row is finished, and counted, if no further product of it is to be read.
         """
         broken = bool(np.isnan(patch.shares.nodata))
-        nodata = np.inf if broken else patch.shares.nodata
-        best = patch.earlier or OpenRow(patch.problem, nodata, self.assignment.candidate, 0)
-        following = int(self.assignment.following[number, int(broken)]) if best.nodata > 0 else 0
+        best = patch.earlier or OpenRow(patch.problem, patch.lacking, self.assignment.candidate, 0, broken)
+        following = int(self.assignment.following[number, int(broken)]) if best.lacking > 0 else 0
         if following:
             self.open_rows[patch.row] = best._replace(following=following)
         else:

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import logging
-import math
 import platform
 import re
 import statistics
@@ -147,7 +146,7 @@ def _are_rejected(number: int) -> str:
 
 def log_pass(open_rows: Mapping[int, OpenRow]) -> None:
     """Log how many rows lack pixels, or cannot be read, and are read from the next product of their acquisition."""
-    broken = [item.problem for item in open_rows.values() if math.isinf(item.nodata)]
+    broken = [item.problem for item in open_rows.values() if item.broken]
     if broken:
         text = "%s cannot be read, for example: %s; the next product of the acquisition serves instead"
         log.warning(text, _counted(len(broken), "patch"), broken[0])

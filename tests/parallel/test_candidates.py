@@ -45,14 +45,19 @@ def without_data(pixels, first_px, stop_px):
     return replace(pixels, data_10m=groups[0], data_20m=groups[1], data_60m=groups[2], scl=scl)
 
 
+def put_products(root, pixels, **spec):
+    """Products of one acquisition, the best first, and its catalogue; `pixels`: those of each."""
+    specs = [product_of(1, generated=datetime(2017, 6, 20 - k), **spec) for k in range(len(pixels))]
+    with mock.patch.dict(BLOCK_PX, SMALL_BLOCKS):
+        for one, of_product in zip(specs, pixels, strict=True):
+            write_product(root / "tiles", one, of_product)
+    put_catalogue(root / "patches.parquet", listed(specs[-1], 2 * len(pixels[0].scl)))
+    return specs
+
+
 def put_parts(root, spans, **spec):
     """Products of one acquisition, the best first, each without data in one of `spans`; and its catalogue."""
-    specs = [product_of(1, generated=datetime(2017, 6, 20 - k), **spec) for k in range(len(spans))]
-    with mock.patch.dict(BLOCK_PX, SMALL_BLOCKS):
-        for k, (one, span) in enumerate(zip(specs, spans, strict=True)):
-            write_product(root / "tiles", one, without_data(random_pixels(k, PX), *span))
-    put_catalogue(root / "patches.parquet", listed(specs[-1], PX))
-    return specs
+    return put_products(root, [without_data(random_pixels(k, PX), *span) for k, span in enumerate(spans)], **spec)
 
 
 def alone(root, spec, folder):
@@ -256,3 +261,30 @@ def test_the_order_of_names_decides_only_between_products_with_equally_many_pixe
     store, best = content(tmp_path / "store.h5"), spans.index((0, 138))
     assert [name.decode() for name in store["product"][:3]] == [specs[k].name[:-5] for k in (1 - best, best, best)]
     assert (store["nodata_share"] > 0).tolist() == [False, True, False] * 3
+
+
+def without_band(pixels):
+    """The pixels of a tile with nodata everywhere in B01."""
+    coarse = pixels.data_60m.copy()
+    coarse[..., 0] = 0
+    return replace(pixels, data_60m=coarse)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 2, 1)])
+def test_a_product_without_any_data_of_a_patch_is_worse_than_one_that_lacks_a_band(tmp_path, order):
+    """The left patches are empty in product 0 and lack one band in product 1; product 2 is empty everywhere."""
+    left = [
+        without_data(random_pixels(0), 0, 120),
+        without_band(random_pixels(1)),
+        without_data(random_pixels(2), 0, 240),
+    ]
+    specs = put_products(tmp_path, [left[k] for k in order])
+    done = job(2, tmp_path, tmp_path / "store.h5", "--strict")
+    assert done.returncode == 0, done.stderr
+    assert "cannot be read" not in done.stderr
+    store = content(tmp_path / "store.h5")
+    served = [specs[order.index(k)].name[:-5] for k in (1, 0)] * 2
+    assert [name.decode() for name in store["product"]] == served
+    assert store["nodata_share"].tolist() == [1, 0] * 2
+    for group in GROUPS:
+        assert nodata_counted(store, group)[0] == nodata_counted(store, group)[1]
