@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from etl.catalogue.names import parse_product
 from etl.grid import TileGrid, nominal_origin
 from etl.plan.layers import Layer
 from etl.product_files import ProductError
+from etl.source.patch import PixelShares
 from etl.source.safe import Product, read_product
 from etl.source.tiles import layers_of
 from etl.source.warning import SourceWarning
@@ -25,6 +28,7 @@ __all__ = [
     "ProductInspection",
     "inspect_product",
     "keep_usable",
+    "lacking",
     "log_candidates",
     "names_of",
     "next_candidates",
@@ -72,9 +76,7 @@ class OpenRow(NamedTuple):
     """Why the patch is rejected; empty if it is kept."""
 
     lacking: float
-    """Share of its pixels that lack data, 0 to 1; infinite if it could not be read, or no pixel has data in any band.
-
-    Rows are compared by this."""
+    """As of `lacking`; a further candidate replaces the result if it has less of this."""
 
     served: int
     """Number of the candidate that gave it."""
@@ -82,8 +84,8 @@ class OpenRow(NamedTuple):
     following: int
     """Number of the candidate to read next."""
 
-    broken: bool = False
-    """Whether it could not be read."""
+    missing: str = "pixels"
+    """What the next candidate is read for, as of `lacking`."""
 
 
 def inspect_product(path: Path, name: str, halo_px: Sequence[int], assume_offset: int | None) -> ProductInspection:
@@ -163,6 +165,19 @@ def next_candidates(names: Sequence[str], number: int) -> tuple[int, int]:
     """
     following = range(number + 1, len(names))
     return next((k for k in following if names[k] != names[number]), 0), next(iter(following), 0)
+
+
+def lacking(shares: PixelShares, empty: bool, needs_classes: bool) -> tuple[float, str]:
+    """How much a patch of a candidate lacks, and what: "pixels", "scene classes", or "" if it could not be read.
+
+    Share of the pixels that lack data, 0 to 1; infinite if the patch could not be read, is `empty` (no pixel has data
+    in any band), or no pixel has a scene class though they `needs_classes` (some limit depends on them).
+    """
+    if np.isnan(shares.nodata):
+        return np.inf, ""
+    if needs_classes and shares.unclassified and shares.nodata < 1:
+        return np.inf, "scene classes"
+    return np.inf if empty or (needs_classes and shares.unclassified) else shares.nodata, "pixels"
 
 
 def served_by(inspection: ProductInspection) -> tuple[bytes, bytes]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from etl.bands import GROUPS
 from etl.extract.assignment import RankAssignment
 from etl.extract.batch import Batch
-from etl.extract.candidates import OpenRow
+from etl.extract.candidates import OpenRow, lacking
 from etl.extract.prefetch import prefetch
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import ReadyUpsampling
@@ -52,6 +52,9 @@ class PreparedPatch:
     """Why the patch is rejected; empty if it is kept."""
 
     lacking: float = math.inf
+    """As of `OpenRow`."""
+
+    missing: str = ""
     """As of `OpenRow`."""
 
     native: tuple[npt.NDArray[np.uint16], ...] = ()
@@ -191,25 +194,25 @@ class PatchPipeline:
         nodata = self._native[0].nodata
         shares, upsampler = pixel_shares(native, patch.scl, nodata), self.upsampling.upsampler
         empty = shares.nodata == 1 and all((part == nodata).all() for part in native)
-        lacking = math.inf if empty else shares.nodata
-        if earlier is not None and lacking >= earlier.lacking:
-            return PreparedPatch(row, shares, earlier.problem, earlier=earlier)
+        lacks = lacking(shares, empty, self.settings.needs_classes)
+        if earlier is not None and lacks[0] >= earlier.lacking:
+            return PreparedPatch(row, shares, earlier.problem, *lacks, earlier=earlier)
         problem = "no pixel has data in any band" if empty else self.settings.over_limit(*shares)
         if problem or upsampler is None:
-            return PreparedPatch(row, shares, problem, lacking, () if problem else native)
+            return PreparedPatch(row, shares, problem, *lacks, () if problem else native)
         start = time.perf_counter()
         upsampled = self._new_upsampled() if upsampled is None else upsampled
         upsampler(patch.native, upsampled)
-        return PreparedPatch(row, shares, "", lacking, native, upsampled, time.perf_counter() - start)
+        return PreparedPatch(row, shares, "", *lacks, native, upsampled, time.perf_counter() - start)
 
     def _place(self, batch: Batch, patch: PreparedPatch, number: int) -> None:
         """Fill the row of the batch that belongs to a patch, the `number`-th of the assignment, with all its results.
 
         The row is finished, and counted, if no further product of it is to be read.
         """
-        broken = bool(np.isnan(patch.shares.nodata))
-        best = patch.earlier or OpenRow(patch.problem, patch.lacking, self.assignment.candidate, 0, broken)
-        following = int(self.assignment.following[number, int(broken)]) if best.lacking > 0 else 0
+        best = patch.earlier or OpenRow(patch.problem, patch.lacking, self.assignment.candidate, 0, patch.missing)
+        copy_may_serve = patch.missing != "pixels"
+        following = int(self.assignment.following[number, int(copy_may_serve)]) if best.lacking > 0 else 0
         if following:
             self.open_rows[patch.row] = best._replace(following=following)
         else:

@@ -145,14 +145,14 @@ def _are_rejected(number: int) -> str:
 
 
 def log_pass(open_rows: Mapping[int, OpenRow]) -> None:
-    """Log how many rows lack pixels, or cannot be read, and are read from the next product of their acquisition."""
-    broken = [item.problem for item in open_rows.values() if item.broken]
+    """Log how many rows lack pixels or scene classes, or cannot be read: the next product of each is read now."""
+    broken = [item.problem for item in open_rows.values() if not item.missing]
     if broken:
         text = "%s cannot be read, for example: %s; the next product of the acquisition serves instead"
         log.warning(text, _counted(len(broken), "patch"), broken[0])
-    if len(open_rows) > len(broken):
-        lacking = len(open_rows) - len(broken)
-        log.info("read also from the next product, as pixels are missing: %s", _counted(lacking, "patch"))
+    missing = Counter(item.missing for item in open_rows.values() if item.missing)
+    for what, count in sorted(missing.items()):
+        log.info("read also from the next product, as %s are missing: %s", what, _counted(count, "patch"))
 
 
 def _log_rejections(reasons: Mapping[int, str]) -> None:

@@ -115,6 +115,11 @@ class ExtractSettings:
             raise ValueError("--retry-rejected needs --resume")
         _ = self.layout  # which checks chunks and shards
 
+    @property
+    def needs_classes(self) -> bool:
+        """Whether a patch without any scene class is rejected."""
+        return min(self.max_cloud_share, self.max_snow_share) < 1 and not self.keep_unclassified
+
     def over_limit(self, nodata: float, cloud: float, snow: float) -> str:
         """Why a patch with these shares of its pixels, 0 to 1, is rejected; empty if it is kept.
 

@@ -12,6 +12,7 @@ import pytest
 from bad_input import (
     SMALL_BLOCKS,
     broken_job,
+    cut,
     errors,
     job,
     listed,
@@ -25,7 +26,7 @@ from commands import content, ranks, same
 
 from etl.bands import GROUPS
 from etl.sample.product import OFFSET
-from etl.sample.safe import BLOCK_PX, write_product
+from etl.sample.safe import BLOCK_PX, write_product, zip_product
 from etl.store.journal import Journal, journal_location
 from etl.store.location import Location
 
@@ -288,3 +289,65 @@ def test_a_product_without_any_data_of_a_patch_is_worse_than_one_that_lacks_a_ba
     assert store["nodata_share"].tolist() == [1, 0] * 2
     for group in GROUPS:
         assert nodata_counted(store, group)[0] == nodata_counted(store, group)[1]
+
+
+def classified(pixels, scene_class=4):
+    """The pixels of a tile with one scene class everywhere; 4 is vegetation, 9 cloud."""
+    return replace(pixels, scl=np.full_like(pixels.scl, scene_class))
+
+
+def break_classes(root, spec):
+    cut(next((root / "tiles" / spec.name).glob("GRANULE/*/IMG_DATA/R20m/*_SCL_20m.jp2")), 0.1)
+
+
+CLASSES = ("--no-check-files", "--max-cloud-share", "0.5")
+"""Only by the checksums would a cut scene classification be found before it is read."""
+
+
+@pytest.mark.parametrize(
+    ("spans", "scene_class", "served"),
+    [
+        ([(0, 0), (0, 0)], 4, [1, 1]),
+        ([(0, 0), (0, 60)], 4, [1, 1]),  # the first has more pixels, but nobody knows whether they are cloud
+        ([(0, 0), (0, 240)], 4, [None, None]),
+        ([(0, 0), (120, 240), (0, 120)], 4, [1, 2]),
+        ([(0, 0), (0, 0)], 9, [None, None]),
+    ],
+)
+def test_where_cloud_is_limited_a_product_with_scene_classes_serves(tmp_path, spans, scene_class, served):
+    pixels = [without_data(classified(random_pixels(k), scene_class), *span) for k, span in enumerate(spans)]
+    specs = put_products(tmp_path, pixels)
+    break_classes(tmp_path, specs[0])
+    job(2, tmp_path, tmp_path / "store.h5", *CLASSES)
+    store = content(tmp_path / "store.h5")
+    names = [name.decode() for name in store["product"][:2]]
+    assert store["state"].tolist() == [2 if k is None else 1 for k in served] * 2
+    assert all(name == specs[k].name[:-5] for name, k in zip(names, served, strict=True) if k is not None)
+    for group in GROUPS:
+        assert nodata_counted(store, group)[0] == nodata_counted(store, group)[1]
+    if scene_class == 9:
+        assert set(reasons(tmp_path / "store.h5").values()) == {"cloud share 1.000 is above the limit 0.5"}
+
+
+def test_a_better_product_without_scene_classes_takes_no_patch_away(tmp_path):
+    """The second has all pixels of the left patches, of which the first lacks some."""
+    specs = put_products(tmp_path, [without_data(classified(random_pixels(0)), 0, 60), classified(random_pixels(1))])
+    break_classes(tmp_path, specs[1])
+    done = job(1, tmp_path, tmp_path / "store.h5", "--strict", *CLASSES)
+    assert done.returncode == 0, done.stderr
+    assert set(content(tmp_path / "store.h5")["product"].tolist()) == {specs[0].name[:-5].encode()}
+    done = job(1, tmp_path, tmp_path / "kept.h5", "--strict", "--keep-unclassified", *CLASSES)
+    assert done.returncode == 0, done.stderr
+    assert [name.decode() for name in content(tmp_path / "kept.h5")["product"]] == [
+        specs[k].name[:-5] for k in (1, 0)
+    ] * 2
+
+
+def test_a_copy_of_the_product_with_whole_scene_classes_serves(tmp_path):
+    (spec,) = put_products(tmp_path, [classified(random_pixels(0))])
+    zip_product(tmp_path / "tiles" / spec.name)
+    break_classes(tmp_path, spec)
+    done = job(3, tmp_path, tmp_path / "store.h5", "--strict", *CLASSES)
+    assert done.returncode == 0, done.stderr
+    assert "read also from the next product, as scene classes are missing: 4 patches" in done.stderr
+    assert content(tmp_path / "store.h5")["cloud_share"].tolist() == [0] * 4
