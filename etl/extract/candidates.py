@@ -25,6 +25,7 @@ from etl.source.warning import SourceWarning
 __all__ = [
     "Candidates",
     "OpenRow",
+    "PassedOver",
     "ProductInspection",
     "inspect_product",
     "keep_usable",
@@ -39,6 +40,9 @@ _log = logging.getLogger("etl.extract")
 
 Candidates = tuple[tuple[int, ...], ...]
 """By listed product: numbers of the products that can serve it, best first; empty if there is none."""
+
+PassedOver = Sequence[Mapping[int, str]]
+"""By listed product: why products of its acquisition cannot serve it although others can, by their numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +137,14 @@ def _described(grid: TileGrid) -> str:
     return f"{grid.size_px} px from {grid.ulx:.10g}, {grid.uly:.10g} (EPSG:{grid.epsg})"
 
 
-def log_candidates(
-    candidates: Candidates, passed_over: Mapping[int, tuple[str, int]], inspections: Sequence[ProductInspection]
-) -> None:
-    """Log which products are passed over, and how many acquisitions come in several products.
-
-    `passed_over`: reason and number of the product that serves instead, by number of the product.
-    """
-    for number, (reason, instead) in sorted(passed_over.items()):
+def log_candidates(candidates: Candidates, passed_over: PassedOver, inspections: Sequence[ProductInspection]) -> None:
+    """Log which products are passed over, each once, and how many acquisitions come in several products."""
+    reasons = {
+        number: (reason, numbers[0])
+        for numbers, over in zip(candidates, passed_over, strict=True)
+        for number, reason in over.items()
+    }
+    for number, (reason, instead) in sorted(reasons.items()):
         shown, other = inspections[number].shown, inspections[instead].shown
         _log.warning("%s is passed over: %s; %s serves instead", shown, reason, other)
     several = {numbers for numbers in candidates if len(numbers) > 1}

@@ -16,10 +16,10 @@ import numpy.typing as npt
 from etl.catalogue.finder import FoundProduct, find_products, index_products, matching_products
 from etl.extract.candidates import (
     Candidates,
+    PassedOver,
     ProductInspection,
     inspect_product,
     keep_usable,
-    log_candidates,
     served_by,
 )
 from etl.extract.image_files import detect_images
@@ -147,17 +147,13 @@ def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInp
     return ExtractionInputs(settings, method, inspections, found, schema, bool(archive)), selection
 
 
-def pass_over_unusable(inputs: ExtractionInputs, comm: Comm) -> ExtractionInputs:
-    """The inputs with only those candidates that can serve; rank 0 logs why others cannot.
+def pass_over_unusable(inputs: ExtractionInputs) -> tuple[ExtractionInputs, PassedOver]:
+    """The inputs with only those candidates that can serve, and why others cannot.
 
     Without this their products can have problems.
     """
     kept = [keep_usable(numbers, inputs.inspections) for numbers in inputs.candidates]
-    passed_over = {number: (reason, usable[0]) for usable, over in kept for number, reason in over.items()}
-    candidates = tuple(usable for usable, _ in kept)
-    if comm.rank == 0:
-        log_candidates(candidates, passed_over, inputs.inspections)
-    return replace(inputs, candidates=candidates)
+    return replace(inputs, candidates=tuple(usable for usable, _ in kept)), [over for _, over in kept]
 
 
 def select_patches(settings: ExtractSettings) -> CatalogueSelection:

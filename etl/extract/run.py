@@ -16,7 +16,7 @@ from etl.exit_status import ExitStatus
 from etl.extract import report
 from etl.extract.access import lock_store
 from etl.extract.assignment import RankAssignment, scatter_assignments
-from etl.extract.candidates import OpenRow
+from etl.extract.candidates import OpenRow, log_candidates
 from etl.extract.exchange import Exchange
 from etl.extract.file_check import check_files
 from etl.extract.inputs import ExtractionInputs, inspect_inputs, pass_over_unusable, place_patches
@@ -51,19 +51,21 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
     # The patches to extract, and the products or patch folders that hold them.
     inputs, selection = inspect_inputs(settings, comm)
     if settings.dry_run:
-        planned = pass_over_unusable(inputs, comm)
+        planned, passed_over = pass_over_unusable(inputs)
+        selection.apply_on_root(lambda _: log_candidates(planned.candidates, passed_over, planned.inspections))
         selection.apply_on_root(lambda chosen: report.print_dry_run(planned, place_patches(planned, chosen), comm.size))
         return ExitStatus.DONE
     upsampling = open_upsampling(inputs.method, settings, comm)
     if settings.check_files and not inputs.is_archive:
         inputs = check_files(inputs, comm)
-    inputs = pass_over_unusable(inputs, comm)
+    inputs, passed_over = pass_over_unusable(inputs)
 
     # The store, locked against other runs: created, or resumed from an interrupted run.
     lock = lock_store(settings, inputs.store, comm)
     store_state = selection.apply_on_root(lambda chosen: begin_store(inputs, chosen))
     schema, candidates = store_state.bcast(lambda state: (state.schema, state.candidates))
     inputs = replace(inputs, schema=schema, candidates=candidates)
+    store_state.apply_on_root(lambda state: log_candidates(state.candidates, passed_over, inputs.inspections))
     if store_state.bcast(lambda state: state.complete):
         store_state.apply_on_root(
             lambda state: print(f"{settings.out} is complete, {state.rejected} rejected: nothing to do")

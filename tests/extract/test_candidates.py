@@ -61,8 +61,8 @@ def test_names_are_those_of_usable_products_each_once():
 def test_it_is_said_what_is_passed_over_and_how_many_come_in_several_products(caplog):
     inspections = [inspected(3, problem="is no zip file", suffix=".zip"), inspected(2), inspected(1)]
     with caplog.at_level("INFO"):
-        log_candidates(((1, 2), (1, 2), (1,)), {0: ("is no zip file", 1)}, inspections)
-        log_candidates(((1,), ()), {}, inspections)
+        log_candidates(((1, 2), (1, 2), (1,)), [{0: "is no zip file"}] * 2 + [{}], inspections)
+        log_candidates(((1,), ()), [{}, {}], inspections)
     assert [record.message for record in caplog.records] == [
         f"{NAME.format(3)}.zip is passed over: is no zip file; {NAME.format(2)}.SAFE serves instead",
         f"1 acquisition comes in several products (for example {NAME.format(2)}.SAFE, {NAME.format(1)}.SAFE): "

@@ -351,3 +351,85 @@ def test_a_copy_of_the_product_with_whole_scene_classes_serves(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "read also from the next product, as scene classes are missing: 4 patches" in done.stderr
     assert content(tmp_path / "store.h5")["cloud_share"].tolist() == [0] * 4
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory):
+    """The two halves of a tile in two products, and the store that a run gives which can read both."""
+    root = tmp_path_factory.mktemp("halves")
+    specs = put_parts(root, [(0, PX // 2), (PX // 2, PX)])
+    done = job(1, root, root / "store.h5")
+    assert done.returncode == 0, done.stderr
+    return SimpleNamespace(root=root, specs=specs, store=content(root / "store.h5"))
+
+
+@pytest.fixture
+def half_read(halves, tmp_path):
+    """A run of which one half could not be read; since then it was repaired. Patches of that half are rejected."""
+    for spec in halves.specs:
+        shutil.copytree(halves.root / "tiles" / spec.name, tmp_path / "tiles" / spec.name)
+    shutil.copy(halves.root / "patches.parquet", tmp_path)
+    metadata = tmp_path / "tiles" / halves.specs[0].name / "MTD_MSIL2A.xml"
+    text = metadata.read_bytes()
+    metadata.unlink()
+    done = job(1, tmp_path, tmp_path / "store.h5")
+    assert done.returncode == 0, done.stderr
+    assert "in several products" not in done.stderr
+    metadata.write_bytes(text)
+    assert content(tmp_path / "store.h5")["state"].reshape(3, 3).tolist() == [[1, 1, 2]] * 3
+    return tmp_path
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_rejected_patches_are_retried_from_a_product_that_was_repaired_since(halves, half_read, size):
+    done = job(size, half_read, half_read / "store.h5", "--resume", "--retry-rejected", "--strict")
+    assert done.returncode == 0, done.stderr
+    assert "they are ignored" not in done.stderr
+    newer, older = (spec.name[:-5] for spec in halves.specs)
+    assert f"1 acquisition comes in several products (for example {older}.SAFE, {newer}.SAFE)" in done.stderr
+    store, journal = (
+        content(half_read / "store.h5"),
+        Journal.read(journal_location(Location.parse(half_read / "store.h5"))),
+    )
+    right = np.arange(9) % 3 == 2
+    assert all(store[name][right].tobytes() == halves.store[name][right].tobytes() for name in RESULTS)
+    assert set(store["product"][~right].tolist()) == {older.encode()}
+    assert list(journal.candidates.values()) == [[older, newer]]
+    for group in GROUPS:
+        assert nodata_counted(store, group)[0] == nodata_counted(store, group)[1]
+
+
+def test_a_retry_that_is_killed_resumes_to_the_same_content(halves, half_read):
+    for name in ("store.h5", "store.h5.journal", "store.rejected.csv"):
+        shutil.copy(half_read / name, half_read / name.replace("store", "killed"))
+    flags = ("--resume", "--retry-rejected")
+    assert job(1, half_read, half_read / "store.h5", *flags).returncode == 0
+    tile = SimpleNamespace(root=half_read)
+    assert broken_job(2, tile, half_read, KILL, "--out", "killed.h5", "--sync-s", "0", *flags).returncode != 0
+    done = job(3, half_read, half_read / "killed.h5", "--resume", "--strict")
+    assert done.returncode == 0, done.stderr
+    assert same(content(half_read / "killed.h5"), content(half_read / "store.h5"))
+
+
+def test_without_a_retry_one_warning_names_what_is_ignored(halves, half_read):
+    before = (half_read / "store.h5").read_bytes()
+    done = job(2, half_read, half_read / "store.h5", "--resume")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "they are ignored" in line]
+    assert (
+        f"the store was begun without these products, so they are ignored: {halves.specs[0].name[:-5]}; with "
+        "--retry-rejected patches that are open or rejected are read from them, too" in line
+    )
+    assert "in several products" not in done.stderr
+    assert (half_read / "store.h5").read_bytes() == before
+
+
+def test_nothing_is_ignored_where_every_patch_is_written(halves, tmp_path):
+    for name in ("store.h5", "store.h5.journal", "patches.parquet"):
+        shutil.copy(halves.root / name, tmp_path)
+    shutil.copytree(halves.root / "tiles", tmp_path / "tiles")
+    newer = replace(halves.specs[0], generated=datetime(2018, 1, 1), baseline="05.10")
+    (tmp_path / "tiles" / newer.name).symlink_to(halves.root / "tiles" / halves.specs[1].name)
+    done = job(1, tmp_path, tmp_path / "store.h5", "--resume")
+    assert "nothing to do" in done.stdout
+    assert "they are ignored" not in done.stderr
