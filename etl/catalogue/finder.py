@@ -5,7 +5,7 @@ the product's name therein. Patches are known by the names of their folders, whi
 """
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -66,13 +66,27 @@ class PatchLocator:
     """Folders that hold patches: by name if that is their patches' name without the cell, as in BigEarthNet v2; all
     others, as in v1, by the empty name."""
 
+    repeated: int = 0
+    """Number of patches that lie in several of them."""
+
     def __call__(self, patch: str) -> Path:
-        """Folder of the patch with this name, which need not exist."""
+        """Folder of the patch with this name, which need not exist; of several the one with the most bytes.
+
+        Others can be copies that were interrupted.
+        """
         stem = patch.rsplit("_", 2)[0]
         paths = [holder / patch for key in (stem, "") for holder in self.holders.get(key, ())]
         if len(paths) == 1:  # as nearly always: no look at the disk for each of half a million patches
             return paths[0]
-        return next((path for path in paths if path.is_dir()), self.top / patch)
+        present = (path for path in paths if path.is_dir())
+        if not self.repeated:
+            return next(present, self.top / patch)
+        return max(present, key=_bytes_in, default=self.top / patch)
+
+
+def _bytes_in(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +116,9 @@ class FoundInputs:
         holds = f"{count} {noun}{'' if count == 1 else 'es' if noun == 'patch' else 's'}"
         over = f"; {len(self.passed_over)} passed over, listed with -v" if self.passed_over else ""
         _log.info("%s: found %s%s", self.folder, holds, over)
+        if self.folder_of is not None and self.folder_of.repeated:
+            text = "%d of them in several folders; of each the folder with the most bytes is used"
+            _log.warning(text, self.folder_of.repeated)
         for path, reason in self.passed_over:
             _log.debug("passed over: %s %s", path, reason)
         groups = defaultdict[tuple[object, ...], list[FoundProduct]](list)
@@ -154,16 +171,19 @@ def collect_inputs(folder: Path, walk: Iterable[tuple[Path, list[str], list[str]
     search.pass_over_suspects(product.path for product in products)
     names = list(search.patches.values())  # of each folder in order: one of half a million is not sorted twice
     patches = tuple(names[0] if len(names) == 1 else sorted(set().union(*names)))
-    locator = _locator_of(folder, search.patches) if patches else None
+    locator = _locator_of(folder, search.patches, len(patches)) if patches else None
     return FoundInputs(folder, products, patches, locator, tuple(sorted(search.passed_over.items())))
 
 
-def _locator_of(top: Path, patches: Mapping[Path, list[str]]) -> PatchLocator:
+def _locator_of(top: Path, patches: Mapping[Path, list[str]], known: int) -> PatchLocator:
+    """The locator of `patches`, names by folder, of which `known` are different."""
     holders = defaultdict[str, tuple[Path, ...]](tuple)
     for holder, names in sorted(patches.items()):
         stem = names[0].rsplit("_", 2)[0]
         holders[stem if holder.name == stem else ""] += (holder,)
-    return PatchLocator(top, dict(holders))
+    several = sum(map(len, patches.values())) > known
+    times = Counter(name for names in patches.values() for name in names) if several else {}
+    return PatchLocator(top, dict(holders), sum(number > 1 for number in times.values()))
 
 
 def _identify_all(search: FolderSearch) -> tuple[FoundProduct, ...]:

@@ -529,3 +529,24 @@ def test_the_catalogue_says_which_products_show_one_acquisition(product, tmp_pat
         rows, _ = list_grid_cells(find_products(tmp_path).products)
     assert len(rows) == 4
     assert f"{product.name} shows the same acquisition as {newer}: patches are listed once" in caplog.messages
+
+
+def test_of_a_patch_in_several_folders_the_one_with_the_most_bytes_is_used(tmp_path, caplog):
+    """The first copy lacks a band of one patch, has cut another, and lacks a third one."""
+    whole, half = tmp_path / "BigEarthNet-v1.0 (1)", tmp_path / "BigEarthNet-v1.0"
+    names = [f"{V1.rsplit('_', 2)[0]}_7_{column}" for column in range(4)]
+    for name in names:
+        (whole / name).mkdir(parents=True)
+        for band in ("B01", "B02"):
+            (whole / name / f"{name}_{band}.tif").write_bytes(bytes(100))
+    shutil.copytree(whole, half)
+    (half / names[0] / f"{names[0]}_B02.tif").unlink()
+    (half / names[1] / f"{names[1]}_B02.tif").write_bytes(bytes(50))
+    shutil.rmtree(half / names[2])
+    with caplog.at_level("WARNING"):
+        found = find_products(tmp_path)
+    assert found.patches == tuple(names)
+    assert [found.folder_of(name).parent for name in names] == [whole, whole, whole, half]
+    assert [record.message for record in caplog.records] == [
+        "3 of them in several folders; of each the folder with the most bytes is used"
+    ]
