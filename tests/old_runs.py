@@ -54,7 +54,8 @@ def unpack(folder: Path, *parts: str) -> None:
     """Unpack these of the old runs into `folder`: data (two stores with their journals), run, finished."""
     with tarfile.open(ARCHIVE) as archive:
         members = (member for member in archive if member.name.split("/")[0] in parts)
-        archive.extractall(folder, members, filter="data")
+        # Python before 3.11.4 has no filters
+        archive.extractall(folder, members, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
 
 
 def pack(folder: Path, *names: str) -> None:
