@@ -27,6 +27,14 @@ __all__ = [
 # today's form, and the one before December 2016
 _METADATA_NAME = r"MTD_MSIL(?:1C|2A)[^/]*\.xml|S2[A-D]_\w{4}_MTD_SAFL(?:1C|2A)_[^/]*\.xml"
 _METADATA = re.compile(rf"(?P<root>(?:.*/)?)(?:{_METADATA_NAME})", re.IGNORECASE | re.DOTALL)
+# of one product's files: Level-2A before Level-1C, the exact name before copies of it, such as `MTD_MSIL2A (1).xml`
+_METADATA_NAMES = (
+    r"MTD_MSIL2A\.xml",
+    r"MTD_MSIL2A[^/]*\.xml",
+    r"S2[A-D]_\w{4}_MTD_SAFL2A_[^/]*\.xml",
+    r"MTD_MSIL1C\.xml",
+    r"MTD_MSIL1C[^/]*\.xml|S2[A-D]_\w{4}_MTD_SAFL1C_[^/]*\.xml",
+)
 _GRANULE = re.compile(r"(?P<root>(?:.*?/)?)GRANULE/", re.IGNORECASE | re.DOTALL)
 
 
@@ -78,13 +86,46 @@ class ProductFiles:
         names = sorted(name for name in self.names if re.fullmatch(pattern, name, re.IGNORECASE))
         if not names:
             raise ProductError(f"{self.path} must hold {shown}, which is missing")
+        return self._parse(names[0])
+
+    def _parse(self, name: str) -> ElementTree.Element:
+        """Root element of the XML file with this name."""
         try:
-            with self.open(names[0]) as file:
+            with self.open(name) as file:
                 return ElementTree.fromstring(file.read())
         except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # also an encrypted zip file
-            raise ProductError(f"{self.path}: {names[0]} cannot be read: {error}") from None
+            raise ProductError(f"{self.path}: {name} cannot be read: {error}") from None
         except (ElementTree.ParseError, LookupError, ValueError) as error:  # LookupError: an unknown encoding
-            raise ProductError(f"{self.path}: {names[0]} must be well-formed XML: {error}") from None
+            raise ProductError(f"{self.path}: {name} must be well-formed XML: {error}") from None
+
+    def metadata_name(self, *, of_today: bool = False) -> str:
+        """Name of the metadata file that is read: MTD_MSIL2A.xml, else the only one that is named alike.
+
+        `of_today`: only a Level-2A file in the form since December 2016.
+
+        Raises:
+            ProductError: there is none, or there are several.
+        """
+        for pattern in _METADATA_NAMES[: 2 if of_today else None]:
+            names = sorted(name for name in self.names if re.fullmatch(pattern, name, re.IGNORECASE))
+            if "MTD_MSIL2A.xml" in names:  # beside it, others can differ in case
+                return "MTD_MSIL2A.xml"
+            if len(names) == 1:
+                return names[0]
+            if names:
+                raise ProductError(
+                    f"{self.path} must hold one metadata file, got {', '.join(names)}; "
+                    "name the product's own MTD_MSIL2A.xml, or download the product again"
+                )
+        raise ProductError(f"{self.path} must hold MTD_MSIL2A.xml, which is missing")
+
+    def read_metadata(self, *, of_today: bool = False) -> ElementTree.Element:
+        """Root element of the file `metadata_name`.
+
+        Raises:
+            ProductError: there is no single such file, it cannot be read, or it is not well-formed XML.
+        """
+        return self._parse(self.metadata_name(of_today=of_today))
 
     def read_product_uri(self) -> str:
         """Name of the product by its own metadata, mostly with .SAFE, of Level-1C or Level-2A.
@@ -92,8 +133,7 @@ class ProductFiles:
         Raises:
             ProductError: there is no metadata file, or it does not give the name.
         """
-        metadata = self.read_xml("MTD_MSIL2A.xml", _METADATA_NAME)
-        return find_text(metadata, f"{self.path}: its product metadata", "PRODUCT_URI", "PRODUCT_URI_2A")
+        return find_text(self.read_metadata(), f"{self.path}: its product metadata", "PRODUCT_URI", "PRODUCT_URI_2A")
 
     @contextmanager
     def open(self, name: str) -> Iterator[BufferedIOBase]:
@@ -175,7 +215,7 @@ def find_granule(files: ProductFiles) -> str:
         raise ProductError(f"{files.path} must hold the granule of its tile {tile}, got {names}")
     if len(of_tile) == 1:
         return of_tile[0]
-    texts = "\n".join(element.text or "" for element in files.read_xml("MTD_MSIL2A.xml", _METADATA_NAME).iter())
+    texts = "\n".join(element.text or "" for element in files.read_metadata().iter())
     listed = [granule for granule in of_tile if f"{granule}/" in texts]
     if len(listed) != 1:
         needed = "its metadata must list the images of exactly one of them"

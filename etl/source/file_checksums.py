@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from etl.product_files import ProductError, ProductFiles
+from etl.product_files import ProductError, ProductFiles, find_granule
 from etl.source.safe import Product
 
 __all__ = ["FileChecksum", "foreign_manifest", "needed_checksums", "wrong_file"]
@@ -24,8 +24,6 @@ _ALGORITHMS = {"MD5": "md5", "SHA3-256": "sha3_256"}
 
 Source: ESA, S2-PDGS-TAS-DI-PSD, manifest.safe; sentinelsat, pull request 523.
 """
-
-_METADATA = re.compile(r"MTD_MSIL\w+\.xml|GRANULE/.*MTD_TL\.xml", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +56,13 @@ def needed_checksums(product: Product) -> list[FileChecksum]:
     """
     files = ProductFiles(Path(product.path))
     images = set(product.files.values())
+    metadata, tile_metadata = files.metadata_name(of_today=True), f"{find_granule(files)}/MTD_TL.xml".lower()
     return [
         checksum
         for checksum in _listed_checksums(files)
-        if files.gdal_path(checksum.name) in images or _METADATA.fullmatch(checksum.name)
+        if files.gdal_path(checksum.name) in images
+        or checksum.name == metadata
+        or checksum.name.lower() == tile_metadata
     ]
 
 
@@ -76,7 +77,8 @@ def _listed_checksums(files: ProductFiles) -> list[FileChecksum]:
         place, checksum = stream.find("{*}fileLocation"), stream.find("{*}checksum")
         if place is None or checksum is None:
             continue
-        name = name_by_lower.get(str(PurePosixPath(place.get("href", ""))).lower())  # with and without ./ in front
+        href = str(PurePosixPath(place.get("href", "")))  # with and without ./ in front
+        name = href if href in files.names else name_by_lower.get(href.lower())
         if name is not None:
             checksums[name] = _checksum_of(files.path, name, checksum, stream.get("size", ""))
     return [checksums[name] for name in sorted(checksums)]

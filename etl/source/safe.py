@@ -67,7 +67,7 @@ def read_product(path: Path, assume_offset: int | None = None) -> Product:
     """
     files = ProductFiles(path)
     name = name_of_product(files)
-    metadata, where = files.read_xml("MTD_MSIL2A.xml", r"MTD_MSIL2A[^/]*\.xml"), f"{path}: its product metadata"
+    metadata, where = files.read_metadata(of_today=True), f"{path}: its product metadata"
     baseline = find_text(metadata, where, "PROCESSING_BASELINE")
     quantification = _quantification(metadata, where)
     grid, images = read_tile_grid(files), _image_files(metadata, files)

@@ -12,12 +12,13 @@ from osgeo import gdal
 
 from etl.bands import BANDS, GROUPS
 from etl.grid import PixelWindow, nominal_origin
-from etl.product_files import ProductError
+from etl.product_files import ProductError, ProductFiles
 from etl.raster import Georeference, RasterFile, write_jp2
 from etl.sample.pixels import TilePixels
 from etl.sample.product import OFFSET, ProductSpec
 from etl.sample.safe import write_product, zip_product
 from etl.source.block import BlockData
+from etl.source.file_checksums import needed_checksums
 from etl.source.safe import ASSUMED_OFFSET, NO_OFFSET, read_product
 from etl.source.tiles import UNUSED_SCL, layers_of
 from etl.source.warning import UNPLACED
@@ -403,6 +404,37 @@ def test_a_zip_file_or_folder_of_two_products_or_of_none_is_refused(tmp_path, na
             archive.extractall(tmp_path / "unpacked")
         with pytest.raises(ProductError, match=f"{product} {wanted}"):
             read_product(product)
+
+
+# --- copies of the metadata file --------------------------------------------------------------------------------------
+
+COPIES = ["MTD_MSIL2A (1).xml", "MTD_MSIL2A - Copy.xml", "MTD_MSIL2A.bak.xml", "mtd_msil2a.xml", "MTD_MSIL2A.XML"]
+
+
+@pytest.mark.parametrize("copy", COPIES)
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_metadata_file_of_the_exact_name_is_read_and_checked_beside_a_copy_of_it(tmp_path, copy, packed):
+    folder = write_product(tmp_path, spec_of(baseline="05.10", offsets=OFFSET), flat_pixels())
+    text = (folder / "MTD_MSIL2A.xml").read_text()
+    (folder / copy).write_text(text.replace(">05.10<", ">02.05<").replace("T33UUP", "T33UVP"))
+    path = zip_product(folder) if packed else folder
+    product = read_product(path)
+    assert product.baseline == "05.10"
+    assert ProductFiles(path).read_product_uri() == folder.name
+    metadata = {file.name for file in needed_checksums(product) if file.name.startswith("MTD")}
+    assert metadata == {"MTD_MSIL2A.xml"}
+
+
+def test_of_metadata_files_with_other_names_a_single_one_is_read_and_several_are_refused_by_name(tmp_path):
+    folder = write_product(tmp_path, spec_of(), flat_pixels())
+    (folder / "MTD_MSIL2A.xml").rename(folder / "MTD_MSIL2A (1).xml")
+    assert read_product(folder).baseline == "02.05"
+    shutil.copy(folder / "MTD_MSIL2A (1).xml", folder / "MTD_MSIL2A.bak.xml")
+    wanted = re.escape("must hold one metadata file, got MTD_MSIL2A (1).xml, MTD_MSIL2A.bak.xml; name the product's ")
+    with pytest.raises(ProductError, match=wanted):
+        read_product(folder)
+    with pytest.raises(ProductError, match=wanted):
+        ProductFiles(folder).read_product_uri()
 
 
 # --- why a block could not be decoded --------------------------------------------------------------------------------
