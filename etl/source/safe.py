@@ -18,11 +18,12 @@ from etl.grid import TileGrid
 from etl.product_files import ProductError, ProductFiles, find_granule, find_text, read_tile_grid
 from etl.source.warning import SourceWarning
 
-__all__ = ["ASSUMED_OFFSET", "NO_OFFSET", "Product", "read_product"]
+__all__ = ["ASSUMED_OFFSET", "NO_OFFSET", "UNUSED_GEOTIFF", "Product", "read_product"]
 
 NO_OFFSET = "products of a user's own processing without BOA_ADD_OFFSET, read with offset 0"
 ASSUMED_OFFSET = "products without BOA_ADD_OFFSET, read with the offset of --assume-offset"
-"""What `SourceWarning` says of such products."""
+UNUSED_GEOTIFF = "GeoTIFF files beside JPEG 2000 files of the same bands, which are read instead"
+"""What `SourceWarning` says of such products and files."""
 
 T = TypeVar("T", int, float)
 
@@ -70,10 +71,11 @@ def read_product(path: Path, assume_offset: int | None = None) -> Product:
     metadata, where = files.read_metadata(of_today=True), f"{path}: its product metadata"
     baseline = find_text(metadata, where, "PROCESSING_BASELINE")
     quantification = _quantification(metadata, where)
-    grid, images = read_tile_grid(files), _image_files(metadata, files)
-    offsets, warnings = _offsets(metadata, where), tuple[SourceWarning, ...]()
+    grid, (images, warnings) = read_tile_grid(files), _image_files(metadata, files)
+    offsets = _offsets(metadata, where)
     if not offsets:
-        offset, warnings = _unlisted_offset(baseline, where, assume_offset)
+        offset, unlisted = _unlisted_offset(baseline, where, assume_offset)
+        warnings += unlisted
         offsets = dict.fromkeys((band.name for band in BANDS), offset)
     return Product(str(path), name, baseline, grid, images, offsets, quantification, warnings)
 
@@ -122,8 +124,10 @@ def _number(kind: Callable[[str], T], text: str, what: str) -> T:
         raise ProductError(f"{what} must be a number, got {text!r}") from None
 
 
-def _image_files(metadata: ElementTree.Element, files: ProductFiles) -> dict[str, str]:
-    """GDAL paths of the image files, by band: as the XML lists them, else found by the end of their names."""
+def _image_files(
+    metadata: ElementTree.Element, files: ProductFiles
+) -> tuple[dict[str, str], tuple[SourceWarning, ...]]:
+    """GDAL paths of the image files, by band, and what to warn of: as the XML lists them, else by the ends of names."""
     listed = [
         (element.text or "").strip()
         for tag in ("IMAGE_FILE", "IMAGE_FILE_2A")
@@ -131,23 +135,36 @@ def _image_files(metadata: ElementTree.Element, files: ProductFiles) -> dict[str
     ]
     # products also hold bands at coarser resolutions than their own, and list those first
     endings = {band: f"_{band}_{group.gsd_m}m" for group in GROUPS for band in group.bands} | {"SCL": "_SCL_20m"}
-    # The XML lists images without their suffix; .tif is what some users convert them to.
-    granule = f"{find_granule(files)}/"
-    images = sorted(name for name in files.names if name.startswith(granule) and name.endswith((".jp2", ".tif")))
-    present = {name.rsplit(".", 1)[0]: name for name in images}
+    present = _present_images(files)
     # a file that names another tile or time than all that the XML lists is another product's
     named = {_tile_and_time(stem) for stem in listed} - {""}
     stray = {stem for stem in present if named and _tile_and_time(stem) not in {"", *named}}
-    path_by_band = {}
+    path_by_band, unused = {}, []
     for band, ending in endings.items():
         stems = [stem for stem in listed if stem.endswith(ending) and stem in present]
         stems += [stem for stem in present if stem.endswith(ending) and "/IMG_DATA/" in stem and stem not in stray]
         if stems:
             path_by_band[band] = files.gdal_path(present[stems[0]])
+            other = f"{stems[0]}.tif"
+            unused += [other] if other in files.names and present[stems[0]] != other else []
     missing = [band for band in endings if band not in path_by_band and band != "SCL"]
     if missing:
         raise ProductError(f"{files.path} must hold all twelve bands; {', '.join(missing)} missing below IMG_DATA")
-    return path_by_band
+    warnings = (SourceWarning(UNUSED_GEOTIFF, f"{files.path}: {unused[0]}", len(unused)),) if unused else ()
+    return path_by_band, warnings
+
+
+def _present_images(files: ProductFiles) -> dict[str, str]:
+    """Images of the product's granule by their path without suffix, as the XML lists them, .jp2 first.
+
+    .tif is what some users convert them to. Only the .jp2 has a checksum, so it is taken where both are there.
+    """
+    granule = f"{find_granule(files)}/"
+    images = [name for name in files.names if name.startswith(granule) and name.endswith((".jp2", ".tif"))]
+    present = dict[str, str]()
+    for name in sorted(images, key=lambda name: (name.endswith(".tif"), name)):
+        present.setdefault(name.rsplit(".", 1)[0], name)
+    return present
 
 
 def _tile_and_time(stem: str) -> str:

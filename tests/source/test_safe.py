@@ -19,7 +19,7 @@ from etl.sample.product import OFFSET, ProductSpec
 from etl.sample.safe import write_product, zip_product
 from etl.source.block import BlockData
 from etl.source.file_checksums import needed_checksums
-from etl.source.safe import ASSUMED_OFFSET, NO_OFFSET, read_product
+from etl.source.safe import ASSUMED_OFFSET, NO_OFFSET, UNUSED_GEOTIFF, read_product
 from etl.source.tiles import UNUSED_SCL, layers_of
 from etl.source.warning import UNPLACED
 
@@ -289,6 +289,33 @@ def test_a_band_file_of_several_bands_refuses_the_product(tmp_path):
     path.unlink()
     with pytest.raises(ProductError, match=r"band B03 must have one band, got 3 in .*_B03_10m\.tif"):
         layers_of(read_product(folder), (0, 1, 1))
+
+
+@pytest.mark.parametrize("bands", [("B02",), ("B8A", "SCL")])
+@pytest.mark.parametrize("packed", [False, True])
+def test_of_a_band_in_both_formats_the_jpeg_2000_file_is_read_and_the_others_counted_in_one_warning(
+    tmp_path, bands, packed
+):
+    folder = write_product(tmp_path, spec_of(), flat_pixels())
+    wanted = set(read_product(folder).files.values())
+    others = [next(folder.glob(f"GRANULE/*/IMG_DATA/*/*_{band}_{NATIVE[band]}m.jp2")) for band in bands]
+    for path in others:
+        gdal.Translate(str(path.with_suffix(".tif")), str(path), format="GTiff", scaleParams=[[0, 1, 0, 2]])
+    assert set(read_product(folder).files.values()) == wanted
+    path = zip_product(folder) if packed else folder
+    first = others[0].with_suffix(".tif").relative_to(folder)
+    assert read_product(path).warnings == ((UNUSED_GEOTIFF, f"{path}: {first}", len(bands)),)
+    assert len(needed_checksums(read_product(path))) == 15
+
+
+def test_a_converted_band_alone_is_read_although_another_has_both_files(tmp_path):
+    folder = write_product(tmp_path, spec_of(), flat_pixels())
+    both, alone = (next(folder.glob(f"GRANULE/*/IMG_DATA/R10m/*_{band}_10m.jp2")) for band in ("B02", "B03"))
+    for path in (both, alone):
+        gdal.Translate(str(path.with_suffix(".tif")), str(path), format="GTiff")
+    alone.unlink()
+    files = read_product(folder).files
+    assert (files["B02"], files["B03"]) == (str(both), str(alone.with_suffix(".tif")))
 
 
 # --- products without a list of offsets -------------------------------------------------------------------------------
