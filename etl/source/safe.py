@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 from xml.etree import ElementTree
 
-from etl.bands import BANDS, GROUPS
+from etl.bands import BANDS, GROUPS, SATURATED
 from etl.catalogue.finder import name_of_product
 from etl.grid import TileGrid
 from etl.product_files import ProductError, ProductFiles, find_granule, find_text, read_tile_grid
@@ -24,6 +24,8 @@ NO_OFFSET = "products of a user's own processing without BOA_ADD_OFFSET, read wi
 ASSUMED_OFFSET = "products without BOA_ADD_OFFSET, read with the offset of --assume-offset"
 UNUSED_GEOTIFF = "GeoTIFF files beside JPEG 2000 files of the same bands, which are read instead"
 """What `SourceWarning` says of such products and files."""
+
+_MAX_OFFSET = 10_000  # reflectance 1 of ESA's products, whose offset is -1000: more is an error of whoever wrote them
 
 T = TypeVar("T", int, float)
 
@@ -83,8 +85,8 @@ def read_product(path: Path, assume_offset: int | None = None) -> Product:
 def _quantification(metadata: ElementTree.Element, where: str) -> float:
     text = find_text(metadata, where, "BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE")
     value = _number(float, text, f"{where}, quantification value")
-    if not 0 < value < float("inf"):
-        raise ProductError(f"{where} must give a positive quantification value, got {value}")
+    if not 1 <= value <= SATURATED:  # pixels are 16 bits wide; neither nan nor inf is within
+        raise ProductError(f"{where} must give a quantification value in [1, {SATURATED}], got {value:.10g}")
     return value
 
 
@@ -95,7 +97,12 @@ def _offsets(metadata: ElementTree.Element, where: str) -> dict[str, int]:
     if missing and texts:
         raise ProductError(f"{where} gives BOA_ADD_OFFSET for some bands but not for {', '.join(missing)}")
     named = {band.name: texts[str(band.band_id)] for band in BANDS if texts}
-    return {name: _number(int, text, f"{where}, BOA_ADD_OFFSET of {name}") for name, text in named.items()}
+    offsets = {name: _number(int, text, f"{where}, BOA_ADD_OFFSET of {name}") for name, text in named.items()}
+    for name, offset in offsets.items():
+        if abs(offset) > _MAX_OFFSET:
+            limits = f"[-{_MAX_OFFSET}, {_MAX_OFFSET}]"
+            raise ProductError(f"{where} must give BOA_ADD_OFFSET in {limits}, got {offset} for {name}")
+    return offsets
 
 
 def _unlisted_offset(baseline: str, where: str, assumed: int | None) -> tuple[int, tuple[SourceWarning, ...]]:

@@ -93,11 +93,11 @@ FAULTS = {
     ),
     "a quantification value of 0": (
         lambda p: edit(p / WHOLE, "none\">10000<", "none\">0<"),
-        r"must give a positive quantification value, got 0",
+        r"must give a quantification value in \[1, 65535\], got 0",
     ),
     "a quantification value that is none": (
         lambda p: edit(p / WHOLE, "none\">10000<", "none\">nan<"),
-        r"must give a positive quantification value, got nan",
+        r"must give a quantification value in \[1, 65535\], got nan",
     ),
     "an offset that is no number": (
         lambda p: offset(p, "minus 1000"),

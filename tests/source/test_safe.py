@@ -8,6 +8,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
+from bad_input import edit
 from osgeo import gdal
 
 from etl.bands import BANDS, GROUPS
@@ -353,6 +354,30 @@ def test_without_offsets_a_baseline_that_is_no_number_refuses_the_product(tmp_pa
     path = folder / "MTD_MSIL2A.xml"
     path.write_text(path.read_text().replace(">02.05<", f">{baseline}<"))
     with pytest.raises(ProductError, match=rf"baseline.*{baseline}"):
+        read_product(folder)
+
+
+@pytest.mark.parametrize("offset", [-10_001, 10_001, 10**12])
+@pytest.mark.parametrize("band", ["B01", "B8A"])
+def test_an_offset_of_more_than_10_000_refuses_the_product_and_names_the_band(tmp_path, offset, band):
+    offsets = [-10_000] * 13  # the limit itself is kept
+    offsets[next(other.band_id for other in BANDS if other.name == band)] = offset
+    folder = write_product(tmp_path, spec_of(baseline="05.10"), flat_pixels())
+    listed = "".join(f'<BOA_ADD_OFFSET band_id="{k}">{value}</BOA_ADD_OFFSET>' for k, value in enumerate(offsets))
+    edit(folder / "MTD_MSIL2A.xml", "</PROCESSING_BASELINE>", f"</PROCESSING_BASELINE><x>{listed}</x>")
+    wanted = rf"must give BOA_ADD_OFFSET in \[-10000, 10000\], got {offset} for {band}"
+    with pytest.raises(ProductError, match=wanted):
+        read_product(folder)
+    edit(folder / "MTD_MSIL2A.xml", f">{offset}<", ">10000<")
+    assert sorted(set(read_product(folder).offsets.values())) == [-10_000, 10_000]
+
+
+@pytest.mark.parametrize("value", ["0", "0.99", "-10000", "65536", "1e12", "inf", "nan"])
+def test_a_quantification_value_outside_of_16_bits_refuses_the_product(tmp_path, value):
+    folder = write_product(tmp_path, spec_of(), flat_pixels())
+    path = folder / "MTD_MSIL2A.xml"
+    path.write_text(re.sub("(QUANTIFICATION_VALUE[^>]*>)10000<", rf"\g<1>{value}<", path.read_text()))
+    with pytest.raises(ProductError, match=r"must give a quantification value in \[1, 65535\], got "):
         read_product(folder)
 
 
