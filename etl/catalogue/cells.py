@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from etl.bands import PATCH_M
-from etl.catalogue.finder import FoundProduct, index_products, matching_products
+from etl.catalogue.finder import FoundProduct, index_products, matching_products, name_of_product
 from etl.catalogue.georeference import Rejections
 from etl.catalogue.names import PatchName
 from etl.catalogue.table import make_catalogue_table
@@ -62,7 +62,9 @@ def _first_readable(candidates: Sequence[FoundProduct]) -> tuple[pa.Table | None
 def _cells(product: FoundProduct) -> pa.Table:
     """Rows of all whole cells of one product."""
     name = product.name
-    grid, nominal = read_tile_grid(ProductFiles(product.path)), nominal_origin(name.tile)
+    files = ProductFiles(product.path)
+    name_of_product(files)  # refuses another product under this name
+    grid, nominal = read_tile_grid(files), nominal_origin(name.tile)
     # patches from another corner would not lie on the cells that all other products of the tile share
     if (grid.epsg, grid.ulx, grid.uly) != (nominal.epsg, nominal.ulx, nominal.uly):
         raise ValueError(

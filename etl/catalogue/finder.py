@@ -226,14 +226,37 @@ def _identify(path: Path) -> FoundProduct:
 
 
 def name_of_product(files: ProductFiles) -> str:
-    """Name of an open product, without .SAFE, as in `FoundProduct.stem`; its path's if its metadata give none."""
+    """Name of an open product, without .SAFE, as in `FoundProduct.stem`; its path's if its metadata give none.
+
+    Raises:
+        ProductError: its path has the name of another product.
+    """
     stem = product_stem(files.path.name)
-    if is_product(stem):
-        return stem
     try:
-        return product_stem(files.read_product_uri())
+        uri = product_stem(files.read_product_uri())
     except ProductError:
         return stem
+    if not is_product(stem):
+        return uri
+    if is_product(uri) and _is_another(parse_product(stem), parse_product(uri)):
+        raise ProductError(
+            f"{files.path} is named {stem}, but its metadata are those of {uri}; "
+            f"rename it to {uri}, or download {stem} again"
+        )
+    return stem
+
+
+def _is_another(name: ProductName, other: ProductName) -> bool:
+    """Whether two names are of different products, by the parts that both have.
+
+    Baseline and processing time are compared only between names in the form since December 2016 and of one level:
+    elsewhere the times mean different things.
+    """
+    pairs: list[tuple[object, object]]
+    pairs = [(name.mission, other.mission), (name.orbit, other.orbit), (name.tile, other.tile)]
+    if name.baseline and other.baseline and name.level == other.level:
+        pairs += [(name.baseline, other.baseline), (name.processed, other.processed)]
+    return abs(name.acquired - other.acquired) > _TIME_TOLERANCE or any(a and b and a != b for a, b in pairs)
 
 
 def index_products(products: Iterable[FoundProduct]) -> ProductIndex:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bad_input import product_of, random_pixels
+from bad_input import edit, product_of, random_pixels
 from commands import content
 from mpi4py import MPI
 
@@ -36,6 +36,7 @@ from etl.verify.settings import VerifySettings
 
 SPEC = product_of(13)
 STEM = SPEC.name.removesuffix(".SAFE")
+OTHER = product_of(23)
 L1C = STEM.replace("MSIL2A", "MSIL1C")
 V1 = "S2A_MSIL2A_20170613T101031_87_48"
 V2_STEM = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
@@ -521,10 +522,27 @@ def test_the_catalogue_lists_the_next_product_of_an_acquisition_if_the_newest_ca
     assert (len(rows), [name for name, _ in rejected]) == (0, [f"{newer}.zip"])
 
 
+@pytest.mark.parametrize("where", [f"{STEM}.SAFE", f"{STEM}.SAFE/{OTHER.name}"])
+def test_another_product_under_a_name_serves_in_no_command_and_a_good_copy_does(
+    product, expected, tmp_path, monkeypatch, caplog, where
+):
+    tiles = tmp_path / "tiles"
+    packed(product, tiles / f"{STEM}.zip")
+    other = write_product(tmp_path, OTHER, random_pixels(5))
+    (tiles / where).parent.mkdir(exist_ok=True)
+    other.rename(tiles / where)
+    rows, store, status = run_all(tiles, tmp_path, monkeypatch)
+    assert rows.equals(expected[0])
+    assert all(np.array_equal(store[f"data_{group.name}"], expected[1][f"data_{group.name}"]) for group in GROUPS)
+    assert status == 0
+    assert sum(f"is named {STEM}, but its metadata are those of" in message for message in caplog.messages) == 2
+
+
 def test_the_catalogue_says_which_products_show_one_acquisition(product, tmp_path, caplog):
     newer = f"{STEM.replace('N0205', 'N0510')}.SAFE"
     for name in (product.name, newer):
         copied(product, tmp_path / name)
+    edit(tmp_path / newer / "MTD_MSIL2A.xml", f"<PRODUCT_URI>{product.name}<", f"<PRODUCT_URI>{newer}<")
     with caplog.at_level(logging.INFO, "etl"):
         rows, _ = list_grid_cells(find_products(tmp_path).products)
     assert len(rows) == 4

@@ -458,6 +458,60 @@ def test_a_zip_file_or_folder_of_two_products_or_of_none_is_refused(tmp_path, na
             read_product(product)
 
 
+# --- the name of another product --------------------------------------------------------------------------------------
+
+OTHERS = {
+    "mission": ("S2A", "S2B"),
+    "day": ("_20170613T101031_", "_20170623T101031_"),
+    "orbit": ("R022", "R065"),
+    "tile": ("T33UUP", "T33UVP"),
+    "baseline": ("N0205", "N0500"),
+    "processing time": ("_20170613T120000", "_20230601T120000"),
+}
+
+
+def nested(product, name):
+    (product.parent / name).mkdir()
+    return product.rename(product.parent / name / product.name).parent
+
+
+MISNAMED = {
+    "folder": lambda product, name: product.rename(product.with_name(name)),
+    "folder without .SAFE": lambda product, name: product.rename(product.with_name(name.removesuffix(".SAFE"))),
+    "folder in a folder": nested,
+    "zip": lambda product, name: zip_product(product).rename(product.with_name(f"{name}.zip")),
+}
+
+
+@pytest.mark.parametrize("part", OTHERS)
+@pytest.mark.parametrize("kind", MISNAMED)
+def test_a_product_under_the_name_of_another_is_refused_with_both_names(tmp_path, part, kind):
+    product = write_product(tmp_path, spec_of(), flat_pixels())
+    assert OTHERS[part][0] in product.name
+    other = product.name.replace(*OTHERS[part])
+    path = MISNAMED[kind](product, other)
+    stem, own = (name.removesuffix(".SAFE") for name in (other, product.name))
+    wanted = f"{path} is named {stem}, but its metadata are those of {own}; rename it to {own}, or download {stem} "
+    with pytest.raises(ProductError, match=re.escape(wanted)):
+        read_product(path)
+
+
+@pytest.mark.parametrize("name", ["uuid", "S2A_33UUP.SAFE", "S2A_MSIL2A_20170623T101031_N0205_R022_T33UUP_copy.SAFE"])
+def test_a_folder_whose_name_is_no_products_is_named_by_its_metadata(tmp_path, name):
+    product = write_product(tmp_path, spec_of(), flat_pixels())
+    assert read_product(product.rename(tmp_path / name)).name == product.stem
+
+
+@pytest.mark.parametrize(
+    "uri", ["", "mine", "S2A_OPER_PRD_MSIL2A_PDMC_20180101T202002_R022_V20170613T101031_20170613T101031"]
+)
+def test_metadata_that_do_not_contradict_the_name_leave_it_to_the_folder(tmp_path, uri):
+    """Without a product's name, or in the old form, which has neither tile nor baseline."""
+    product = write_product(tmp_path, spec_of(), flat_pixels())
+    edit(product / "MTD_MSIL2A.xml", f"<PRODUCT_URI>{product.name}<", f"<PRODUCT_URI>{uri}<")
+    assert read_product(product).name == product.stem
+
+
 # --- copies of the metadata file --------------------------------------------------------------------------------------
 
 COPIES = ["MTD_MSIL2A (1).xml", "MTD_MSIL2A - Copy.xml", "MTD_MSIL2A.bak.xml", "mtd_msil2a.xml", "MTD_MSIL2A.XML"]
