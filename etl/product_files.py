@@ -20,7 +20,7 @@ __all__ = [
     "find_granule",
     "find_text",
     "is_macos_clutter",
-    "is_product_folder",
+    "missing_in_product",
     "read_tile_grid",
 ]
 
@@ -45,8 +45,8 @@ class ProductError(Exception):
 class ProductFiles:
     """Names and content of the files of the one product in a folder or zip file, however it is packed.
 
-    The product's own folder is the one with its metadata file (or, without one, with GRANULE), at any depth. What
-    macOS adds (`__MACOSX`, `._*`, `.DS_Store`) is left out.
+    The product's own folder is the one with its metadata file and GRANULE (or, without one, with the other), at any
+    depth. What macOS adds (`__MACOSX`, `._*`, `.DS_Store`) is left out.
 
     Raises:
         ProductError: the zip file is broken, or there are several products.
@@ -58,12 +58,12 @@ class ProductFiles:
         self._is_zip = path.is_file()
         entries = _zip_entries(path) if self._is_zip else _folder_entries(path)
         entries = {name: entry for name, entry in entries.items() if not is_macos_clutter(name)}
-        roots = {match["root"] for match in map(_METADATA.fullmatch, entries) if match}
-        roots = roots or {match["root"] for match in map(_GRANULE.match, entries) if match}
+        granules = {match["root"] for match in map(_GRANULE.match, entries) if match}
+        roots = {match["root"] for match in map(_METADATA.fullmatch, entries) if match} or granules
         self.holds_product = bool(roots)
         """Whether there is a metadata file of a product, or a folder GRANULE."""
-        self._root = min(roots, key=len, default="")
-        if not all(root.startswith(self._root) for root in roots):
+        self._root = min(roots & granules or roots, key=len, default="")  # metadata alone can lie around a product
+        if not all(root.startswith(self._root) or self._root.startswith(root) for root in roots):
             found = ", ".join(root.rstrip("/") for root in sorted(roots))
             raise ProductError(f"{path} must hold one product, got {len(roots)}: {found}")
         inside = {
@@ -157,9 +157,10 @@ def is_macos_clutter(name: str) -> bool:
     return any(part in ("__MACOSX", ".DS_Store") or part.startswith("._") for part in name.split("/"))
 
 
-def is_product_folder(folders: Iterable[str], files: Iterable[str]) -> bool:
-    """Whether a folder that holds these folders and files is a product's: by its metadata file, or by GRANULE."""
-    return any(map(_METADATA.fullmatch, files)) or any(name.upper() == "GRANULE" for name in folders)
+def missing_in_product(folders: Iterable[str], files: Iterable[str]) -> list[str]:
+    """What a folder that holds these folders and files lacks to be a product's: MTD_MSIL2A.xml, GRANULE, or both."""
+    metadata, granule = any(map(_METADATA.fullmatch, files)), any(name.upper() == "GRANULE" for name in folders)
+    return ["MTD_MSIL2A.xml"] * (not metadata) + ["GRANULE"] * (not granule)
 
 
 def _folder_entries(path: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from etl.catalogue.names import is_patch, is_product
-from etl.product_files import is_macos_clutter, is_product_folder
+from etl.product_files import is_macos_clutter, missing_in_product
 
 __all__ = ["FolderSearch", "is_safe", "is_zip"]
 
@@ -47,11 +47,15 @@ class FolderSearch:
             strays = [*others, *(name for name in files if is_safe(name) or is_zip(name))]
             self.passed_over |= {here / name: _STRAY for name in strays}
             folders.clear()
-        elif is_product_folder(folders, files):
+            return
+        missing, is_named = missing_in_product(folders, files), is_product(here.name) or is_safe(here.name)
+        if not missing or (len(missing) == 1 and is_named):
             self.products.append(here)
             folders.clear()
         else:
-            if is_product(here.name) or is_safe(here.name):
+            if len(missing) == 1:  # one that was left alone beside products must not hide them
+                self.passed_over[here] = f"holds a part of a product, but must hold {missing[0]}, which is missing"
+            elif is_named:
                 self._suspects.append(here)
             for name in files:
                 self._visit_file(here / name)

@@ -30,6 +30,7 @@ from etl.extract.settings import ExtractSettings
 from etl.grid import nominal_origin
 from etl.raster import Georeference, utm_wkt, write_geotiff
 from etl.sample.safe import write_product, zip_product
+from etl.source.safe import read_product
 from etl.store.location import Location
 from etl.verify.run import verify
 from etl.verify.settings import VerifySettings
@@ -211,19 +212,26 @@ def put_file(path, content=b""):
     path.write_bytes(content)
 
 
+def put_folder(path, name, metadata):
+    """A product's folder without any image."""
+    put_file(path / name, metadata)
+    (path / "GRANULE").mkdir()
+
+
 OLD = "S2A_OPER_PRD_MSIL2A_PDMC_20151230T202002_R008_V20151230T105153_20151230T105153"
 
 PASSED_OVER = {
     f"{L1C}.SAFE": (Path.mkdir, "Level-1C, whose pixels are not corrected"),
     f"{L1C}.zip": (put_file, "Level-1C"),
-    "uuid": (lambda path: put_file(path / "MTD_MSIL1C.xml", metadata_of(f"{L1C}.SAFE")), "Level-1C"),
+    "uuid": (lambda path: put_folder(path, "MTD_MSIL1C.xml", metadata_of(f"{L1C}.SAFE")), "Level-1C"),
     f"{OLD}.SAFE": (Path.mkdir, "several tiles"),
     "notes.zip": (lambda path: put_zip(path, "notes.txt"), "holds no product: neither MTD_MSIL2A.xml nor GRANULE"),
     "two.zip": (lambda path: put_zip(path, "a/MTD_MSIL2A.xml", "b/MTD_MSIL2A.xml"), "must hold one product, got 2"),
     f"{STEM}(1).zip": (lambda path: put_file(path, b"PK half"), "must be a zip file"),
     "gone.zip": (lambda path: path.symlink_to("nowhere"), "holds no product"),
     "nameless.SAFE": (lambda path: put_file(path / "MTD_MSIL2A.xml", b"<a/>"), "must hold PRODUCT_URI"),
-    "misnamed": (lambda path: put_file(path / "MTD_MSIL2A.xml", metadata_of("my product")), "must be named like"),
+    "misnamed": (lambda path: put_folder(path, "MTD_MSIL2A.xml", metadata_of("my product")), "must be named like"),
+    "without granule": (lambda path: put_file(path / "MTD_MSIL2A.xml"), "must hold GRANULE, which is missing"),
     "without metadata": (lambda path: put_file(path / "GRANULE" / "x"), "must hold MTD_MSIL2A.xml, which is"),
     "empty.SAFE": (Path.mkdir, "named like a product, but holds neither MTD_MSIL2A.xml nor GRANULE"),
     STEM: (Path.mkdir, "named like a product, but holds neither"),
@@ -247,6 +255,37 @@ def test_what_is_passed_over_is_listed_with_its_reason_and_what_is_no_product_by
     assert [name for name, (_, reason) in PASSED_OVER.items() if reason not in reasons[name]] == []
     assert (found.products, found.patches) == ((), ())
     assert not any(str(tmp_path) in reason for reason in reasons.values())
+
+
+LEFT_ALONE = {
+    "metadata": lambda top: put_file(top / "MTD_MSIL2A.xml", metadata_of(SPEC.name)),
+    "copy of metadata": lambda top: put_file(top / "MTD_MSIL2A (1).xml", metadata_of(SPEC.name)),
+    "metadata in the old form": lambda top: put_file(top / "S2A_USER_MTD_SAFL2A_PDMC_20180101T000000.xml"),
+    "granule": lambda top: put_file(top / "GRANULE" / "L2A_T33UUP_A010312_20170613T101608" / "MTD_TL.xml"),
+}
+
+
+@pytest.mark.parametrize("kind", LEFT_ALONE)
+@pytest.mark.parametrize("where", ["", "2017"])
+def test_a_part_of_a_product_that_lies_alone_is_told_and_does_not_hide_the_products_beside_it(
+    product, tmp_path, kind, where
+):
+    top = tmp_path / where
+    wanted = [copied(product, top / product.name), packed(product, top / "06" / f"{OTHER.name}.zip")]
+    LEFT_ALONE[kind](top)
+    found = find_products(tmp_path)
+    assert {one.path for one in found.products} == set(wanted)
+    missing = "MTD_MSIL2A.xml" if kind == "granule" else "GRANULE"
+    assert found.passed_over == ((top, f"holds a part of a product, but must hold {missing}, which is missing"),)
+
+
+@pytest.mark.parametrize("packing", ["folder", "zip"])
+def test_metadata_that_lie_alone_around_a_product_do_not_hide_it(product, tmp_path, packing):
+    top = tmp_path / product.name
+    put_file(top / "MTD_MSIL2A.xml", metadata_of(SPEC.name))
+    copied(product, top / product.name)
+    path = top if packing == "folder" else zip_product(top)
+    assert len(read_product(path).files) == 13
 
 
 def test_what_was_passed_over_is_counted_always_and_listed_at_level_debug(tmp_path, caplog):
