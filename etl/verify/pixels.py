@@ -6,7 +6,7 @@ from the file's own georeference, not from the product's metadata.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS, Group
-from etl.catalogue.finder import FoundProduct, find_products, newest_first
+from etl.catalogue.finder import FoundProduct, find_products
 from etl.grid import PixelWindow
 from etl.pixel_groups import IMAGES, PixelGroup
 from etl.product_files import ProductError
@@ -27,8 +27,12 @@ from etl.store.errors import DamagedStoreError
 from etl.store.location import Location
 from etl.store.reader import StoreReader
 from etl.verify.check import Faults
+from etl.verify.copies import usable_copies
 
 __all__ = ["SourceRow", "check_pixels", "find_source_rows"]
+
+OpenProduct = tuple[Product, dict[str, RasterFile]]
+"""A product, and its open files by band."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,9 @@ class SourceRow:
 
     corner: tuple[float, float]
     """Easting and northing of the upper left corner in m."""
+
+    others: tuple[Path, ...]
+    """Further copies of its product, which may serve it where `path` is broken."""
 
     assume_offset: int | None
     """Offset with which the store was made of products that do not list theirs, in units of their pixel values."""
@@ -74,28 +81,16 @@ def find_source_rows(store: StoreReader, source: Path, sample: int, seed: int) -
                 f"--source must hold Level-2A products (.SAFE or .zip) or patch folders, got {source}{found.hint}"
             )
     assumed = store.attributes.get("assume_offset")
-    path_of = lru_cache(None)(partial(_path_of, products, assumed))
+    copies_of = lru_cache(None)(partial(usable_copies, products, assume_offset=assumed))
     rows, source_rows = store.written, []
     if 0 < sample < len(rows):
         rows = np.sort(np.random.default_rng(seed).choice(rows, sample, replace=False))
     for row in rows.tolist():
         patch, product = (store.column(name)[row].decode() for name in ("patch", "product"))
         epsg, ulx, uly = (store.column(name)[row].item() for name in ("epsg", "ulx", "uly"))
-        path = path_of(product) if folder is None else folder(patch)
-        source_rows.append(SourceRow(row, path, folder is None, epsg, (ulx, uly), assumed))
+        path, *others = (copies_of(product) or (Path(product),)) if folder is None else (folder(patch),)
+        source_rows.append(SourceRow(row, path, folder is None, epsg, (ulx, uly), tuple(others), assumed))
     return source_rows
-
-
-def _path_of(products: Sequence[FoundProduct], assume_offset: int | None, stem: str) -> Path:
-    """Folder or zip file of the product of this name: of copies the first that can be read; if none, just the name."""
-    copies = newest_first(product for product in products if product.stem == stem)
-    for copy in copies[:-1]:
-        try:
-            read_product(copy.path, assume_offset)
-        except ProductError:
-            continue
-        return copy.path
-    return copies[-1].path if copies else Path(stem)
 
 
 def check_pixels(store: Location, rows: Sequence[SourceRow], on_row: Callable[[int], None]) -> Faults:
@@ -104,26 +99,35 @@ def check_pixels(store: Location, rows: Sequence[SourceRow], on_row: Callable[[i
     configure()
     faults = Faults()
     with StoreReader(store) as reader:
-        open_last = lru_cache(1)(_open_product)  # rows are in the order of products
-        images = reader.schema.images
+        open_last = lru_cache(2)(_open_product)  # rows are in the order of products, which can have a copy
         for k, source in enumerate(rows, start=1):
-            name = reader.row_name(source.row)
-            try:
-                parts = reader.row(source.row)
-                if images is not None:
-                    _compare(faults, f"{name}: {IMAGES}", images.bands, parts[0], _read_image(source.path, images))
-                native = () if images else zip(GROUPS, parts, strict=False)  # data_super is not in the source
-                for group, stored in native:
-                    product, files = open_last(source.path, source.assume_offset) if source.tiled else (None, {})
-                    pixels = _read(source, group, product, files)
-                    _compare(faults, f"{name}: data_{group.name}", group.bands, stored, pixels)
-            except (RasterError, ProductError, DamagedStoreError) as error:
-                faults.add(f"{name}: {error}")
+            texts = _differences(reader, source, open_last)
+            # extraction goes on to the next copy where one has a broken block
+            others = (replace(source, path=path) for path in source.others)
+            if texts and all(_differences(reader, other, open_last) for other in others):
+                faults.extend(texts)
             on_row(k)
     return faults
 
 
-def _open_product(path: Path, assume_offset: int | None) -> tuple[Product, dict[str, RasterFile]]:
+def _differences(reader: StoreReader, source: SourceRow, open_product: Callable[..., OpenProduct]) -> list[str]:
+    """How a row differs from its source at `source.path`, or why it cannot be compared; empty if it is the same."""
+    name, images, texts = reader.row_name(source.row), reader.schema.images, list[str]()
+    try:
+        parts = reader.row(source.row)
+        if images is not None:
+            texts += _compare(f"{name}: {IMAGES}", images.bands, parts[0], _read_image(source.path, images))
+        native = () if images else zip(GROUPS, parts, strict=False)  # data_super is not in the source
+        for group, stored in native:
+            product, files = open_product(source.path, source.assume_offset) if source.tiled else (None, {})
+            pixels = _read(source, group, product, files)
+            texts += _compare(f"{name}: data_{group.name}", group.bands, stored, pixels)
+    except (RasterError, ProductError, DamagedStoreError) as error:
+        texts.append(f"{name}: {error}")
+    return texts
+
+
+def _open_product(path: Path, assume_offset: int | None) -> OpenProduct:
     """A product, and an empty dictionary for its open files by band."""
     if not path.exists():
         raise ProductError(f"product {path.name} must be below --source, it is not")
@@ -171,14 +175,15 @@ def _window(file: RasterFile, source: SourceRow, georeference: Georeference, gro
     return PixelWindow(int(row), int(column), side, side)
 
 
-def _compare(
-    faults: Faults, name: str, bands: Sequence[str], stored: npt.NDArray[Any], source: npt.NDArray[Any]
-) -> None:
+def _compare(name: str, bands: Sequence[str], stored: npt.NDArray[Any], source: npt.NDArray[Any]) -> list[str]:
+    """In which bands, and how, a row's stored pixels differ from those of the source."""
+    texts = []
     for k, band in enumerate(bands):
         differing = np.argwhere(stored[..., k] != source[..., k])
         if len(differing):
             row, col = differing[0].tolist()
-            faults.add(
+            texts.append(
                 f"{name} {band} differs in {len(differing)} pixels, first at ({row}, {col}): "
                 f"store {stored[row, col, k]}, source {source[row, col, k]}"
             )
+    return texts

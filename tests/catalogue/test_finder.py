@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bad_input import edit, product_of, random_pixels
+from bad_input import cut, edit, image, product_of, random_pixels
 from commands import content
 from mpi4py import MPI
 
@@ -575,6 +575,46 @@ def test_another_product_under_a_name_serves_in_no_command_and_a_good_copy_does(
     assert all(np.array_equal(store[f"data_{group.name}"], expected[1][f"data_{group.name}"]) for group in GROUPS)
     assert status == 0
     assert sum(f"is named {STEM}, but its metadata are those of" in message for message in caplog.messages) == 2
+
+
+def flip_bit(path):
+    data = bytearray(path.read_bytes())
+    data[-700] ^= 16
+    path.write_bytes(data)
+
+
+BROKEN_COPIES = {
+    "a bit of a band": lambda p: flip_bit(image(p, "B03", 10)),
+    "a band of another place": lambda p: shutil.copy(image(p, "B05", 20), image(p, "B02", 10)),
+    "an empty band": lambda p: image(p, "B8A", 20).write_bytes(b""),
+    "a band cut in a block, without checksums": lambda p: (
+        (p / "manifest.safe").unlink(),
+        cut(image(p, "B02", 10), 0.7),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN_COPIES)
+def test_a_broken_folder_beside_its_good_zip_file_serves_in_no_command(product, expected, tmp_path, monkeypatch, fault):
+    packed(product, tmp_path / "tiles" / f"{STEM}.zip")
+    BROKEN_COPIES[fault](copied(product, tmp_path / "tiles" / product.name))
+    rows, store, status = run_all(tmp_path / "tiles", tmp_path, monkeypatch)
+    assert rows.equals(expected[0])
+    assert all(np.array_equal(store[f"data_{group.name}"], expected[1][f"data_{group.name}"]) for group in GROUPS)
+    assert status == 0
+
+
+def test_pixels_of_a_damaged_copy_are_not_good_beside_a_good_one(product, tmp_path, monkeypatch, capsys):
+    packed(product, tmp_path / "tiles" / f"{STEM}.zip")
+    folder = copied(product, tmp_path / "tiles" / product.name)
+    flip_bit(image(folder, "B03", 10))
+    monkeypatch.chdir(tmp_path)
+    tiles, table, out = Path("tiles"), Path("patches.parquet"), Location.parse("store.h5")
+    assert catalogue(CatalogueSettings(source=tiles, out=table), MPI.COMM_SELF) == 0
+    settings = ExtractSettings(table, tiles, out, "none", write="independent", check_files=False)
+    assert extract(settings, MPI.COMM_SELF) == 0
+    assert verify(VerifySettings(out, source=tiles, sample=0), MPI.COMM_SELF) == 1
+    assert "data_10m B03 differs in" in capsys.readouterr().out
 
 
 def test_the_catalogue_says_which_products_show_one_acquisition(product, tmp_path, caplog):
