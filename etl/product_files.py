@@ -72,6 +72,7 @@ class ProductFiles:
         self.names = set(inside)
         """Paths of all files, relative to the product's folder."""
         self._entries = inside
+        self._parsed: dict[str, ElementTree.Element] = {}  # name, granule and offsets come from the same few files
 
     def gdal_path(self, name: str) -> str:
         """The path by which GDAL opens a file of the product, inside a zip file as well."""
@@ -89,10 +90,12 @@ class ProductFiles:
         return self._parse(names[0])
 
     def _parse(self, name: str) -> ElementTree.Element:
-        """Root element of the XML file with this name."""
+        """Root element of the XML file with this name, which is read once."""
         try:
-            with self.open(name) as file:
-                return ElementTree.fromstring(file.read())
+            if name not in self._parsed:
+                with self.open(name) as file:
+                    self._parsed[name] = ElementTree.fromstring(file.read())
+            return self._parsed[name]
         except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # also an encrypted zip file
             raise ProductError(f"{self.path}: {name} cannot be read: {error}") from None
         except (ElementTree.ParseError, LookupError, ValueError) as error:  # LookupError: an unknown encoding
