@@ -18,7 +18,7 @@ def catalogue(settings: CatalogueSettings, comm: Comm) -> int:
         parts = detected.apply_on_root(lambda source: [read_source(source)]).value_on_root or []
     else:
         own_patches = patches[len(patches) * comm.rank // comm.size : len(patches) * (comm.rank + 1) // comm.size]
-        parts = comm.gather(read_v1(own_patches, folder_of)) or []
+        parts = comm.gather(read_v1(own_patches, folder_of.copies)) or []
     incomplete = detected.apply_on_root(lambda source: write_joined(settings, source, parts)).bcast(bool)
     return ExitStatus.REJECTED if incomplete and settings.strict else ExitStatus.DONE
 

@@ -27,8 +27,10 @@ _KEYS = ("labels", "coordinates", "projection", "tile_source")
 _CORNERS = ("ulx", "uly", "lrx", "lry")
 
 
-def read_v1(patches: Sequence[str], folder_of: Callable[[str], Path]) -> tuple[pa.Table, Rejections]:
-    """Rows of a catalogue for these patches in their folders, and (patch, reason) of those without a valid description.
+def read_v1(patches: Sequence[str], copies_of: Callable[[str], Sequence[Path]]) -> tuple[pa.Table, Rejections]:
+    """Rows of a catalogue for these patches, and (patch, reason) of those without a valid description.
+
+    `copies_of`: the folders of a patch by its name, at least one; the first valid description is taken.
 
     Corners are in metres; `acquired` and `tile` come from the name of the product in the description. Split,
     exclusions and country are in lists of their own (see `etl.catalogue.lists`) and stay null here.
@@ -36,11 +38,17 @@ def read_v1(patches: Sequence[str], folder_of: Callable[[str], Path]) -> tuple[p
     rows: list[dict[str, Any]] = []
     rejected: Rejections = []
     for patch in patches:
-        try:
-            description = _read_description(folder_of(patch) / f"{patch}{V1_METADATA_SUFFIX}")
-            rows.append({"patch": patch, "snow": False, "cloud": False, **_row(description)})
-        except ValueError as error:
-            rejected.append((patch, str(error)))
+        problems = []
+        for folder in copies_of(patch):
+            try:
+                row = _row(_read_description(folder / f"{patch}{V1_METADATA_SUFFIX}"))
+            except ValueError as error:
+                problems.append(str(error))
+                continue
+            rows.append({"patch": patch, "snow": False, "cloud": False, **row})
+            break
+        else:
+            rejected.append((patch, problems[0]))
     return pa.Table.from_pylist(rows, CATALOGUE_SCHEMA), rejected
 
 

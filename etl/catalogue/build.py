@@ -26,6 +26,7 @@ from etl.catalogue.table import (
 from etl.catalogue.validation import find_problems, multi_hot
 from etl.files import replace_atomically
 from etl.labels import classes_of
+from etl.plural import counted
 from etl.schema import SPLITS
 from etl.settings import setting
 
@@ -129,11 +130,11 @@ def _summary_line(rows: pa.Table, rejected: int) -> str:
     counts = {name: pc.sum(rows[name]).as_py() or 0 for name in ("snow", "cloud")}
     splits = [f"{name} {pc.sum(pc.equal(usable['split'], name)).as_py() or 0}" for name in SPLITS[1:]]
     if is_images(rows):
-        groups = f"{len(class_names_of(rows))} classes"
+        groups = counted(len(class_names_of(rows)), "class")
     else:
-        groups = f"{pc.count_distinct(rows['product']).as_py()} products"
+        groups = counted(pc.count_distinct(rows["product"]).as_py(), "product")
     return (
-        f"{len(rows)} patches of {groups}: {len(usable)} kept, {counts['snow']} snow, "
+        f"{counted(len(rows), 'patch')} of {groups}: {len(usable)} kept, {counts['snow']} snow, "
         f"{counts['cloud']} cloud, {' '.join(splits)}, {rejected} rejected"
     )
 

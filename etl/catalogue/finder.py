@@ -14,6 +14,7 @@ from pathlib import Path
 from etl.catalogue.names import ProductName, is_product, parse_product, product_stem
 from etl.catalogue.search import FolderSearch, is_safe, is_zip
 from etl.files import walk_folders
+from etl.plural import counted
 from etl.product_files import ProductError, ProductFiles
 
 __all__ = [
@@ -70,18 +71,22 @@ class PatchLocator:
     """Number of patches that lie in several of them."""
 
     def __call__(self, patch: str) -> Path:
-        """Folder of the patch with this name, which need not exist; of several the one with the most bytes.
+        """Folder of the patch with this name, which need not exist; of several the first of `copies`."""
+        return self.copies(patch)[0]
 
-        Others can be copies that were interrupted.
+    def copies(self, patch: str) -> tuple[Path, ...]:
+        """All folders of the patch with this name, the one with the most bytes first; where there is none, one absent.
+
+        Those with fewer bytes can be copies that were interrupted.
         """
         stem = patch.rsplit("_", 2)[0]
         paths = [holder / patch for key in (stem, "") for holder in self.holders.get(key, ())]
         if len(paths) == 1:  # as nearly always: no look at the disk for each of half a million patches
-            return paths[0]
+            return (paths[0],)
         present = (path for path in paths if path.is_dir())
         if not self.repeated:
-            return next(present, self.top / patch)
-        return max(present, key=_bytes_in, default=self.top / patch)
+            return (next(present, self.top / patch),)
+        return tuple(sorted(present, key=_bytes_in, reverse=True)) or (self.top / patch,)
 
 
 def _bytes_in(folder: Path) -> int:
@@ -113,9 +118,8 @@ class FoundInputs:
         if not (self.products or self.patches or self.passed_over):
             return
         count, noun = (len(self.patches), "patch") if self.patches else (len(self.products), "product")
-        holds = f"{count} {noun}{'' if count == 1 else 'es' if noun == 'patch' else 's'}"
         over = f"; {len(self.passed_over)} passed over, listed with -v" if self.passed_over else ""
-        _log.info("%s: found %s%s", self.folder, holds, over)
+        _log.info("%s: found %s%s", self.folder, counted(count, noun), over)
         if self.folder_of is not None and self.folder_of.repeated:
             text = "%d of them in several folders; of each the folder with the most bytes is used"
             _log.warning(text, self.folder_of.repeated)

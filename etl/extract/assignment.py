@@ -145,7 +145,7 @@ def _patch_folders(selection: CatalogueSelection, rows: npt.NDArray[np.intp]) ->
     if selection.patch_folder is None:
         return []
     return [
-        PlacedFolder(selection.patch_folder(name), Georeference(epsg, ulx, uly, GROUPS[0].gsd_m))
+        PlacedFolder(selection.patch_folder.copies(name), Georeference(epsg, ulx, uly, GROUPS[0].gsd_m))
         for name, epsg, ulx, uly in _places(selection, rows)
     ]
 

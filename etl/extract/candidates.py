@@ -7,27 +7,19 @@ Candidates are fixed when a store is created, and kept in its journal.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from etl.catalogue.names import parse_product
 from etl.grid import TileGrid, nominal_origin
-from etl.plan.layers import Layer
-from etl.product_files import ProductError
+from etl.source.inspection import ProductInspection
 from etl.source.patch import PixelShares
-from etl.source.safe import Product, read_product
-from etl.source.tiles import layers_of
-from etl.source.warning import SourceWarning
 
 __all__ = [
     "Candidates",
     "OpenRow",
     "PassedOver",
-    "ProductInspection",
-    "inspect_product",
     "keep_usable",
     "lacking",
     "log_candidates",
@@ -43,34 +35,6 @@ Candidates = tuple[tuple[int, ...], ...]
 
 PassedOver = Sequence[Mapping[int, str]]
 """By listed product: why products of its acquisition cannot serve it although others can, by their numbers."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProductInspection:
-    """One product on disk and its layers, or why it cannot be used; for a patch archive, a listed product."""
-
-    path: Path | None
-    """Its folder or zip file; None for a patch archive."""
-
-    name: str
-    """Its name, without .SAFE."""
-
-    product: Product | None = None
-    """None if it cannot be opened, and for a patch archive."""
-
-    layers: tuple[Layer, ...] = ()
-    """Empty if there is no product."""
-
-    problem: str = ""
-    """Why no patch of it can be extracted; empty if they can."""
-
-    warnings: tuple[SourceWarning, ...] = ()
-    """What is odd about it, but rejects no patch."""
-
-    @property
-    def shown(self) -> str:
-        """Name of its folder or zip file."""
-        return self.path.name if self.path else self.name
 
 
 class OpenRow(NamedTuple):
@@ -90,19 +54,6 @@ class OpenRow(NamedTuple):
 
     missing: str = "pixels"
     """What the next candidate is read for, as of `lacking`."""
-
-
-def inspect_product(path: Path, name: str, halo_px: Sequence[int], assume_offset: int | None) -> ProductInspection:
-    """Read the metadata of a product, and open all its files.
-
-    `halo_px`: halo of each group in pixels; `assume_offset`: as of `read_product`.
-    """
-    try:
-        product = read_product(path, assume_offset)
-        layers, warnings = layers_of(product, halo_px)
-        return ProductInspection(path, name, product, layers, warnings=product.warnings + warnings)
-    except ProductError as error:
-        return ProductInspection(path, name, problem=str(error))
 
 
 def keep_usable(

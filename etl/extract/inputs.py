@@ -5,20 +5,17 @@ Rank 0 reads the catalogue and finds the products; each rank opens a part of the
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from etl.catalogue.finder import FoundProduct, find_products, index_products, matching_products
+from etl.catalogue.finder import FoundProduct, PatchLocator, find_products, index_products, matching_products
 from etl.extract.candidates import (
     Candidates,
     PassedOver,
-    ProductInspection,
-    inspect_product,
     keep_usable,
     served_by,
 )
@@ -29,6 +26,7 @@ from etl.grid import TileGrid, nominal_origin, patch_cell
 from etl.mpi import Comm, RootOnly
 from etl.pixel_groups import PixelGroup
 from etl.schema import UNWRITTEN, Schema
+from etl.source.inspection import ProductInspection, inspect_product
 from etl.source.warning import log_warnings
 from etl.store.backend import backend_of
 from etl.store.interface import Backend
@@ -70,7 +68,7 @@ class CatalogueSelection:
     candidates: Candidates
     """By listed product: numbers of `products` of its acquisition, best first; for a patch archive its own number."""
 
-    patch_folder: Callable[[str], Path] | None
+    patch_folder: PatchLocator | None
     """Folder of a patch in a patch archive, by its name; None if the source holds products or image files."""
 
     images: PixelGroup | None = None

@@ -17,6 +17,7 @@ from etl.extract.candidates import OpenRow
 from etl.extract.inputs import ExtractionInputs, PatchRows
 from etl.extract.provenance import extraction_software
 from etl.extract.resume import ResumeState
+from etl.plural import counted
 from etl.processor import describe_processor
 from etl.settings import settings_record
 from etl.source.warning import SourceWarning
@@ -108,25 +109,20 @@ def print_dry_run(inputs: ExtractionInputs, rows: PatchRows, ranks: int) -> None
     plan = plan_extraction(inputs, rows, ranks).plan
     mean_s, slowest_s = sum(plan.busy_s) / len(plan.busy_s), max(plan.busy_s)
     print(
-        f"{_counted(schema.rows - len(rows.problems), 'patch')} on {_counted(ranks, 'rank')} -> {settings.out}, "
+        f"{counted(schema.rows - len(rows.problems), 'patch')} on {counted(ranks, 'rank')} -> {settings.out}, "
         f"{schema.rows * schema.row_bytes / 2**30:.2f} GiB\n"
         f"predicted: {slowest_s:.0f} s for the slowest rank, {mean_s:.0f} s on average, "
         f"balance {mean_s / slowest_s if mean_s else 1:.3f}"
     )
     for rank, (work, busy_s) in enumerate(zip(plan.work, plan.busy_s, strict=True)):
         patches, products = work.patch_count, len({part.product for part in work.patches})
-        print(f"rank {rank}: {_counted(patches, 'patch')} of {_counted(products, 'product')}, {busy_s:.1f} s")
+        print(f"rank {rank}: {counted(patches, 'patch')} of {counted(products, 'product')}, {busy_s:.1f} s")
     if inputs.passes > 1:
-        further = _counted(inputs.passes - 1, "further product")
+        further = counted(inputs.passes - 1, "further product")
         print(f"patches that lack pixels are then read from up to {further} of their acquisition")
     _log_rejections(rows.problems)
     if len(rows.problems) == schema.rows:
         raise ValueError(f"no patch can be extracted: {_rejected_because(rows.problems)}; nothing written (--dry-run)")
-
-
-def _counted(number: int, noun: str) -> str:
-    """The number and the noun, in the plural unless it is 1."""
-    return f"{number} {noun if number == 1 else noun + ('es' if noun.endswith('ch') else 's')}"
 
 
 def common_reasons(reasons: Mapping[int, str]) -> list[tuple[str, int]]:
@@ -141,7 +137,7 @@ def common_reasons(reasons: Mapping[int, str]) -> list[tuple[str, int]]:
 
 
 def _are_rejected(number: int) -> str:
-    return f"{_counted(number, 'patch')} {'is' if number == 1 else 'are'} rejected"
+    return f"{counted(number, 'patch')} {'is' if number == 1 else 'are'} rejected"
 
 
 def log_pass(open_rows: Mapping[int, OpenRow]) -> None:
@@ -149,10 +145,10 @@ def log_pass(open_rows: Mapping[int, OpenRow]) -> None:
     broken = [item.problem for item in open_rows.values() if not item.missing]
     if broken:
         text = "%s cannot be read, for example: %s; the next product of the acquisition serves instead"
-        log.warning(text, _counted(len(broken), "patch"), broken[0])
+        log.warning(text, counted(len(broken), "patch"), broken[0])
     missing = Counter(item.missing for item in open_rows.values() if item.missing)
     for what, count in sorted(missing.items()):
-        log.info("read also from the next product, as %s are missing: %s", what, _counted(count, "patch"))
+        log.info("read also from the next product, as %s are missing: %s", what, counted(count, "patch"))
 
 
 def _log_rejections(reasons: Mapping[int, str]) -> None:
@@ -271,15 +267,15 @@ def _print_closing_lines(out: Location, record: Mapping[str, Any], rejected: Map
     nodata, empty_band = record["patches_with_nodata"], record["patches_with_empty_band"]
     if empty_band:
         log.warning(
-            "%s a band without any data", _counted(empty_band, "patch") + (" has" if empty_band == 1 else " have")
+            "%s a band without any data", counted(empty_band, "patch") + (" has" if empty_band == 1 else " have")
         )
     if nodata:
-        print(f"{_counted(nodata, 'patch')} written with pixels that lack data in at least one band")
+        print(f"{counted(nodata, 'patch')} written with pixels that lack data in at least one band")
     before = record["written"] - record["patches"]
     if further := record["patches_of_further_products"]:
-        log.info("not read from the first product of the acquisition: %s", _counted(further, "patch"))
+        log.info("not read from the first product of the acquisition: %s", counted(further, "patch"))
     print(
-        f"{_counted(record['written'], 'patch')} written{f' ({before} of them before)' if before else ''}, "
-        f"{len(rejected)} rejected by {_counted(record['ranks'], 'rank')} in {record['seconds_total']:.1f} s "
+        f"{counted(record['written'], 'patch')} written{f' ({before} of them before)' if before else ''}, "
+        f"{len(rejected)} rejected by {counted(record['ranks'], 'rank')} in {record['seconds_total']:.1f} s "
         f"({record['patches_per_second']:.0f} patches/s, {record['mib_per_second']:.0f} MiB/s) -> {out}"
     )

@@ -23,11 +23,15 @@ from etl.stage_timer import StageTimer
 
 __all__ = ["ArchivePatches", "PlacedFolder"]
 
+_OTHER_COPY = "patches read from another folder of theirs, as a file of the first is broken"
+
 
 class PlacedFolder(NamedTuple):
     """Folder of one patch, named like it, and where its files must lie."""
 
-    path: Path
+    copies: tuple[Path, ...]
+    """The folder; and others of the same patch, which serve where a file of those before is broken."""
+
     place: Georeference | None
     """Upper left corner as the catalogue gives it, with pixels of 10 m; None if its files may lie anywhere."""
 
@@ -58,13 +62,13 @@ class ArchivePatches:
             inside = buffer[:, halo : halo + side, halo : halo + side]
             self._planes.append((group.gsd_m, list(zip(group.bands, inside, strict=True))))
         self._plain = PlainGeoTiffs()
-        self._unplaced, self._first_unplaced = 0, ""
+        self._warnings: dict[str, SourceWarning] = {}
         self._timer = timer or StageTimer()
 
     @property
     def warnings(self) -> list[SourceWarning]:
         """What was odd about the patches read so far."""
-        return [SourceWarning(UNPLACED, self._first_unplaced, self._unplaced)] if self._unplaced else []
+        return list(self._warnings.values())
 
     def outgoing(self) -> Iterator[OutgoingBlock]:
         """No blocks of pixels go to other ranks: each rank reads its own patches."""
@@ -79,17 +83,31 @@ class ArchivePatches:
             yield SourcePatch(row, patch)
 
     def _read_patch(self, folder: PlacedFolder) -> Patch | PatchError:
-        prefix = f"{folder.path}/{folder.path.name}"
-        try:
-            for gsd_m, planes in self._planes:
-                place = folder.place and replace(folder.place, gsd_m=gsd_m)
-                for band, plane in planes:
-                    self._read(f"{prefix}_{band}.tif", plane, place)
-        except RasterError as error:
-            return PatchError(str(error))
-        for buffer, inside in self._buffers:
-            mirror_border(buffer, inside)
-        return Patch(tuple(buffer for buffer, _ in self._buffers), None)
+        problems = []
+        for path in folder.copies:
+            try:
+                self._read_folder(path, folder.place)
+            except RasterError as error:
+                problems.append(str(error))
+                continue
+            if problems:
+                self._warn(_OTHER_COPY, problems[0])
+            for buffer, inside in self._buffers:
+                mirror_border(buffer, inside)
+            return Patch(tuple(buffer for buffer, _ in self._buffers), None)
+        return PatchError(problems[0])
+
+    def _read_folder(self, path: Path, place: Georeference | None) -> None:
+        """Read the twelve files of a patch."""
+        for gsd_m, planes in self._planes:
+            of_group = place and replace(place, gsd_m=gsd_m)
+            for band, plane in planes:
+                self._read(f"{path}/{path.name}_{band}.tif", plane, of_group)
+
+    def _warn(self, what: str, example: str) -> None:
+        """Count one more of a kind of oddity."""
+        known = self._warnings.get(what)
+        self._warnings[what] = known._replace(times=known.times + 1) if known else SourceWarning(what, example)
 
     def _read(self, path: str, out: npt.NDArray[np.uint16], place: Georeference | None) -> None:
         """Read a whole file, which must have the shape of `out`, (row, col), uint16, and lie at `place`."""
@@ -102,5 +120,5 @@ class ArchivePatches:
         if mismatch:
             raise RasterError(f"{path} {mismatch}")
         if place is not None and not file.is_placed:
-            self._unplaced, self._first_unplaced = self._unplaced + 1, self._first_unplaced or path
+            self._warn(UNPLACED, path)
         file.read(PixelWindow(0, 0, rows, columns), out)

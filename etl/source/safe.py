@@ -152,8 +152,8 @@ def _image_files(
         stems += [stem for stem in present if stem.endswith(ending) and "/IMG_DATA/" in stem and stem not in stray]
         if stems:
             path_by_band[band] = files.gdal_path(present[stems[0]])
-            other = f"{stems[0]}.tif"
-            unused += [other] if other in files.names and present[stems[0]] != other else []
+            other = [f"{stems[0]}{suffix}" for suffix in (".tif", ".TIF")]
+            unused += [name for name in other if name in files.names and present[stems[0]] != name]
     missing = [band for band in endings if band not in path_by_band and band != "SCL"]
     if missing:
         raise ProductError(f"{files.path} must hold all twelve bands; {', '.join(missing)} missing below IMG_DATA")
@@ -167,9 +167,9 @@ def _present_images(files: ProductFiles) -> dict[str, str]:
     .tif is what some users convert them to. Only the .jp2 has a checksum, so it is taken where both are there.
     """
     granule = f"{find_granule(files)}/"
-    images = [name for name in files.names if name.startswith(granule) and name.endswith((".jp2", ".tif"))]
+    images = [name for name in files.names if name.startswith(granule) and name.lower().endswith((".jp2", ".tif"))]
     present = dict[str, str]()
-    for name in sorted(images, key=lambda name: (name.endswith(".tif"), name)):
+    for name in sorted(images, key=lambda name: (name.lower().endswith(".tif"), name)):
         present.setdefault(name.rsplit(".", 1)[0], name)
     return present
 

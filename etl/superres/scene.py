@@ -51,7 +51,9 @@ def read_scenes(settings: SuperresSettings) -> Iterator[Scene]:
     if found.folder_of is None:
         raise ValueError(f"--source must hold a Level-2A product or patch folders, got {settings.source}{found.hint}")
     chosen = [found.folder_of(patch) for patch in found.patches[: settings.patches]]
-    patches = ArchivePatches(range(len(chosen)), [PlacedFolder(folder, None) for folder in chosen], (0, 0, 0)).patches()
+    patches = ArchivePatches(
+        range(len(chosen)), [PlacedFolder((folder,), None) for folder in chosen], (0, 0, 0)
+    ).patches()
     for (_, patch), folder in zip(patches, chosen, strict=True):
         if isinstance(patch, PatchError):
             raise ValueError(str(patch))

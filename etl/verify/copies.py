@@ -4,11 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from etl.catalogue.finder import FoundProduct, newest_first
-from etl.extract.file_check import compare_files
 from etl.mpi import comm_self
-from etl.product_files import ProductError
-from etl.source.safe import read_product
-from etl.source.tiles import layers_of
+from etl.source.inspection import compare_files, inspect_product, without_damage
 
 __all__ = ["usable_copies"]
 
@@ -25,11 +22,7 @@ def usable_copies(products: Sequence[FoundProduct], stem: str, assume_offset: in
 
 
 def _is_intact(path: Path, assume_offset: int | None) -> bool:
-    """Whether a product can be opened, and no file that is read differs from its checksum."""
-    try:
-        product = read_product(path, assume_offset)
-        layers_of(product, (0, 0, 0))
-    except ProductError:
-        return False
-    [check] = compare_files([product], comm_self())
-    return not check.damaged
+    """Whether extraction takes pixels from a product: it can be opened, and no file of a band is damaged."""
+    inspection = inspect_product(path, path.name, (0, 0, 0), assume_offset)
+    [check] = compare_files([inspection.product], comm_self())
+    return not without_damage(inspection, check).problem

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS, Group
-from etl.catalogue.finder import FoundProduct, find_products
+from etl.catalogue.finder import FoundProduct, PatchLocator, find_products
 from etl.grid import PixelWindow
 from etl.pixel_groups import IMAGES, PixelGroup
 from etl.product_files import ProductError
@@ -55,7 +55,7 @@ class SourceRow:
     """Easting and northing of the upper left corner in m."""
 
     others: tuple[Path, ...]
-    """Further copies of its product, which may serve it where `path` is broken."""
+    """Further copies of its product or patch folder, which may serve it where `path` is broken."""
 
     assume_offset: int | None
     """Offset with which the store was made of products that do not list theirs, in units of their pixel values."""
@@ -72,11 +72,11 @@ def find_source_rows(store: StoreReader, source: Path, sample: int, seed: int) -
     if not source.exists():
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which is not there")
     products: Sequence[FoundProduct] = ()
-    folder: Callable[[str], Path] | None = source.joinpath
+    locator: PatchLocator | None = None
     if store.schema.images is None:
         found = find_products(source)
-        products, folder = found.products, found.folder_of
-        if not products and folder is None:
+        products, locator = found.products, found.folder_of
+        if not products and locator is None:
             raise ValueError(
                 f"--source must hold Level-2A products (.SAFE or .zip) or patch folders, got {source}{found.hint}"
             )
@@ -88,8 +88,11 @@ def find_source_rows(store: StoreReader, source: Path, sample: int, seed: int) -
     for row in rows.tolist():
         patch, product = (store.column(name)[row].decode() for name in ("patch", "product"))
         epsg, ulx, uly = (store.column(name)[row].item() for name in ("epsg", "ulx", "uly"))
-        path, *others = (copies_of(product) or (Path(product),)) if folder is None else (folder(patch),)
-        source_rows.append(SourceRow(row, path, folder is None, epsg, (ulx, uly), tuple(others), assumed))
+        if products:
+            path, *others = copies_of(product) or (Path(product),)
+        else:
+            path, *others = locator.copies(patch) if locator else (source / patch,)  # an image file's name is its path
+        source_rows.append(SourceRow(row, path, bool(products), epsg, (ulx, uly), tuple(others), assumed))
     return source_rows
 
 
@@ -102,7 +105,7 @@ def check_pixels(store: Location, rows: Sequence[SourceRow], on_row: Callable[[i
         open_last = lru_cache(2)(_open_product)  # rows are in the order of products, which can have a copy
         for k, source in enumerate(rows, start=1):
             texts = _differences(reader, source, open_last)
-            # extraction goes on to the next copy where one has a broken block
+            # extraction goes on to the next copy where one has a broken block or file
             others = (replace(source, path=path) for path in source.others)
             if texts and all(_differences(reader, other, open_last) for other in others):
                 faults.extend(texts)

@@ -10,6 +10,7 @@ import numpy as np
 
 from etl.exit_status import ExitStatus, JobError
 from etl.mpi import Comm, on_root, raise_if_any_failed
+from etl.plural import counted
 from etl.progress import report_progress
 from etl.schema import REJECTED, WRITTEN
 from etl.store.hdf5.reader import is_hdf5
@@ -63,7 +64,7 @@ def verify(settings: VerifySettings, comm: Comm) -> int:
             report.add(files, source)
             count = results.written + results.rejected
             speed = f"{count / seconds:.0f} rows/s, {count * work.row_bytes / 2**20 / seconds:.0f} MiB/s"
-            pace = f"{count} rows in {seconds:.1f} s on {comm.size} {'rank' if comm.size == 1 else 'ranks'} ({speed})"
+            pace = f"{count} rows in {seconds:.1f} s on {counted(comm.size, 'rank')} ({speed})"
     return int(comm.bcast(report.close(settings.store, pace) if comm.rank == 0 else None))
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from etl.extract.file_check import compare_files, describe_checks
 from etl.mpi import Comm
 from etl.product_files import ProductError
+from etl.source.inspection import compare_files, describe_checks
 from etl.source.safe import Product, read_product
 from etl.verify.check import Check, Faults, judge
 from etl.verify.pixels import SourceRow

@@ -50,7 +50,7 @@ def test_the_catalogue_is_the_same_whatever_the_rank_count(archive, size):
     done = catalogue(size, archive / "v1", "--lists", str(archive / "lists"), cwd=archive)
     assert done.returncode == 0, done.stderr
     out = archive / "out" / "patches.parquet"
-    said = f"6 patches of 1 products: 5 kept, 1 snow, 0 cloud, train 2 val 0 test 1, 1 rejected -> {out}"
+    said = f"6 patches of 1 product: 5 kept, 1 snow, 0 cloud, train 2 val 0 test 1, 1 rejected -> {out}"
     assert done.stdout.splitlines() == [said]
     assert read_catalogue_table(out)["patch"].to_pylist() == [f"{STEM}_{i}_0" for i in range(6)]
     assert [row["patch"] for row in rejections(archive)] == [f"{STEM}_6_0"]
@@ -68,7 +68,7 @@ def test_rejections_end_with_status_4_only_under_strict(archive):
 
 def test_a_dry_run_counts_and_writes_nothing(archive):
     done = catalogue(1, archive / "v1", "--dry-run", cwd=archive)
-    assert "6 patches of 1 products" in done.stdout
+    assert "6 patches of 1 product" in done.stdout
     assert not (archive / "out").exists()
 
 
@@ -162,9 +162,7 @@ def test_a_version_2_folder_is_described_by_the_table_beside_it(tmp_path):
     pq.write_table(pa.Table.from_pylist([said]), tmp_path / "metadata.parquet")
     (tmp_path / "BigEarthNet-S2" / stem / f"{stem}_03_07").mkdir(parents=True)
     done = catalogue(1, "BigEarthNet-S2", cwd=tmp_path)
-    assert "1 patches of 1 products: 1 kept, 0 snow, 0 cloud, train 0 val 0 test 1, 0 rejected" in done.stdout, (
-        done.stderr
-    )
+    assert "1 patch of 1 product: 1 kept, 0 snow, 0 cloud, train 0 val 0 test 1, 0 rejected" in done.stdout, done.stderr
     assert read_catalogue(tmp_path / "out" / "patches.parquet").nomenclature == 19
 
 
@@ -175,7 +173,7 @@ def test_an_exclusion_list_excludes_in_whatever_form_its_names_are(archive, line
     cloudy = [line.format(f"{STEM}_{i}_0") for i in (4, 5)]
     (archive / "lists" / "patches_with_cloud_and_shadow.csv").write_text("\ufeff" + "\r\n".join(cloudy))
     done = catalogue(1, archive / "v1", "--lists", "lists", cwd=archive)
-    assert "6 patches of 1 products: 3 kept, 1 snow, 2 cloud" in done.stdout, done.stderr
+    assert "6 patches of 1 product: 3 kept, 1 snow, 2 cloud" in done.stdout, done.stderr
     assert "no effect" not in done.stderr
 
 

@@ -647,3 +647,26 @@ def test_of_a_patch_in_several_folders_the_one_with_the_most_bytes_is_used(tmp_p
     assert [record.message for record in caplog.records] == [
         "3 of them in several folders; of each the folder with the most bytes is used"
     ]
+
+
+def test_a_patch_folder_with_a_damaged_file_of_full_size_serves_no_command_beside_a_good_copy(tmp_path, monkeypatch):
+    """The description and a band are damaged in the folder that comes first; the other one has both."""
+    first, second, plain = (tmp_path / name for name in ("a/BigEarthNet-v1.0", "a/BigEarthNet-v1.0 (1)", "plain"))
+    names = sorted(f"{V1.rsplit('_', 2)[0]}_7_{column}" for column in range(3))
+    for name in names:
+        (plain / name).mkdir(parents=True)
+    fill_patches(plain)
+    for copy in (first, second):
+        shutil.copytree(plain, copy)
+    description = first / names[0] / f"{names[0]}_labels_metadata.json"
+    description.write_bytes(b"x" * description.stat().st_size)
+    band = first / names[1] / f"{names[1]}_B04.tif"
+    band.write_bytes(bytes(band.stat().st_size))
+    for folder in (tmp_path / "good", tmp_path / "damaged"):
+        folder.mkdir()
+    rows, store, status = run_all(plain, tmp_path / "good", monkeypatch)
+    other_rows, other_store, other_status = run_all(tmp_path / "a", tmp_path / "damaged", monkeypatch)
+    assert (status, other_status) == (0, 0)
+    assert rows.equals(other_rows)
+    assert store["state"].tolist() == other_store["state"].tolist() == [1] * len(names)
+    assert all(np.array_equal(store[f"data_{group.name}"], other_store[f"data_{group.name}"]) for group in GROUPS)

@@ -82,7 +82,7 @@ def put_product(folder, name=L2A, zipped=False, xml=None):
 
 def test_a_version_1_patch_says_its_labels_place_and_product(tmp_path):
     put_v1(tmp_path)
-    rows, rejected = read_v1([PATCH], tmp_path.joinpath)
+    rows, rejected = read_v1([PATCH], lambda name: [tmp_path / name])
     assert rejected == []
     row = rows.to_pylist()[0]
     assert (row["patch"], row["tile"], row["product"], row["epsg"]) == (PATCH, "33UUP", L1C, 32633)
@@ -93,7 +93,7 @@ def test_a_version_1_patch_says_its_labels_place_and_product(tmp_path):
 
 def test_an_unknown_label_stays_in_the_row(tmp_path):
     put_v1(tmp_path, content=description(labels=["Meadow"]))
-    assert read_v1([PATCH], tmp_path.joinpath)[0]["labels"].to_pylist() == [["Meadow"]]
+    assert read_v1([PATCH], lambda name: [tmp_path / name])[0]["labels"].to_pylist() == [["Meadow"]]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_an_unknown_label_stays_in_the_row(tmp_path):
 def test_a_bad_description_rejects_its_patch_with_the_reason_and_no_other(tmp_path, content, reason):
     put_v1(tmp_path, content=content)
     put_v1(tmp_path, "S2A_MSIL2A_20170613T101031_1_1")
-    rows, rejected = read_v1([PATCH, "S2A_MSIL2A_20170613T101031_1_1"], tmp_path.joinpath)
+    rows, rejected = read_v1([PATCH, "S2A_MSIL2A_20170613T101031_1_1"], lambda name: [tmp_path / name])
     assert [patch for patch, _ in rejected] == [PATCH]
     assert reason in rejected[0][1]
     assert len(rows) == 1
@@ -128,13 +128,13 @@ def test_a_bad_description_rejects_its_patch_with_the_reason_and_no_other(tmp_pa
 
 def test_a_patch_without_description_is_rejected(tmp_path):
     (tmp_path / PATCH).mkdir()
-    rows, rejected = read_v1([PATCH], tmp_path.joinpath)
+    rows, rejected = read_v1([PATCH], lambda name: [tmp_path / name])
     assert (len(rows), rows.schema) == (0, CATALOGUE_SCHEMA)
     assert rejected == [(PATCH, f"{PATCH}_labels_metadata.json must be in the patch's folder, but is missing")]
 
 
 def test_a_share_of_no_patches_is_an_empty_table(tmp_path):
-    rows, rejected = read_v1([], tmp_path.joinpath)
+    rows, rejected = read_v1([], lambda name: [tmp_path / name])
     assert (len(rows), rows.schema, rejected) == (0, CATALOGUE_SCHEMA, [])
 
 

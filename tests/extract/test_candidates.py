@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from etl.extract.candidates import OpenRow, ProductInspection, keep_usable, log_candidates, names_of, next_candidates
+from etl.extract.candidates import OpenRow, keep_usable, log_candidates, names_of, next_candidates
 from etl.extract.inputs import PatchRows
 from etl.extract.resume import ResumeState
 from etl.grid import TileGrid, nominal_origin
+from etl.source.inspection import ProductInspection
 from etl.source.safe import Product
 
 NAME = "S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP_2017061{}T101608"

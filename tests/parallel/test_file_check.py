@@ -3,9 +3,9 @@
 import pytest
 from bad_input import image, product_of, random_pixels
 
-from etl.extract.file_check import compare_files
 from etl.sample.safe import write_product
 from etl.source.file_checksums import wrong_file
+from etl.source.inspection import compare_files
 from etl.source.safe import read_product
 
 

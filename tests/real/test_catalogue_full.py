@@ -98,7 +98,7 @@ def test_the_55_kept_patches_without_split_are_not_in_version_2_which_wants_a_la
 
 def test_the_seven_real_patches_lie_where_their_names_and_the_list_say(shared_data):
     folder = shared_data / "patches_v1"
-    rows, rejected = read_v1(sorted(path.name for path in folder.iterdir()), folder.joinpath)
+    rows, rejected = read_v1(sorted(path.name for path in folder.iterdir()), lambda name: [folder / name])
     assert (len(rows), rejected) == (7, [])
     listed, _ = list_patches(read_lists(shared_data / "lists"))
     placed = listed.filter(pc.is_in(listed["patch"], value_set=rows["patch"].combine_chunks())).sort_by("patch")

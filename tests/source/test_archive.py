@@ -51,12 +51,12 @@ def interleaved(planes):
 
 
 def source_of(folders, place=PLACE):
-    return ArchivePatches(range(len(folders)), [PlacedFolder(folder, place) for folder in folders], (0, 0, 0))
+    return ArchivePatches(range(len(folders)), [PlacedFolder((folder,), place) for folder in folders], (0, 0, 0))
 
 
 def read(folders, halo_px=(0, 0, 0), place=PLACE):
     """All patches of these folders, shape (row, col, band); pixels are copied, as buffers are used again."""
-    patches, placed = [], [PlacedFolder(folder, place) for folder in folders]
+    patches, placed = [], [PlacedFolder((folder,), place) for folder in folders]
     for _, patch in ArchivePatches(range(len(folders)), placed, halo_px).patches():
         patches.append(patch if isinstance(patch, PatchError) else [interleaved(array) for array in patch.native])
     return patches
@@ -64,7 +64,7 @@ def read(folders, halo_px=(0, 0, 0), place=PLACE):
 
 def test_patches_come_in_the_order_asked_for_with_their_rows_and_exact_pixels_and_no_classification(tmp_path):
     wanted = [write_patch(tmp_path / f"{V1}_{k}", k) for k in range(3)]
-    folders = [PlacedFolder(tmp_path / f"{V1}_{k}", PLACE) for k in (2, 0, 1)]
+    folders = [PlacedFolder((tmp_path / f"{V1}_{k}",), PLACE) for k in (2, 0, 1)]
     timer = StageTimer()
     source = ArchivePatches([5, 7, 11], folders, (0, 0, 0), timer)
     assert list(source.outgoing()) == []
@@ -214,6 +214,20 @@ def test_files_without_georeference_are_read_and_counted_once(tmp_path):
     first = f"{tmp_path / f'{V1}_1'}/{V1}_1_B02.tif"
     assert source.warnings == [(UNPLACED, first, 12)]
     assert summarise_warnings([*source.warnings, *source.warnings]) == [f"{UNPLACED}: 24, for example {first}"]
+
+
+def test_a_patch_with_a_broken_file_is_read_from_another_folder_of_it_and_counted(tmp_path):
+    wanted = write_patch(tmp_path / "whole" / V1)
+    write_patch(tmp_path / "half" / V1, seed=1)
+    broken = tmp_path / "half" / V1 / f"{V1}_B12.tif"  # read last: the bands before it are the other folder's
+    broken.write_bytes(bytes(broken.stat().st_size))
+    copies = (tmp_path / "half" / V1, tmp_path / "whole" / V1)
+    source = ArchivePatches([0], [PlacedFolder(copies, PLACE)], (0, 0, 0))
+    ((_, patch),) = source.patches()
+    assert all(np.array_equal(interleaved(got), want) for got, want in zip(patch.native, wanted, strict=True))
+    [warning] = source.warnings
+    assert warning.what == "patches read from another folder of theirs, as a file of the first is broken"
+    assert (warning.example.startswith(str(broken)), warning.times) == (True, 1)
 
 
 def test_a_file_without_projection_alone_is_held_against_its_corner(tmp_path):

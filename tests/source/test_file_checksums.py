@@ -9,9 +9,9 @@ import pytest
 from bad_input import edit, image, product_of, random_pixels
 from mpi4py import MPI
 
-from etl.extract.file_check import compare_files, describe_checks
 from etl.sample.safe import write_product, zip_product
 from etl.source.file_checksums import needed_checksums, wrong_file
+from etl.source.inspection import compare_files, describe_checks
 from etl.source.safe import read_product
 
 REAL_PRODUCTS = {"S2A_MSIL2A_20190212T192651_N0212_R013_T07HFE_20201007T160857.SAFE": 15,

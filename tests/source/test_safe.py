@@ -309,6 +309,17 @@ def test_of_a_band_in_both_formats_the_jpeg_2000_file_is_read_and_the_others_cou
     assert len(needed_checksums(read_product(path))) == 15
 
 
+@pytest.mark.parametrize("suffix", [".JP2", ".Jp2"])
+def test_images_whose_suffix_is_in_upper_case_are_read(tmp_path, suffix):
+    folder = write_product(tmp_path, spec_of(), flat_pixels())
+    wanted = read_product(folder).files
+    for path in folder.glob("GRANULE/*/IMG_DATA/*/*.jp2"):
+        path.rename(path.with_suffix(suffix))
+    product = read_product(folder)
+    assert product.files == {band: path.removesuffix(".jp2") + suffix for band, path in wanted.items()}
+    layers_of(product, (0, 1, 1))
+
+
 def test_a_converted_band_alone_is_read_although_another_has_both_files(tmp_path):
     folder = write_product(tmp_path, spec_of(), flat_pixels())
     both, alone = (next(folder.glob(f"GRANULE/*/IMG_DATA/R10m/*_{band}_10m.jp2")) for band in ("B02", "B03"))
