@@ -11,7 +11,7 @@ export OMPI_MCA_rmaps_base_oversubscribe := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo learn package test test-fast test-parallel docs lint types format bench clean
+.PHONY: help install demo learn package test test-fast test-parallel docs lint types format lock audit bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,14 @@ types: install ## mypy, strict
 format: install ## format the code, and let ruff correct what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+lock: install ## write deploy/*.lock, after a change of deploy/requirements*.txt, and deploy/licences.csv
+	bash deploy/lock.sh
+	bash deploy/install.sh
+	$(PYTHON_VENV) deploy/licences.py
+
+audit: install ## compare the locked packages with PyPI's list of known vulnerabilities
+	$(BIN)/uv tool run pip-audit==2.10.1 --disable-pip --require-hashes $(foreach name,requirements tensorflow-cpu,-r deploy/$(name).lock)
 
 bench: install ## every benchmark at its tiny size
 	$(PYTHON_VENV) -m benchmarks --size tiny

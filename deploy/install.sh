@@ -15,9 +15,7 @@ set -euo pipefail
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=${VENV:-$project/.venv}
-requirements=$project/deploy/requirements.txt
-requirements_dev=$project/deploy/requirements-dev.txt
-requirements_build=$project/deploy/requirements-build.txt
+deploy=$project/deploy
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/sentinel-etl
 wheels=$cache/wheels
 logs=$cache/logs
@@ -36,7 +34,10 @@ has() {
 
 hash_of() { printf '%s\n' "$@" | sha256sum | cut -c1-16; }
 
-pinned() { sed -n "s/^$1==//p" "$requirements"; }
+# entries of a lock file, exact versions with the SHA-256 of their files, of the packages whose name fits a pattern
+locked() { awk -v name="^($1)(\\[.*\\])?==" '/^[^ ]/ { take = $0 ~ name } take' "$2"; }
+
+pinned() { locked "$1" "$deploy/requirements.lock" | sed -n 's/^[^=]*==\([^ ;]*\).*/\1/p'; }
 
 # run "what it is" function arguments... : prints one line with the seconds, and the function's output only if it fails
 run() {
@@ -191,6 +192,12 @@ pip_wheel() {
     "$venv/bin/python" -m pip wheel --no-build-isolation --no-deps --no-cache-dir --no-binary :all: --wheel-dir "$@"
 }
 
+# wheel_of name file folder: builds the wheel of a package from the source archive whose hash a lock file has
+wheel_of() {
+    locked "$1" "$2" >"$3.lock"
+    pip_wheel "$3" --require-hashes -r "$3.lock"
+}
+
 # Debian keeps the headers of numpy 1 beside Python.h, where compilers find them first. Packages compiled with these
 # cannot be imported.
 numpy_first() {
@@ -199,16 +206,28 @@ numpy_first() {
     CFLAGS="$include ${CFLAGS:-}" CXXFLAGS="$include ${CXXFLAGS:-}" "$@"
 }
 
-build_h5py() { CC=mpicc HDF5_MPI=ON HDF5_DIR=$(hdf5_dir) numpy_first pip_wheel "$1" "h5py==$(pinned h5py)"; }
+build_h5py() { CC=mpicc HDF5_MPI=ON HDF5_DIR=$(hdf5_dir) numpy_first wheel_of h5py "$deploy/requirements.lock" "$1"; }
 
-build_gdal() { numpy_first pip_wheel "$1" "gdal==$(gdal-config --version)"; }
+# The binding must have the version of the machine's GDAL, of which PyPI leaves out a last .0.
+build_gdal() {
+    local version
+    version=$(gdal-config --version)
+    awk -v a="gdal==$version" -v b="gdal==${version%.0}" '/^[^ ]/ { take = $1 == a || $1 == b } take' \
+        "$deploy/gdal.lock" >"$1.lock"
+    if [ ! -s "$1.lock" ]; then
+        echo "deploy/gdal.lock has no hash for GDAL $version; bash deploy/lock.sh adds those of all versions on PyPI"
+        return 1
+    fi
+    numpy_first pip_wheel "$1" --require-hashes -r "$1.lock"
+}
 
 # The released source includes XLA headers that TensorFlow no longer ships; the one file that does so is optional.
 build_horovod() {
     local source=$1.source
     mkdir -p "$source"
+    locked horovod "$deploy/requirements.lock" >"$1.lock"
     "$venv/bin/python" -m pip download --no-build-isolation --no-deps --no-binary :all: --dest "$source" \
-        "horovod==$(pinned horovod)"
+        --require-hashes -r "$1.lock"
     tar -xzf "$source"/horovod-*.tar.gz --strip-components 1 -C "$source"
     rm "$source"/horovod-*.tar.gz
     sed -i '/xla_mpi_ops\.cc/d' "$source/horovod/tensorflow/CMakeLists.txt"
@@ -221,7 +240,7 @@ build_horovod() {
 # compiled name version key: builds a wheel unless one with this key and build function is kept, then installs it
 compiled() {
     local name=$1 version=$2 key wheel
-    key=$3-$(hash_of "$(declare -f "build_$name" pip_wheel numpy_first)")
+    key=$3-$(hash_of "$(declare -f "build_$name" pip_wheel wheel_of numpy_first)")
     if [ -z "$(kept_wheel "$key")" ]; then run "$name $version compiled" keep_wheel "$key" "build_$name"; fi
     wheel=$(kept_wheel "$key")
     run_once "$(stat -c '%n %s %Y' "$wheel")" "$name $version installed" "install_$name" "$wheel"
@@ -234,6 +253,9 @@ install_horovod() { pip_install --no-deps --force-reinstall "$1"; }
 # ---- the environment -------------------------------------------------------------------------------------------
 
 pip_install() { "$venv/bin/python" -m pip install "$@"; }
+
+# The lock files have all packages that others need. Only wheels: a source archive would fetch build tools unchecked.
+pip_locked() { pip_install --require-hashes --no-deps --only-binary :all: "$@"; }
 
 make_venv() {
     if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ]; then
@@ -250,18 +272,23 @@ venv_fits() {
 }
 
 # The compiled packages build against numpy and mpi4py, so these are installed with the build tools.
-build_environment() { pip_install -r "$requirements_build" "numpy==$(pinned numpy)" "mpi4py==$(pinned mpi4py)"; }
+build_environment() {
+    local names
+    names=$(sed -n 's/==.*//p' "$deploy/requirements-build.txt" | tr '[:upper:]\n' '[:lower:]|')
+    locked "${names}numpy|mpi4py" "$deploy/requirements.lock" >"$venv/build.lock"
+    pip_locked -r "$venv/build.lock"
+}
 
 tensorflow_here() {
     local gpu=${GPU:-0}
     if [ -z "${GPU:-}" ] && has nvidia-smi; then gpu=1; fi
-    if [ "$gpu" = 1 ]; then echo 'tensorflow[and-cuda]'; else echo tensorflow-cpu; fi
+    if [ "$gpu" = 1 ]; then echo tensorflow-gpu; else echo tensorflow-cpu; fi
 }
 
 # h5py with MPI is already installed, so pip keeps it. Horovod is compiled later, against the packages installed here.
 pinned_packages() {
-    sed -e "s/^tensorflow-cpu==/$(tensorflow_here)==/" -e '/^horovod==/d' "$requirements" >"$venv/requirements.txt"
-    pip_install -r "$venv/requirements.txt" -r "$requirements_dev"
+    awk '/^[^ ]/ { skip = /^horovod==/ } !skip' "$deploy/requirements.lock" >"$venv/all.lock"
+    pip_locked -r "$venv/all.lock" -r "$deploy/$(tensorflow_here).lock"
 }
 
 this_project() { pip_install --no-deps --no-build-isolation --editable "$project"; }
@@ -298,14 +325,15 @@ main() {
     local on
     on=$tag-$(uname -m)
     venv_fits || run "environment $venv of $("$python" -V)" make_venv
-    run_once "$(<"$requirements_build") $(pinned numpy) $(pinned mpi4py)" "build tools, numpy, mpi4py" build_environment
+    run_once "$(cat "$deploy/requirements-build.txt" "$deploy/requirements.lock")" \
+        "build tools, numpy, mpi4py" build_environment
     local numpy mpi hdf5 gdal
     numpy=numpy$(pinned numpy) mpi=$(mpi_version) hdf5=HDF5_$(hdf5_version) gdal=$(gdal-config --version)
     compiled h5py "$(pinned h5py)" "h5py-$(pinned h5py)-$on-$mpi-$hdf5-$numpy"
     compiled gdal "$gdal" "gdal-$gdal-$on-$numpy"
-    run_once "$(tensorflow_here) $(<"$requirements") $(<"$requirements_dev")" "pinned packages" pinned_packages
+    run_once "$(cat "$deploy/requirements.lock" "$deploy/$(tensorflow_here).lock")" "locked packages" pinned_packages
     local horovod_key
-    horovod_key=horovod-$(pinned horovod)-no_xla-$on-$mpi-$(tensorflow_here | tr -d '[]')$(pinned tensorflow-cpu)
+    horovod_key=horovod-$(pinned horovod)-no_xla-$on-$mpi-$(locked 'tensorflow.*' "$deploy/$(tensorflow_here).lock" | tr -dc 'a-z0-9.=-' | cut -c1-40)
     horovod_key+=-$(hash_of "$(env | grep '^HOROVOD_' | sort)")
     compiled horovod "$(pinned horovod)" "$horovod_key"
     run_once "$project $(<"$project/setup.cfg") $(<"$project/pyproject.toml")" "the project, editable" this_project

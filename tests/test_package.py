@@ -1,14 +1,19 @@
 """The package as people install it: what is in the wheel, and what it does in an environment of its own."""
 
 import configparser
+import contextlib
+import csv
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import zipfile
+from importlib.metadata import PackageNotFoundError, distributions
+from importlib.metadata import version as version_of
 from pathlib import Path
 
 import h5py
@@ -17,6 +22,7 @@ import pytest
 from buckets import BUCKET, serve
 from commands import content, ranks, same
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from stores import GOOD, as_zarr, make_store
 
 from benchmarks.setup import default_cache
@@ -45,6 +51,49 @@ def pins() -> dict[str, str]:
         assert all("==" in line for line in lines), f"{path} must hold exact versions only"
         found |= {Requirement(line).name.lower(): line.partition("==")[2] for line in lines}
     return found
+
+
+def locked() -> dict[str, set[str]]:
+    """Versions in deploy/*.lock by package; each must have hashes."""
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "deploy").glob("*.lock")):
+        entries = path.read_text().replace("\\\n", " ").splitlines()
+        for entry in entries:
+            requirement, *hashes = entry.split("--hash=sha256:")
+            assert {len(text.strip()) for text in hashes} == {64}, f"{path.name}: {entry}"
+            wanted = Requirement(requirement)
+            found.setdefault(wanted.name, set()).add(str(wanted.specifier).removeprefix("=="))
+    return found
+
+
+def test_the_lock_files_have_every_pinned_package_at_its_version_and_what_is_installed_has_that_version():
+    versions = locked()
+    for name, version in pins().items():
+        assert version in versions[name.partition("[")[0]], f"{name}: run make lock"
+    for name in sorted(versions.keys() - {"gdal"}):  # of which the machine decides the version
+        with contextlib.suppress(PackageNotFoundError):
+            assert version_of(name) in versions[name], f"{name} of another version than in deploy/*.lock is installed"
+
+
+def test_every_locked_package_has_a_licence_in_the_list():
+    with (ROOT / "deploy" / "licences.csv").open(newline="") as file:
+        licences = {row["package"]: row["licence"] for row in csv.DictReader(file)}
+    installed = {canonicalize_name(item.metadata["Name"]) for item in distributions()} & locked().keys()
+    assert [name for name in sorted(installed) if not licences.get(name)] == []
+
+
+def test_install_refuses_a_package_whose_hash_is_not_in_its_lock_file(tmp_path):
+    """What install.sh passes to pip, for one small package whose hash was changed."""
+    functions = (ROOT / "deploy" / "install.sh").read_text().rpartition('main "$@"')[0]
+    entry = re.search(r"^zipp==\S+", (ROOT / "deploy/requirements.lock").read_text(), re.MULTILINE)
+    (tmp_path / "one.lock").write_text(f"{entry[0]} --hash=sha256:{'0' * 64}\n")
+    script = f'{functions}\npip_install() {{ {sys.executable} -m pip --disable-pip-version-check install "$@"; }}'
+    script += f"\npip_locked --target {tmp_path / 'out'} -r {tmp_path / 'one.lock'}"
+    done = run("bash", "-c", script, cwd=ROOT)
+    if any(text in done.stderr for text in NO_NETWORK) and not os.environ.get("REQUIRE_NETWORK"):
+        pytest.skip("pip finds no package index")
+    assert done.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in done.stderr
 
 
 def environment(**variables: str) -> dict[str, str]:
