@@ -186,13 +186,21 @@ class RootOnly(Generic[T]):
         return RootOnly(self._comm, lambda: action(cast("T", self.value_on_root)))
 
     def bcast(self, read: Callable[[T], S]) -> S:
-        """Collective: call `read` with the value on rank 0, and return its result on every rank."""
-        result: S = self._comm.bcast(read(cast("T", self.value_on_root)) if self._comm.rank == 0 else None)
+        """Collective: call `read` with the value on rank 0, and return its result on every rank.
+
+        Raises:
+            JobError: on every rank, as `on_root` does.
+        """
+        result: S = self._comm.bcast(self.apply_on_root(read).value_on_root)
         return result
 
     def scatter(self, read: Callable[[T], Sequence[S]]) -> S:
-        """Collective: call `read` with the value on rank 0; it returns one item per rank. Return this rank's item."""
-        part: S = self._comm.scatter(read(cast("T", self.value_on_root)) if self._comm.rank == 0 else None)
+        """Collective: call `read` with the value on rank 0; it returns one item per rank. Return this rank's item.
+
+        Raises:
+            JobError: on every rank, as `on_root` does.
+        """
+        part: S = self._comm.scatter(self.apply_on_root(read).value_on_root)
         return part
 
 
