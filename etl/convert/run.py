@@ -1,5 +1,6 @@
 """One conversion, from settings to a complete store; rank 0 does it, other ranks have nothing to do."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from etl.progress import report_progress
 from etl.schema import SPLITS, WRITTEN, Schema
 from etl.store.backend import backend_of
 from etl.store.checksum import checksum
-from etl.store.interface import Writer
+from etl.store.interface import Backend, Writer
 from etl.store.location import Location
 from etl.store.manifest import build_manifest
 from etl.store.reader import StoreReader
@@ -86,13 +87,29 @@ def draft_of(out: Location) -> Location:
 def _write(settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.intp], schema: Schema) -> None:
     """Write the store under a draft's name, and rename it when all of it is on the disk.
 
-    A bucket cannot rename: there the store is marked incomplete until all of it is written.
+    A bucket cannot rename: there the store is marked incomplete until all of it is written, and locked against runs of
+    etl.extract.
     """
     draft = draft_of(settings.out)
     target = backend_of(draft, settings.layout)
+    with contextlib.ExitStack() as held:
+        if draft != settings.out:
+            target.remove()  # left by a killed process
+            target.prepare_parent()
+        else:
+            lock = target.lock()
+            lock.acquire()
+            held.callback(lock.release)
+        _write_draft(settings, store, rows, schema, target)
     if draft != settings.out:
-        target.remove()  # left by a killed process
-        target.prepare_parent()
+        draft.path.rename(settings.out.path)
+        sync_path(settings.out.path.parent)
+
+
+def _write_draft(
+    settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.intp], schema: Schema, target: Backend
+) -> None:
+    """Create and fill the store `target`; remove it after an error."""
     identity = {name: column[rows] for name, column in store.columns.items()}
     target.create(schema, identity, _attributes(store, rows, settings))
     try:
@@ -106,9 +123,6 @@ def _write(settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.i
     except BaseException:
         target.remove()
         raise
-    if draft != settings.out:
-        draft.path.rename(settings.out.path)
-        sync_path(settings.out.path.parent)
 
 
 def _copy(

@@ -3,13 +3,13 @@
 from etl.extract.settings import ExtractSettings
 from etl.mpi import Comm, on_every_rank, on_root
 from etl.store.interface import Backend
-from etl.store.lock import StoreLock, open_lock
+from etl.store.lock import StoreLock
 
 __all__ = ["lock_store"]
 
 
-def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> StoreLock:
-    """Collective: make sure that no other run writes the store.
+def lock_store(settings: ExtractSettings, store: Backend, comm: Comm, lease_s: float | None = None) -> StoreLock:
+    """Collective: make sure that no other run writes the store; `lease_s` as of `Backend.lock`.
 
     Raises:
         JobError: the store exists and is not to be resumed, another run writes it, or its folder or bucket cannot be
@@ -24,15 +24,19 @@ def lock_store(settings: ExtractSettings, store: Backend, comm: Comm) -> StoreLo
     def acquire() -> StoreLock:
         store.prepare_parent()
         refuse_existing()
-        lock = open_lock(out)
+        lock = store.lock(lease_s)
         lock.acquire()
-        refuse_existing()  # a run that held the lock before may have created it
-        store.discard_unfinished()  # under the lock: nobody else is writing it
+        try:
+            store.take_over()  # under the lock: nobody else is writing it
+            refuse_existing()  # a run that held the lock before may have created it
+        except (ValueError, OSError):
+            lock.release()
+            raise
         return lock
 
     def acquire_shared() -> StoreLock:
         try:
-            lock = open_lock(out)
+            lock = store.lock()
             lock.acquire_shared()
         except OSError as error:
             raise OSError(f"{error}; every rank must see the folder of --out") from None

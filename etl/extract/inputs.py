@@ -91,16 +91,13 @@ class ExtractionInputs:
     schema: Schema
     is_archive: bool
     """Whether the source is a patch archive, with twelve files a patch or one image file, instead of products."""
+    store: Backend
+    """The store at --out."""
 
     @property
     def passes(self) -> int:
         """Most products that a patch may have to be read from, one after another; the same on every rank."""
         return max(map(len, self.candidates), default=1)
-
-    @property
-    def store(self) -> Backend:
-        """The store at --out."""
-        return backend_of(self.settings.out, self.settings.layout)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,7 +139,8 @@ def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInp
         inspections = [parts[k % comm.size][k // comm.size] for k in range(len(products))]
         selection.apply_on_root(lambda _: log_warnings(log, (item for each in inspections for item in each.warnings)))
     schema = selection.bcast(lambda chosen: _schema_for(chosen, inspections, method.name != "none"))
-    return ExtractionInputs(settings, method, inspections, found, schema, bool(archive)), selection
+    store = backend_of(settings.out, settings.layout)
+    return ExtractionInputs(settings, method, inspections, found, schema, bool(archive), store), selection
 
 
 def pass_over_unusable(inputs: ExtractionInputs) -> tuple[ExtractionInputs, PassedOver]:

@@ -22,9 +22,9 @@ from etl.processor import describe_processor
 from etl.settings import settings_record
 from etl.source.warning import SourceWarning
 from etl.stage_timer import StageTimer
+from etl.store.interface import Backend
 from etl.store.journal import Journal
 from etl.store.location import Location
-from etl.store.sidecar import write_file
 
 __all__ = [
     "RANK_STAGES",
@@ -177,20 +177,20 @@ def require_written(out: Location, journal: Journal, rows: int) -> None:
         )
 
 
-def write_rejected(out: Location, state: ResumeState) -> None:
+def write_rejected(store: Backend, state: ResumeState) -> None:
     """Write `rejected.csv` beside the store: patch, tile, row and reason of every rejected row.
 
     Raises:
         OSError: it cannot be written.
     """
-    path = out.with_suffix(".rejected.csv")
+    path = store.location.with_suffix(".rejected.csv")
     catalogue = state.rows.selection.catalogue
     text = io.StringIO(newline="")
     rejected = sorted(state.journal.rejected.items())
     lines = [(catalogue.patch[row].decode(), catalogue.tile[row].decode(), row, reason) for row, reason in rejected]
     csv.writer(text).writerows([("patch", "tile", "row", "reason"), *lines])
     try:
-        write_file(path, text.getvalue().encode())
+        store.write_beside(path, text.getvalue().encode())
     except ConnectionError:
         raise
     except OSError as error:
@@ -247,7 +247,9 @@ def write_extraction_record(inputs: ExtractionInputs, journal: Journal, run: dic
     }
     path = settings.out.with_suffix(".json")
     try:
-        write_file(path, (json.dumps(record, indent=1) + "\n").encode())
+        inputs.store.write_beside(path, (json.dumps(record, indent=1) + "\n").encode())
+    except ConnectionError:
+        raise
     except OSError as error:
         raise OSError(f"{settings.out} is complete, but its record {path} cannot be written: {error}") from None
     _print_closing_lines(settings.out, record, journal.rejected)

@@ -61,10 +61,11 @@ class ResumeState:
         """Number of rejected rows so far."""
         return len(self.journal.rejected)
 
-    def reopen_rows(self, rows: list[int]) -> None:
+    def reopen_rows(self, rows: list[int], store: Backend) -> None:
         """Mark these store rows as pending again, and journal that they are."""
         self.rows.pending[rows] = True
         self.journal.reopen(np.array(sorted(rows), np.intp))
+        store.claim_rows(np.array(rows, np.intp))
 
     def next_pass(self, number: int, parts: Sequence[Mapping[int, OpenRow]]) -> int:
         """Number of the candidates to read after pass `number`, in which each rank left a part open; 0 if none is.
@@ -102,7 +103,7 @@ def _create_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> Re
     names = (names_of(numbers, inputs.inspections) for numbers in inputs.candidates)
     candidates = {} if inputs.is_archive else dict(zip(selection.listed_products, names, strict=True))
     fingerprint = fingerprint_of(settings, selection, inputs.method)
-    journal = Journal.begin(journal_location(settings.out), fingerprint, candidates)
+    journal = Journal.begin(journal_location(settings.out), fingerprint, candidates, inputs.store.write_beside)
     attributes = store_attributes(settings, inputs.schema, inputs.method)
     inputs.store.create(inputs.schema, columns, attributes)
     journal.add(row_ranges(rejected), rows.problems)
@@ -117,8 +118,10 @@ def resume_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> Res
         OSError: it cannot be written.
     """
     settings, store = inputs.settings, inputs.store
-    journal = Journal.read(journal_location(settings.out), repair=True)  # its last line may be incomplete after a kill
+    # its last line may be incomplete after a kill
+    journal = Journal.read(journal_location(settings.out), repair=True, write=store.write_beside)
     _require_same_fingerprint(settings.out, journal, fingerprint_of(settings, selection, inputs.method))
+    store.claim_columns(initial_columns(inputs, selection))
     with store.reader() as reader:
         schema, stored = reader.schema, reader.read_columns(("state", "product", "baseline", "complete"))
     state, named = stored["state"], _named_rows(journal, len(stored["state"]))
@@ -140,6 +143,7 @@ def resume_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> Res
     journal.change_candidates(changed)
     # before any of them is written: it could then hold pixels of its first candidate, while a later one serves it
     journal.reopen(np.flatnonzero(named & ~finished))
+    store.claim_rows(np.flatnonzero(~finished))
     # incomplete first, on the disk; rows that are not finished can have another product now
     columns = initial_columns(inputs, selection)
     now = {name: np.where(finished, stored[name], columns[name]).astype(stored[name].dtype) for name in _SERVED}
@@ -216,7 +220,9 @@ def verify_finished_rows(inputs: ExtractionInputs, store_state: RootOnly[ResumeS
         comm, "reading finished rows", lambda: _verify_rows(inputs.store, inputs.schema, rows, sums)
     )
     parts = comm.gather(damaged)
-    store_state.apply_on_root(lambda state: state.reopen_rows([row for part in parts or [] for row in part]))
+    store_state.apply_on_root(
+        lambda state: state.reopen_rows([row for part in parts or [] for row in part], inputs.store)
+    )
     return sums
 
 

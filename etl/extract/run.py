@@ -40,8 +40,16 @@ from etl.store.statistics import Sums, statistics_arrays
 __all__ = ["extract"]
 
 
-def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
-    """Collective: run one extraction and return its exit status."""
+def extract(settings: ExtractSettings, comm: Comm, lease_s: float | None = None) -> ExitStatus:
+    """Collective: run one extraction and return its exit status.
+
+    `lease_s`: in a bucket, seconds after which another run may take over from one that no longer renews its lease.
+    """
+    with contextlib.ExitStack() as held:
+        return _extract(settings, comm, held, lease_s)
+
+
+def _extract(settings: ExtractSettings, comm: Comm, held: contextlib.ExitStack, lease_s: float | None) -> ExitStatus:
     steps = StageTimer()
     configure(settings.decode_threads)
     # Before any work: can h5py write the store from this many ranks?
@@ -61,7 +69,7 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
     inputs, passed_over = pass_over_unusable(inputs)
 
     # The store, locked against other runs: created, or resumed from an interrupted run.
-    lock = lock_store(settings, inputs.store, comm)
+    held.enter_context(lock_store(settings, inputs.store, comm, lease_s))
     store_state = selection.apply_on_root(lambda chosen: begin_store(inputs, chosen))
     schema, candidates = store_state.bcast(lambda state: (state.schema, state.candidates))
     inputs = replace(inputs, schema=schema, candidates=candidates)
@@ -82,7 +90,6 @@ def extract(settings: ExtractSettings, comm: Comm) -> ExitStatus:
     # Statistics and rejected.csv; then the store is marked complete.
     totals = comm.gather(sums.totals)
     store_state.apply_on_root(lambda state: _complete_store(inputs, state, totals or []))
-    lock.release()
     steps.lap("finish")
 
     # The record of the run; the store is complete even if this fails.
@@ -215,5 +222,5 @@ def _complete_store(
     sums = Sums(inputs.schema.pixels)
     sums.merge(totals)
     inputs.store.overwrite(statistics_arrays(sums.totals))
-    report.write_rejected(inputs.settings.out, state)
+    report.write_rejected(inputs.store, state)
     inputs.store.overwrite({"complete": np.ones((), np.uint8)})

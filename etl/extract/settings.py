@@ -111,6 +111,11 @@ class ExtractSettings:
             )
         if self.assume_offset is not None:  # ESA's list is added to the counts, so a positive one is a wrong sign
             require_within(self, assume_offset=(-10_000, 0))
+        if self.out.is_remote and not self.shard_rows:
+            raise ValueError(
+                "--shard-rows must be at least 1 for a store in a bucket, got 0: without shards another run could "
+                "change it unnoticed; etl.convert also copies a store into a bucket without shards"
+            )
         if self.retry_rejected and not self.resume:
             raise ValueError("--retry-rejected needs --resume")
         _ = self.layout  # which checks chunks and shards

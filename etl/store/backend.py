@@ -24,9 +24,13 @@ def backend_of(path: Location | os.PathLike[str] | str, layout: Layout | None = 
     location, layout = Location.parse(path), layout or Layout()
     if format_of(location) == "HDF5":
         return _Hdf5Backend(location, layout)
-    from etl.store.zarr.backend import BucketBackend, FolderBackend
+    if location.is_remote:
+        from etl.store.zarr.bucket import BucketBackend
 
-    return (BucketBackend if location.is_remote else FolderBackend)(location, layout)
+        return BucketBackend(location, layout)
+    from etl.store.zarr.backend import FolderBackend
+
+    return FolderBackend(location, layout)
 
 
 class _Hdf5Backend(Backend):

@@ -1,6 +1,6 @@
-"""Error of reading a store that is damaged on the disk."""
+"""Errors of a store: it is damaged, or another run writes it now."""
 
-__all__ = ["SHARD_IS_DAMAGED", "DamagedStoreError"]
+__all__ = ["SHARD_IS_DAMAGED", "DamagedStoreError", "TakenOverError"]
 
 SHARD_IS_DAMAGED = "the shard is damaged; python -m etl.verify lists such rows"
 """What messages about a shard of a Zarr store end with."""
@@ -8,3 +8,7 @@ SHARD_IS_DAMAGED = "the shard is damaged; python -m etl.verify lists such rows"
 
 class DamagedStoreError(OSError):
     """Bytes of a store are not what was written: a partly written shard, or an index with a wrong checksum."""
+
+
+class TakenOverError(ConnectionError):
+    """Another run has taken the store over; this one can change nothing any more, and the other completes the store."""

@@ -5,13 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import numpy.typing as npt
 
 from etl.files import remove_path
 from etl.schema import Schema
 from etl.store.layout import Layout
 from etl.store.location import Location
+from etl.store.lock import FileLock, StoreLock
 from etl.store.reader import StoreReader
+from etl.store.sidecar import write_file
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -63,10 +66,10 @@ class Backend(ABC):
         return 1
 
     def prepare_parent(self) -> None:
-        """Create the folder that is to hold the store; in a bucket, check that objects can be written.
+        """Create the folder that is to hold the store; in a bucket, check that objects can be read.
 
         Raises:
-            ValueError: the credentials are refused, or there is no such bucket.
+            ValueError: the credentials are refused.
             OSError: the folder cannot be created, or the server does not answer.
         """
         self.location.path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,8 +82,38 @@ class Backend(ABC):
         """Remove the store, or what was written of it."""
         remove_path(self.location.path)
 
-    def discard_unfinished(self) -> None:  # noqa: B027  # HDF5 writes rows in place
-        """Remove what a killed run left half-written; the caller holds the lock."""
+    def lock(self, lease_s: float | None = None) -> StoreLock:
+        """The lock that keeps other runs from writing the store, not yet held.
+
+        `lease_s`: seconds after which the lock of a run in a bucket ends unless that run renews it.
+
+        Raises:
+            OSError: the folder cannot be reached.
+        """
+        return FileLock(self.location)
+
+    def take_over(self) -> None:  # noqa: B027  # HDF5 writes rows in place
+        """Remove what a killed run left half-written; in a bucket, keep earlier runs from changing the journal.
+
+        The caller holds the lock.
+        """
+
+    def claim_columns(self, identity: Mapping[str, npt.NDArray[Any]]) -> None:  # noqa: B027  # files have a lock
+        """In a bucket, keep earlier runs from changing any array but pixels; write those that a killed one did not.
+
+        `identity`: columns as of `create`.
+        """
+
+    def claim_rows(self, rows: npt.NDArray[np.intp]) -> None:  # noqa: B027  # files have a lock
+        """In a bucket, keep earlier runs from changing the shards of `rows`, which the journal has as unfinished."""
+
+    def write_beside(self, location: Location, data: bytes, append: bool = False) -> None:
+        """Write a small file beside the store, or add to its end: journal, record, list of rejected rows.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        write_file(location, data, append)
 
     def reader(self) -> StoreReader:
         """The store as it is now, open for reading. ValueError: there is no such store."""

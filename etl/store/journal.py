@@ -7,7 +7,7 @@ such a line is ignored.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,10 @@ from etl.schema import RowSpan
 from etl.store.location import Location
 from etl.store.sidecar import read_file, write_file
 
-__all__ = ["Journal", "journal_location", "row_ranges"]
+__all__ = ["FENCE", "Journal", "journal_location", "row_ranges"]
+
+FENCE = "fence"
+"""Key of lines that say nothing: in a bucket each run adds one, so that earlier runs can no longer add lines."""
 
 _FINGERPRINT = "begun_with"  # the key in the file, as in journals of older versions
 _CANDIDATES = "candidates"
@@ -57,18 +60,30 @@ class Journal:
 
     Journals of older versions, and of patch archives, have none."""
 
+    write: Callable[[Location, bytes, bool], None] = write_file
+    """Writes the journal's file or object, or adds to its end."""
+
     @classmethod
     def begin(
-        cls, location: Location, fingerprint: Mapping[str, Any], candidates: Mapping[str, list[str]] | None = None
+        cls,
+        location: Location,
+        fingerprint: Mapping[str, Any],
+        candidates: Mapping[str, list[str]] | None = None,
+        write: Callable[[Location, bytes, bool], None] = write_file,
     ) -> "Journal":
         """Start a new journal at `location`; it replaces an older one."""
-        journal = cls(location, dict(fingerprint), candidates=dict(candidates or {}))
+        journal = cls(location, dict(fingerprint), candidates=dict(candidates or {}), write=write)
         first = {_FINGERPRINT: journal.fingerprint, **({_CANDIDATES: journal.candidates} if candidates else {})}
         journal._write_line(first, append=False)
         return journal
 
     @classmethod
-    def read(cls, location: Location, repair: bool = False) -> "Journal":
+    def read(
+        cls,
+        location: Location,
+        repair: bool = False,
+        write: Callable[[Location, bytes, bool], None] = write_file,
+    ) -> "Journal":
         """The journal up to its last whole line; `repair` cuts off bytes after it, so that lines can be added.
 
         Raises:
@@ -81,7 +96,7 @@ class Journal:
         lines = text[: text.rfind(b"\n") + 1].splitlines()
         try:
             first = json.loads(lines[0])
-            journal = cls(location, first[_FINGERPRINT], candidates=dict(first.get(_CANDIDATES, {})))
+            journal = cls(location, first[_FINGERPRINT], candidates=dict(first.get(_CANDIDATES, {})), write=write)
         except (IndexError, ValueError, KeyError, TypeError):
             needed = "its first line must hold the settings of the run"
             raise ValueError(f"{location} is not a journal of etl.extract: {needed}") from None
@@ -97,6 +112,8 @@ class Journal:
         return journal
 
     def _note_entry(self, entry: Mapping[str, Any]) -> None:
+        if FENCE in entry:
+            return
         if _CANDIDATES in entry:
             self.candidates |= entry[_CANDIDATES]
         elif _REOPENED in entry:
@@ -138,4 +155,4 @@ class Journal:
 
     def _write_line(self, entry: Mapping[str, Any], append: bool) -> None:
         line = (json.dumps(entry, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
-        write_file(self.location, line, append)
+        self.write(self.location, line, append)

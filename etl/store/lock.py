@@ -1,28 +1,20 @@
-"""The lock that keeps two runs from writing one store: a lock file on a file system, a lease object in a bucket.
+"""The lock that keeps two runs from writing one store: here a lock file, in a bucket a lease (`etl.store.lease`).
 
-Every writing process holds the lock file, so that after a killed mpirun it stays locked until the last rank is gone. A
-lease is held by rank 0 alone: an object that names the writing process and the time at which the lease ends. The other
-ranks need none, because a rank that outlives the run can only put a whole shard with the same bytes.
+Every writing process holds the lock file, so that after a killed mpirun it stays locked until the last rank is gone.
 
-Source: flock(2); Amazon S3 User Guide, conditional writes (`If-None-Match`, `If-Match`).
+Source: flock(2).
 """
 
-import contextlib
 import fcntl
-import json
 import os
-import platform
-import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from typing import Self
 
+from etl.exit_status import JobError
 from etl.store.location import Location
 
-__all__ = ["FileLock", "Lease", "StoreLock", "open_lock"]
-
-_LEASE_S, _RENEW_S = 60.0, 15.0  # three renewals may fail before another run may take over
+__all__ = ["FileLock", "StoreLock"]
 
 
 class StoreLock(ABC):
@@ -55,18 +47,17 @@ class StoreLock(ABC):
     def release(self) -> None:
         """Let another run acquire the lock."""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # after any other error, other ranks may still write until the job is ended
+        if kind is None or issubclass(kind, JobError):
+            self.release()
+
     @abstractmethod
     def _try_acquire(self) -> bool:
         """Acquire the lock without waiting; False if another run holds it."""
-
-
-def open_lock(store: Location) -> StoreLock:
-    """The lock of the store at `store`, not yet held: a lease in a bucket, a lock file elsewhere.
-
-    Raises:
-        OSError: the folder or bucket cannot be reached.
-    """
-    return Lease(store) if store.is_remote else FileLock(store)
 
 
 class FileLock(StoreLock):
@@ -99,79 +90,3 @@ class FileLock(StoreLock):
         except OSError:
             pass  # no locks on this file system, e.g. Lustre mounted without -o flock
         return True
-
-
-class Lease(StoreLock):
-    """A lease in a bucket, renewed by a thread while rank 0 holds it.
-
-    The lease of a killed run ends at its time, or at once if the run's process was on this host.
-    """
-
-    timeout_s, poll_s = _LEASE_S + 10.0, 0.5
-
-    def __init__(self, store: Location) -> None:
-        from etl.store.object_store import VersionedObject  # TensorStore takes 25 MiB on every rank
-
-        super().__init__(store)
-        self._object = VersionedObject(self.location)
-        self._owner = {"host": platform.node(), "pid": os.getpid(), "started": _start_time(os.getpid())}
-        self._held = False
-        self._released = threading.Event()
-        self._renewal = threading.Thread(target=self._renew, name="lease", daemon=True)
-
-    def release(self) -> None:
-        """Remove the object if this run still holds the lease."""
-        self._released.set()
-        if self._renewal.is_alive():
-            self._renewal.join()  # a renewal on its way would write the object again
-        if self._held:
-            with contextlib.suppress(OSError):  # an object that stays ends at its time
-                self._object.write(None)
-
-    def _try_acquire(self) -> bool:
-        lease = _parse(self._object.read())
-        self._held = self._is_own(lease) or (self._has_ended(lease) and self._write())
-        if self._held:
-            self._renewal.start()
-        return self._held
-
-    def _write(self) -> bool:
-        lease = {**self._owner, "until": time.time() + _LEASE_S}
-        return self._object.write(json.dumps(lease).encode())
-
-    def _renew(self) -> None:
-        while self._held and not self._released.wait(_RENEW_S):
-            with contextlib.suppress(OSError):  # the next renewal may succeed
-                # A write whose answer was lost is tried again, and then refused because the first one succeeded.
-                self._held = self._write() or self._is_own(_parse(self._object.read()))
-
-    def _is_own(self, lease: Mapping[str, Any]) -> bool:
-        return self._owner.items() <= lease.items()
-
-    def _has_ended(self, lease: Mapping[str, Any]) -> bool:
-        """Whether the lease's time or its process has ended; True also for an object that is not a lease."""
-        try:
-            if time.time() > lease["until"]:
-                return True
-            return bool(lease["host"] == self._owner["host"] and lease["started"] != _start_time(lease["pid"]))
-        except (KeyError, TypeError, ValueError):
-            return True
-
-
-def _parse(data: bytes | None) -> dict[str, Any]:
-    """The content of a lease object; empty if it is missing or not a lease."""
-    try:
-        lease = json.loads(data or b"{}")
-    except ValueError:
-        return {}
-    return lease if isinstance(lease, dict) else {}
-
-
-def _start_time(pid: int) -> float | None:
-    """When the process `pid` of this host started, in seconds since 1970; None if there is none."""
-    import psutil  # here, as only a lease needs it: it takes 2 MiB on every rank
-
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return None

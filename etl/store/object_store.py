@@ -1,110 +1,86 @@
 """Read and write the objects of a Zarr store through TensorStore: files of a folder, or keys of an S3 bucket.
 
-Credentials, region and endpoint come from where AWS's own programs look for them: `AWS_ACCESS_KEY_ID`,
-`AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_PROFILE`, `AWS_REGION`, `AWS_ENDPOINT_URL`, and `~/.aws/`. A request
-that fails is tried again, `AWS_MAX_ATTEMPTS` times in all.
-
-Source: TensorStore, key-value store drivers `file` and `s3`; AWS SDKs and Tools Reference Guide, environment variables.
+Source: TensorStore, key-value store drivers `file` and `s3`.
 """
 
-import configparser
 import contextlib
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorstore as ts
 
+from etl.store.aws import AwsSettingError, attempts, credentials, endpoint, region
 from etl.store.location import Location
 
 __all__ = [
+    "ABSENT",
     "TENSORSTORE_ERRORS",
     "RefusedError",
-    "VersionedObject",
+    "Version",
     "delete_objects",
+    "key_value_store",
+    "list_objects",
     "open_array",
     "read_objects",
+    "read_versions",
     "tensorstore_context",
     "translate_error",
     "translated_errors",
+    "write_if_equal",
     "write_objects",
 ]
-
-# Pauses between attempts double from half a second up to ten: about half a minute in all.
-_ATTEMPTS = 8
 
 TENSORSTORE_ERRORS = (ValueError, NotImplementedError)
 """Exceptions of TensorStore, whatever the cause."""
 
 
-def tensorstore_context(sync: bool = True, threads: int | None = None, cache_bytes: int = 0) -> ts.Context:
+def tensorstore_context(
+    remote: bool, sync: bool = True, threads: int | None = None, cache_bytes: int = 0
+) -> ts.Context:
     """TensorStore's settings that several arrays share.
 
-    `sync`: each write to a file waits for the disk; `threads`: number that copy and compress, None for one per core;
-    `cache_bytes`: memory for chunks, in bytes.
+    `remote`: they are in a bucket; `sync`: each write to a file waits for the disk; `threads`: number that copy and
+    compress, None for one per core; `cache_bytes`: memory for chunks, in bytes.
+
+    Raises:
+        AwsSettingError: settings of the bucket's server cannot be used.
     """
-    attempts = max(1, int(os.environ.get("AWS_MAX_ATTEMPTS", _ATTEMPTS)))
-    settings: dict[str, Any] = {
-        "file_io_sync": sync,
-        "cache_pool": {"total_bytes_limit": cache_bytes},
-        "s3_request_retries": {"max_retries": attempts, "initial_delay": "500ms", "max_delay": "10s"},
-        "aws_credentials": _credentials(),
-    }
+    settings: dict[str, Any] = {"file_io_sync": sync, "cache_pool": {"total_bytes_limit": cache_bytes}}
+    if remote:
+        pauses = {"initial_delay": "500ms", "max_delay": "10s"}
+        settings |= {"s3_request_retries": {"max_retries": attempts(), **pauses}, "aws_credentials": credentials()}
     if threads is not None:
         settings["data_copy_concurrency"] = {"limit": threads}
     return ts.Context(settings)
-
-
-def _credentials() -> dict[str, str]:
-    """Where TensorStore finds credentials; its own default tries every source and logs each failure."""
-    if "AWS_ACCESS_KEY_ID" in os.environ:
-        return {"type": "environment"}
-    file, config = _aws_file("AWS_SHARED_CREDENTIALS_FILE", "credentials"), _aws_file("AWS_CONFIG_FILE", "config")
-    if not file.exists():
-        return {"type": "default"}
-    return {"type": "profile", "profile": _profile(), "credentials_file": str(file), "config_file": str(config)}
-
-
-def _aws_file(variable: str, name: str) -> Path:
-    return Path(os.environ.get(variable, f"~/.aws/{name}")).expanduser()
-
-
-def _profile() -> str:
-    return os.environ.get("AWS_PROFILE", "default")
 
 
 def _spec(location: Location) -> dict[str, Any]:
     """TensorStore's description of the folder or prefix `location`."""
     if not location.is_remote:
         return {"driver": "file", "path": f"{location.path.absolute()}/"}
-    endpoint = _aws_setting("endpoint_url", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL").rstrip("/")
-    region = _aws_setting("region", "AWS_REGION", "AWS_DEFAULT_REGION") or (endpoint and "us-east-1")
-    server = {"endpoint": endpoint, "aws_region": region}
+    address = endpoint()
+    server = {"endpoint": address, "aws_region": region() or (address and "us-east-1")}
     prefix = "".join(f"{part}/" for part in location.key.parts)
-    return {"driver": "s3", "bucket": location.bucket, "path": prefix, **{k: v for k, v in server.items() if v}}
-
-
-def _aws_setting(option: str, *variables: str) -> str:
-    """The first environment variable of `variables` that is set, else `option` in ~/.aws/config, else ""."""
-    # TensorStore takes credentials from a profile, but neither region nor endpoint.
-    config = configparser.ConfigParser(interpolation=None)
-    config.read(_aws_file("AWS_CONFIG_FILE", "config"))
-    section = "default" if _profile() == "default" else f"profile {_profile()}"
-    values = [os.environ.get(variable, "") for variable in variables]
-    return next(filter(None, values), config.get(section, option, fallback=""))
+    # without use_conditional_write, TensorStore compares and then puts in two requests, except at AWS itself
+    where = {"bucket": location.bucket, "path": prefix, "use_conditional_write": True}
+    spec = {"driver": "s3", **where, **{k: v for k, v in server.items() if v}}
+    try:
+        ts.KvStore.Spec(spec)  # which compares the name of the bucket with the rules for such names
+    except TENSORSTORE_ERRORS as error:
+        raise AwsSettingError(f"{location} cannot be an address in a bucket: {error}") from None
+    return spec
 
 
 @cache
-def _key_value_store(location: Location) -> ts.KvStore:
+def key_value_store(location: Location) -> ts.KvStore:
     """The folder or prefix `location`, open."""
-    return ts.KvStore.open(_spec(location), context=tensorstore_context()).result()
+    return ts.KvStore.open(_spec(location), context=tensorstore_context(location.is_remote)).result()
 
 
 class RefusedError(ConnectionError):
-    """The server refuses the credentials."""
+    """The server refuses the credentials, or cannot do what is asked for."""
 
 
 def translate_error(error: Exception, location: Location) -> OSError:
@@ -121,6 +97,9 @@ def translate_error(error: Exception, location: Location) -> OSError:
         cause = "no or wrong credentials, or no permission for this bucket"
         advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         return RefusedError(f"{location}: the server refused the request ({cause}); {advice} ({text})")
+    if re.search(r"http_response_code='501'|NotImplemented", str(error)):
+        needed = "the server must honour conditions of writes (If-Match, If-None-Match)"
+        return RefusedError(f"{location}: {needed}, but it refused the request; use another server ({text})")
     return ConnectionError(f"{location}: the server does not answer as it should ({text})")
 
 
@@ -129,6 +108,8 @@ def translated_errors(location: Location) -> Iterator[None]:
     """Raise errors of TensorStore as `translate_error` translates them."""
     try:
         yield
+    except AwsSettingError:
+        raise
     except TENSORSTORE_ERRORS as error:
         raise translate_error(error, location) from None
 
@@ -139,37 +120,66 @@ def open_array(location: Location, name: str, shared: ts.Context, **options: Any
     return ts.open(spec, open=True, context=shared)
 
 
-class VersionedObject:
-    """One object that is replaced or removed only if no other process has written it meanwhile.
+class Version(NamedTuple):
+    """An object as it was read."""
 
-    Source: Amazon S3 User Guide, conditional writes (`If-None-Match`, `If-Match`).
+    data: bytes | None
+    """Its bytes; None if there was none."""
+
+    generation: bytes
+    """What TensorStore calls its state, in S3 an ETag: a digest of the bytes, so equal bytes have equal ones."""
+
+
+ABSENT = bytes(ts.KvStore.open({"driver": "memory"}).result().read("none").result().stamp.generation)
+"""Generation of an object that is not there."""
+
+
+def read_versions(location: Location, names: Iterable[str]) -> dict[str, Version]:
+    """The objects `names` below `location`, all requested at once, so that their latencies do not add up.
+
+    Raises:
+        OSError: one cannot be read.
     """
+    with translated_errors(location):
+        store = key_value_store(location)
+        futures = {name: store.read(name) for name in names}
+        results = {name: future.result() for name, future in futures.items()}
+    return {
+        name: Version(bytes(found.value) if found.state == "value" else None, found.stamp.generation)
+        for name, found in results.items()
+    }
 
-    def __init__(self, location: Location) -> None:
-        self._location, self._store = location, _key_value_store(location.parent)
-        self._version = b""  # as last read or written here
 
-    def read(self) -> bytes | None:
-        """The object's bytes, None if there is none; `write` replaces only this version.
+def write_if_equal(
+    location: Location, objects: Mapping[str, bytes], conditions: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """Put each of `objects` below `location` whose generation is still that of `conditions`; generations by name.
 
-        Raises:
-            OSError: it cannot be read.
-        """
-        with translated_errors(self._location):
-            result = self._store.read(self._location.name).result()
-        self._version = result.stamp.generation
-        return bytes(result.value) if result.state == "value" else None
+    The generation is empty where the server refused. An object whose answer was lost, and which is put again, is no
+    such case: it is found to hold the bytes that were to be put. They must be of this put alone, not of another one.
 
-    def write(self, data: bytes | None) -> bool:
-        """Replace the bytes of the object, or remove it if `data` is None; False if another process wrote it first.
+    Raises:
+        OSError: one cannot be written.
+    """
+    with translated_errors(location):
+        store = key_value_store(location)
+        futures = {name: store.write(name, data, if_equal=conditions[name]) for name, data in objects.items()}
+        written = {name: bytes(future.result().generation) for name, future in futures.items()}
+    refused = [name for name, generation in written.items() if not generation]
+    for name, version in read_versions(location, refused).items():
+        if version.data == objects[name]:
+            written[name] = version.generation
+    return written
 
-        Raises:
-            OSError: it cannot be written.
-        """
-        with translated_errors(self._location):
-            stamp = self._store.write(self._location.name, data, if_equal=self._version).result()
-        self._version = stamp.generation or self._version
-        return bool(stamp.generation)
+
+def list_objects(location: Location) -> set[str]:
+    """Names of all objects below `location`.
+
+    Raises:
+        OSError: they cannot be listed.
+    """
+    with translated_errors(location):
+        return {bytes(name).decode(errors="replace") for name in key_value_store(location).list().result()}
 
 
 def read_objects(location: Location, names: Iterable[str]) -> dict[str, bytes | None]:
@@ -178,11 +188,7 @@ def read_objects(location: Location, names: Iterable[str]) -> dict[str, bytes | 
     Raises:
         OSError: one cannot be read.
     """
-    with translated_errors(location):
-        store = _key_value_store(location)
-        futures = {name: store.read(name) for name in names}  # all at once: their latencies do not add up
-        results = {name: future.result() for name, future in futures.items()}
-    return {name: bytes(found.value) if found.state == "value" else None for name, found in results.items()}
+    return {name: version.data for name, version in read_versions(location, names).items()}
 
 
 def write_objects(location: Location, objects: Mapping[str, bytes | None]) -> None:
@@ -192,7 +198,7 @@ def write_objects(location: Location, objects: Mapping[str, bytes | None]) -> No
         OSError: one cannot be written.
     """
     with translated_errors(location):
-        store = _key_value_store(location)
+        store = key_value_store(location)
         for future in [store.write(name, data) for name, data in objects.items()]:
             future.result()
 
@@ -204,4 +210,4 @@ def delete_objects(location: Location) -> None:
         OSError: one cannot be removed.
     """
     with translated_errors(location):
-        _key_value_store(location).delete_range(ts.KvStore.KeyRange()).result()
+        key_value_store(location).delete_range(ts.KvStore.KeyRange()).result()

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from botocore.exceptions import ClientError
 from buckets import BUCKET, copy_store, serve
-from commands import begin, content, ranks, same
+from commands import begin, content, ranks, ranks_of, same
+from object_server import ObjectServer
 
 import etl
 from etl.schema import SPLITS
-from etl.store import lock
+from etl.store.lease import Lease
 from etl.store.location import Location
 from trainer.config import BandSelection
 from trainer.data.selection import RowSelection, select_rows
@@ -59,9 +61,10 @@ def test_the_store_in_the_bucket_is_the_store_in_a_file_though_requests_failed(w
     assert same(content(copy_store(server, "store.zarr", tmp_path)), content(reference))
 
 
-def test_journal_record_and_rejected_list_lie_beside_it_and_the_lock_is_gone(written, server):
+def test_journal_record_and_rejected_list_lie_beside_it_and_the_lease_is_released(written, server):
     beside = {key for key in server.objects("") if "/" not in key}
-    assert beside == {"store.zarr.journal", "store.json", "store.rejected.csv"}
+    assert beside == {"store.zarr.journal", "store.zarr.lock", "store.json", "store.rejected.csv"}
+    assert json.loads(server.objects("store.zarr.lock")[""])["released"] is True
     assert json.loads(server.objects("store.json")[""])["rejected"] == 0
 
 
@@ -106,7 +109,7 @@ def test_a_server_that_goes_ends_all_ranks_with_75_and_the_store_is_resumed(serv
     out = f"s3://{BUCKET}/gone.zarr"
     with start(2, sample, out, server, "--round-mib", "4", "--sync-s", "0.2", AWS_MAX_ATTEMPTS="2") as job:
         until = time.monotonic() + 100
-        while server.objects("gone.zarr.journal").get("", b"").count(b"\n") < 3 and time.monotonic() < until:
+        while server.objects("gone.zarr.journal").get("", b"").count(b'"rows": [[') < 2 and time.monotonic() < until:
             time.sleep(0.05)
         server.door.close()
         try:
@@ -151,52 +154,61 @@ def test_who_reads_a_store_reads_it_in_the_bucket(written, server, reference, tm
     assert f"s3://{BUCKET}/none.zarr must be a Zarr store" in done.stderr
 
 
-def test_a_lease_that_is_renewed_as_it_is_let_go_is_gone(server, monkeypatch):
-    monkeypatch.setattr(lock, "_RENEW_S", 0.0)
+@pytest.fixture
+def reachable(server, monkeypatch):
+    """The server, also for this process."""
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
+    return server
+
+
+def test_the_server_of_the_tests_honours_conditions(server):
+    put, key = server.client.put_object, {"Bucket": BUCKET, "Key": "conditions"}
+    first = put(**key, Body=b"1", IfNoneMatch="*")["ETag"]
+    for condition in ({"IfNoneMatch": "*"}, {"IfMatch": '"00000000000000000000000000000000"'}):
+        with pytest.raises(ClientError, match="PreconditionFailed"):
+            put(**key, Body=b"2", **condition)
+    assert put(**key, Body=b"1", IfMatch=first)["ETag"] == first  # the same bytes give the same ETag
+    assert put(**key, Body=b"3", IfMatch=first)["ETag"] != first
+    server.client.delete_object(**key)
+
+
+def test_a_lease_is_released_while_it_is_renewed(reachable):
     for _ in range(10):
-        held = lock.open_lock(Location.parse(f"s3://{BUCKET}/held.zarr"))
+        held = Lease(Location.parse(f"s3://{BUCKET}/held.zarr"), lease_s=0.04)
         held.acquire()
         time.sleep(0.05)
-        assert set(server.objects("held.zarr")) == {".lock"}
         held.release()
-        assert not server.objects("held.zarr")
+        assert json.loads(reachable.objects("held.zarr")[".lock"])["released"] is True
 
 
-def test_a_lease_is_renewed_though_the_answer_to_a_renewal_was_lost(server, monkeypatch):
-    monkeypatch.setattr(lock, "_RENEW_S", 0.2)
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    server.door.lose_answers = 1
-    held = lock.open_lock(Location.parse(f"s3://{BUCKET}/lost.zarr"))
+def test_a_lease_is_renewed_though_the_answer_to_a_renewal_was_lost(reachable):
+    reachable.door.lose_answers = 1
+    held = Lease(Location.parse(f"s3://{BUCKET}/lost.zarr"), lease_s=0.8)
     held.acquire(timeout_s=5.0)
-    assert server.door.lose_answers == 0
+    assert reachable.door.lose_answers == 0
     for lost in (1, 1, 0):
-        server.door.lose_answers = lost
-        before, until = server.objects("lost.zarr"), time.monotonic() + 20
-        while server.objects("lost.zarr") == before and time.monotonic() < until:
+        reachable.door.lose_answers = lost
+        before, until = reachable.objects("lost.zarr"), time.monotonic() + 20
+        while reachable.objects("lost.zarr") == before and time.monotonic() < until:
             time.sleep(0.05)
-        assert server.objects("lost.zarr") != before
+        assert reachable.objects("lost.zarr") != before
         time.sleep(2.0)  # the request whose answer was lost has been tried again
+        held.require_held()
     held.release()
-    assert not server.objects("lost.zarr")
 
 
-def test_a_run_that_has_lost_its_lease_leaves_the_next_ones_alone(server, monkeypatch):
-    monkeypatch.setattr(lock, "_RENEW_S", 0.2)
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    held = lock.open_lock(Location.parse(f"s3://{BUCKET}/taken.zarr"))
+def test_a_run_that_has_lost_its_lease_leaves_the_next_ones_alone(reachable):
+    held = Lease(Location.parse(f"s3://{BUCKET}/taken.zarr"), lease_s=0.8)
     held.acquire()
     other = json.dumps({"host": "elsewhere", "pid": 1, "started": 0.0, "until": time.time() + 60}).encode()
-    server.client.put_object(Bucket=BUCKET, Key="taken.zarr.lock", Body=other)
+    reachable.client.put_object(Bucket=BUCKET, Key="taken.zarr.lock", Body=other)
     time.sleep(1.0)
     with pytest.raises(ValueError, match=f"s3://{BUCKET}/taken.zarr.lock is held by another run"):
-        lock.open_lock(Location.parse(f"s3://{BUCKET}/taken.zarr")).acquire(timeout_s=0.6)
+        Lease(Location.parse(f"s3://{BUCKET}/taken.zarr")).acquire(timeout_s=0.6)
+    assert held.lost
     held.release()
-    assert server.objects("taken.zarr") == {".lock": other}
-    server.client.delete_object(Bucket=BUCKET, Key="taken.zarr.lock")
+    assert reachable.objects("taken.zarr") == {".lock": other}
 
 
 def test_two_runs_never_write_one_store_at_once(server, sample):
@@ -217,3 +229,61 @@ def test_two_runs_never_write_one_store_at_once(server, sample):
             assert second.returncode == 2
             assert "exists; name another --out" in err
     assert os.environ.get("AWS_ENDPOINT_URL") is None
+
+
+def test_a_run_that_was_stopped_beyond_its_lease_changes_nothing_and_ends_with_75(server, sample, reference, tmp_path):
+    """Three ranks are stopped; two others complete the store; then the three go on."""
+    out, here = f"s3://{BUCKET}/stopped.zarr", Path(__file__).resolve().parents[1]
+    environment = {**server.environment, "PYTHONPATH": f"{here.parent}:{here}"}
+    paths = ("--catalogue", str(sample / "patches.parquet"), "--source", str(sample / "tiles"), "--out", out)
+    flags = ("--shard-rows", "8", "--round-mib", "1", "--sync-s", "0.2")
+    how = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with begin(3, "short_lease", *paths, *flags, environment=environment, **how) as first:
+        until = time.monotonic() + 100
+        while server.objects("stopped.zarr.journal").get("", b"").count(b"rows") < 3 and time.monotonic() < until:
+            assert first.poll() is None
+            time.sleep(0.02)
+        stopped = ranks_of(first)
+        for process in stopped:
+            process.suspend()
+        second = ranks(2, "short_lease", *paths, *flags, "--resume", environment=environment)
+        assert second.returncode == 0, second.stderr
+        left = server.objects("stopped.")
+        assert json.loads(left["json"])["patches"] > 0  # the first run had rows left
+        for process in stopped:
+            process.resume()
+        _, err = first.communicate(timeout=200)
+    assert first.returncode == 75, err
+    assert "another run has taken the store over" in err
+    assert "Traceback" not in err
+    assert server.objects("stopped.") == left
+    assert same(content(copy_store(server, "stopped.zarr", tmp_path)), content(reference))
+
+
+def test_a_server_that_ignores_conditions_is_refused_with_status_2(sample):
+    with ObjectServer() as ignoring:
+        ignoring.honours_conditions = False
+        status, _, err = extract(2, sample, f"s3://{BUCKET}/store.zarr", ignoring)
+        assert status == 2
+        assert "the server must honour conditions of writes (If-Match, If-None-Match)" in err
+        assert set(ignoring.objects) == {"store.zarr.lock"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"AWS_MAX_ATTEMPTS": "many"}, "AWS_MAX_ATTEMPTS must be a whole number from 1 to 1000, got 'many'"),
+        ({"AWS_ENDPOINT_URL": "localhost:9000"}, "must be http:// or https:// and a server's name"),
+    ],
+)
+def test_settings_that_cannot_be_used_end_a_run_with_status_2(server, sample, settings, words):
+    status, _, err = extract(1, sample, f"s3://{BUCKET}/never.zarr", server, **settings)
+    assert status == 2
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_a_store_in_a_bucket_is_not_begun_without_shards(server, sample):
+    status, _, err = extract(1, sample, f"s3://{BUCKET}/never.zarr", server, "--shard-rows", "0")
+    assert status == 2
+    assert "--shard-rows must be at least 1 for a store in a bucket, got 0" in err

@@ -1,4 +1,4 @@
-"""Create and write a Zarr store, in a folder or a bucket: implements `etl.store.interface.Backend`.
+"""Create and write a Zarr store in a folder: implements `etl.store.interface.Backend`; for a bucket see `bucket.py`.
 
 A store is one Zarr version 3 group. Pixel arrays are sharded along the patch axis, unless the layout has no shards;
 every other array is one chunk, which one process replaces whole. Arrays of text are there twice: `etl.store.zarr.text`.
@@ -22,12 +22,12 @@ from etl.schema import COMPLETE, DataSet, Schema, encoded
 from etl.store.interface import Backend
 from etl.store.layout import Layout, as_json, stored_attributes
 from etl.store.location import Location
-from etl.store.object_store import RefusedError, VersionedObject, delete_objects, read_objects, write_objects
-from etl.store.zarr.group import ROOT_NAMES, ZARR_ROOT, is_pixels, load_group
+from etl.store.object_store import write_objects
+from etl.store.zarr.group import is_pixels, load_group
 from etl.store.zarr.text import as_strings, as_utf8, utf8_twin
-from etl.store.zarr.writer import ShardWriter, overwrite_zarr, zero_zarr_rows
+from etl.store.zarr.writer import FolderWriter, overwrite_zarr, zero_zarr_rows
 
-__all__ = ["BucketBackend", "FolderBackend"]
+__all__ = ["FolderBackend", "ZarrBackend", "empty_store_objects"]
 
 
 class ZarrBackend(Backend):
@@ -47,6 +47,10 @@ class ZarrBackend(Backend):
             raise ValueError(f"{self.location} must be a store of etl.extract; it has no array of pixels")
         return int((pixels[0].shards or pixels[0].chunks)[0])
 
+
+class FolderBackend(ZarrBackend):
+    """A Zarr store in a folder."""
+
     def overwrite(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Replace whole arrays other than pixels, in the order given."""
         overwrite_zarr(self.location, arrays)
@@ -55,15 +59,11 @@ class ZarrBackend(Backend):
         """Set the pixels of `rows` to 0."""
         zero_zarr_rows(self.location, rows)
 
-    def writer(self, comm: Any, info: Any) -> ShardWriter:
+    def writer(self, comm: Any, info: Any) -> FolderWriter:
         """Collective: open for writing; `info`, of MPI-IO, is not used."""
-        return ShardWriter(self.location, comm)
+        return FolderWriter(self.location, comm)
 
-
-class FolderBackend(ZarrBackend):
-    """A Zarr store in a folder."""
-
-    def discard_unfinished(self) -> None:
+    def take_over(self) -> None:
         """Remove what killed writers left half-written in the store's folder; the caller holds the lock."""
         # TensorStore (0.1.86) writes `name.__lock`, then renames it. It does not truncate one that is there already: a
         # shorter object would end with an older one's bytes. Shards that we write ourselves are `name.part`.
@@ -82,60 +82,12 @@ class FolderBackend(ZarrBackend):
         """
         try:
             with replace_atomically(self.location.path) as temporary:
-                write_objects(
-                    Location.parse(temporary), _empty_store_objects(schema, identity, attributes, self.layout)
-                )
+                write_objects(Location.parse(temporary), empty_store_objects(schema, identity, attributes, self.layout))
         except OSError as error:
             raise OSError(f"{self.location} cannot be created: {error.strerror or error}") from None
 
 
-class BucketBackend(ZarrBackend):
-    """A Zarr store in a bucket."""
-
-    def prepare_parent(self) -> None:
-        """Check that objects can be written where the store is to be.
-
-        Raises:
-            ValueError: the credentials are refused, or there is no such bucket.
-            OSError: the server does not answer.
-        """
-        probe = self.location.name + ".probe"
-        try:
-            write_objects(self.location.parent, {probe: b""})
-            write_objects(self.location.parent, {probe: None})
-        except (RefusedError, FileNotFoundError) as error:
-            raise ValueError(str(error)) from None
-
-    def exists(self) -> bool:
-        """Whether the root of a Zarr store of any version is there.
-
-        Raises:
-            OSError: the server does not answer.
-        """
-        return any(data is not None for data in read_objects(self.location, ROOT_NAMES).values())
-
-    def remove(self) -> None:
-        """Remove all objects of the store."""
-        delete_objects(self.location)
-
-    def create(self, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:
-        """As `FolderBackend.create`, arrays in the shape and dtype of `schema`, but the root object is written last.
-
-        Raises:
-            FileExistsError: there is a store.
-            OSError: it cannot be written.
-        """
-        objects = _empty_store_objects(schema, identity, attributes, self.layout)
-        if self.exists():
-            raise FileExistsError(f"{self.location} is there already")
-        # the root last: without it there is no store, and of two runs one puts it first
-        root, new = objects.pop(ZARR_ROOT), VersionedObject(self.location / ZARR_ROOT)
-        write_objects(self.location, objects)
-        if new.read() is not None or not new.write(root):
-            raise FileExistsError(f"{self.location} is there already: another run has just made it")
-
-
-def _empty_store_objects(
+def empty_store_objects(
     schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any], layout: Layout
 ) -> dict[str, bytes]:
     """Every object of the empty store, by key: bytes of metadata, and of arrays other than pixels."""

@@ -12,13 +12,31 @@ from etl.store.location import Location
 from etl.store.object_store import read_objects
 from etl.store.zarr.text import UTF8, TextArray
 
-__all__ = ["ROOT_NAMES", "ZARR_ROOT", "ZarrGroup", "chunk_key", "is_pixels", "load_group"]
+__all__ = [
+    "RESERVED",
+    "ROOT_NAMES",
+    "ZARR_ROOT",
+    "ZarrGroup",
+    "chunk_key",
+    "is_pixels",
+    "is_reserved",
+    "load_group",
+]
 
 ZARR_ROOT = "zarr.json"
 """Name of the object with the metadata of all arrays."""
 
 ROOT_NAMES = (ZARR_ROOT, ".zgroup", ".zarray")
 """Names of the root of a Zarr store of version 3, and of version 2."""
+
+
+RESERVED = "reserved"
+"""Key by which the root object of a store that is not yet created is known."""
+
+
+def is_reserved(root: bytes) -> bool:
+    """Whether a root object only keeps its place: there is no store."""
+    return len(root) < 1000 and f'"{RESERVED}"'.encode() in root and b'"node_type"' not in root
 
 
 def chunk_key(name: str, index: tuple[int, ...]) -> str:
@@ -53,7 +71,7 @@ def load_group(location: Location, names: Iterable[str] | None = None) -> ZarrGr
     root, *older = read_objects(location, ROOT_NAMES).values()
     if root is None and any(data is not None for data in older):
         raise ValueError(f"{location} must be a Zarr store of version 3, as etl.extract makes it; it is of version 2")
-    if root is None:
+    if root is None or is_reserved(root):
         raise ValueError(f"{location} must be a Zarr store of etl.extract; it has no {ZARR_ROOT}")
     to_buffer = default_buffer_prototype().buffer.from_bytes
     objects = {ZARR_ROOT: to_buffer(root)}

@@ -64,10 +64,10 @@ class _Pixels(BackendArray):
 
 
 @cache
-def _shared() -> ts.Context:
-    return tensorstore_context(cache_bytes=_CACHE_BYTES)
+def _shared(remote: bool) -> ts.Context:
+    return tensorstore_context(remote, cache_bytes=_CACHE_BYTES)
 
 
 @cache
 def _opened(location: Location, name: str) -> Any:
-    return open_array(location, name, _shared()).result()
+    return open_array(location, name, _shared(location.is_remote)).result()

@@ -96,4 +96,4 @@ class ZarrReader:
 
     @cached_property
     def _context(self) -> ts.Context:
-        return tensorstore_context(cache_bytes=_CACHE_BYTES)
+        return tensorstore_context(self._location.is_remote, cache_bytes=_CACHE_BYTES)

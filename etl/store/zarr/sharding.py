@@ -21,6 +21,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, Shar
 from etl.files import replace_atomically
 from etl.store.byte_ranges import ByteRange, in_page_cache, pread_exact, prefetch_ranges
 from etl.store.errors import SHARD_IS_DAMAGED, DamagedStoreError
+from etl.store.marks import shard_index
 from etl.store.sync import WriteBehind
 from etl.store.zarr.group import chunk_key
 
@@ -52,8 +53,7 @@ def write_shard(path: Path, rows: npt.NDArray[Any], shard_rows: int, chunk_rows:
     chunk_bytes = chunk_rows * rows[0].nbytes
     index = np.full((shard_rows // chunk_rows, 2), _MISSING_CHUNK, "<u8")
     index[:chunks, 0], index[:chunks, 1] = np.arange(chunks) * chunk_bytes, chunk_bytes
-    index_bytes = index.tobytes()
-    index_bytes += google_crc32c.value(index_bytes).to_bytes(4, "little")
+    index_bytes = shard_index(index)
     try:
         with replace_atomically(path, sync=False) as temporary, temporary.open("wb", buffering=0) as file:
             write_behind, offset = WriteBehind(file.fileno()), 0

@@ -1,10 +1,12 @@
 """Write whole shards of an existing Zarr store from all ranks; without shards, whole chunks in their place.
 
 A shard is one file or object. TensorStore writes a file under a temporary name and renames it, and an object appears
-whole or not at all. So no lock is needed as long as each shard is written by one rank.
+whole or not at all. So no lock is needed as long as each shard is written by one rank. How a store in a bucket is
+written is in `etl.store.zarr.bucket_writer`.
 """
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +41,7 @@ from etl.store.zarr.text import UTF8, as_strings, as_utf8
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-__all__ = ["ShardWriter", "overwrite_zarr", "zero_zarr_rows"]
+__all__ = ["FolderWriter", "ShardWriter", "overwrite_zarr", "zero_zarr_rows"]
 
 _SYNC_THREADS = 4
 """Threads that wait for the disk while the next shards are extracted; a disk syncs several files at once."""
@@ -53,47 +55,101 @@ def _open(location: Location, pixels: Sequence[DataSet], shared: ts.Context) -> 
 
 
 class ShardWriter(Writer):
-    """An existing store, open on all ranks for writing whole shards."""
+    """An existing store, open on all ranks for writing whole shards; rank 0 writes the results of all."""
 
     def __init__(self, location: Location, comm: "MPI.Intracomm") -> None:
-        """With several ranks only one thread compresses: other ranks use the other cores."""
         reader, schema = ZarrReader(location), StoreReader(location).schema
-        self._location, self._comm = location, comm
-        pixels = {item.name: reader.arrays[item.name] for item in schema.pixels}
-        self._by_tensorstore = {name for name, array in pixels.items() if array.compressors or not array.shards}
-        threads = None if comm.size == 1 else 1
-        self._arrays = _open(location, schema.pixels, tensorstore_context(sync=False, threads=threads))
+        self._location, self._comm, self._pixels = location, comm, schema.pixels
+        self._metadata = {item.name: reader.arrays[item.name] for item in schema.pixels}
         self._results = {item.name for item in schema.results}
-        self._shard_rows = {name: array.chunk_layout.write_chunk.shape[0] for name, array in self._arrays.items()}
-        self._writing: list[tuple[str, Any]] = []
         self._unsynced_results: dict[int, dict[str, npt.NDArray[Any]]] = {}
-        self._unsynced_shards: list[Path] = []
-        self._syncing: dict[Path, Future[None]] = {}
-        self._sync_pool = ThreadPoolExecutor(_SYNC_THREADS, "sync")
         self._columns = reader.read_arrays(self._results) if comm.rank == 0 else {}
 
     def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
         """Begin to write `rows`, shape (n, ...), to rows [first, first + n), whole shards; `wait` waits for the end.
 
-        An uncompressed shard in a folder is written before this returns. Results (cloud share, state, ...) are kept in
-        memory until `sync`, which leaves the stored results of rows in state 0 unchanged.
+        Results (cloud share, state, ...) are kept in memory until `sync`, which leaves the stored results of rows in
+        state 0 unchanged.
 
         Raises:
-            OSError: an uncompressed shard was not written.
+            OSError: an uncompressed shard in a folder, which is written before this returns, was not written.
         """
         if not len(rows):
             return
         if name in self._results:
             # a copy, as the caller fills the same memory again in the next round
             self._unsynced_results.setdefault(first, {})[name] = rows.copy()
-            return
-        shard_rows = self._shard_rows[name]
-        shards: dict[Path, int] = {}
-        if not self._location.is_remote:
-            starts = range(first, first + len(rows), shard_rows)
-            shards = {self._location.path / chunk_key(name, (k // shard_rows, 0, 0, 0)): k for k in starts}
-            self._unsynced_shards += shards
-        if not shards or name in self._by_tensorstore:
+        else:
+            self._write_pixels(name, first, rows)
+
+    @abstractmethod
+    def _write_pixels(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
+        """Begin to write `rows`, at least one, of a pixel array."""
+
+    @abstractmethod
+    def _flush(self) -> None:
+        """Flush this rank's shards to the disk."""
+
+    @abstractmethod
+    def _overwrite(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Replace whole arrays, in the order given; on rank 0."""
+
+    def _gather(self, results: dict[int, dict[str, npt.NDArray[Any]]]) -> list[dict[int, dict[str, npt.NDArray[Any]]]]:
+        """Collective: the results of every rank on rank 0, none elsewhere."""
+        return self._comm.gather(results) or []
+
+    def sync(self) -> None:
+        """Collective: flush the bytes of this rank's shards to the disk; then rank 0 writes the results of all ranks.
+
+        Raises:
+            OSError: on the ranks whose shards could not be flushed.
+        """
+        problem = None
+        try:
+            self._flush()
+        except OSError as error:
+            problem = error
+        # also after an error: the other ranks wait in this collective call
+        parts = self._gather(self._unsynced_results if problem is None else {})
+        self._unsynced_results = {}
+        if any(parts):
+            changed = set()  # text, which seldom does, takes long to encode
+            for first, results in (entry for part in parts for entry in part.items()):
+                done = results["state"] != UNWRITTEN
+                for name, values in results.items():
+                    column = self._columns[name][first : first + len(values)]
+                    if not np.array_equal(column[done], values[done]):
+                        column[done] = values[done]
+                        changed.add(name)
+            self._overwrite({name: self._columns[name] for name in sorted(changed)})  # `state` last
+        if problem is not None:
+            raise problem
+
+    def close(self) -> None:
+        """Drop the arrays."""
+        self._columns = {}
+
+
+class FolderWriter(ShardWriter):
+    """A store in a folder."""
+
+    def __init__(self, location: Location, comm: "MPI.Intracomm") -> None:
+        """With several ranks only one thread compresses: other ranks use the other cores."""
+        super().__init__(location, comm)
+        self._by_tensorstore = {name for name, item in self._metadata.items() if item.compressors or not item.shards}
+        shared = tensorstore_context(remote=False, sync=False, threads=None if comm.size == 1 else 1)
+        self._arrays = _open(location, self._pixels, shared)
+        self._writing: list[tuple[str, Any]] = []
+        self._unsynced_shards: list[Path] = []
+        self._syncing: dict[Path, Future[None]] = {}
+        self._sync_pool = ThreadPoolExecutor(_SYNC_THREADS, "sync")
+
+    def _write_pixels(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
+        shard_rows = self._arrays[name].chunk_layout.write_chunk.shape[0]
+        starts = range(first, first + len(rows), shard_rows)
+        shards = {self._location.path / chunk_key(name, (k // shard_rows, 0, 0, 0)): k for k in starts}
+        self._unsynced_shards += shards
+        if name in self._by_tensorstore:
             self._writing.append((name, self._arrays[name][first : first + len(rows)].write(rows)))
             return
         chunk_rows = self._arrays[name].chunk_layout.read_chunk.shape[0]
@@ -120,39 +176,19 @@ class ShardWriter(Writer):
         }
         self._unsynced_shards = []
 
-    def sync(self) -> None:
-        """Collective: flush the bytes of this rank's shards to the disk; then rank 0 writes the results of all ranks.
+    def _flush(self) -> None:
+        for future in self._syncing.values():
+            future.result()
+        for folder in {path.parent for path in self._syncing}:
+            sync_path(folder)
+        self._syncing = {}
 
-        Raises:
-            OSError: on the ranks whose shards could not be flushed.
-        """
-        problem = None
-        try:
-            for future in self._syncing.values():
-                future.result()
-            for folder in {path.parent for path in self._syncing}:
-                sync_path(folder)
-            self._syncing = {}
-        except OSError as error:
-            problem = error
-        # also after an error: the other ranks wait in this collective call
-        parts = self._comm.gather(self._unsynced_results if problem is None else {})
-        self._unsynced_results = {}
-        if parts is not None and any(parts):
-            changed = set()  # text, which seldom does, takes long to encode
-            for first, results in (entry for part in parts for entry in part.items()):
-                done = results["state"] != UNWRITTEN
-                for name, values in results.items():
-                    column = self._columns[name][first : first + len(values)]
-                    if not np.array_equal(column[done], values[done]):
-                        column[done] = values[done]
-                        changed.add(name)
-            overwrite_zarr(self._location, {name: self._columns[name] for name in sorted(changed)})  # `state` last
-        if problem is not None:
-            raise problem
+    def _overwrite(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        overwrite_zarr(self._location, columns)
 
     def close(self) -> None:
         """Drop the arrays and stop the threads."""
+        super().close()
         self._arrays = {}
         self._sync_pool.shutdown(wait=False, cancel_futures=True)
 
@@ -163,8 +199,12 @@ def _sync_and_drop_if_present(path: Path) -> None:
         sync_and_drop_cache(path)
 
 
-def overwrite_zarr(location: Location, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+def overwrite_zarr(
+    location: Location, arrays: Mapping[str, npt.NDArray[Any]], put: Callable[[str, bytes], None] | None = None
+) -> None:
     """Replace whole arrays other than pixels, in the order given, each at once.
+
+    `put`: writes an object, by its name below `location`; by default without a condition.
 
     Raises:
         ValueError: the shape of an array differs from its data set's.
@@ -188,16 +228,20 @@ def overwrite_zarr(location: Location, arrays: Mapping[str, npt.NDArray[Any]]) -
             target = group[part]
             target.with_config({"write_empty_chunks": True})[...] = values.astype(target.dtype)
             key = chunk_key(part, (0,) * values.ndim)
-            write_objects(location, {key: store._store_dict[key].to_bytes()})
+            data = store._store_dict[key].to_bytes()
+            if put is None:
+                write_objects(location, {key: data})
+            else:
+                put(key, data)
 
 
 def zero_zarr_rows(location: Location, rows: Sequence[int]) -> None:
-    """Set the pixels of `rows` to 0; a damaged shard is removed, and its other rows with it.
+    """Set the pixels of `rows` to 0, in a folder; a damaged shard is removed, and its other rows with it.
 
     Raises:
         OSError: it cannot be written.
     """
-    for name, array in _open(location, StoreReader(location).schema.pixels, tensorstore_context()).items():
+    for name, array in _open(location, StoreReader(location).schema.pixels, tensorstore_context(remote=False)).items():
         shard_rows = array.chunk_layout.write_chunk.shape[0]
         for shard in sorted({row // shard_rows for row in rows}):
             try:

@@ -1,0 +1,132 @@
+"""A small S3 server in this process: it can hold each request, ignore conditions, and count what it is asked.
+
+All buckets show the same objects, so that the name of the bucket tells which of several runs sent a request.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+__all__ = ["ObjectServer", "Request"]
+
+
+class Request(NamedTuple):
+    """A request as a test sees it."""
+
+    run: str
+    """Name of the bucket."""
+    method: str
+    key: str
+    changed: bool
+    """Whether it put or removed an object."""
+
+
+class ObjectServer(ThreadingHTTPServer):
+    """Objects in memory; an ETag is the MD5 digest of the bytes, as in S3. Used in a `with` statement."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, before: Callable[[str, str, str], None] = lambda run, method, key: None) -> None:
+        """`before` is called with bucket, method and key before each request is served, in a thread of its own."""
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.before = before
+        self.objects: dict[str, bytes] = {}
+        self.honours_conditions = True
+        self.requests: list[Request] = []
+        self.lock = threading.Lock()
+        self.environment = {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.server_port}",
+            "AWS_ACCESS_KEY_ID": "any",
+            "AWS_SECRET_ACCESS_KEY": "any",
+            "AWS_REGION": "us-east-1",
+            "AWS_MAX_ATTEMPTS": "2",
+        }
+
+    def __enter__(self) -> "ObjectServer":
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was killed: nothing to report."""
+
+
+def _etag(data: bytes) -> str:
+    return f'"{hashlib.md5(data).hexdigest()}"'  # as S3 does
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16  # one packet for head and body
+    server: ObjectServer
+
+    def log_message(self, *_: object) -> None:
+        """Write nothing."""
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts = urlsplit(self.path)
+        run, _, key = unquote(parts.path).lstrip("/").partition("/")
+        self.server.before(run, self.command, key)
+        with self.server.lock:
+            before = self.server.objects.get(key)
+            status, headers, answer = self._serve(key, body, {k: v[0] for k, v in parse_qs(parts.query).items()})
+            changed = self.server.objects.get(key) != before
+            self.server.requests.append(Request(run, self.command, key, changed))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer)
+
+    do_GET = do_HEAD = do_PUT = do_DELETE = _answer
+
+    def _serve(self, key: str, body: bytes, query: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        objects = self.server.objects
+        if not key:
+            return 200, {"Content-Type": "application/xml"}, self._list(query.get("prefix", ""))
+        old = objects.get(key)
+        if self.command == "PUT":
+            if self.server.honours_conditions and not self._may_put(old):
+                return 412, {}, b"<Error><Code>PreconditionFailed</Code></Error>"
+            objects[key] = body
+            return 200, {"ETag": _etag(body)}, b""
+        if self.command == "DELETE":
+            objects.pop(key, None)
+            return 204, {}, b""
+        if old is None:
+            return 404, {}, b"<Error><Code>NoSuchKey</Code></Error>"
+        headers = {"ETag": _etag(old)}
+        kind, _, span = (self.headers.get("Range") or "").partition("=")
+        if kind != "bytes" or self.command == "HEAD":
+            return 200, headers, old
+        first, _, last = span.partition("-")
+        start = int(first) if first else max(0, len(old) - int(last))
+        stop = min(len(old), int(last) + 1) if first and last else len(old)
+        return 206, {**headers, "Content-Range": f"bytes {start}-{stop - 1}/{len(old)}"}, old[start:stop]
+
+    def _may_put(self, old: bytes | None) -> bool:
+        wanted = self.headers.get("If-Match")
+        if wanted is not None and (old is None or wanted != _etag(old)):
+            return False
+        return self.headers.get("If-None-Match") != "*" or old is None
+
+    def _list(self, prefix: str) -> bytes:
+        items = "".join(
+            f"<Contents><Key>{escape(key)}</Key><Size>{len(data)}</Size><ETag>{escape(_etag(data))}</ETag></Contents>"
+            for key, data in sorted(self.server.objects.items())
+            if key.startswith(prefix)
+        )
+        head = '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult>'
+        return f"{head}<IsTruncated>false</IsTruncated>{items}</ListBucketResult>".encode()
