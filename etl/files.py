@@ -1,4 +1,4 @@
-"""Replace files and folders atomically, so that readers never see a part of one; walk through folders behind links."""
+"""Replace files and folders atomically, so that readers never see a part of one."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["remove_path", "replace_atomically", "sync_path", "temporary_path", "walk_folders"]
+__all__ = ["remove_path", "replace_atomically", "sync_path", "temporary_path"]
 
 
 def temporary_path(path: Path, concurrent: bool = False) -> Path:
@@ -56,16 +56,3 @@ def remove_path(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def walk_folders(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Each folder from `top` down, also behind links, once, with the names of its folders and of its files."""
-    seen: set[Path] = set()
-    for root, folders, files in os.walk(top, followlinks=True):
-        here = Path(root)
-        if here.resolve() in seen:  # links can go in circles
-            folders.clear()
-            continue
-        seen.add(here.resolve())
-        folders.sort()
-        yield here, folders, files

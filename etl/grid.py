@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 __all__ = ["PixelWindow", "TileGrid", "nominal_origin", "patch_cell"]
 
-_TILE = re.compile(r"^T?(?P<zone>\d{2})(?P<band>[C-HJ-NP-X])(?P<col>[A-HJ-NP-Z])(?P<row>[A-HJ-NP-V])$")
+_TILE = re.compile(r"T?(?P<zone>[0-9]{2})(?P<band>[C-HJ-NP-X])(?P<col>[A-HJ-NP-Z])(?P<row>[A-HJ-NP-V])")
 _LATITUDE_BANDS = "CDEFGHJKLMNPQRSTUVWX"
 # MGRS leaves out I and O; column letters repeat every three zones, row letters every 20 squares of 100 km.
 _COLUMNS = ("STUVWXYZ", "ABCDEFGH", "JKLMNPQR")
@@ -68,9 +68,9 @@ def nominal_origin(tile: str) -> TileGrid:
     Raises:
         ValueError: `tile` is no MGRS 100 km square.
     """
-    match = _TILE.match(tile)
+    match = _TILE.fullmatch(tile)
     if match is None:
-        raise ValueError(f"tile must be an MGRS 100 km square such as 33UUP, got {tile!r}")
+        raise ValueError(f"tile must be an MGRS 100 km square such as 33UUP, got {tile[:100]!r}")
     zone = int(match["zone"])
     columns = _COLUMNS[zone % 3]
     if not 1 <= zone <= 60 or match["col"] not in columns:

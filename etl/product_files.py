@@ -4,15 +4,16 @@ import errno
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
-from typing import cast
+from typing import TypeVar
 from xml.etree import ElementTree
 
-from etl.files import walk_folders
 from etl.grid import TileGrid
+from etl.input_files import MOST_METADATA_BYTES, NO_LINKS, Links, fault_text, shortened
+from etl.packed_files import files_in
 
 __all__ = [
     "ProductError",
@@ -21,8 +22,12 @@ __all__ = [
     "find_text",
     "is_macos_clutter",
     "missing_in_product",
+    "number_in",
+    "product_errors",
     "read_tile_grid",
 ]
+
+T = TypeVar("T", int, float)
 
 # today's form, and the one before December 2016
 _METADATA_NAME = r"MTD_MSIL(?:1C|2A)[^/]*\.xml|S2[A-D]_\w{4}_MTD_SAFL(?:1C|2A)_[^/]*\.xml"
@@ -35,6 +40,15 @@ _METADATA_NAMES = (
     r"MTD_MSIL1C\.xml",
     r"MTD_MSIL1C[^/]*\.xml|S2[A-D]_\w{4}_MTD_SAFL1C_[^/]*\.xml",
 )
+_EPSG = (32601, 32760)
+"""Codes of the UTM zones of WGS 84, in which all tiles lie."""
+
+_METRES = (-1_000_000, 11_000_000)
+"""Least and most easting or northing of a tile's corner, in m."""
+
+_SIDE_PX = (1, 10_980)
+"""Least and most side of a tile on the 10 m grid, in pixels."""
+
 _GRANULE = re.compile(r"(?P<root>(?:.*?/)?)GRANULE/", re.IGNORECASE | re.DOTALL)
 
 
@@ -52,31 +66,37 @@ class ProductFiles:
         ProductError: the zip file is broken, or there are several products.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, links: Links = NO_LINKS) -> None:
+        """Args: folder or zip file; where its links may lead, other than to places within its own folder."""
         self.path = path
         """Folder or zip file."""
-        self._is_zip = path.is_file()
-        entries = _zip_entries(path) if self._is_zip else _folder_entries(path)
-        entries = {name: entry for name, entry in entries.items() if not is_macos_clutter(name)}
-        granules = {match["root"] for match in map(_GRANULE.match, entries) if match}
-        roots = {match["root"] for match in map(_METADATA.fullmatch, entries) if match} or granules
+        with product_errors(path):
+            self._files = files_in(path, links)
+        names = [name for name in self._files.names if not is_macos_clutter(name)]
+        granules = {match["root"] for match in map(_GRANULE.match, names) if match}
+        roots = {match["root"] for match in map(_METADATA.fullmatch, names) if match} or granules
         self.holds_product = bool(roots)
         """Whether there is a metadata file of a product, or a folder GRANULE."""
         self._root = min(roots & granules or roots, key=len, default="")  # metadata alone can lie around a product
         if not all(root.startswith(self._root) or self._root.startswith(root) for root in roots):
             found = ", ".join(root.rstrip("/") for root in sorted(roots))
             raise ProductError(f"{path} must hold one product, got {len(roots)}: {found}")
-        inside = {
-            name.removeprefix(self._root): entry for name, entry in entries.items() if name.startswith(self._root)
-        }
-        self.names = set(inside)
+        self.names = {name.removeprefix(self._root) for name in names if name.startswith(self._root)}
         """Paths of all files, relative to the product's folder."""
-        self._entries = inside
         self._parsed: dict[str, ElementTree.Element] = {}  # name, granule and offsets come from the same few files
+
+    @property
+    def hint(self) -> str:
+        """End of a message that something is missing: what may not be read, and why; may be empty."""
+        refused = self._files.refused
+        if not refused:
+            return ""
+        name, reason = min(refused.items())
+        return f"; {len(refused)} not read, the first: {shortened(name)} {reason}"
 
     def gdal_path(self, name: str) -> str:
         """The path by which GDAL opens a file of the product, inside a zip file as well."""
-        return f"/vsizip/{{{self.path}}}/{self._root}{name}" if self._is_zip else str(self.path / self._entries[name])
+        return self._files.gdal_path(self._root + name)
 
     def read_xml(self, shown: str, pattern: str) -> ElementTree.Element:
         """Root element of the first file whose name matches `pattern`, in any case; messages call the file `shown`.
@@ -86,20 +106,21 @@ class ProductFiles:
         """
         names = sorted(name for name in self.names if re.fullmatch(pattern, name, re.IGNORECASE))
         if not names:
-            raise ProductError(f"{self.path} must hold {shown}, which is missing")
+            raise ProductError(f"{self.path} must hold {shown}, which is missing{self.hint}")
         return self._parse(names[0])
 
     def _parse(self, name: str) -> ElementTree.Element:
         """Root element of the XML file with this name, which is read once."""
         try:
             if name not in self._parsed:
-                with self.open(name) as file:
-                    self._parsed[name] = ElementTree.fromstring(file.read())
+                self._parsed[name] = ElementTree.fromstring(self._files.read(self._root + name, MOST_METADATA_BYTES))
             return self._parsed[name]
         except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # also an encrypted zip file
             raise ProductError(f"{self.path}: {name} cannot be read: {error}") from None
         except (ElementTree.ParseError, LookupError, ValueError) as error:  # LookupError: an unknown encoding
             raise ProductError(f"{self.path}: {name} must be well-formed XML: {error}") from None
+        except (MemoryError, RecursionError) as error:
+            raise ProductError(f"{self.path}: {name} cannot be parsed: {fault_text(error)}") from None
 
     def metadata_name(self, *, of_today: bool = False) -> str:
         """Name of the metadata file that is read: MTD_MSIL2A.xml, else the only one that is named alike.
@@ -120,7 +141,7 @@ class ProductFiles:
                     f"{self.path} must hold one metadata file, got {', '.join(names)}; "
                     "name the product's own MTD_MSIL2A.xml, or download the product again"
                 )
-        raise ProductError(f"{self.path} must hold MTD_MSIL2A.xml, which is missing")
+        raise ProductError(f"{self.path} must hold MTD_MSIL2A.xml, which is missing{self.hint}")
 
     def read_metadata(self, *, of_today: bool = False) -> ElementTree.Element:
         """Root element of the file `metadata_name`.
@@ -136,7 +157,8 @@ class ProductFiles:
         Raises:
             ProductError: there is no metadata file, or it does not give the name.
         """
-        return find_text(self.read_metadata(), f"{self.path}: its product metadata", "PRODUCT_URI", "PRODUCT_URI_2A")
+        where = f"{self.path}: its product metadata"
+        return shortened(find_text(self.read_metadata(), where, "PRODUCT_URI", "PRODUCT_URI_2A"))
 
     @contextmanager
     def open(self, name: str) -> Iterator[BufferedIOBase]:
@@ -145,14 +167,28 @@ class ProductFiles:
         Raises:
             OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error: it cannot be opened or, later, read.
         """
-        if name not in self._entries:
+        if name not in self.names:
             raise FileNotFoundError(errno.ENOENT, "it is not in the product any more", name)
-        if not self._is_zip:
-            with (self.path / self._entries[name]).open("rb") as file:
-                yield file
-        else:
-            with zipfile.ZipFile(self.path) as archive, archive.open(self._entries[name]) as member:
-                yield cast("BufferedIOBase", member)
+        with self._files.open(self._root + name) as file:
+            yield file
+
+
+@contextmanager
+def product_errors(path: Path) -> Iterator[None]:
+    """What is raised while the product at `path` is read, as a ProductError: one product must not end a run.
+
+    Raises:
+        ProductError: anything but an interrupt was raised; the message names the product.
+    """
+    try:
+        yield
+    except ProductError:
+        raise
+    except zipfile.BadZipFile as error:
+        raise ProductError(f"{path} must be a zip file: {fault_text(error)}") from None
+    except Exception as error:
+        text = fault_text(error)
+        raise ProductError(text if text.startswith(str(path)) else f"{path} cannot be read: {text}") from None
 
 
 def is_macos_clutter(name: str) -> bool:
@@ -164,27 +200,6 @@ def missing_in_product(folders: Iterable[str], files: Iterable[str]) -> list[str
     """What a folder that holds these folders and files lacks to be a product's: MTD_MSIL2A.xml, GRANULE, or both."""
     metadata, granule = any(map(_METADATA.fullmatch, files)), any(name.upper() == "GRANULE" for name in folders)
     return ["MTD_MSIL2A.xml"] * (not metadata) + ["GRANULE"] * (not granule)
-
-
-def _folder_entries(path: Path) -> dict[str, str]:
-    """Paths of all files below a folder, also behind links, relative to it; name and entry are the same."""
-    folders = ((here.relative_to(path), names) for here, _, names in walk_folders(path))
-    return {str(here / name): str(here / name) for here, names in folders for name in names}
-
-
-def _zip_entries(path: Path) -> dict[str, str]:
-    """Entries of a zip file by the names under which GDAL opens them; folders are left out.
-
-    Raises:
-        ProductError: it is no zip file, or a broken one.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.namelist() if not entry.endswith(("/", "\\"))]
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise ProductError(f"{path} must be a zip file: {error}") from None
-    # GDAL takes one ./ from the front, then replaces backslashes, which some programs on Windows write
-    return {entry.removeprefix("./").replace("\\", "/"): entry for entry in entries}
 
 
 def find_text(root: ElementTree.Element, where: str, *paths: str) -> str:
@@ -212,7 +227,7 @@ def find_granule(files: ProductFiles) -> str:
     matches = (re.fullmatch(r"(GRANULE/[^/]+)/MTD_TL\.xml", name, re.IGNORECASE) for name in files.names)
     granules = sorted({match[1] for match in matches if match})
     if not granules:
-        raise ProductError(f"{files.path} must hold GRANULE/*/MTD_TL.xml, which is missing")
+        raise ProductError(f"{files.path} must hold GRANULE/*/MTD_TL.xml, which is missing{files.hint}")
     names, tile = ", ".join(granule.partition("/")[2] for granule in granules), _tile_of(files)
     of_tile = [granule for granule in granules if not tile or _tile_in(granule) in ("", tile)]
     if not of_tile:
@@ -254,8 +269,29 @@ def read_tile_grid(files: ProductFiles) -> TileGrid:
     paths = ("HORIZONTAL_CS_CODE", f"{size}/NROWS", f"{size}/NCOLS", f"{corner}/ULX", f"{corner}/ULY")
     epsg, rows, columns, ulx, uly = (find_text(root, where, path) for path in paths)
     if rows != columns:
-        raise ProductError(f"{where} must give a square tile, got {rows} x {columns} pixels")
+        raise ProductError(
+            f"{where} must give a square tile, got {shortened(rows, 40)} x {shortened(columns, 40)} pixels"
+        )
+    code = number_in(int, epsg.rsplit(":", 1)[-1], f"{where}, EPSG code", _EPSG)
+    easting, northing = (number_in(float, x, f"{where}, {name}", _METRES) for name, x in (("ULX", ulx), ("ULY", uly)))
+    side_px = number_in(int, rows, f"{where}, NROWS at 10 m", _SIDE_PX)
     try:
-        return TileGrid(int(epsg.rsplit(":", 1)[-1]), float(ulx), float(uly), int(rows))
+        return TileGrid(code, easting, northing, side_px)
     except ValueError as error:
         raise ProductError(f"{where} must give EPSG code, size and corner of the 10 m grid: {error}") from None
+
+
+def number_in(kind: Callable[[str], T], text: str, what: str, bounds: tuple[float, float]) -> T:
+    """The number in a text of a product's metadata, which must lie in [least, most].
+
+    Raises:
+        ProductError: it is none, or out of these bounds; the message begins with `what`.
+    """
+    least, most = bounds
+    try:
+        value = kind(text)
+    except (ValueError, OverflowError):
+        raise ProductError(f"{what} must be a number, got {shortened(text, 40)!r}") from None
+    if not least <= value <= most:  # neither nan nor inf is within
+        raise ProductError(f"{what} must lie in [{least:.10g}, {most:.10g}], got {shortened(text, 40)}")
+    return value

@@ -2,13 +2,15 @@
 
 Reading decodes straight into the caller's array; only samples and tests are written. GDAL's errors become exceptions
 with its last message.
+
+Files are opened in one place, by formats that cannot refer to other files: many of GDAL's drivers can, and read any
+file or address that a file under the name of an image tells them to.
 """
 
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
@@ -18,18 +20,22 @@ import numpy.typing as npt
 from osgeo import gdal, osr
 
 from etl.grid import PixelWindow
+from etl.input_files import require_regular
+from etl.placement import Georeference, georeference_of, place_mismatch
+from etl.raster_limits import oversize, read_jp2_header
 
 __all__ = ["Georeference", "RasterError", "RasterFile", "configure", "utm_wkt", "write_geotiff", "write_jp2"]
 
 log = logging.getLogger(__name__)
 
 gdal.UseExceptions()
+# Whatever the environment says: files beside an image could name other files, and give it another place.
+gdal.SetConfigOption("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR")  # no listing of the folder, no search in it
+gdal.SetConfigOption("GDAL_PAM_ENABLED", "NO")
 
 T = TypeVar("T")
 
 _OPTIONS = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing of the folder, no search for side-car files
-    "GDAL_PAM_ENABLED": "NO",
     "GTIFF_VIRTUAL_MEM_IO": "NO",
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",  # else the rest of a truncated file is grey
     "GDAL_CACHEMAX": "16",  # MiB; each block is read once, so a cache would only take memory
@@ -42,26 +48,20 @@ _HARMLESS = (
 )
 """How warnings of OpenJPEG begin that accompany right pixels; what else it says while decoding tells of damage."""
 
+_BAND_DRIVERS = ["GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID", "JPEG2000", "JP2Lura"]
+"""GDAL's names of the formats of bands and patches: GeoTIFF, and JPEG 2000 by whichever library there is."""
+
+_IMAGE_DRIVERS = [*_BAND_DRIVERS, "PNG", "JPEG", "BMP"]
+"""The same of image files. None of these formats can name another file."""
+
+_OPEN_FLAGS = gdal.OF_RASTER | gdal.OF_VERBOSE_ERROR
+
+_ZIP = "/vsizip/{"
+"""How the path of a file in a zip file begins, which `etl.packed_files` makes."""
+
 
 class RasterError(Exception):
     """A raster file cannot be read or is not what it should be; the message names the file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Georeference:
-    """Position and pixel size of a north-up raster."""
-
-    epsg: int
-    """EPSG code of the projection."""
-
-    ulx: float
-    """Easting of the upper left corner in m."""
-
-    uly: float
-    """Northing of the upper left corner in m."""
-
-    gsd_m: int
-    """Pixel side in m."""
 
 
 def configure(threads: int = 1) -> None:
@@ -76,8 +76,10 @@ def configure(threads: int = 1) -> None:
 class RasterFile:
     """One band of an open raster file.
 
+    The file must be a regular one; a link is followed, so links of a source are to be resolved before.
+
     Raises:
-        RasterError: the file is absent, or GDAL cannot read it.
+        RasterError: the file is absent, GDAL cannot read it, or it claims to be larger than any real one.
     """
 
     def __init__(self, path: str | Path, any_message: bool = False) -> None:
@@ -86,8 +88,10 @@ class RasterFile:
         if any_message:  # a message reaches the thread that decodes, so that must be the calling one
             gdal.SetThreadLocalConfigOption("GDAL_NUM_THREADS", "1")
         try:
-            self._file = gdal.Open(self.path)
+            self._file = _open(self.path, _IMAGE_DRIVERS if any_message else _BAND_DRIVERS)
             self._band = self._file.GetRasterBand(1)
+        except (OSError, ValueError) as error:
+            raise RasterError(f"{self.path} cannot be opened: {_reason(error)}") from None
         except RuntimeError as error:
             raise RasterError(f"{self.path} cannot be opened: {_first_line(error)}") from None
         finally:
@@ -100,6 +104,9 @@ class RasterFile:
         """(rows, columns) of one block; blocks at the lower and right border may be cut."""
         self.dtype = gdal.GetDataTypeName(self._band.DataType)
         """GDAL's name of the pixel type, e.g. UInt16."""
+        pixel_bytes = gdal.GetDataTypeSize(self._band.DataType) // 8
+        if problem := oversize(self.shape, self.block, self._file.RasterCount, pixel_bytes):
+            raise RasterError(f"{self.path} {problem}")
         self._collects = any_message or self._file.GetDriver().ShortName.startswith("JP2")
         self._warned: set[str] = set()
 
@@ -125,13 +132,7 @@ class RasterFile:
     @property
     def georeference(self) -> Georeference | None:
         """Position and pixel size in metres from the file; None if it has none or is not north-up and square."""
-        transform, (authority, _, code) = self.transform, self.projection.partition(":")
-        if transform is None or authority != "EPSG":
-            return None
-        ulx, width, rotation, uly, rotation2, height = transform
-        if rotation or rotation2 or width != -height or width != int(width):
-            return None
-        return Georeference(int(code), ulx, uly, int(width))
+        return georeference_of(self.transform, self.projection)
 
     @property
     def is_placed(self) -> bool:
@@ -157,13 +158,7 @@ class RasterFile:
                 f"must be {shape[0]} x {shape[1]} pixels of {dtype}, "
                 f"got {self.shape[0]} x {self.shape[1]} of {self.dtype}"
             )
-        if expected is None:
-            return ""
-        transform, projection, epsg = self.transform, self.projection, f"EPSG:{expected.epsg}"
-        wanted = (expected.ulx, float(expected.gsd_m), 0.0, expected.uly, 0.0, float(-expected.gsd_m))
-        if (transform is None or _same_place(transform, wanted, shape)) and projection in ("", epsg):
-            return ""
-        return f"must lie at {_described(wanted, epsg)}, got {_described(transform, projection)}"
+        return "" if expected is None else place_mismatch(self.transform, self.projection, expected, shape)
 
     def read(self, window: PixelWindow, out: npt.NDArray[np.generic]) -> None:
         """Decode a window into `out`, shape (row, col), of any strides; or of all bands, shape (band, row, col).
@@ -196,6 +191,55 @@ class RasterFile:
         return RasterError(f"{self.path} is broken at row {window[0]}, column {window[1]}: {reason}")
 
 
+def _open(path: str, drivers: list[str]) -> gdal.Dataset:
+    """The only place that gives GDAL the name of a file; the name alone must not choose what is opened.
+
+    Raises:
+        OSError: there is no regular file of this name.
+        ValueError: it claims to be larger than any real one.
+        RuntimeError: it is in none of the formats, or broken.
+    """
+    if path.startswith(_ZIP):
+        _check_zipped(path)
+    elif path.startswith("/vsi"):
+        raise ValueError("its path must not begin with /vsi, which GDAL takes for another file system")
+    else:
+        path = path if path.startswith("/") else f"./{path}"  # else a prefix such as GTIFF_DIR: would be obeyed
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # without waiting for the writer of a FIFO
+        try:
+            status = os.fstat(fd)
+            require_regular(path, status)
+            read_jp2_header(lambda offset, size: os.pread(fd, size, offset), lambda: status.st_size)
+        finally:
+            os.close(fd)
+    return gdal.OpenEx(path, _OPEN_FLAGS, drivers)
+
+
+def _check_zipped(path: str) -> None:
+    """Check what a JPEG 2000 file in a zip file claims; nothing of other files.
+
+    Raises:
+        ValueError: its header is broken, or claims more than any real file has.
+    """
+    file = gdal.VSIFOpenL(path, "rb")
+    if file is None:
+        return  # GDAL says why
+
+    def read(offset: int, size: int) -> bytes:
+        gdal.VSIFSeekL(file, offset, os.SEEK_SET)
+        return bytes(gdal.VSIFReadL(1, size, file) or b"")
+
+    try:
+        read_jp2_header(read, lambda: int(gdal.VSIStatL(path).size))
+    finally:
+        gdal.VSIFCloseL(file)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """What an error says, without the path of the file."""
+    return getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+
+
 def _collect(messages: list[str], level: int, _: int, text: str) -> None:
     """Append one of GDAL's warnings or errors, of the calling thread, to `messages`; debugging output is no fault."""
     if level >= gdal.CE_Warning:
@@ -213,28 +257,6 @@ def _projection_name(wkt: str) -> str:
             reference.AutoIdentifyEPSG()
     code = reference.GetAuthorityCode(None)
     return str(reference.GetName() if code is None else f"{reference.GetAuthorityName(None)}:{code}")
-
-
-def _same_place(transform: Sequence[float], wanted: Sequence[float], shape: tuple[int, int]) -> bool:
-    """Whether two transforms put three corners of a raster of `shape` (rows, columns) within 1/100 of a pixel."""
-    rows, columns = shape
-    corners, limit = ((0, 0), (columns, 0), (0, rows)), wanted[1] / 100
-    difference = [a - b for a, b in zip(transform, wanted, strict=True)]
-    return all(
-        abs(difference[k] + column * difference[k + 1] + row * difference[k + 2]) < limit
-        for column, row in corners
-        for k in (0, 3)
-    )
-
-
-def _described(transform: Sequence[float] | None, projection: str) -> str:
-    """Corner, projection and pixel size in words."""
-    if transform is None:
-        return projection
-    ulx, width, rotation, uly, rotation2, height = transform
-    size = f"{width:.6g} m" if width == -height else f"{width:.6g} x {-height:.6g} m"
-    rotated = f", rotated by {rotation:.6g}, {rotation2:.6g}" if rotation or rotation2 else ""
-    return f"{ulx:.10g}, {uly:.10g} in {projection or 'no projection'} with pixels of {size}{rotated}"
 
 
 def write_jp2(path: Path, pixels: npt.NDArray[np.generic], georeference: Georeference, block: int) -> None:

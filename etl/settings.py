@@ -25,7 +25,8 @@ T = TypeVar("T")
 def setting(default: Any, text: str, unit: str = "", choices: Sequence[str] = ()) -> Any:
     """A dataclass field with help text and unit.
 
-    Its type is bool, int, float, str or Path, or a kind of path with a class method `parse`; or one of them or None.
+    Its type is bool, int, float, str or Path, or a kind of path with a class method `parse`; or one of them or None; or
+    `tuple[Path, ...]`, whose flag can be given several times.
     """
     return dataclasses.field(default=default, metadata={"help": text, "unit": unit, "choices": tuple(choices)})
 
@@ -33,6 +34,7 @@ def setting(default: Any, text: str, unit: str = "", choices: Sequence[str] = ()
 def settings_record(settings: Any) -> dict[str, str]:
     """Value of every setting as text, by name, for records and attributes of stores."""
     values = {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings)}
+    values |= {name: ", ".join(map(str, value)) for name, value in values.items() if isinstance(value, tuple)}
     return {name: value.to_record() if hasattr(value, "to_record") else str(value) for name, value in values.items()}
 
 
@@ -75,7 +77,8 @@ def load_settings(cls: type[T], command: str, argv: Sequence[str] | None = None,
     if vars(given).pop("verbose"):
         logging.getLogger(command.partition(".")[0]).setLevel(logging.DEBUG)
     # no flag has a default of its own: None tells that it was not given, and the file decides
-    flags = {key: value for key, value in vars(given).items() if value is not None}
+    given_values = ((key, value) for key, value in vars(given).items() if value is not None)
+    flags = {key: tuple(value) if isinstance(value, list) else value for key, value in given_values}
     try:
         values = {**_from_file(cls, table), **flags}
         return cls(**values)
@@ -107,6 +110,8 @@ def _parser(cls: type[Any], command: str, positional: str | None) -> argparse.Ar
             parser.add_argument(item.name, nargs="?", type=parse, default=None, help=text)
         elif kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        elif isinstance(item.default, tuple):
+            parser.add_argument(flag, action="append", type=parse, default=None, help=text, metavar="PATH")
         else:
             choices = item.metadata["choices"] or None
             metavar = None if choices else {int: "N", float: "X", str: "TEXT"}.get(kind, "PATH")
@@ -116,7 +121,7 @@ def _parser(cls: type[Any], command: str, positional: str | None) -> argparse.Ar
 
 def _help(item: "dataclasses.Field[Any]") -> str:
     unit = f", {item.metadata['unit']}" if item.metadata["unit"] else ""
-    shown = {"None": "none", "True": "on", "False": "off"}.get(str(item.default), item.default)
+    shown = {"None": "none", "True": "on", "False": "off", "()": "none"}.get(str(item.default), item.default)
     return f"{item.metadata['help']} (default: {shown}{unit if item.default is not None else ''})".replace("%", "%%")
 
 
@@ -142,12 +147,16 @@ def _from_file(cls: type[Any], table: str) -> dict[str, Any]:
     if not isinstance(entries, dict):
         raise ValueError(f"{SETTINGS_FILE}: {table} must be a table, [{table}], got {entries!r}")
     kinds, known = _kinds(cls), {item.name: item for item in dataclasses.fields(cls)}
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in entries.items():
         if key not in known:
             raise ValueError(f"{SETTINGS_FILE}: table [{table}] has no setting {key!r}{_nearest(key, known)}")
         where, choices = f"{SETTINGS_FILE}: [{table}] {key}", known[key].metadata["choices"]
-        values[key] = _converted(where, value, kinds[key], choices)
+        if isinstance(known[key].default, tuple):
+            items = value if isinstance(value, list) else [value]
+            values[key] = tuple(_converted(where, item, kinds[key], choices) for item in items)
+        else:
+            values[key] = _converted(where, value, kinds[key], choices)
     return values
 
 

@@ -10,15 +10,15 @@ from etl.settings import load_settings
 
 def catalogue(settings: CatalogueSettings, comm: Comm) -> int:
     """Collective: make the catalogue and return the exit status."""
-    detected = RootOnly(comm, lambda: detect_source(settings.source))
-    patches, folder_of = detected.bcast(
-        lambda source: (source.patches, source.folder_of) if source.kind == "v1" else ((), None)
+    detected = RootOnly(comm, lambda: detect_source(settings.source, settings.allow_links))
+    patches, folder_of, links = detected.bcast(
+        lambda source: (*((source.patches, source.folder_of) if source.kind == "v1" else ((), None)), source.links)
     )
     if folder_of is None:
         parts = detected.apply_on_root(lambda source: [read_source(source)]).value_on_root or []
     else:
         own_patches = patches[len(patches) * comm.rank // comm.size : len(patches) * (comm.rank + 1) // comm.size]
-        parts = comm.gather(read_v1(own_patches, folder_of.copies)) or []
+        parts = comm.gather(read_v1(own_patches, folder_of.copies, links)) or []
     incomplete = detected.apply_on_root(lambda source: write_joined(settings, source, parts)).bcast(bool)
     return ExitStatus.REJECTED if incomplete and settings.strict else ExitStatus.DONE
 

@@ -11,7 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etl.catalogue.georeference import Rejections, georeference_patches, split_patch_names
+from etl.catalogue.parquet_file import checked_table, read_parquet
 from etl.catalogue.table import cast_column, replace_columns
+from etl.input_files import fault_text
 
 __all__ = ["V2_COLUMNS", "join_v2_metadata", "list_v2_patches", "read_v2", "read_v2_metadata"]
 
@@ -63,14 +65,15 @@ def read_v2_metadata(files: Sequence[Path]) -> pa.Table:
 
 def _read(file: Path) -> pa.Table:
     try:
-        with pq.ParquetFile(file) as parquet:
-            names = parquet.schema_arrow.names
-            missing = [name for name in V2_COLUMNS if name not in names]
-            if missing:
-                raise ValueError(f"{file}: column {missing[0]} must be there; it has {', '.join(names)}")
-            table = parquet.read(columns=list(V2_COLUMNS))
-    except pa.ArrowException as error:
-        raise ValueError(f"{file} must be a table of BigEarthNet v2: {str(error).splitlines()[0]}") from None
+        names = pq.read_schema(checked_table(file)).names
+        missing = [name for name in V2_COLUMNS if name not in names]
+        if missing:
+            raise ValueError(f"column {missing[0]} must be there; it has {', '.join(names)}")
+        table = read_parquet(file, list(V2_COLUMNS))
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{file} must be a table of BigEarthNet v2: {fault_text(error)}") from None
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
     try:
         return pa.table([_typed(table[name], name, kind) for name, kind in V2_COLUMNS.items()], pa.schema(V2_COLUMNS))
     except ValueError as error:

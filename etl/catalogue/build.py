@@ -25,6 +25,7 @@ from etl.catalogue.table import (
 )
 from etl.catalogue.validation import find_problems, multi_hot
 from etl.files import replace_atomically
+from etl.input_files import Links
 from etl.labels import classes_of
 from etl.plural import counted
 from etl.schema import SPLITS
@@ -64,6 +65,9 @@ class CatalogueSettings:
         False, "end with status 4 if a patch was rejected or a list matches no patch; the catalogue is still written"
     )
     dry_run: bool = setting(False, "print the counts, but write nothing")
+    allow_links: tuple[Path, ...] = setting(
+        (), "folder into which links in --source and --lists may lead, beside these; can be given several times"
+    )
 
     def __post_init__(self) -> None:
         if self.out.is_dir():
@@ -79,7 +83,7 @@ def read_source(source: CatalogueSource) -> tuple[pa.Table, Rejections]:
         ValueError: a table or list is not what it should be.
     """
     readers: dict[str, Callable[[], tuple[pa.Table, Rejections]]] = {
-        "lists": lambda: list_patches(read_lists(source.path)),
+        "lists": lambda: list_patches(read_lists(source.path, links=source.links)),
         "v2": lambda: read_v2(source.files),
         "catalogue": lambda: (read_catalogue_table(source.files[0]), []),
         "products": lambda: list_grid_cells(source.products),
@@ -147,7 +151,9 @@ def _join(settings: CatalogueSettings, source: CatalogueSource, rows: pa.Table) 
     if settings.lists is None and is_images(rows):
         return rows, [], 0
     folder = settings.lists or (source.path if source.kind == "lists" else _LISTS)
-    tables = find_v2_tables(settings.lists or source.path.absolute().parent) if source.kind == "v2 folder" else ()
+    links = Links.into(folder, source.path, *settings.allow_links)
+    near = settings.lists or source.path.absolute().parent
+    tables = find_v2_tables(near, links.and_into(near)) if source.kind == "v2 folder" else ()
     if settings.lists is None and not tables and not (folder.is_dir() and find_lists(folder)):
         _log.info("no lists of splits, snow and cloud: --lists is not given, and there are none in %s", folder)
         return rows, [], 0
@@ -155,7 +161,7 @@ def _join(settings: CatalogueSettings, source: CatalogueSource, rows: pa.Table) 
     if tables:
         joined, coverages = _join_tables(rows, tables)
     else:
-        joined, rejected, coverages = join_lists(rows, read_lists(folder, rows["patch"]))
+        joined, rejected, coverages = join_lists(rows, read_lists(folder, rows["patch"], links))
     if not len(rows):
         return joined, rejected, 0
     listed = next((coverage.example for coverage in coverages if coverage.example), "no name")

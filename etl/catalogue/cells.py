@@ -13,7 +13,7 @@ from etl.catalogue.georeference import Rejections
 from etl.catalogue.names import PatchName
 from etl.catalogue.table import make_catalogue_table
 from etl.grid import nominal_origin
-from etl.product_files import ProductError, ProductFiles, read_tile_grid
+from etl.product_files import ProductError, ProductFiles, product_errors, read_tile_grid
 
 __all__ = ["list_grid_cells"]
 
@@ -62,9 +62,11 @@ def _first_readable(candidates: Sequence[FoundProduct]) -> tuple[pa.Table | None
 def _cells(product: FoundProduct) -> pa.Table:
     """Rows of all whole cells of one product."""
     name = product.name
-    files = ProductFiles(product.path)
-    name_of_product(files)  # refuses another product under this name
-    grid, nominal = read_tile_grid(files), nominal_origin(name.tile)
+    files = ProductFiles(product.path, product.links)
+    with product_errors(product.path):
+        name_of_product(files)  # refuses another product under this name
+        grid = read_tile_grid(files)
+    nominal = nominal_origin(name.tile)
     # patches from another corner would not lie on the cells that all other products of the tile share
     if (grid.epsg, grid.ulx, grid.uly) != (nominal.epsg, nominal.ulx, nominal.uly):
         raise ValueError(

@@ -5,17 +5,18 @@ the product's name therein. Patches are known by the names of their folders, whi
 """
 
 import logging
+import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from etl.catalogue.names import ProductName, is_product, parse_product, product_stem
 from etl.catalogue.search import FolderSearch, is_safe, is_zip
-from etl.files import walk_folders
+from etl.input_files import NO_LINKS, Links, walk_folders
 from etl.plural import counted
-from etl.product_files import ProductError, ProductFiles
+from etl.product_files import ProductError, ProductFiles, product_errors
 
 __all__ = [
     "FoundInputs",
@@ -50,6 +51,9 @@ class FoundProduct:
 
     stem: str
     """Its name without .SAFE: its folder's or zip file's or, if that is no product's name, the one in its metadata."""
+
+    links: Links = NO_LINKS
+    """Where links in it may lead, other than to places within it."""
 
 
 ProductIndex = Mapping[tuple[str, int | None, str], list[FoundProduct]]
@@ -113,6 +117,9 @@ class FoundInputs:
     passed_over: tuple[tuple[Path, str], ...]
     """(path, reason) of folders and files that are not used, in order of path."""
 
+    links: Links
+    """Where links in the folder may lead."""
+
     def log(self) -> None:
         """Log in one line what was found and how much was passed over, and at level DEBUG all of that."""
         if not (self.products or self.patches or self.passed_over):
@@ -140,21 +147,26 @@ class FoundInputs:
         return f"; {len(self.passed_over)} passed over (-v lists them), the first: {path} {reason}"
 
 
-def find_products(folder: Path) -> FoundInputs:
+def find_products(folder: Path, allow_links: Sequence[Path] = ()) -> FoundInputs:
     """All products of `folder` at any depth or, if there are none, its patches; logs what was found.
 
-    `folder` may itself be a product's folder or zip file. Links are followed, and each folder is searched once.
-    Products, patches, hidden folders, and folders among patches are not searched.
+    `folder` may itself be a product's folder or zip file. Links are followed if they lead below `folder` or one of
+    `allow_links`, and each folder is searched once. Products, patches, hidden folders, and folders among patches are
+    not searched.
     """
-    found = collect_inputs(folder, walk_folders(folder))
+    links, refused = Links.into(folder, *allow_links), dict[Path, str]()
+    found = collect_inputs(folder, walk_folders(folder, links, refused), links, refused)
     found.log()
     return found
 
 
-def collect_inputs(folder: Path, walk: Iterable[tuple[Path, list[str], list[str]]]) -> FoundInputs:
+def collect_inputs(
+    folder: Path, walk: Iterable[tuple[Path, list[str], list[str]]], links: Links, refused: Mapping[Path, str]
+) -> FoundInputs:
     """What `find_products` returns, from a walk through `folder`: (folder, names of its folders, of its files).
 
-    Takes out of each list of folders, before it asks for the next, those that need not be searched.
+    Takes out of each list of folders, before it asks for the next, those that need not be searched. `refused` holds
+    what the walk leaves out, once it has ended.
     """
     search = FolderSearch()
     if folder.is_file() or (is_safe(folder.name) and is_product(folder.name)):
@@ -162,12 +174,13 @@ def collect_inputs(folder: Path, walk: Iterable[tuple[Path, list[str], list[str]
     else:
         for here, folders, files in walk:
             search.visit(here, folders, files)
+    search.passed_over |= refused
     search.pass_over_strays()
     if search.patches:  # a zip file beside patches can be their archive, with millions of entries: it is not opened
         search.passed_over |= dict.fromkeys(search.unnamed_zips, "lies beside patches, and is not named like a product")
     else:
         search.products += search.unnamed_zips
-    products = _identify_all(search)
+    products = _identify_all(search, links)
     if products:
         over = "holds patches; as there are products, too, those are used"
         search.passed_over |= dict.fromkeys(search.patches, over)
@@ -176,7 +189,7 @@ def collect_inputs(folder: Path, walk: Iterable[tuple[Path, list[str], list[str]
     names = list(search.patches.values())  # of each folder in order: one of half a million is not sorted twice
     patches = tuple(names[0] if len(names) == 1 else sorted(set().union(*names)))
     locator = _locator_of(folder, search.patches, len(patches)) if patches else None
-    return FoundInputs(folder, products, patches, locator, tuple(sorted(search.passed_over.items())))
+    return FoundInputs(folder, products, patches, locator, tuple(sorted(search.passed_over.items())), links)
 
 
 def _locator_of(top: Path, patches: Mapping[Path, list[str]], known: int) -> PatchLocator:
@@ -190,22 +203,22 @@ def _locator_of(top: Path, patches: Mapping[Path, list[str]], known: int) -> Pat
     return PatchLocator(top, dict(holders), sum(number > 1 for number in times.values()))
 
 
-def _identify_all(search: FolderSearch) -> tuple[FoundProduct, ...]:
+def _identify_all(search: FolderSearch, links: Links) -> tuple[FoundProduct, ...]:
     """The products that the search met, in order of path; others are added to what it passes over."""
     products, seen = [], dict[Path, Path]()
     for path in sorted(search.products):
-        first = seen.setdefault(path.resolve(), path)
+        first = seen.setdefault(Path(os.path.realpath(path)), path)  # resolve() raises where links go in circles
         if first != path:
             search.passed_over[path] = f"is the same as {first}, by a link"
             continue
         try:
-            products.append(_identify(path))
+            products.append(_identify(path, links))
         except (ProductError, ValueError) as error:
             search.passed_over[path] = str(error).removeprefix(str(path)).lstrip(": ")
     return tuple(products)
 
 
-def _identify(path: Path) -> FoundProduct:
+def _identify(path: Path, links: Links) -> FoundProduct:
     """The product at `path`; opened only if its folder or zip file is not named like a product.
 
     Raises:
@@ -214,10 +227,11 @@ def _identify(path: Path) -> FoundProduct:
     """
     stem = product_stem(path.name)
     if not is_product(stem):
-        files = ProductFiles(path)
+        files = ProductFiles(path, links)
         if not files.holds_product:
-            raise ProductError("holds no product: neither MTD_MSIL2A.xml nor GRANULE")
-        stem = product_stem(files.read_product_uri())
+            raise ProductError(f"holds no product: neither MTD_MSIL2A.xml nor GRANULE{files.hint}")
+        with product_errors(path):
+            stem = product_stem(files.read_product_uri())
     name = parse_product(stem)
     if name.level != "2A":
         raise ValueError(
@@ -226,7 +240,7 @@ def _identify(path: Path) -> FoundProduct:
         )
     if not name.tile:
         raise ValueError("is a product of several tiles (its name gives none); split it into one product a tile")
-    return FoundProduct(path, name, stem)
+    return FoundProduct(path, name, stem, links)
 
 
 def name_of_product(files: ProductFiles) -> str:

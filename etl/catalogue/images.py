@@ -11,12 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pv
-import pyarrow.parquet as pq
 
 from etl.catalogue.bigearthnet_v1 import V1_METADATA_SUFFIX
 from etl.catalogue.georeference import Rejections
 from etl.catalogue.metadata import image_metadata
+from etl.catalogue.parquet_file import checked_table, read_parquet
 from etl.catalogue.table import make_catalogue_table, replace_columns
+from etl.input_files import fault_text, shortened
 
 __all__ = [
     "LABEL_COLUMNS",
@@ -39,11 +40,17 @@ _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", 
 _SPLITS |= {"test": "test", "testing": "test"}
 
 _SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".bmp")
-"""Suffixes of image files in folders of classes, in small letters; a table may list any file that GDAL reads."""
+"""Suffixes of image files in folders of classes, in small letters; in a table, files can have any name."""
 
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 
 _NO_CLASS = "holds no image file"
+
+_MOST_BYTES = 4 << 30
+"""Most bytes of a table of texts: 40 million rows."""
+
+_MOST_HEADING = 1 << 16
+"""Most letters of a table's heading."""
 
 _PLACE = {"epsg": pa.int32(), "ulx": pa.float64(), "uly": pa.float64()}
 
@@ -64,7 +71,7 @@ def read_image_table(path: Path) -> tuple[pa.Table, Rejections]:
         ValueError: the file is no such table, or a split has another name.
     """
     try:
-        table = _read_csv(path) if path.suffix.lower() != ".parquet" else pq.read_table(path)
+        table = _read_csv(path) if path.suffix.lower() != ".parquet" else read_parquet(path)
         paths = _column(table, PATH_COLUMNS)
         if paths is None:
             raise ValueError(
@@ -77,8 +84,8 @@ def read_image_table(path: Path) -> tuple[pa.Table, Rejections]:
         columns |= {"labels": _labels(_column(table, LABEL_COLUMNS)), "split": _splits(_column(table, ("split",)))}
         stated = {name: value for name, value in columns.items() if value is not None}
         out = make_catalogue_table(patch=patch, **stated).filter(named)
-    except (pa.ArrowException, ValueError, KeyError) as error:  # KeyError: two columns of one name
-        raise ValueError(f"{path}: {str(error).splitlines()[0]}") from None
+    except (pa.ArrowException, OSError, ValueError, KeyError, csv.Error) as error:  # KeyError: columns of one name
+        raise ValueError(f"{path}: {fault_text(error).removeprefix(f'{path} ')}") from None
     lines = [number for number, good in enumerate(named.to_pylist(), start=1) if not good]
     return _with_classes(_join_repeated(out)), [(f"row {number}", "its path is empty") for number in lines]
 
@@ -163,8 +170,11 @@ def _column(table: pa.Table, names: Sequence[str]) -> pa.ChunkedArray | None:
 
 def _read_csv(path: Path) -> pa.Table:
     """The table as text; the delimiter is the comma, semicolon or tab that is first in the heading."""
+    size = Path(checked_table(path)).stat().st_size
+    if size > _MOST_BYTES:
+        raise ValueError(f"must have at most {_MOST_BYTES} bytes, got {size}")
     with path.open(encoding="utf-8-sig", newline="") as file:
-        heading = file.readline()
+        heading = file.readline(_MOST_HEADING)
     delimiter = min(",;\t", key=lambda sign: heading.find(sign) % (len(heading) + 1))
     columns = next(csv.reader([heading], delimiter=delimiter), [])
     return pv.read_csv(
@@ -234,7 +244,7 @@ def _splits(column: pa.ChunkedArray | None) -> list[str | None] | None:
     names = [None if value is None else value.strip().lower() for value in column.cast(pa.string()).to_pylist()]
     unknown = next((name for name in names if name and name not in _SPLITS), None)
     if unknown:
-        raise ValueError(f"column split must be train, val, test or empty, got {unknown!r}")
+        raise ValueError(f"column split must be train, val, test or empty, got {shortened(unknown)!r}")
     return [_SPLITS[name] if name else None for name in names]
 
 

@@ -7,6 +7,7 @@ source's.
 """
 
 import codecs
+import os
 import re
 from collections.abc import Sequence
 from itertools import chain
@@ -16,8 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.catalogue.names import PATCH_PATTERN
+from etl.input_files import NO_LINKS, Links, RefusedFileError, fault_text, open_regular
 
 __all__ = ["read_names", "read_names_and_products"]
+
+_MOST_BYTES = 256 << 20
+"""Most bytes of a list: the longest published one, of products, has 65 MB."""
+
+_PIECE_BYTES = 1 << 20
 
 _QUOTES_AND_BLANKS = " \t\"'`\u00a0\u2018\u2019\u201c\u201d"
 _SENTINEL_2 = re.compile("S2[A-D]_(?:MSIL|OPER|USER)")
@@ -35,16 +42,16 @@ _FILE_STEM = r"(?:^|[/\\])(?P<found>[^/\\]+?)(?:\.[A-Za-z]\w{1,4})?[/\\]?$"
 _PRODUCT = r"(?P<found>S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{1,6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{1,6}(?:\.SAFE)?)"
 
 
-def read_names(path: Path, patches: pa.ChunkedArray | None = None) -> pa.Array:
+def read_names(path: Path, patches: pa.ChunkedArray | None = None, links: Links = NO_LINKS) -> pa.Array:
     """The patches' names in the lines of a list, dtype string, without heading, comments and empty lines.
 
     A name can be read in several ways; the first that gives one of `patches` (names, string) is taken, so that a list
-    with the names of both versions of BigEarthNet in a line serves either.
+    with the names of both versions of BigEarthNet in a line serves either. `links`: where links may lead.
 
     Raises:
         ValueError: the file cannot be read, is no text, or has a column that marks some of its patches only.
     """
-    lines = _read_lines(path, patches)
+    lines = _read_lines(path, patches, links)
     flags = _find_flags(lines)
     if flags:
         raise ValueError(
@@ -54,13 +61,15 @@ def read_names(path: Path, patches: pa.ChunkedArray | None = None) -> pa.Array:
     return _names(_one_patch_a_line(lines), patches)
 
 
-def read_names_and_products(path: Path, patches: pa.ChunkedArray | None = None) -> tuple[pa.Array, pa.Array]:
+def read_names_and_products(
+    path: Path, patches: pa.ChunkedArray | None = None, links: Links = NO_LINKS
+) -> tuple[pa.Array, pa.Array]:
     """The names of patches, as `read_names`, and the product beside each, null where a line has none; dtype string.
 
     Raises:
         ValueError: the file cannot be read, is no text, no line has a product, or one has several patches.
     """
-    lines = _read_lines(path, patches)
+    lines = _read_lines(path, patches, links)
     if len(_one_patch_a_line(lines)) > len(lines):
         raise ValueError(f"{path} has a line with several patches; each line must hold one patch and its product")
     product = pc.coalesce(_extract(lines, _PRODUCT), _trimmed(_extract(lines, _SECOND_FIELD)))
@@ -69,20 +78,34 @@ def read_names_and_products(path: Path, patches: pa.ChunkedArray | None = None) 
     return _names(lines, patches), product
 
 
-def _read_lines(path: Path, patches: pa.ChunkedArray | None) -> pa.Array:
+def _read_lines(path: Path, patches: pa.ChunkedArray | None, links: Links) -> pa.Array:
     """The lines of a text file that name a patch."""
     try:
-        with pa.input_stream(str(path), compression="gzip" if path.suffix.lower() == ".gz" else None) as stream:
-            content = stream.read()
+        content = _unpacked(path, links)
         utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # from > in PowerShell
         # a column beside the names may be in another encoding
         text = content.decode("utf-16") if utf_16 else content.decode("utf-8-sig", errors="replace")
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must be a list of patches: {str(error).splitlines()[0]}") from None
+    except RefusedFileError as error:
+        raise ValueError(str(error)) from None
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be a list of patches: {fault_text(error)}") from None
     if "\0" in text:
         raise ValueError(f"{path} must be a list of patches: a text with one name a line; it is a binary file")
     lines = [line for line in text.splitlines() if line.strip(f"{_QUOTES_AND_BLANKS},;[]") and not line.startswith("#")]
     return pa.array(lines[_is_heading(lines, patches) :], pa.string())
+
+
+def _unpacked(path: Path, links: Links) -> bytes:
+    """All bytes of a list, decompressed if its name ends in .gz."""
+    compression = "gzip" if path.suffix.lower() == ".gz" else None
+    with os.fdopen(open_regular(path, links), "rb") as file, pa.input_stream(file, compression=compression) as stream:
+        pieces, size = list[bytes](), 0
+        while piece := stream.read(_PIECE_BYTES):  # what is decompressed counts, whatever the file says
+            pieces.append(piece)
+            size += len(piece)
+            if size > _MOST_BYTES:
+                raise RefusedFileError(path, f"must be a list of at most {_MOST_BYTES} bytes, got more")
+    return b"".join(pieces)
 
 
 def _is_heading(lines: Sequence[str], patches: pa.ChunkedArray | None) -> bool:

@@ -18,6 +18,7 @@ from etl.catalogue.coverage import ListCoverage, measure_coverage
 from etl.catalogue.georeference import Rejections, drop_rejected, georeference_patches, georeference_products
 from etl.catalogue.list_file import read_names, read_names_and_products
 from etl.catalogue.table import replace_columns
+from etl.input_files import NO_LINKS, Links
 from etl.schema import SPLITS
 
 __all__ = ["PRODUCT_LIST", "PublishedLists", "find_lists", "join_lists", "list_patches", "read_lists", "unread_files"]
@@ -94,10 +95,11 @@ def _is_text(name: str) -> bool:
     return bool(is_named) and not name.startswith(".")
 
 
-def read_lists(folder: Path, patches: pa.ChunkedArray | None = None) -> PublishedLists:
+def read_lists(folder: Path, patches: pa.ChunkedArray | None = None, links: Links = NO_LINKS) -> PublishedLists:
     """The lists in `folder`, one name a patch, as arrays of dtype string.
 
-    Lines in which several names can be read are read as one of `patches`, names of the source.
+    Lines in which several names can be read are read as one of `patches`, names of the source. `links`: where links
+    in the folder may lead.
 
     Raises:
         ValueError: there is none, a file is not such a list, or a patch is in two splits.
@@ -108,9 +110,11 @@ def read_lists(folder: Path, patches: pa.ChunkedArray | None = None) -> Publishe
         unread = f"; not read: {others[0]}" if others else ""
         raise ValueError(f"{folder} must hold at least one of {', '.join(f'{name}.csv' for name in _KNOWN)}{unread}")
     empty = pa.array([], pa.string())
-    names = {name: read_names(path, patches) for name, path in files.items() if name != PRODUCT_LIST}
-    listed, product = read_names_and_products(files[PRODUCT_LIST], patches) if PRODUCT_LIST in files else (empty, empty)
-    names |= {PRODUCT_LIST: listed} if PRODUCT_LIST in files else {}
+    names = {name: read_names(path, patches, links) for name, path in files.items() if name != PRODUCT_LIST}
+    listed, product = empty, empty
+    if PRODUCT_LIST in files:
+        listed, product = read_names_and_products(files[PRODUCT_LIST], patches, links)
+        names[PRODUCT_LIST] = listed
     return PublishedLists(
         splits=_join_splits({name: names.get(name, empty) for name in SPLITS[1:]}),
         snow=names.get(SNOW_LIST, empty),

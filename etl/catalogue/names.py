@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from etl.input_files import shortened
+
 __all__ = [
     "PATCH_PATTERN",
     "PatchName",
@@ -25,23 +27,25 @@ __all__ = [
 ]
 
 _TIME = r"\d{8}T\d{1,6}"
-_A_TIME = re.compile(_TIME)
+_A_TIME = re.compile(_TIME, re.ASCII)
 _START = rf"(?P<mission>S2[A-D])_MSIL(?P<level>1C|2A)_(?P<acquired>{_TIME})"
 # since December 2016: one product a tile
 _COMPACT = re.compile(
-    rf"{_START}_N(?P<baseline>\d{{4}})_R(?P<orbit>\d{{3}})_T(?P<tile>\d{{2}}[A-Z]{{3}})(?:_(?P<processed>{_TIME}))?"
+    rf"{_START}_N(?P<baseline>\d{{4}})_R(?P<orbit>\d{{3}})_T(?P<tile>\d{{2}}[A-Z]{{3}})(?:_(?P<processed>{_TIME}))?",
+    re.ASCII,
 )
 # before: one product of several tiles, so the name has none
 _OLD = re.compile(
     r"(?P<mission>S2[A-D])_(?:OPER|USER)_PRD_MSIL(?P<level>1C|2A)_\w{4}_"
-    rf"(?P<processed>{_TIME})_R(?P<orbit>\d{{3}})_V(?P<acquired>{_TIME})_{_TIME}"
+    rf"(?P<processed>{_TIME})_R(?P<orbit>\d{{3}})_V(?P<acquired>{_TIME})_{_TIME}",
+    re.ASCII,
 )
-_V1_STEM = re.compile(_START)
+_V1_STEM = re.compile(_START, re.ASCII)
 PATCH_PATTERN = rf"S2[A-D]_MSIL(?:1C|2A)_{_TIME}(?:_N\d{{4}}_R\d{{3}}_T\d{{2}}[A-Z]{{3}})?_\d{{1,3}}_\d{{1,3}}"
 """Regular expression, also of RE2, for patch names of both versions; no groups: it is matched half a million times."""
-_PATCH = re.compile(PATCH_PATTERN)
+_PATCH = re.compile(PATCH_PATTERN, re.ASCII)
 _SUFFIX = re.compile(r"(?:\.SAFE)?(?:\.zip)?\Z", re.IGNORECASE)
-_CELL = re.compile(r"(?P<stem>.+)_(?P<col>\d{1,3})_(?P<row>\d{1,3})")
+_CELL = re.compile(r"(?P<stem>.+)_(?P<col>\d{1,3})_(?P<row>\d{1,3})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ def parse_time(text: str) -> datetime:
         start = datetime.strptime(day, "%Y%m%d").replace(hour=hour, minute=minute, tzinfo=UTC)
         return start + timedelta(seconds=second)
     except (ValueError, OverflowError):
-        raise ValueError(f"time must be like 20170613T101031, got {text!r}") from None
+        raise ValueError(f"time must be like 20170613T101031, got {shortened(text)!r}") from None
 
 
 @functools.lru_cache  # half a million patches come from some hundred products
@@ -144,7 +148,7 @@ def parse_product(name: str) -> ProductName:
     if match is None:
         raise ValueError(
             "product must be named like S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP_20170613T101608.SAFE, "
-            f"got {name!r}"
+            f"got {shortened(name)!r}"
         )
     return _product_name(match)
 
@@ -160,7 +164,7 @@ def parse_patch(name: str) -> PatchName:
     if cell is None or not stem:
         raise ValueError(
             "patch must be named like S2A_MSIL2A_20170613T101031_87_48 or "
-            f"S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57, got {name!r}"
+            f"S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57, got {shortened(name)!r}"
         )
     return PatchName(_product_name(stem), row=int(cell["row"]), col=int(cell["col"]))
 

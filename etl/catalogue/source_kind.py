@@ -16,8 +16,9 @@ from etl.catalogue.bigearthnet_v1 import V1_METADATA_SUFFIX
 from etl.catalogue.finder import FoundInputs, FoundProduct, PatchLocator, collect_inputs, find_products
 from etl.catalogue.images import PATH_COLUMNS, has_class_folders, names_images
 from etl.catalogue.lists import PRODUCT_LIST, find_lists
+from etl.catalogue.parquet_file import checked_table
 from etl.catalogue.search import is_zip
-from etl.files import walk_folders
+from etl.input_files import NO_LINKS, Links, require_regular, walk_folders
 
 __all__ = ["SOURCE_KINDS", "CatalogueSource", "detect_source", "find_v2_tables"]
 
@@ -63,12 +64,17 @@ class CatalogueSource:
     passed_over: tuple[tuple[Path, str], ...] = ()
     """(path, reason) of what looks like a product or patch, but cannot be used."""
 
+    links: Links = NO_LINKS
+    """Where links in it may lead."""
+
     unused: tuple[str, ...] = ()
     """What else was found there and is not used, in words."""
 
 
-def detect_source(path: Path) -> CatalogueSource:
+def detect_source(path: Path, allow_links: Sequence[Path] = ()) -> CatalogueSource:
     """What `path` is, also logged; a folder is listed once, and its patches are not opened.
+
+    Links in it may lead below it, or below one of `allow_links`.
 
     Raises:
         ValueError: it is absent, or none of what a source can be.
@@ -76,35 +82,45 @@ def detect_source(path: Path) -> CatalogueSource:
     if not path.exists():
         raise ValueError(f"--source {path} does not exist; it can be {_ALL_KINDS}")
     if path.is_dir():
-        source = _detect_folder(path)
-    elif is_zip(path.name) or zipfile.is_zipfile(path):
-        source = _source_of(find_products(path), {})
+        source = _detect_folder(path, Links.into(path, *allow_links))
     else:
-        source = CatalogueSource(_table_kind(path, required=True), path, (path,))
+        _require_file(path)
+        if is_zip(path.name) or zipfile.is_zipfile(path):
+            source = _source_of(find_products(path), {})
+        else:
+            source = CatalogueSource(_table_kind(path, required=True), path, (path,))
     _log.info("%s is %s", path, SOURCE_KINDS[source.kind])
     for other in source.unused:
         _log.warning("%s also holds %s; that is not used", path, other)
     return source
 
 
-def find_v2_tables(folder: Path) -> tuple[Path, ...]:
+def _require_file(path: Path) -> None:
+    try:
+        require_regular(path)
+    except OSError as error:
+        raise ValueError(f"--source {error}") from None
+
+
+def find_v2_tables(folder: Path, links: Links) -> tuple[Path, ...]:
     """Metadata tables of BigEarthNet v2 in `folder`, one row a patch; none if the folder is absent."""
-    return tuple(path for path in sorted(folder.glob("*.parquet")) if _table_kind(path) == "v2")
+    return tuple(path for path in sorted(folder.glob("*.parquet")) if _table_kind(path, links) == "v2")
 
 
-def _detect_folder(path: Path) -> CatalogueSource:
+def _detect_folder(path: Path, links: Links) -> CatalogueSource:
     """Kind and content of a folder; patches, products and lists are known by name, only tables are opened.
 
     Folders in it are searched only if it holds no tables or lists itself.
     """
-    walk = walk_folders(path)
+    refused = dict[Path, str]()
+    walk = walk_folders(path, links, refused)
     top = next(walk, (path, [], []))
     tables = defaultdict[str, list[Path]](list)
     for file in sorted(path / name for name in top[2] if name.endswith(".parquet")):
-        tables[_table_kind(file)].append(file)
+        tables[_table_kind(file, links)].append(file)
     tables["lists"] = [file for name, file in find_lists(path, top[2]).items() if name == PRODUCT_LIST]
     listed = any(tables[kind] for kind in ("lists", "v2", "catalogue"))
-    found = collect_inputs(path, [top] if listed else chain([top], walk))
+    found = collect_inputs(path, [top] if listed else chain([top], walk), links, refused)
     found.log()
     return _source_of(found, tables)
 
@@ -123,7 +139,7 @@ def _source_of(found: FoundInputs, tables: Mapping[str, Sequence[Path]]) -> Cata
     if kind == "catalogue" and len(items) > 1:
         raise ValueError(f"--source must be one catalogue, but {path} holds {', '.join(file.name for file in items)}")
     unused = tuple(SOURCE_KINDS[other] for other in kinds[1:])
-    base = CatalogueSource(kind, path, passed_over=found.passed_over, unused=unused)
+    base = CatalogueSource(kind, path, passed_over=found.passed_over, links=found.links, unused=unused)
     if kind in ("v1", "v2 folder"):
         return replace(base, patches=items, folder_of=found.folder_of)
     return replace(base, products=items) if kind == "products" else replace(base, files=items)
@@ -140,12 +156,12 @@ def _patches_by_kind(found: FoundInputs) -> dict[str, tuple[str, ...]]:
     return {"v1": tuple(sorted(set(found.patches).difference(tiled))), "v2 folder": tiled}
 
 
-def _table_kind(path: Path, required: bool = False) -> str:
+def _table_kind(path: Path, links: Links = NO_LINKS, *, required: bool = False) -> str:
     """Kind of a table: `v2`, `catalogue`, `image table`, or empty if it is none of them (an error if `required`)."""
     if path.suffix.lower() in (".csv", ".tsv"):
         return "image table"
     try:
-        names = pq.read_schema(path).names
+        names = pq.read_schema(checked_table(path, links)).names
     except (pa.ArrowException, OSError) as error:
         if required:
             raise ValueError(f"{path} must be Parquet or a zipped product: {str(error).splitlines()[0]}") from None

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from etl.bands import PATCH_M
 from etl.catalogue.metadata import is_images
 from etl.grid import TileGrid, nominal_origin, patch_cell
+from etl.input_files import refused_name
 
 __all__ = ["find_problems", "multi_hot"]
 
@@ -43,6 +44,9 @@ def find_problems(table: pa.Table, unknown: dict[int, str]) -> npt.NDArray[np.ob
     repeated[np.unique(names, return_index=True)[1]] = False  # where each name comes first
     for row in np.flatnonzero(repeated).tolist():
         problem[row] = f"patch is listed more than once: {table['patch'][row]}; its first row counts"
+    if is_images(table):
+        for row, name in enumerate(table["patch"].to_pylist()):
+            problem[row] = problem[row] or refused_name(name)
     for row, why in (*({} if is_images(table) else _misplaced(table)).items(), *unknown.items()):
         problem[row] = "; ".join(part for part in (problem[row], why) if part)
     return problem

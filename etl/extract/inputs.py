@@ -23,6 +23,7 @@ from etl.extract.image_files import detect_images
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import choose_method
 from etl.grid import TileGrid, nominal_origin, patch_cell
+from etl.input_files import Links
 from etl.mpi import Comm, RootOnly
 from etl.pixel_groups import PixelGroup
 from etl.schema import UNWRITTEN, Schema
@@ -71,6 +72,9 @@ class CatalogueSelection:
     patch_folder: PatchLocator | None
     """Folder of a patch in a patch archive, by its name; None if the source holds products or image files."""
 
+    links: Links
+    """Where links in the source may lead."""
+
     images: PixelGroup | None = None
     """The bands of the image files; None if the source holds none."""
 
@@ -91,6 +95,8 @@ class ExtractionInputs:
     schema: Schema
     is_archive: bool
     """Whether the source is a patch archive, with twelve files a patch or one image file, instead of products."""
+    links: Links
+    """Where links in the source may lead."""
     store: Backend
     """The store at --out."""
 
@@ -125,7 +131,7 @@ def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInp
     selection = RootOnly(comm, lambda: select_patches(settings))
     has_images = selection.bcast(lambda chosen: chosen.images is not None)
     method = UpsampleMethod("none") if has_images else choose_method(settings, comm)
-    products = selection.bcast(lambda chosen: [(item.path, item.stem) for item in chosen.products])
+    products = selection.bcast(lambda chosen: [(item.path, item.stem, item.links) for item in chosen.products])
     found, archive = selection.bcast(
         lambda chosen: (chosen.candidates, chosen.listed_products if chosen.patch_folder or chosen.images else ())
     )
@@ -134,13 +140,13 @@ def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInp
     else:  # each rank opens every `comm.size`-th product
         own = products[comm.rank :: comm.size]
         parts = comm.allgather(
-            [inspect_product(path, name, method.halo_px, settings.assume_offset) for path, name in own]
+            [inspect_product(path, name, method.halo_px, settings.assume_offset, links) for path, name, links in own]
         )
         inspections = [parts[k % comm.size][k // comm.size] for k in range(len(products))]
         selection.apply_on_root(lambda _: log_warnings(log, (item for each in inspections for item in each.warnings)))
     schema = selection.bcast(lambda chosen: _schema_for(chosen, inspections, method.name != "none"))
-    store = backend_of(settings.out, settings.layout)
-    return ExtractionInputs(settings, method, inspections, found, schema, bool(archive), store), selection
+    links, store = selection.bcast(lambda chosen: chosen.links), backend_of(settings.out, settings.layout)
+    return ExtractionInputs(settings, method, inspections, found, schema, bool(archive), links, store), selection
 
 
 def pass_over_unusable(inputs: ExtractionInputs) -> tuple[ExtractionInputs, PassedOver]:
@@ -165,25 +171,26 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
     product_index = np.argsort(order)[product_index].astype(np.intp)
     if not source.exists():
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which does not exist")
-    images = detect_images(settings, catalogue)
+    links = Links.into(source, *settings.allow_links)
+    images = detect_images(settings, catalogue, links)
     if images is not None:
         own = tuple((k,) for k in range(len(names)))
-        return CatalogueSelection(catalogue, product_index, names, (), own, None, images)
-    found = find_products(source)
+        return CatalogueSelection(catalogue, product_index, names, (), own, None, links, images)
+    found = find_products(source, settings.allow_links)
     if found.products:
         index = index_products(found.products)
         matching = [matching_products(name, index) for name in names]
         unique = {product.path: product for products in matching for product in products}
         number = {path: k for k, path in enumerate(unique)}
         candidates = tuple(tuple(number[product.path] for product in products) for products in matching)
-        return CatalogueSelection(catalogue, product_index, names, tuple(unique.values()), candidates, None)
+        return CatalogueSelection(catalogue, product_index, names, tuple(unique.values()), candidates, None, links)
     folder = found.folder_of
     if folder is None or not any(folder(name.decode()).is_dir() for name in catalogue.patch):
         raise ValueError(
             f"--source must hold products (.SAFE, .zip) or the catalogue's patch folders, got {source}{found.hint}"
         )
     own = tuple((k,) for k in range(len(names)))
-    return CatalogueSelection(catalogue, product_index, names, (), own, folder)
+    return CatalogueSelection(catalogue, product_index, names, (), own, folder, links)
 
 
 def _read_catalogue(settings: ExtractSettings) -> "Catalogue":

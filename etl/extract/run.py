@@ -194,9 +194,9 @@ def _source_of(
 ) -> ArchivePatches | ImagePatches | TilePatches:
     """Where this rank's patches come from."""
     if inputs.schema.images is not None:
-        return ImagePatches(assignment.rows.tolist(), assignment.files, inputs.schema.images, timer)
+        return ImagePatches(assignment.rows.tolist(), assignment.files, inputs.schema.images, inputs.links, timer)
     if inputs.is_archive:
-        return ArchivePatches(assignment.rows.tolist(), assignment.folders, inputs.method.halo_px, timer)
+        return ArchivePatches(assignment.rows.tolist(), assignment.folders, inputs.method.halo_px, timer, inputs.links)
     inspected = ((number, inputs.inspections[k].product) for number, k in assignment.inspections.items())
     products = {number: product for number, product in inspected if product}
     return TilePatches(assignment.work, assignment.product_patches, products, exchange, timer)

@@ -86,6 +86,9 @@ class ExtractSettings:
         "this setting they are rejected",
         "pixel counts",
     )
+    allow_links: tuple[Path, ...] = setting(
+        (), "folder into which links in --source may lead, beside --source itself; can be given several times"
+    )
     round_mib: int = setting(64, "most data that a rank writes in one round; Zarr: at least one shard", "MiB")
     sync_s: float = setting(30.0, "time between syncs; a killed run can lose the rows written since the last one", "s")
     align_mib: int = setting(

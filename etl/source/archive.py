@@ -3,6 +3,8 @@
 The files hold nothing beyond a patch's border, so the halo that upsampling needs is the patch's mirror image.
 """
 
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy.typing as npt
 
 from etl.bands import GROUPS
 from etl.grid import PixelWindow
+from etl.input_files import NO_LINKS, Links, RefusedFileError, fault_text
 from etl.raster import Georeference, RasterError, RasterFile
 from etl.source.block import OutgoingBlock
 from etl.source.geotiff import PlainGeoTiffs
@@ -22,6 +25,8 @@ from etl.source.warning import UNPLACED, SourceWarning
 from etl.stage_timer import StageTimer
 
 __all__ = ["ArchivePatches", "PlacedFolder"]
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 _OTHER_COPY = "patches read from another folder of theirs, as a file of the first is broken"
 
@@ -45,8 +50,9 @@ class ArchivePatches:
         folders: Sequence[PlacedFolder],
         halo_px: tuple[int, int, int],
         timer: StageTimer | None = None,
+        links: Links = NO_LINKS,
     ) -> None:
-        """Args: one of `folders` for each store row of `rows`; halo in pixels of each group.
+        """Args: one of `folders` for each store row of `rows`; halo in pixels of each group; where links may lead.
 
         Seconds are added to `decode_s` of `timer`.
         """
@@ -64,6 +70,7 @@ class ArchivePatches:
         self._plain = PlainGeoTiffs()
         self._warnings: dict[str, SourceWarning] = {}
         self._timer = timer or StageTimer()
+        self._links = links
 
     @property
     def warnings(self) -> list[SourceWarning]:
@@ -90,6 +97,9 @@ class ArchivePatches:
             except RasterError as error:
                 problems.append(str(error))
                 continue
+            except Exception as error:  # one patch must not end the run
+                problems.append(f"{path} cannot be read: {fault_text(error)}")
+                continue
             if problems:
                 self._warn(_OTHER_COPY, problems[0])
             for buffer, inside in self._buffers:
@@ -99,10 +109,35 @@ class ArchivePatches:
 
     def _read_folder(self, path: Path, place: Georeference | None) -> None:
         """Read the twelve files of a patch."""
-        for gsd_m, planes in self._planes:
-            of_group = place and replace(place, gsd_m=gsd_m)
-            for band, plane in planes:
-                self._read(f"{path}/{path.name}_{band}.tif", plane, of_group)
+        folder = self._open_folder(str(path))
+        try:
+            for gsd_m, planes in self._planes:
+                of_group = place and replace(place, gsd_m=gsd_m)
+                for band, plane in planes:
+                    file = f"{path}/{path.name}_{band}.tif"
+                    if not self._plain.read(file, plane, of_group, folder):
+                        self._read(file, plane, of_group)
+        finally:
+            if folder is not None:
+                os.close(folder)
+
+    def _open_folder(self, path: str) -> int | None:
+        """Descriptor of a patch's folder; None if there is none, as opening its files will say."""
+        try:
+            return os.open(path, _FOLDER_FLAGS)
+        except OSError:  # perhaps a link
+            target = self._check_link(path)
+        return None if target == path else os.open(target, _FOLDER_FLAGS)
+
+    def _check_link(self, path: str) -> str:
+        """The path or, if it is a link, its target, which must be where links may lead."""
+        try:
+            is_link = stat.S_ISLNK(os.lstat(path).st_mode)
+            return self._links.target(path) if is_link else path
+        except RefusedFileError as error:
+            raise RasterError(str(error)) from None
+        except OSError:
+            return path  # there is none, as opening it will say
 
     def _warn(self, what: str, example: str) -> None:
         """Count one more of a kind of oddity."""
@@ -110,9 +145,12 @@ class ArchivePatches:
         self._warnings[what] = known._replace(times=known.times + 1) if known else SourceWarning(what, example)
 
     def _read(self, path: str, out: npt.NDArray[np.uint16], place: Georeference | None) -> None:
-        """Read a whole file, which must have the shape of `out`, (row, col), uint16, and lie at `place`."""
-        if self._plain.read(path, out, place):
-            return
+        """Read a whole file that is not plain: of the shape of `out`, (row, col), uint16, at `place`; or a link."""
+        target = self._check_link(path)
+        if target != path:
+            path = target
+            if self._plain.read(path, out, place):
+                return
         file, (rows, columns) = RasterFile(path), out.shape
         if place is not None and self._plain.lies_at(path, place):
             place = None  # need not be compared again, which would take GDAL longer than the pixels

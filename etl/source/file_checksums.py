@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from etl.product_files import ProductError, ProductFiles, find_granule
+from etl.input_files import Links, shortened
+from etl.product_files import ProductError, ProductFiles, find_granule, product_errors
 from etl.source.safe import Product
 
 __all__ = ["FileChecksum", "foreign_manifest", "needed_checksums", "wrong_file"]
@@ -45,6 +46,9 @@ class FileChecksum:
     size_bytes: int
     """Size as the manifest states it, which is not always right: only to share the work among ranks."""
 
+    links: Links
+    """Where links in the product may lead."""
+
 
 def needed_checksums(product: Product) -> list[FileChecksum]:
     """Checksums of the files of a product that are read: images of its bands and scene classes, and two metadata files.
@@ -54,19 +58,24 @@ def needed_checksums(product: Product) -> list[FileChecksum]:
     Raises:
         ProductError: the manifest cannot be read, or gives a checksum of another kind.
     """
-    files = ProductFiles(Path(product.path))
+    with product_errors(Path(product.path)):
+        return _needed_checksums(product)
+
+
+def _needed_checksums(product: Product) -> list[FileChecksum]:
+    files = ProductFiles(Path(product.path), product.links)
     images = set(product.files.values())
     metadata, tile_metadata = files.metadata_name(of_today=True), f"{find_granule(files)}/MTD_TL.xml".lower()
     return [
         checksum
-        for checksum in _listed_checksums(files)
+        for checksum in _listed_checksums(files, product.links)
         if files.gdal_path(checksum.name) in images
         or checksum.name == metadata
         or checksum.name.lower() == tile_metadata
     ]
 
 
-def _listed_checksums(files: ProductFiles) -> list[FileChecksum]:
+def _listed_checksums(files: ProductFiles, links: Links) -> list[FileChecksum]:
     """Checksums that the manifest gives for files that are there, by name; a manifest may list a file twice."""
     name_by_lower = {name.lower(): name for name in files.names}  # copied through Windows, names may differ in case
     if "manifest.safe" not in name_by_lower:
@@ -80,18 +89,25 @@ def _listed_checksums(files: ProductFiles) -> list[FileChecksum]:
         href = str(PurePosixPath(place.get("href", "")))  # with and without ./ in front
         name = href if href in files.names else name_by_lower.get(href.lower())
         if name is not None:
-            checksums[name] = _checksum_of(files.path, name, checksum, stream.get("size", ""))
+            kind, digest = _checksum_of(files.path, checksum)
+            checksums[name] = FileChecksum(files.path, name, kind, digest, _size_bytes(stream.get("size", "")), links)
     return [checksums[name] for name in sorted(checksums)]
 
 
-def _checksum_of(product: Path, name: str, element: ElementTree.Element, size: str) -> FileChecksum:
+def _size_bytes(text: str) -> int:
+    """The size in a manifest; 0 if it is none, or of more digits than any file's."""
+    return int(text) if text.isdecimal() and len(text) < 16 else 0
+
+
+def _checksum_of(product: Path, element: ElementTree.Element) -> tuple[str, str]:
+    """Name of a checksum's kind, and its digits."""
     kind = element.get("checksumName", "").upper()
     if kind not in _ALGORITHMS:
         raise ProductError(
-            f"{product}: manifest.safe must give checksums of the kind {' or '.join(_ALGORITHMS)}, got {kind!r}"
+            f"{product}: manifest.safe must give checksums of the kind {' or '.join(_ALGORITHMS)}, "
+            f"got {shortened(kind, 40)!r}"
         )
-    digest = (element.text or "").strip().lower()
-    return FileChecksum(product, name, kind, digest, int(size) if size.isdecimal() else 0)
+    return kind, shortened((element.text or "").strip().lower())
 
 
 def wrong_file(expected: FileChecksum) -> str:
@@ -99,7 +115,7 @@ def wrong_file(expected: FileChecksum) -> str:
     algorithm = partial(hashlib.new, _ALGORITHMS[expected.checksum_name], usedforsecurity=False)
     where = f"{expected.product}: {expected.name}"
     try:
-        with ProductFiles(expected.product).open(expected.name) as file:
+        with ProductFiles(expected.product, expected.links).open(expected.name) as file:
             digest = hashlib.file_digest(file, algorithm).hexdigest()
     except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, ProductError) as error:
         return f"{where} cannot be read: {error}"

@@ -30,7 +30,13 @@ _HEADER_BYTES = 8192
 _MOST_BYTES = 65_536
 """Most bytes that are read of other files: some programs write the tags behind the pixels."""
 
-_NOT_UNDERSTOOD = (OSError, KeyError, ValueError, struct.error, RasterError)
+_MOST_PROJECTIONS = 1000
+"""Most sets of GeoKeys that are remembered: an archive has a few, and one made to fill memory any number."""
+
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+"""How a file is opened: a link is not followed, and a FIFO does not wait."""
+
+_NOT_UNDERSTOOD = (OSError, LookupError, ValueError, OverflowError, struct.error, RasterError)
 
 _SHORT, _LONG = 3, 4
 """Types of fields that hold whole numbers."""
@@ -50,14 +56,16 @@ class PlainGeoTiffs:
     def __init__(self) -> None:
         self._epsg: dict[bytes, int | None] = {}  # by GeoKeys; None if only GDAL understands such files
 
-    def read(self, path: str, out: npt.NDArray[np.uint16], place: Georeference | None) -> bool:
+    def read(
+        self, path: str, out: npt.NDArray[np.uint16], place: Georeference | None, folder: int | None = None
+    ) -> bool:
         """Read the pixels of a plain file into `out`, shape (row, col), if it is of this shape, type and place.
 
-        `place` is not compared if None. Returns False for any other file, absent and broken ones too; `out` is then as
-        before.
+        `place` is not compared if None; `folder`: descriptor of the folder of the file, if that is open. Returns False
+        for any other file, absent and broken ones and links too; `out` is then as before.
         """
         try:
-            data = _read_bytes(path, out.nbytes + _HEADER_BYTES)
+            data = _read_bytes(path, out.nbytes + _HEADER_BYTES, folder)
             tags = _tags(data)
             pixels = _pixels(data, tags, out)
             if pixels is None or (place is not None and not self._has_place(path, data, tags, place)):
@@ -86,17 +94,20 @@ class PlainGeoTiffs:
             return False
         keys = b"".join(_raw(data, tags[tag]) for tag in (_GEO_KEYS, _GEO_DOUBLES, _GEO_TEXT) if tag in tags)
         if keys not in self._epsg:
+            if len(self._epsg) >= _MOST_PROJECTIONS:
+                self._epsg.clear()
             found = RasterFile(path).georeference
             understood = found is not None and (found.ulx, found.uly, found.gsd_m) == (tie[3], tie[4], width)
             self._epsg[keys] = found.epsg if found is not None and understood else None
         return self._epsg[keys] == place.epsg
 
 
-def _read_bytes(path: str, most: int) -> bytes:
-    """The first `most` bytes of a file."""
-    file = os.open(path, os.O_RDONLY)
+def _read_bytes(path: str, most: int, folder: int | None = None) -> bytes:
+    """The first `most` bytes of a file; of one that has no places, such as a FIFO, an OSError."""
+    # by its name in the open folder, which spares the system the way along the path
+    file = os.open(path if folder is None else path.rpartition("/")[2], _FLAGS, dir_fd=folder)
     try:
-        return os.read(file, most)
+        return os.pread(file, most, 0)
     finally:
         os.close(file)
 

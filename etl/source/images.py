@@ -1,4 +1,4 @@
-"""Read patches from image files, one a patch: any raster that GDAL reads, of one size, type and number of bands."""
+"""Read patches from image files, one a patch: GeoTIFF, JPEG 2000, PNG, JPEG or BMP, of one size, type and bands."""
 
 import math
 from collections import Counter
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.grid import PixelWindow
+from etl.input_files import NO_LINKS, Links, check_link, fault_text
 from etl.pixel_groups import PixelGroup
 from etl.raster import RasterError, RasterFile
 from etl.source.block import OutgoingBlock
@@ -40,6 +41,7 @@ class PlacedImage:
     """An image file, and where the catalogue says that it lies."""
 
     path: Path
+    """The file, below the source."""
 
     epsg: int = 0
     """EPSG code of the projection; 0 if unknown."""
@@ -59,8 +61,18 @@ class PlacedImage:
 class ImageFile(RasterFile):
     """All bands of an open raster file; whatever GDAL says while decoding them is an error."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, any_message=True)
+    def __init__(self, path: Path, links: Links) -> None:
+        """Args: `links`: where links may lead.
+
+        Raises:
+            RasterError: as `RasterFile`, or a link leads elsewhere.
+        """
+        try:
+            super().__init__(check_link(str(path), links), any_message=True)
+        except RasterError:
+            raise
+        except Exception as error:  # one file must not end the run
+            raise RasterError(f"{path} cannot be opened: {fault_text(error)}") from None
 
     @property
     def band_count(self) -> int:
@@ -138,16 +150,17 @@ class _Format:
         return f"{rows} x {columns} pixels of {self.dtype} in {self.bands} band{'s' * (self.bands > 1)}, {nodata}"
 
 
-def detect_group(paths: Iterable[Path], names: Sequence[str] = ()) -> PixelGroup:
+def detect_group(paths: Iterable[Path], names: Sequence[str] = (), links: Links = NO_LINKS) -> PixelGroup:
     """The bands of an archive of image files: size, type and nodata value that most of the first readable ones have.
 
-    `names`: names of the bands; if empty, those that most of these files state, else band_<number>.
+    `names`: names of the bands; if empty, those that most of these files state, else band_<number>. `links`: where
+    links may lead.
 
     Raises:
         ValueError: no file can be read, or `names` are not as many as the bands.
     """
     problems: list[str] = []
-    formats = list(islice(_formats(paths, problems), _PROBED_FILES))
+    formats = list(islice(_formats(paths, links, problems), _PROBED_FILES))
     if not formats:
         raise ValueError(f"no file of the catalogue can be read; the first: {problems[0]}")
     common = Counter(file for file, _ in formats).most_common(1)[0][0]
@@ -159,14 +172,14 @@ def detect_group(paths: Iterable[Path], names: Sequence[str] = ()) -> PixelGroup
     return PixelGroup.of_images(common.shape, bands, common.dtype, common.nodata, in_files if stated else ())
 
 
-def _formats(paths: Iterable[Path], problems: list[str]) -> Iterator[tuple[_Format, tuple[str, ...]]]:
+def _formats(paths: Iterable[Path], links: Links, problems: list[str]) -> Iterator[tuple[_Format, tuple[str, ...]]]:
     """Format and band names of each readable file of a type that a store can hold; others are added to `problems`.
 
     The names are the descriptions of the bands, else their colours; empty if the file states neither.
     """
     for path in paths:
         try:
-            file = ImageFile(path)
+            file = ImageFile(path, links)
             found, stated = _Format.of(file), file.stated_bands
         except RasterError as error:
             problems.append(str(error))
@@ -177,16 +190,16 @@ def _formats(paths: Iterable[Path], problems: list[str]) -> Iterator[tuple[_Form
             problems.append(f"{path} must be of uint8 or uint16, got {found.dtype}")
 
 
-def read_image(path: Path, group: PixelGroup, out: npt.NDArray[Any]) -> ImageFile:
+def read_image(path: Path, group: PixelGroup, out: npt.NDArray[Any], links: Links) -> ImageFile:
     """Read all bands of a file into `out`, shape (band, row, col), uint8 or uint16, in the order of `group`.
 
-    Returns the open file.
+    `links`: where links may lead. Returns the open file.
 
     Raises:
         RasterError: it cannot be read, or is not of the size, type, bands and nodata value of `group`.
     """
     wanted = _Format(group.size_px, len(group.bands), np.dtype(group.dtype).name, group.nodata)
-    file = ImageFile(path)
+    file = ImageFile(path, links)
     found = _Format.of(file)
     if found != wanted:
         raise RasterError(f"{path} must be {wanted}, as most files are, got {found}")
@@ -229,14 +242,19 @@ class ImagePatches:
     """`PatchSource` of one rank that reads image files."""
 
     def __init__(
-        self, rows: Sequence[int], files: Sequence[PlacedImage], group: PixelGroup, timer: StageTimer | None = None
+        self,
+        rows: Sequence[int],
+        files: Sequence[PlacedImage],
+        group: PixelGroup,
+        links: Links = NO_LINKS,
+        timer: StageTimer | None = None,
     ) -> None:
-        """Args: `files`, one for each store row of `rows`; `group`: what every file must hold.
+        """Args: `files`, one for each store row of `rows`; `group`: what every file must hold; where links may lead.
 
         Seconds are added to `decode_s` of `timer`.
         """
         self.decoded = 0
-        self._rows, self._files, self._group = rows, files, group
+        self._rows, self._files, self._group, self._links = rows, files, group, links
         self._buffer = np.empty((len(group.bands), *group.size_px), group.dtype)
         self._timer = timer or StageTimer()
         self._only_in_file: list[str] = []
@@ -261,11 +279,13 @@ class ImagePatches:
 
     def _read_patch(self, place: PlacedImage) -> Patch | PatchError:
         try:
-            file = read_image(place.path, self._group, self._buffer)
+            file = read_image(place.path, self._group, self._buffer, self._links)
             if place.is_placed:
                 file.require_place(place)
             elif file.is_placed:
                 self._only_in_file.append(str(place.path))
         except RasterError as error:
             return PatchError(str(error))
+        except Exception as error:  # one patch must not end the run
+            return PatchError(f"{place.path} cannot be read: {fault_text(error)}")
         return Patch((self._buffer,), None)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from etl.input_files import Links
 from etl.mpi import Comm
 from etl.plan.layers import Layer
 from etl.plural import counted
-from etl.product_files import ProductError
+from etl.product_files import ProductError, product_errors
 from etl.progress import report_progress
 from etl.source.file_checksums import FileChecksum, foreign_manifest, needed_checksums, wrong_file
 from etl.source.safe import Product, read_product
@@ -59,14 +60,17 @@ class FileCheck:
     """Why the manifest says nothing about the files; empty if it does, or if there is none."""
 
 
-def inspect_product(path: Path, name: str, halo_px: Sequence[int], assume_offset: int | None) -> ProductInspection:
-    """Read the metadata of a product, and open all its files.
+def inspect_product(
+    path: Path, name: str, halo_px: Sequence[int], assume_offset: int | None, links: Links
+) -> ProductInspection:
+    """Read the metadata of a product, and open all its files; whatever goes wrong becomes its problem.
 
-    `halo_px`: halo of each group in pixels; `assume_offset`: as of `read_product`.
+    `halo_px`: halo of each group in pixels; `assume_offset` and `links`: as of `read_product`.
     """
     try:
-        product = read_product(path, assume_offset)
-        layers, warnings = layers_of(product, halo_px)
+        product = read_product(path, assume_offset, links)
+        with product_errors(path):
+            layers, warnings = layers_of(product, halo_px)
         return ProductInspection(path, name, product, layers, warnings=product.warnings + warnings)
     except ProductError as error:
         return ProductInspection(path, name, problem=str(error))

@@ -15,7 +15,8 @@ from xml.etree import ElementTree
 from etl.bands import BANDS, GROUPS, SATURATED
 from etl.catalogue.finder import name_of_product
 from etl.grid import TileGrid
-from etl.product_files import ProductError, ProductFiles, find_granule, find_text, read_tile_grid
+from etl.input_files import NO_LINKS, Links, shortened
+from etl.product_files import ProductError, ProductFiles, find_granule, find_text, product_errors, read_tile_grid
 from etl.source.warning import SourceWarning
 
 __all__ = ["ASSUMED_OFFSET", "NO_OFFSET", "UNUSED_GEOTIFF", "Product", "read_product"]
@@ -58,20 +59,33 @@ class Product:
     warnings: tuple[SourceWarning, ...] = ()
     """What is odd about its metadata, but no reason to reject it."""
 
+    links: Links = NO_LINKS
+    """Where links in it may lead, other than to places within it."""
 
-def read_product(path: Path, assume_offset: int | None = None) -> Product:
+
+def read_product(path: Path, assume_offset: int | None = None, links: Links = NO_LINKS) -> Product:
     """Read the metadata of the product at `path`: grid in pixels and metres, files, offsets, quantification value.
 
     `assume_offset`: offset of all bands, in units of the pixel values, of a product of baseline 04.00 or later whose
-    metadata give none; if this is None as well, such a product is refused.
+    metadata give none; if this is None as well, such a product is refused. `links`: where links in the product may
+    lead, other than to places within it.
 
     Raises:
-        ProductError: its XML is missing, malformed, or lacks what extraction needs.
+        ProductError: its XML is missing, malformed, or lacks what extraction needs; or anything else went wrong.
     """
-    files = ProductFiles(path)
+    with product_errors(path):
+        return _read_product(path, assume_offset, links)
+
+
+def _read_product(path: Path, assume_offset: int | None, links: Links) -> Product:
+    files = ProductFiles(path, links)
     name = name_of_product(files)
     metadata, where = files.read_metadata(of_today=True), f"{path}: its product metadata"
     baseline = find_text(metadata, where, "PROCESSING_BASELINE")
+    if not re.fullmatch(r"[0-9]{1,2}\.[0-9]{1,2}", baseline):
+        raise ProductError(
+            f"{where}, processing baseline must be a number, like 05.10, got {shortened(baseline, 40)!r}"
+        )
     quantification = _quantification(metadata, where)
     grid, (images, warnings) = read_tile_grid(files), _image_files(metadata, files)
     offsets = _offsets(metadata, where)
@@ -79,7 +93,7 @@ def read_product(path: Path, assume_offset: int | None = None) -> Product:
         offset, unlisted = _unlisted_offset(baseline, where, assume_offset)
         warnings += unlisted
         offsets = dict.fromkeys((band.name for band in BANDS), offset)
-    return Product(str(path), name, baseline, grid, images, offsets, quantification, warnings)
+    return Product(str(path), name, baseline, grid, images, offsets, quantification, warnings, links)
 
 
 def _quantification(metadata: ElementTree.Element, where: str) -> float:
@@ -101,7 +115,8 @@ def _offsets(metadata: ElementTree.Element, where: str) -> dict[str, int]:
     for name, offset in offsets.items():
         if abs(offset) > _MAX_OFFSET:
             limits = f"[-{_MAX_OFFSET}, {_MAX_OFFSET}]"
-            raise ProductError(f"{where} must give BOA_ADD_OFFSET in {limits}, got {offset} for {name}")
+            shown = shortened(str(offset), 40)
+            raise ProductError(f"{where} must give BOA_ADD_OFFSET in {limits}, got {shown} for {name}")
     return offsets
 
 
@@ -111,7 +126,7 @@ def _unlisted_offset(baseline: str, where: str, assumed: int | None) -> tuple[in
     ESA's products have no offset before baseline 04.00, and always list it since. Baseline 99.99 is processing by a
     user, of data of any time. Source: ESA, Sentinel-2 Products Specification Document, `BOA_ADD_OFFSET`.
     """
-    number = _number(float, baseline, f"{where}, processing baseline")
+    number = float(baseline)
     if number < 4:
         return 0, ()
     if number >= 99:
@@ -127,8 +142,8 @@ def _unlisted_offset(baseline: str, where: str, assumed: int | None) -> tuple[in
 def _number(kind: Callable[[str], T], text: str, what: str) -> T:
     try:
         return kind(text)
-    except ValueError:
-        raise ProductError(f"{what} must be a number, got {text!r}") from None
+    except (ValueError, OverflowError):
+        raise ProductError(f"{what} must be a number, got {shortened(text, 40)!r}") from None
 
 
 def _image_files(
@@ -156,7 +171,9 @@ def _image_files(
             unused += [name for name in other if name in files.names and present[stems[0]] != name]
     missing = [band for band in endings if band not in path_by_band and band != "SCL"]
     if missing:
-        raise ProductError(f"{files.path} must hold all twelve bands; {', '.join(missing)} missing below IMG_DATA")
+        raise ProductError(
+            f"{files.path} must hold all twelve bands; {', '.join(missing)} missing below IMG_DATA{files.hint}"
+        )
     warnings = (SourceWarning(UNUSED_GEOTIFF, f"{files.path}: {unused[0]}", len(unused)),) if unused else ()
     return path_by_band, warnings
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
-from etl.catalogue.finder import find_products
+from etl.catalogue.finder import FoundProduct, find_products
 from etl.grid import PixelWindow
 from etl.product_files import ProductError
 from etl.raster import RasterError, RasterFile
@@ -39,21 +38,20 @@ def read_scenes(settings: SuperresSettings) -> Iterator[Scene]:
     Raises:
         ValueError: the source holds neither, several products, or a region or patch that cannot be read.
     """
-    found = find_products(settings.source)
+    found = find_products(settings.source, settings.allow_links)
     if len(found.products) > 1:
         raise ValueError(
             f"--source must hold exactly one product, got {len(found.products)}; name one of them, such as "
             f"{found.products[0].path}"
         )
     if found.products:
-        yield _region(found.products[0].path, settings)
+        yield _region(found.products[0], settings)
         return
     if found.folder_of is None:
         raise ValueError(f"--source must hold a Level-2A product or patch folders, got {settings.source}{found.hint}")
     chosen = [found.folder_of(patch) for patch in found.patches[: settings.patches]]
-    patches = ArchivePatches(
-        range(len(chosen)), [PlacedFolder((folder,), None) for folder in chosen], (0, 0, 0)
-    ).patches()
+    placed = [PlacedFolder((folder,), None) for folder in chosen]
+    patches = ArchivePatches(range(len(chosen)), placed, (0, 0, 0), links=found.links).patches()
     for (_, patch), folder in zip(patches, chosen, strict=True):
         if isinstance(patch, PatchError):
             raise ValueError(str(patch))
@@ -61,9 +59,9 @@ def read_scenes(settings: SuperresSettings) -> Iterator[Scene]:
         yield Scene(folder.name, tuple(window.transpose(1, 2, 0).copy() for window in patch.native))
 
 
-def _region(path: Path, settings: SuperresSettings) -> Scene:
+def _region(found: FoundProduct, settings: SuperresSettings) -> Scene:
     try:
-        product = read_product(path)
+        product = read_product(found.path, links=found.links)
         layers_of(product, [0] * len(GROUPS))  # compares every file with the metadata
         size = product.grid.size_px
         side = min(settings.side_px, size) // 6 * 6

@@ -52,6 +52,9 @@ class SuperresSettings:
     patches: int = setting(20, "with a folder of patches: number of patches to measure, at most", "patches")
     precision: str = setting("float32", "number type of the networks' arithmetic", choices=PRECISIONS)
     network_threads: int = setting(0, "on a CPU: windows computed at once, one thread each; 0 = one per core")
+    allow_links: tuple[Path, ...] = setting(
+        (), "folder into which links in --source may lead, beside --source itself; can be given several times"
+    )
 
     def __post_init__(self) -> None:
         require_at_least(self, side_px=72, border_px=0, patches=1, network_threads=0)

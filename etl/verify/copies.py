@@ -15,14 +15,15 @@ def usable_copies(products: Sequence[FoundProduct], stem: str, assume_offset: in
 
     All of them if each is damaged, so that the damage is reported; () if there is none.
     """
-    paths = tuple(product.path for product in newest_first(product for product in products if product.stem == stem))
+    copies = newest_first(product for product in products if product.stem == stem)
+    paths = tuple(product.path for product in copies)
     if len(paths) < 2:  # which files are damaged is checked for all products at once
         return paths
-    return tuple(path for path in paths if _is_intact(path, assume_offset)) or paths
+    return tuple(copy.path for copy in copies if _is_intact(copy, assume_offset)) or paths
 
 
-def _is_intact(path: Path, assume_offset: int | None) -> bool:
+def _is_intact(copy: FoundProduct, assume_offset: int | None) -> bool:
     """Whether extraction takes pixels from a product: it can be opened, and no file of a band is damaged."""
-    inspection = inspect_product(path, path.name, (0, 0, 0), assume_offset)
+    inspection = inspect_product(copy.path, copy.path.name, (0, 0, 0), assume_offset, copy.links)
     [check] = compare_files([inspection.product], comm_self())
     return not without_damage(inspection, check).problem

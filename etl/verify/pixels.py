@@ -17,6 +17,7 @@ import numpy.typing as npt
 from etl.bands import GROUPS, Group
 from etl.catalogue.finder import FoundProduct, PatchLocator, find_products
 from etl.grid import PixelWindow
+from etl.input_files import Links, check_link, fault_text
 from etl.pixel_groups import IMAGES, PixelGroup
 from etl.product_files import ProductError
 from etl.raster import Georeference, RasterError, RasterFile, configure
@@ -28,6 +29,7 @@ from etl.store.location import Location
 from etl.store.reader import StoreReader
 from etl.verify.check import Faults
 from etl.verify.copies import usable_copies
+from etl.verify.settings import VerifySettings
 
 __all__ = ["SourceRow", "check_pixels", "find_source_rows"]
 
@@ -60,9 +62,12 @@ class SourceRow:
     assume_offset: int | None
     """Offset with which the store was made of products that do not list theirs, in units of their pixel values."""
 
+    links: Links
+    """Where links in the source may lead."""
 
-def find_source_rows(store: StoreReader, source: Path, sample: int, seed: int) -> list[SourceRow]:
-    """`sample` rows of state 1 (all if 0), ascending, the same for the same seed, each with its path in `source`.
+
+def find_source_rows(store: StoreReader, settings: VerifySettings, source: Path) -> list[SourceRow]:
+    """As many rows of state 1 as `settings` say, ascending, the same for the same seed, with their paths in `source`.
 
     Corners are in metres, in the UTM zone of the patch.
 
@@ -73,8 +78,9 @@ def find_source_rows(store: StoreReader, source: Path, sample: int, seed: int) -
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which is not there")
     products: Sequence[FoundProduct] = ()
     locator: PatchLocator | None = None
+    links = Links.into(source, *settings.allow_links)
     if store.schema.images is None:
-        found = find_products(source)
+        found = find_products(source, settings.allow_links)
         products, locator = found.products, found.folder_of
         if not products and locator is None:
             raise ValueError(
@@ -82,9 +88,9 @@ def find_source_rows(store: StoreReader, source: Path, sample: int, seed: int) -
             )
     assumed = store.attributes.get("assume_offset")
     copies_of = lru_cache(None)(partial(usable_copies, products, assume_offset=assumed))
-    rows, source_rows = store.written, []
+    rows, source_rows, sample = store.written, [], settings.sample
     if 0 < sample < len(rows):
-        rows = np.sort(np.random.default_rng(seed).choice(rows, sample, replace=False))
+        rows = np.sort(np.random.default_rng(settings.seed).choice(rows, sample, replace=False))
     for row in rows.tolist():
         patch, product = (store.column(name)[row].decode() for name in ("patch", "product"))
         epsg, ulx, uly = (store.column(name)[row].item() for name in ("epsg", "ulx", "uly"))
@@ -92,7 +98,7 @@ def find_source_rows(store: StoreReader, source: Path, sample: int, seed: int) -
             path, *others = copies_of(product) or (Path(product),)
         else:
             path, *others = locator.copies(patch) if locator else (source / patch,)  # an image file's name is its path
-        source_rows.append(SourceRow(row, path, bool(products), epsg, (ulx, uly), tuple(others), assumed))
+        source_rows.append(SourceRow(row, path, bool(products), epsg, (ulx, uly), tuple(others), assumed, links))
     return source_rows
 
 
@@ -119,22 +125,26 @@ def _differences(reader: StoreReader, source: SourceRow, open_product: Callable[
     try:
         parts = reader.row(source.row)
         if images is not None:
-            texts += _compare(f"{name}: {IMAGES}", images.bands, parts[0], _read_image(source.path, images))
+            texts += _compare(f"{name}: {IMAGES}", images.bands, parts[0], _read_image(source, images))
         native = () if images else zip(GROUPS, parts, strict=False)  # data_super is not in the source
         for group, stored in native:
-            product, files = open_product(source.path, source.assume_offset) if source.tiled else (None, {})
+            product, files = (
+                open_product(source.path, source.assume_offset, source.links) if source.tiled else (None, {})
+            )
             pixels = _read(source, group, product, files)
             texts += _compare(f"{name}: data_{group.name}", group.bands, stored, pixels)
     except (RasterError, ProductError, DamagedStoreError) as error:
         texts.append(f"{name}: {error}")
+    except Exception as error:  # one row must not end the check of all
+        texts.append(f"{name}: {source.path} cannot be read: {fault_text(error)}")
     return texts
 
 
-def _open_product(path: Path, assume_offset: int | None) -> OpenProduct:
+def _open_product(path: Path, assume_offset: int | None, links: Links) -> OpenProduct:
     """A product, and an empty dictionary for its open files by band."""
     if not path.exists():
         raise ProductError(f"product {path.name} must be below --source, it is not")
-    return read_product(path, assume_offset), {}
+    return read_product(path, assume_offset, links), {}
 
 
 def _read(
@@ -144,7 +154,7 @@ def _read(
     out = np.empty((group.patch_px, group.patch_px, len(group.bands)), np.uint16)
     for k, band in enumerate(group.bands):
         if product is None:
-            file = RasterFile(source.path / f"{source.path.name}_{band}.tif")
+            file = RasterFile(check_link(f"{source.path / source.path.name}_{band}.tif", source.links))
             default, lut = Georeference(source.epsg, *source.corner, group.gsd_m), None
         else:
             if band not in files:
@@ -157,10 +167,10 @@ def _read(
     return out
 
 
-def _read_image(path: Path, group: PixelGroup) -> npt.NDArray[Any]:
+def _read_image(source: SourceRow, group: PixelGroup) -> npt.NDArray[Any]:
     """Pixels of an image file, shape (row, col, band)."""
     out = np.empty((len(group.bands), *group.size_px), group.dtype)
-    read_image(path, group, out)
+    read_image(source.path, group, out, source.links)
     return out.transpose(1, 2, 0)
 
 

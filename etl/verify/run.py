@@ -126,7 +126,7 @@ def _check_all_but_pixels(settings: VerifySettings, report: Report) -> RowsToRea
             return None
         source_rows = []
         if settings.source is not None:
-            source_rows = find_source_rows(store, settings.source, settings.sample, settings.seed)
+            source_rows = find_source_rows(store, settings, settings.source)
         # before any further line is printed: a catalogue or source that is not there is bad input
         catalogue = check_catalogue(store, settings.catalogue)
         report.add(check_complete(store), check_values(store))

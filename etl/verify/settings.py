@@ -21,6 +21,9 @@ class VerifySettings:
     source: Path | None = setting(None, "folder of products or patches, to compare native pixels with")
     sample: int = setting(200, "with --source: number of patches to compare, chosen at random; 0 = all", "patches")
     seed: int = setting(0, "seed of the random choice of patches")
+    allow_links: tuple[Path, ...] = setting(
+        (), "folder into which links in --source may lead, beside --source itself; can be given several times"
+    )
 
     def __post_init__(self) -> None:
         require_at_least(self, sample=0, seed=0)

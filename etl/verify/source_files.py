@@ -30,9 +30,10 @@ def check_source_files(rows: Sequence[SourceRow], comm: Comm) -> Check:
 def _readable_products(rows: Sequence[SourceRow]) -> list[Product]:
     """The products of `rows`; without those that cannot be read, which comparing pixels reports."""
     products = []
-    for path, assumed in sorted({(row.path, row.assume_offset) for row in rows if row.tiled and row.path.exists()}):
+    found = {(row.path, row.assume_offset, row.links) for row in rows if row.tiled and row.path.exists()}
+    for path, assumed, links in sorted(found, key=str):
         try:
-            products.append(read_product(path, assumed))
+            products.append(read_product(path, assumed, links))
         except ProductError:
             continue
     return products

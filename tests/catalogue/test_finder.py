@@ -150,13 +150,17 @@ PACKINGS = {
 }  # fmt: skip
 
 
-def run_all(source, folder, monkeypatch):
-    """What catalogue, extract and verify make of a source: rows, store, and the exit status of verify."""
+def run_all(source, folder, monkeypatch, *allowed):
+    """What catalogue, extract and verify make of a source: rows, store, and the exit status of verify.
+
+    `allowed`: folders into which links may lead.
+    """
     monkeypatch.chdir(folder)
     table, out = folder / "patches.parquet", Location.parse("store.h5")
-    assert catalogue(CatalogueSettings(source=source, out=table), MPI.COMM_SELF) == 0
-    assert extract(ExtractSettings(table, source, out, "none", write="independent"), MPI.COMM_SELF) == 0
-    status = verify(VerifySettings(out, source=source, sample=0), MPI.COMM_SELF)
+    assert catalogue(CatalogueSettings(source=source, out=table, allow_links=allowed), MPI.COMM_SELF) == 0
+    settings = ExtractSettings(table, source, out, "none", write="independent", allow_links=allowed)
+    assert extract(settings, MPI.COMM_SELF) == 0
+    status = verify(VerifySettings(out, source=source, sample=0, allow_links=allowed), MPI.COMM_SELF)
     return read_catalogue_table(table), content(out.path), status
 
 
@@ -176,7 +180,8 @@ def test_every_packing_gives_the_same_rows_and_pixels_in_every_command(
 ):
     (tmp_path / "tiles").mkdir()
     PACKINGS[packing](product, tmp_path / "tiles")
-    rows, store, status = run_all(tmp_path / "tiles", tmp_path, monkeypatch)
+    allowed = [product.parent] if "link" in packing else []
+    rows, store, status = run_all(tmp_path / "tiles", tmp_path, monkeypatch, *allowed)
     assert rows.equals(expected[0])
     assert status == 0
     assert store.keys() == expected[1].keys()
@@ -328,8 +333,8 @@ def test_a_source_of_nothing_but_what_is_passed_over_is_refused_with_the_reason_
 # --- finding ---------------------------------------------------------------------------------------------------------
 
 
-def paths_below(folder):
-    return [product.path for product in find_products(folder).products]
+def paths_below(folder, *allowed):
+    return [product.path for product in find_products(folder, allowed).products]
 
 
 def test_products_are_found_at_any_depth_as_folders_zips_and_links_and_nothing_else_is(tmp_path):
@@ -348,7 +353,7 @@ def test_products_are_found_at_any_depth_as_folders_zips_and_links_and_nothing_e
             path.write_bytes(b"")
         else:
             path.mkdir(exist_ok=True)
-    found = paths_below(tmp_path / "tiles")
+    found = paths_below(tmp_path / "tiles", tmp_path / "real.SAFE")
     assert found == sorted(tmp_path / "tiles" / name for name in wanted)
     assert paths_below(found[0]) == [found[0]]
 
@@ -358,7 +363,11 @@ def test_products_behind_a_linked_folder_are_found_once_even_if_the_links_go_in_
     (tmp_path / "tiles").mkdir()
     (tmp_path / "tiles" / "2017").symlink_to(tmp_path / "store")
     (tmp_path / "store" / "back").symlink_to(tmp_path / "tiles")
-    assert paths_below(tmp_path / "tiles") == [tmp_path / "tiles" / "2017" / f"{STEM}.SAFE"]
+    wanted = [tmp_path / "tiles" / "2017" / f"{STEM}.SAFE"]
+    assert paths_below(tmp_path / "tiles", tmp_path / "store") == wanted
+    found = find_products(tmp_path / "tiles")
+    assert found.products == ()
+    assert found.passed_over[0][1].startswith(f"is a link that leads out of --source, to {tmp_path / 'store'}; ")
 
 
 def test_a_product_and_a_link_to_it_are_one_product(tmp_path):
@@ -401,7 +410,8 @@ ARCHIVES = {
 def test_patches_of_every_form_are_found_with_their_folders_and_the_catalogue_lists_the_same(tmp_path, form):
     (tmp_path / "source").mkdir()
     ARCHIVES[form](tmp_path / "source")
-    found, detected = find_products(tmp_path / "source"), detect_source(tmp_path / "source")
+    source, allowed = tmp_path / "source", [tmp_path / "real"]
+    found, detected = find_products(source, allowed), detect_source(source, allowed)
     assert found.products == ()
     assert (detected.patches, detected.folder_of) == (found.patches, found.folder_of)
     assert detected.kind == ("v2 folder" if V2 in found.patches else "v1")
@@ -444,9 +454,9 @@ def test_every_form_of_a_patch_archive_is_read_by_every_command(tmp_path, monkey
         row = {"patch_id": V2, "labels": ["Arable land"], "split": "test", "country": "Austria"}
         row |= {"contains_seasonal_snow": False, "contains_cloud_or_shadow": False}
         pq.write_table(pa.Table.from_pylist([row]), source / "metadata.parquet")
-    rows, store, status = run_all(source, tmp_path, monkeypatch)
+    rows, store, status = run_all(source, tmp_path, monkeypatch, tmp_path / "real")
     assert status == 0
-    assert rows["patch"].to_pylist() == list(find_products(source).patches)
+    assert rows["patch"].to_pylist() == list(find_products(source, [tmp_path / "real"]).patches)
     assert {name.decode() for name in store["patch"]} == set(rows["patch"].to_pylist())
     for patch, state, pixels in zip(store["patch"], store["state"], store["data_20m"], strict=True):
         assert (state, pixels[0, 0, 0]) == (1, 100 * parse_patch(patch.decode()).row + 10)

@@ -53,7 +53,7 @@ def test_spaces_umlauts_braces_links_and_deep_folders_in_paths_make_no_differenc
     assert zip_product(product).name.endswith(".SAFE.zip")
     shutil.rmtree(product)
     put_catalogue(root / "patches.parquet", listed(tile.spec, 360) + listed(twin, 360))
-    done = job(1, root, root / "Ausgabe ü.h5")
+    done = job(1, root, root / "Ausgabe ü.h5", "--allow-links", str(here.parent))
     assert done.returncode == 0, done.stderr
     store = content(root / "Ausgabe ü.h5")
     assert (store["state"] == 1).all(), reasons(root / "Ausgabe ü.h5")

@@ -64,7 +64,7 @@ def put_parts(root, spans, **spec):
 def alone(root, spec, folder):
     """Content of the store that one of the products gives if it is the only one on disk."""
     (folder / "tiles").mkdir(parents=True)
-    (folder / "tiles" / spec.name).symlink_to(root / "tiles" / spec.name)
+    shutil.copytree(root / "tiles" / spec.name, folder / "tiles" / spec.name)
     shutil.copy(root / "patches.parquet", folder)
     assert job(1, folder, folder / "store.h5").returncode == 0
     return content(folder / "store.h5")
@@ -214,14 +214,14 @@ def begun(parts, tmp_path):
     poke(tmp_path / "store.h5", "complete", 0, b"\0")
     (tmp_path / "tiles").mkdir()
     for spec in parts.specs:
-        (tmp_path / "tiles" / spec.name).symlink_to(parts.root / "tiles" / spec.name)
+        shutil.copytree(parts.root / "tiles" / spec.name, tmp_path / "tiles" / spec.name)
     return tmp_path
 
 
 def add_newer(begun, parts):
     """Another product of the acquisition, newer than all that the store was begun with."""
     newer = replace(parts.specs[0], generated=datetime(2018, 1, 1), baseline="05.10")
-    (begun / "tiles" / newer.name).symlink_to(parts.root / "tiles" / parts.specs[1].name)
+    shutil.copytree(parts.root / "tiles" / parts.specs[1].name, begun / "tiles" / newer.name)
 
 
 def test_a_product_that_came_after_a_store_was_begun_is_ignored(begun, parts):
@@ -429,7 +429,7 @@ def test_nothing_is_ignored_where_every_patch_is_written(halves, tmp_path):
         shutil.copy(halves.root / name, tmp_path)
     shutil.copytree(halves.root / "tiles", tmp_path / "tiles")
     newer = replace(halves.specs[0], generated=datetime(2018, 1, 1), baseline="05.10")
-    (tmp_path / "tiles" / newer.name).symlink_to(halves.root / "tiles" / halves.specs[1].name)
+    shutil.copytree(halves.root / "tiles" / halves.specs[1].name, tmp_path / "tiles" / newer.name)
     done = job(1, tmp_path, tmp_path / "store.h5", "--resume")
     assert "nothing to do" in done.stdout
     assert "they are ignored" not in done.stderr

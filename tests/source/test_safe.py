@@ -13,6 +13,7 @@ from osgeo import gdal
 
 from etl.bands import BANDS, GROUPS
 from etl.grid import PixelWindow, nominal_origin
+from etl.input_files import Links
 from etl.product_files import ProductError, ProductFiles
 from etl.raster import Georeference, RasterFile, write_jp2
 from etl.sample.pixels import TilePixels
@@ -147,14 +148,18 @@ def test_a_product_whose_files_are_links_is_read(tmp_path):
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(path)
-    assert len(layers_of(read_product(farm), (0, 1, 1)).layers) == 4
+    assert len(layers_of(read_product(farm, links=Links.into(real)), (0, 1, 1)).layers) == 4
+    with pytest.raises(ProductError, match=r"MTD_MSIL2A\.xml, which is missing; 17 not read, .* out of --source"):
+        read_product(farm)
 
 
 def test_a_product_with_a_linked_folder_inside_is_read(tmp_path):
     product = write_product(tmp_path / "tiles", spec_of(), flat_pixels())
     shutil.move(product / "GRANULE", tmp_path / "elsewhere")
     (product / "GRANULE").symlink_to(tmp_path / "elsewhere")
-    assert len(layers_of(read_product(product), (0, 1, 1)).layers) == 4
+    assert len(layers_of(read_product(product, links=Links.into(tmp_path)), (0, 1, 1)).layers) == 4
+    with pytest.raises(ProductError, match=r"GRANULE is a link that leads out of --source, to .*elsewhere"):
+        read_product(product)
 
 
 # --- the one granule that is the product's tile -----------------------------------------------------------------------
