@@ -18,8 +18,8 @@ MOST_FILES = 100_000
 _MOST_DIRECTORY_BYTES = 8 << 20
 """Most bytes of the list of files in a zip file, which is read at once."""
 
-_MOST_UNPACKED_BYTES = 1 << 30
-"""Most bytes of a file in a zip file: a band has 140 MB, as uncompressed GeoTIFF 240 MB."""
+_MOST_BYTES = 1 << 30
+"""Most bytes of a file that is read whole: a band has 140 MB, as uncompressed GeoTIFF 240 MB."""
 
 _UNPACKED_BY_GDAL = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -56,6 +56,9 @@ class FolderFiles:
     def open(self, name: str) -> Iterator[BufferedIOBase]:
         """A file, open for reading."""
         with os.fdopen(open_regular(self.path / name, self._links), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _MOST_BYTES:  # a file with holes can have any size
+                raise RefusedFileError(self.path / name, f"must have at most {_MOST_BYTES} bytes, got {size}")
             yield file
 
     def read(self, name: str, most: int) -> bytes:
@@ -135,8 +138,8 @@ def _why_refused(name: str, entry: zipfile.ZipInfo) -> str:
         return "must have a name that leads to no other folder"
     if entry.compress_type not in _UNPACKED_BY_GDAL:
         return "must be stored or deflated, which is what GDAL unpacks"
-    if entry.file_size > _MOST_UNPACKED_BYTES:
-        return f"must have at most {_MOST_UNPACKED_BYTES} bytes, got {entry.file_size}"
+    if entry.file_size > _MOST_BYTES:
+        return f"must have at most {_MOST_BYTES} bytes, got {entry.file_size}"
     return ""
 
 

@@ -212,7 +212,7 @@ def _open(path: str, drivers: list[str]) -> gdal.Dataset:
             read_jp2_header(lambda offset, size: os.pread(fd, size, offset), lambda: status.st_size)
         finally:
             os.close(fd)
-    return gdal.OpenEx(path, _OPEN_FLAGS, drivers)
+    return gdal.OpenEx(os.fsencode(path), _OPEN_FLAGS, drivers)  # bytes: not every name of a file is UTF-8
 
 
 def _check_zipped(path: str) -> None:
@@ -221,7 +221,7 @@ def _check_zipped(path: str) -> None:
     Raises:
         ValueError: its header is broken, or claims more than any real file has.
     """
-    file = gdal.VSIFOpenL(path, "rb")
+    file = gdal.VSIFOpenL(os.fsencode(path), "rb")
     if file is None:
         return  # GDAL says why
 
@@ -315,4 +315,4 @@ def _reference(epsg: int) -> osr.SpatialReference:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", maxsplit=1)[0]
+    return str(error).strip().split("\n", maxsplit=1)[0] or "GDAL does not say why"

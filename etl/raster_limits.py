@@ -17,8 +17,8 @@ _MOST_SIDE_PX = 65_535
 _MOST_BLOCK_BYTES = 512 << 20
 """Most bytes of a block, which is decoded whole: a band without tiles, 10980 px a side, takes 482 MB in the decoder."""
 
-_MOST_TILES = 1 << 15
-"""Most tiles, times components, of a JPEG 2000 file: decoders allocate some KB for each. Real bands have 121."""
+_MOST_TILES = 4096
+"""Most tiles, times components, of a JPEG 2000 file: decoders allocate 20 KB for each. Real bands have 121."""
 
 _MOST_BANDS = 1024
 """Most bands of a raster."""

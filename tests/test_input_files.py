@@ -135,6 +135,14 @@ def test_every_fault_becomes_one_short_line_that_can_be_written(text, kind):
 # --- zip files --------------------------------------------------------------------------------------------------------
 
 
+def test_a_file_with_holes_is_not_read_to_its_end(tree):
+    with (tree / "source" / "holes").open("wb") as file:
+        file.truncate(1 << 40)
+    files = FolderFiles(tree / "source", NO_LINKS)
+    with pytest.raises(RefusedFileError, match="holes must have at most 1073741824 bytes"), files.open("holes"):
+        pass
+
+
 def test_files_of_a_folder_are_counted_and_more_than_any_product_has_are_refused(tree, monkeypatch):
     monkeypatch.setattr(packed_files, "MOST_FILES", 3)
     for number in range(2):

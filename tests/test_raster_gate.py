@@ -1,9 +1,11 @@
 """Which files GDAL opens for us: images of a few formats, none of which can name another file or address."""
 
 import contextlib
+import os
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,6 +191,13 @@ def test_a_name_alone_chooses_no_driver_and_no_other_file_system(tmp_path, monke
             RasterFile(name, any_message)
     (tmp_path / "GTIFF_DIR:1:image.tif").write_bytes((tmp_path / "image.tif").read_bytes())
     assert RasterFile("GTIFF_DIR:1:image.tif").shape == (SIDE, SIDE)  # a file that is there is opened, by its name
+
+
+def test_a_file_whose_name_is_not_utf_8_is_opened(tmp_path):
+    write_geotiff(tmp_path / "a.tif", np.ones((SIDE, SIDE), np.uint16), WHERE)
+    odd = Path(os.fsdecode(bytes(tmp_path) + b"/\xff.tif"))
+    (tmp_path / "a.tif").rename(odd)
+    assert pixels_of(odd).all()
 
 
 def test_a_fifo_a_device_and_a_folder_are_no_images_and_do_not_wait(tmp_path):

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etl.catalogue.metadata import class_names_of, is_images, stated_class_names, stated_nomenclature
+from etl.catalogue.parquet_file import read_parquet
 from etl.catalogue.validation import find_problems, multi_hot
 from etl.files import replace_atomically
 from etl.labels import classes_of
@@ -160,10 +161,11 @@ def read_catalogue_table(path: Path) -> pa.Table:
     `ulx` and `uly` are in metres, `acquired` in whole seconds of UTC. Raises as `read_catalogue` does.
     """
     try:
-        with pq.ParquetFile(path) as file:
-            table = file.read()
-    except pa.ArrowInvalid as error:
+        table = read_parquet(path)
+    except pa.ArrowException as error:
         raise ValueError(f"{path} must be a Parquet file: {str(error).splitlines()[0]}") from None
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
     try:
         _ = stated_nomenclature(table), stated_class_names(table)
         return _conform(table).replace_schema_metadata(table.schema.metadata)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from etl.bands import GROUPS
 from etl.grid import PixelWindow
+from etl.input_files import fault_text
 from etl.plan.decode_schedule import schedule_decoding
 from etl.plan.layers import Layer, patch_window
 from etl.plan.work import Block, ProductPatches, RankWork
@@ -218,6 +219,8 @@ class TilePatches:
                         np.take(table, plane, out=plane, mode="clip")
             except RasterError as error:
                 data.fail(str(error))
+            except Exception as error:  # one block must not end the run
+                data.fail(f"{self._products[block.product].path} cannot be read: {fault_text(error)}")
         self.decoded += 1
         return data
 

@@ -203,7 +203,7 @@ def test_what_is_no_parquet_is_refused_by_name(tmp_path, content):
 
 
 def test_a_folder_is_no_catalogue(tmp_path):
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(OSError, match="must be a regular file, got a folder"):
         read_catalogue(tmp_path)
 
 

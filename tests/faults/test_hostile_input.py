@@ -130,7 +130,7 @@ FAULTS = {
     ),
     "a header that claims 57,600 blocks": (
         lambda p: claim(image(p, "B02", 10), tile_columns=1, tile_rows=1),
-        r"band B02: .* must have at most 32768 tiles, counted for each band, got 57600",
+        r"band B02: .* must have at most 4096 tiles, counted for each band, got 57600",
     ),
 }  # fmt: skip
 """What is done to a product, and the reason that rejects its patches."""
