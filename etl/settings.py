@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import difflib
 import logging
+import math
 import tomllib
 import typing
 from collections.abc import Iterable, Sequence
@@ -45,7 +46,7 @@ def require_at_least(settings: object, **least: float) -> None:
         ValueError: one is less; names its flag.
     """
     for name, value in least.items():
-        if getattr(settings, name) < value:
+        if not getattr(settings, name) >= value:  # nor is NaN
             raise ValueError(f"--{name.replace('_', '-')} must be at least {value}, got {getattr(settings, name)}")
 
 
@@ -80,10 +81,23 @@ def load_settings(cls: type[T], command: str, argv: Sequence[str] | None = None,
     given_values = ((key, value) for key, value in vars(given).items() if value is not None)
     flags = {key: tuple(value) if isinstance(value, list) else value for key, value in given_values}
     try:
-        values = {**_from_file(cls, table), **flags}
-        return cls(**values)
+        settings = cls(**{**_from_file(cls, table), **flags})
+        _require_usable(settings)
     except (ValueError, OSError) as error:
         parser.error(str(error))
+    return settings
+
+
+def _require_usable(settings: Any) -> None:
+    """Raise a ValueError if a number is infinite or no number or has over 64 bits, or if a text holds a NUL."""
+    for item in dataclasses.fields(settings):
+        name, value = f"--{item.name.replace('_', '-')}", getattr(settings, item.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, got {value}")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError(f"{name} must have at most 64 bits, got a number of {value.bit_length()}")
+        if isinstance(value, str | Path) and "\0" in str(value):
+            raise ValueError(f"{name} must not hold the character NUL, got {str(value)!r}")
 
 
 def _table(command: str) -> str:

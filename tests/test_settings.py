@@ -1,5 +1,6 @@
 """Settings: a flag beats the file, the file beats the default."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from etl.convert.settings import ConvertSettings
+from etl.extract.settings import ExtractSettings
 from etl.settings import load_settings, setting
+from etl.stats.settings import StatsSettings
+from etl.verify.settings import VerifySettings
+from trainer.config import EvaluateRunSettings, RunSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +148,45 @@ def test_a_misspelt_table_is_refused_with_the_one_meant(tmp_path, monkeypatch, c
         load_settings(Bake, "kitchen.bakery", [])
     assert stop.value.code == 2
     assert "no command has a table [bakerry]; did you mean [bakery]?" in capsys.readouterr().err
+
+
+OUT_OF_RANGE = [
+    ("etl.extract", ExtractSettings, "--sync-s", ("nan", "inf", "-1", "1e999"), r"--sync-s must be (at least 0|a fin)"),
+    ("etl.extract", ExtractSettings, "--shard-rows", ("4000000000", "-1"), r"--shard-rows must lie in \[0, 65536\]"),
+    ("etl.extract", ExtractSettings, "--chunk-rows", ("4000000000", "0"), r"--chunk-rows must lie in \[1, 65536\]"),
+    ("etl.extract", ExtractSettings, "--align-mib", ("1000000", "0"), r"--align-mib must lie in \[1, 1024\]"),
+    ("etl.extract", ExtractSettings, "--decode-threads", ("100000",), r"--decode-threads must lie in \[1, 1024\]"),
+    ("etl.extract", ExtractSettings, "--max-cloud-share", ("nan", "-inf"), r"--max-cloud-share must lie in \[0, 1\]"),
+    ("etl.extract", ExtractSettings, "--round-mib", ("9" * 400,), r"--round-mib must be at most 1024"),
+    ("etl.convert", ConvertSettings, "--shard-rows", ("4000000000",), r"--shard-rows must lie in \[0, 65536\]"),
+    ("etl.stats", StatsSettings, "--workers", ("1000000",), r"--workers must lie in \[0, 1024\]"),
+    ("etl.verify", VerifySettings, "--seed", ("9" * 400,), r"--seed must have at most 64 bits"),
+    ("trainer.run", RunSettings, "--rate", ("nan", "inf", "-1"), r"--rate must be (above 0|a finite number)"),
+    ("trainer.run", RunSettings, "--warmup", ("nan", "-1", "inf"), r"--warmup must be (at least 0|a finite number)"),
+    ("trainer.run", RunSettings, "--l2", ("nan",), r"--l2 must be at least 0, got nan"),
+    ("trainer.run", RunSettings, "--dropout", ("nan",), r"--dropout must lie in \[0, 1\), got nan"),
+    ("trainer.run", RunSettings, "--seed", ("4294967296",), r"--seed must lie in \[0, 4294967295\]"),
+    ("trainer.run", RunSettings, "--stall", ("-5",), r"--stall must be at least 0, got -5"),
+    ("trainer.run", RunSettings, "--batch", ("4000000000",), r"--batch must lie in \[1, 65536\]"),
+    ("trainer.evaluate", EvaluateRunSettings, "--threads", ("-1",), r"--threads must lie in \[0, 1024\], got -1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "cls", "flag", "values", "wanted"), OUT_OF_RANGE)
+def test_numbers_that_a_setting_cannot_have_are_refused_as_flags_and_in_the_file(
+    capsys, command, cls, flag, values, wanted
+):
+    key, table = flag[2:].replace("-", "_"), command.rpartition(".")[2]
+    for value in values:
+        for argv, text in (([f"{flag}={value}"], ""), ([], f"[{table}]\n{key} = {value.replace('1e999', 'inf')}\n")):
+            Path("pipeline.toml").write_text(text)
+            with pytest.raises(SystemExit) as stop:
+                load_settings(
+                    cls, command, argv, positional="store" if command in ("etl.stats", "etl.convert") else None
+                )
+            assert stop.value.code == 2
+            assert re.search(wanted, capsys.readouterr().err.replace("\n", " "))
+
+
+def test_the_character_nul_is_refused_in_texts_and_paths(capsys):
+    assert "--source must not hold the character NUL" in refused(capsys, file='[bake]\nsource = "a\\u0000b"\n')

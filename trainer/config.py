@@ -5,10 +5,13 @@ from pathlib import Path
 
 from etl.bands import BAND_BY_NAME, GROUPS
 from etl.pixel_groups import IMAGES
-from etl.settings import require_at_least, setting
+from etl.settings import require_at_least, require_within, setting
 from etl.store.location import DEFAULT_STORE, Location
 
 __all__ = ["DECAYS", "BandSelection", "EvaluateRunSettings", "PredictRunSettings", "RunSettings", "band_selections"]
+
+_MOST_BATCH = 65_536
+"""Patches of a batch, which a worker holds in memory: 65,536 of BigEarthNet's with twelve bands are 23 GB."""
 
 _SPLIT_CHOICES = ("train", "val", "test", "none", "all")
 
@@ -94,7 +97,8 @@ class RunSettings:
     dry_run: bool = setting(False, "print the plan, but write nothing")
 
     def __post_init__(self) -> None:
-        require_at_least(self, batch=1, shuffle_block=1, epochs=1, steps=0, seed=0, threads=0, warmup=0, lars=0, l2=0)
+        require_at_least(self, shuffle_block=1, epochs=1, steps=0, warmup=0, lars=0, l2=0)
+        require_within(self, batch=(1, _MOST_BATCH), threads=(0, 1024), seed=(0, 2**32 - 1))  # NumPy's most
         require_at_least(self, stall=0, mixup=0, rare_weight=0, oversample=0, validate_every=0, patience=0)
         require_at_least(self, checkpoint_steps=0)
         if not self.rate > 0:
@@ -125,7 +129,7 @@ class EvaluateRunSettings:
     threads: int = setting(0, "threads per TensorFlow operation; 0 = the cores of the node divided by its workers")
 
     def __post_init__(self) -> None:
-        require_at_least(self, batch=1)
+        require_within(self, batch=(1, _MOST_BATCH), threads=(0, 1024))
 
 
 @dataclass(frozen=True, slots=True)

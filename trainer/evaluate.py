@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from etl.exit_status import ExitStatus
+from etl.exit_status import ExitStatus, JobError
 from etl.pixel_groups import IMAGES
 from etl.stderr import suppress_stderr
 from etl.store.reader import StoreReader
@@ -56,11 +56,24 @@ def evaluate(settings: EvaluateRunSettings, workers: Workers) -> int:
 
 def _thresholds(run: Path, classes: int) -> Floats:
     """Thresholds tuned on val at the end of the run, shape (class,); default ones if it was not validated."""
+    path, default = run / "run.json", np.full(classes, DEFAULT_THRESHOLD, np.float32)
     try:
-        tuned = json.loads((run / "run.json").read_text(encoding="utf-8"))["scores"]["val"]["tuned"]["classes"]
-    except (OSError, KeyError, ValueError):
-        return np.full(classes, DEFAULT_THRESHOLD, np.float32)
-    return np.array([scores["threshold"] for scores in tuned], np.float32)
+        record = json.loads(path.read_bytes())
+    except OSError:
+        return default
+    except (ValueError, RecursionError) as error:
+        raise JobError(f"{path} must be the JSON record of a run: {error}", ExitStatus.BAD_INPUT) from None
+    try:
+        tuned = record["scores"]["val"]["tuned"]["classes"]
+    except (KeyError, TypeError):
+        return default
+    try:
+        thresholds = np.array([scores["threshold"] for scores in tuned], np.float32)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        thresholds = np.empty(0, np.float32)
+    if thresholds.shape != (classes,) or not ((thresholds >= 0) & (thresholds <= 1)).all():
+        raise JobError(f"{path} must give a threshold in [0, 1] for each of {classes} classes", ExitStatus.BAD_INPUT)
+    return thresholds
 
 
 def _write_samples(path: Path, rows: SelectedRows, probabilities: Floats) -> None:

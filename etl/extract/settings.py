@@ -107,7 +107,8 @@ class ExtractSettings:
     def __post_init__(self) -> None:
         format_of(self.out, "--out")
         require_within(self, max_cloud_share=(0, 1), max_snow_share=(0, 1), max_nodata_share=(0, 1))
-        require_at_least(self, round_mib=1, align_mib=1, decode_threads=1, network_threads=1)
+        require_at_least(self, round_mib=1, sync_s=0)
+        require_within(self, align_mib=(1, 1024), decode_threads=(1, 1024), network_threads=(1, 1024))
         if self.round_mib > 1024:
             raise ValueError(
                 f"--round-mib must be at most 1024 (MPI-IO counts overflow at 2 GiB), got {self.round_mib}"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from etl.settings import require_at_least, require_within, setting
+from etl.settings import require_within, setting
 from etl.store.location import DEFAULT_STORE, Location
 
 __all__ = ["StatsSettings"]
@@ -31,5 +31,4 @@ class StatsSettings:
             raise ValueError(f"--out must end in .png or .html, got {self.out}")
         if self.scheduler not in ("threads", "processes") and "://" not in self.scheduler:
             raise ValueError(f"--scheduler must be threads, processes or an address, got {self.scheduler!r}")
-        require_at_least(self, workers=0)
-        require_within(self, batch_rows=(1, 16384))
+        require_within(self, workers=(0, 1024), batch_rows=(1, 16384))

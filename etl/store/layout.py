@@ -6,12 +6,16 @@ from typing import Any
 import numpy as np
 
 from etl.schema import FLAGS, DataSet
-from etl.settings import require_at_least
+from etl.settings import require_within
 
 __all__ = ["COMPRESSIONS", "Layout", "as_json", "stored_attributes"]
 
 COMPRESSIONS = ("zstd", "none")
 """Compressions of a Zarr store."""
+
+
+_MOST_ROWS = 65_536
+"""A rank holds all rows of a shard, and all of a chunk, in memory: 65,536 patches of BigEarthNet are 34 GB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Layout:
     """HDF5: gzip, zstd or blosc (bits shuffled, then zstd), written by one process; none for contiguous rows."""
 
     def __post_init__(self) -> None:
-        require_at_least(self, shard_rows=0, chunk_rows=1)
+        require_within(self, shard_rows=(0, _MOST_ROWS), chunk_rows=(1, _MOST_ROWS))
         if self.shard_rows % self.chunk_rows:
             got = f"{self.shard_rows} and {self.chunk_rows}"
             raise ValueError(f"--shard-rows must be a multiple of --chunk-rows, got {got}")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from etl.settings import require_at_least, setting
+from etl.settings import require_at_least, require_within, setting
 from etl.upsample.method import PRECISIONS
 
 __all__ = ["ConvertWeightsSettings", "FetchWeightsSettings", "SuperresSettings"]
@@ -57,7 +57,8 @@ class SuperresSettings:
     )
 
     def __post_init__(self) -> None:
-        require_at_least(self, side_px=72, border_px=0, patches=1, network_threads=0)
+        require_at_least(self, side_px=72, border_px=0, patches=1)
+        require_within(self, network_threads=(0, 1024))
         for flag, at in (("--row-px", self.row_px), ("--column-px", self.column_px)):
             if at is not None and (at % 6 or at < 0):
                 raise ValueError(f"{flag} must be a whole number of 60 m pixels, a multiple of 6, got {at}")

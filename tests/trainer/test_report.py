@@ -8,11 +8,14 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from etl.labels import CLASSES_43
 from trainer.fit.metrics import score_predictions
 from trainer.report.__main__ import main
 from trainer.report.contact_sheet import MISSED, RIGHT, WRONG, label_verdicts
+from trainer.report.html_report import render_report
 from trainer.report.runs import open_runs, open_samples
 from trainer.report.scaling import ANY_LENGTH, ANY_STORE, perfect_scaling, scaling_series
 
@@ -294,3 +297,33 @@ def test_the_command_needs_a_run_and_neither_tensorflow_nor_a_display(tmp_path):
     unwanted = {"tensorflow", "keras", "matplotlib.pyplot"}
     code = f"import sys, trainer.report.__main__; sys.exit(bool({unwanted} & {{*sys.modules}}))"
     assert subprocess.run([sys.executable, "-c", code], timeout=100, check=False).returncode == 0
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_record_that_was_damaged_is_refused_or_drawn_without_its_damage(data, tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("runs")
+    scores = {"val": {"at_half": found_scores()}}
+    record = {"epochs": 2, "steps": 8, "loss": [0.5, 0.4], "seconds": [1.0, 2.0], "by_epoch": epochs_of([4.0, 5.0])}
+    run = make_run(tmp_path / "run", **record, scores=scores)
+    text = (run / "run.json").read_text()
+    keys = data.draw(st.sampled_from(sorted(set(re.findall(r'"\w+": ', text)))))
+    wrong = data.draw(
+        st.sampled_from(["null", "[]", "{}", "-1", "0", '"x"', "[[1]]", "NaN", "1e400", "9" * 400, "true"])
+    )
+    damaged = re.sub(keys + r'("[^"]*"|[-\d.e]+|null)', lambda _: keys + wrong, text)
+    if damaged == text:  # of a list or mapping, all that follows
+        damaged = text.replace(keys, f'{keys}{wrong}, "kept": ', 1)
+    (run / "run.json").write_text(damaged)
+    try:
+        runs = open_runs([run])
+    except ValueError:
+        return
+    for one in runs:
+        assert one.epoch_seconds is None or one.epoch_seconds > 0
+        assert one.total_seconds is None or one.total_seconds > 0
+        assert all(of_class["f1"] >= 0 or of_class["f1"] < 0 for of_class in one.class_scores("val").values())
+        assert one.label
+        assert np.isfinite(one.losses[~np.isnan(one.losses)]).all()
+    page = render_report(runs, [])
+    assert "<html" in page

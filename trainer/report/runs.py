@@ -13,6 +13,11 @@ import numpy.typing as npt
 
 __all__ = ["ClassScores", "FinishedRun", "Samples", "open_runs", "open_samples"]
 
+_AVERAGES = ("micro", "macro", "weighted")
+_DRAWN = ("f1", "support")
+_MOST = 1e15
+"""Least number that is not drawn."""
+
 ClassScores = Mapping[str, Mapping[str, Any]]
 """Scores by class name, each as in `metrics.LabelScores`."""
 
@@ -45,8 +50,8 @@ class FinishedRun:
     @property
     def workers(self) -> int | None:
         """Number of workers; None if the record does not say."""
-        workers = self.record.get("workers")
-        return workers if isinstance(workers, int) else None
+        workers = _number(self.record.get("workers"))
+        return int(workers) if workers >= 1 else None
 
     @property
     def label(self) -> str:
@@ -66,7 +71,7 @@ class FinishedRun:
         for number, record in enumerate(_list(self.record.get("by_epoch")), 1):
             value, epoch = _number(_at_path(record, path)), _at_path(record, ("epoch",))
             if not math.isnan(value):
-                curve.append((epoch if isinstance(epoch, int) else number, value))
+                curve.append((number if math.isnan(_number(epoch)) else int(_number(epoch)), value))
         return curve
 
     @property
@@ -77,15 +82,15 @@ class FinishedRun:
         are computed from the steps after the first.
         """
         epochs, count = _number(self.record.get("epochs")), _number(self.record.get("steps"))
-        steps_per_epoch = round(count / epochs) if epochs > 0 and count > 0 else None
+        steps_per_epoch = round(count / epochs) if epochs > 0 and 0 < count < 2**53 * epochs else None
         steps_by_epoch = dict(self.by_epoch("steps"))
         whole = [s for epoch, s in self.by_epoch("seconds") if steps_by_epoch.get(epoch) in (None, steps_per_epoch)]
         if len(whole) > 1:
-            return statistics.fmean(whole[1:])
+            return _positive(statistics.fmean(whole[1:]))
         steps = [_number(value) for value in _list(self.record.get("seconds"))]
         if steps and steps_per_epoch:
-            return statistics.fmean(steps[1:] or steps) * steps_per_epoch
-        return whole[0] if whole else None
+            return _positive(statistics.fmean(steps[1:] or steps) * steps_per_epoch)
+        return _positive(whole[0]) if whole else None
 
     @property
     def total_seconds(self) -> float | None:
@@ -93,7 +98,7 @@ class FinishedRun:
         asked, epochs = self.settings.get("epochs"), self.by_epoch("seconds")
         if not epochs or (asked is not None and asked != str(len(epochs))):
             return None
-        return sum(value for _, value in (*epochs, *self.by_epoch("seconds_validating")))
+        return _positive(sum(value for _, value in (*epochs, *self.by_epoch("seconds_validating"))))
 
     def scores(self, split: str, kind: str = "at_half") -> Mapping[str, Any] | None:
         """Scores on a split as `metrics.LabelScores`, or None; `kind` of threshold is "at_half" or "tuned".
@@ -104,11 +109,17 @@ class FinishedRun:
         if not scores and (split, kind) == ("val", "at_half"):
             epochs = [_mapping(_at_path(record, ("val",))) for record in _list(self.record.get("by_epoch"))]
             scores = next((epoch for epoch in reversed(epochs) if epoch), {})
-        return scores or None
+        return {**scores, **{name: _mapping(scores[name]) for name in _AVERAGES if name in scores}} or None
 
     def class_scores(self, split: str) -> ClassScores:
         """Scores of each class on a split, threshold 0.5; empty if the run has not been scored on it."""
-        return {of_class["name"]: of_class for of_class in (self.scores(split) or {}).get("classes") or ()}
+        classes = map(_mapping, _list((self.scores(split) or {}).get("classes")))
+        numbers = ({**of_class, **{kind: _number(of_class.get(kind)) for kind in _DRAWN}} for of_class in classes)
+        return {
+            str(of_class["name"]): of_class
+            for of_class in numbers
+            if "name" in of_class and not any(math.isnan(of_class[kind]) for kind in _DRAWN)
+        }
 
     @property
     def versions(self) -> dict[str, str]:
@@ -191,7 +202,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     """The JSON record at `path`, which a command of the trainer wrote."""
     try:
         record = json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{path} must be a JSON record of the trainer, and cannot be read: {error}") from None
     command = record.get("command") if isinstance(record, dict) else None
     if not str(command).startswith("trainer."):
@@ -224,4 +235,10 @@ def _at_path(value: object, path: Sequence[str]) -> object:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    """A number that can be drawn; NaN for anything else, also for infinity."""
+    good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST
+    return float(value) if good and isinstance(value, int | float) else math.nan
+
+
+def _positive(seconds: float) -> float | None:
+    return seconds if seconds > 0 else None
