@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase, FileIO
 from pathlib import Path, PurePosixPath
-from typing import cast
+from typing import NamedTuple, cast
 
 from etl.input_files import Links, RefusedFileError, open_regular, read_bytes, walk_folders
 
-__all__ = ["MOST_FILES", "FolderFiles", "ZipFiles", "files_in"]
+__all__ = ["MOST_FILES", "FileStat", "FolderFiles", "ZipFiles", "files_in"]
 
 MOST_FILES = 100_000
 """Most files of a product: real ones have 100 to 400. More are another folder's, or made to fill memory."""
@@ -22,6 +22,19 @@ _MOST_BYTES = 1 << 30
 """Most bytes of a file that is read whole: a band has 140 MB, as uncompressed GeoTIFF 240 MB."""
 
 _UNPACKED_BY_GDAL = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+class FileStat(NamedTuple):
+    """What is known of a file without reading it."""
+
+    size_bytes: int
+    """Without compression."""
+
+    changed_ns: int
+    """Time of the last change of the file, or of the zip file with it, in nanoseconds since 1970."""
+
+    crc32: int | None
+    """Checksum that a zip file gives for it; None in a folder."""
 
 
 class FolderFiles:
@@ -60,6 +73,11 @@ class FolderFiles:
             if size > _MOST_BYTES:  # a file with holes can have any size
                 raise RefusedFileError(self.path / name, f"must have at most {_MOST_BYTES} bytes, got {size}")
             yield file
+
+    def stat(self, name: str) -> FileStat:
+        """What is known of a file without reading it."""
+        status = (self.path / name).stat()
+        return FileStat(status.st_size, status.st_ctime_ns, None)
 
     def read(self, name: str, most: int) -> bytes:
         """All bytes of a file, which must not be more than `most`."""
@@ -107,6 +125,11 @@ class ZipFiles:
         """A file, open for reading its decompressed bytes."""
         with _open_zip(self.path) as archive, archive.open(self._entries[name].filename) as member:
             yield cast("BufferedIOBase", member)
+
+    def stat(self, name: str) -> FileStat:
+        """What is known of a file without reading it."""
+        entry = self._entries[name]
+        return FileStat(entry.file_size, self.path.stat().st_ctime_ns, entry.CRC)
 
     def read(self, name: str, most: int) -> bytes:
         """All decompressed bytes of a file, which must not be more than `most`, whatever the zip file says."""

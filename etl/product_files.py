@@ -5,7 +5,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedIOBase
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from etl.grid import TileGrid
 from etl.input_files import MOST_METADATA_BYTES, NO_LINKS, Links, fault_text, shortened
-from etl.packed_files import files_in
+from etl.packed_files import FileStat, files_in
 
 __all__ = [
     "ProductError",
@@ -171,6 +171,14 @@ class ProductFiles:
             raise FileNotFoundError(errno.ENOENT, "it is not in the product any more", name)
         with self._files.open(self._root + name) as file:
             yield file
+
+    def stat(self, names: Iterable[str]) -> dict[str, FileStat]:
+        """What is known of these files of the product without reading them, by name; without any that is gone."""
+        found = dict[str, FileStat]()
+        for name in names:
+            with suppress(OSError):
+                found[name] = self._files.stat(self._root + name)
+        return found
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Products, catalogues and runs for the tests of bad input, and what a run says."""
 
 import csv
+import json
 import textwrap
 from datetime import datetime
 
@@ -11,12 +12,14 @@ from commands import ranks
 from etl.bands import GROUPS
 from etl.catalogue.table import make_catalogue_table, write_catalogue
 from etl.grid import nominal_origin
+from etl.raster import Georeference, utm_wkt, write_geotiff
 from etl.sample.pixels import TilePixels
 from etl.sample.product import ProductSpec
 
 __all__ = [
-    "ORIGIN", "SMALL_BLOCKS", "SOT", "TILE", "broken_job", "cut", "cut_in_block", "edit", "errors", "image",
+    "ORIGIN", "SMALL_BLOCKS", "SOT", "TILE", "broken_job", "cut", "cut_in_block", "edit", "errors", "geotiff", "image",
     "is_written", "job", "listed", "pixels_of", "poke", "product_of", "put_catalogue", "random_pixels", "reasons",
+    "write_patch",
 ]  # fmt: skip
 
 TILE = "33UUP"
@@ -142,3 +145,28 @@ def broken_job(size, tile, folder, patches, *flags):
         "store.h5",
     )
     return ranks(size, "broken", *given, "--round-mib", "1", *flags, cwd=folder, timeout=90)
+
+
+def write_patch(archive, i, j, seed):
+    """One patch of BigEarthNet v1 with random pixels; its name."""
+    name = f"{product_of(1).v1_prefix}_{i}_{j}"
+    folder, rng = archive / name, np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    ulx, uly = ORIGIN.ulx + 1200 * i, ORIGIN.uly - 1200 * j
+    for group in GROUPS:
+        for band in group.bands:
+            pixels = rng.integers(1, 12_000, (group.patch_px, group.patch_px)).astype(np.uint16)
+            write_geotiff(folder / f"{name}_{band}.tif", pixels, Georeference(ORIGIN.epsg, ulx, uly, group.gsd_m))
+    said = {
+        "labels": ["Mixed forest"],
+        "coordinates": {"ulx": ulx, "uly": uly, "lrx": ulx + 1200, "lry": uly - 1200},
+        "projection": utm_wkt(ORIGIN.epsg),
+        "tile_source": product_of(1).product_name("MSIL1C", "02.05", product_of(1).generated),
+        "acquisition_date": "2017-06-01 10:10:31",
+    }
+    (folder / f"{name}_labels_metadata.json").write_text(json.dumps(said))
+    return name
+
+
+def geotiff(folder, band):
+    return folder / f"{folder.name}_{band}.tif"

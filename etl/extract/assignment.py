@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from etl.bands import GROUPS
 from etl.extract.candidates import OpenRow, next_candidates, served_by
-from etl.extract.inputs import CatalogueSelection, ExtractionInputs, PatchRows
+from etl.extract.inputs import CatalogueSelection, ExtractionInputs
+from etl.extract.patch_rows import PatchRows
 from etl.extract.resume import ResumeState
 from etl.mpi import Comm, RootOnly
 from etl.plan.layers import IntArray
@@ -20,7 +21,14 @@ from etl.schema import RowSpan
 from etl.source.archive import PlacedFolder
 from etl.source.images import PlacedImage
 
-__all__ = ["ExtractionPlan", "RankAssignment", "plan_extraction", "scatter_assignments"]
+__all__ = [
+    "ExtractionPlan",
+    "RankAssignment",
+    "image_files",
+    "patch_folders",
+    "plan_extraction",
+    "scatter_assignments",
+]
 
 _BATCH_S = 15.0
 """A batch holds no more rows than are extracted in this time: a kill loses what is not written yet."""
@@ -130,8 +138,8 @@ def _assign(inputs: ExtractionInputs, state: ResumeState, extraction_plan: Extra
                 candidate=candidate,
                 following=following[selection.product_index[rows]],
                 earlier={row: state.open_rows[row] for row in rows.tolist()} if candidate else {},
-                folders=_patch_folders(selection, rows),
-                files=_image_files(selection, inputs.settings.source, rows),
+                folders=patch_folders(selection, rows),
+                files=image_files(selection, inputs.settings.source, rows),
                 rounds=rounds,
                 needed_blocks=plan.blocks,
                 predicted_inefficiency=plan.inefficiency,
@@ -140,7 +148,7 @@ def _assign(inputs: ExtractionInputs, state: ResumeState, extraction_plan: Extra
     return assignments
 
 
-def _patch_folders(selection: CatalogueSelection, rows: npt.NDArray[np.intp]) -> list[PlacedFolder]:
+def patch_folders(selection: CatalogueSelection, rows: npt.NDArray[np.intp]) -> list[PlacedFolder]:
     """Folder in a patch archive of each of `rows`, and its place; none if the source holds products."""
     if selection.patch_folder is None:
         return []
@@ -150,7 +158,7 @@ def _patch_folders(selection: CatalogueSelection, rows: npt.NDArray[np.intp]) ->
     ]
 
 
-def _image_files(selection: CatalogueSelection, source: Path, rows: npt.NDArray[np.intp]) -> list[PlacedImage]:
+def image_files(selection: CatalogueSelection, source: Path, rows: npt.NDArray[np.intp]) -> list[PlacedImage]:
     """Image file of each of `rows`, and its place; none if the source holds others."""
     if selection.images is None:
         return []

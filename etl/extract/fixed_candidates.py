@@ -5,6 +5,7 @@ retried, they are read last.
 """
 
 import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from etl.extract.candidates import Candidates, names_of
 from etl.extract.inputs import CatalogueSelection, ExtractionInputs
+from etl.source.content import ProductContent, describe_difference
 from etl.store.journal import Journal
 from etl.store.location import Location
 
@@ -52,9 +54,12 @@ def fixed_candidates(
     unfinished = _first_rows(selection, ~stored.finished & extractable)
     unwritten = _first_rows(selection, ~stored.written & extractable)
     candidates, new, ignored = [], dict[str, list[str]](), dict[str, None]()
+    replaced = _replaced_products(inputs, selection, journal)
     for number, (listed, found) in enumerate(zip(selection.listed_products, inputs.candidates, strict=True)):
-        row, names = first_written.get(number), names_of(found, inputs.inspections)
-        fixed = journal.candidates.get(listed, [])
+        row, fixed = first_written.get(number), journal.candidates.get(listed, [])
+        if row is not None or not retry:
+            found = tuple(k for k in found if k not in replaced)
+        names = names_of(found, inputs.inspections)
         if row is not None and not fixed:
             # a version that read only the newest product began it, so a newer one came later
             read_from = stored.product[row].decode()
@@ -70,7 +75,9 @@ def fixed_candidates(
             if gone:
                 row = unfinished[number] if row is None else row
                 was_read = stored.written[row] and stored.product[row].decode() == gone[0]
-                why = _why_gone(inputs, listed, gone[0], set(names), set(fixed))
+                why = _why_replaced(inputs, gone[0], replaced) or _why_gone(
+                    inputs, listed, gone[0], set(names), set(fixed)
+                )
                 raise ValueError(refusal(inputs.settings.out, row, gone[0], why, was_read))
             if retry and number in unfinished:
                 fixed = [*fixed, *later]
@@ -85,6 +92,59 @@ def fixed_candidates(
             _shortened(list(ignored)),
         )
     return tuple(candidates), new
+
+
+def _replaced_products(inputs: ExtractionInputs, selection: CatalogueSelection, journal: Journal) -> dict[int, str]:
+    """How products differ from those of the same names with which the store was begun, by number."""
+    replaced = dict[int, str]()
+    for number, content in enumerate(selection.contents):
+        inspection = inputs.inspections[number]
+        copies = journal.contents.get(inspection.name, ())
+        paths = inspection.product.files if inspection.product else {}
+        differences = [describe_difference(copy, content, paths) for copy in copies] if not inspection.problem else []
+        if differences and all(differences):
+            replaced[number] = differences[0]
+    return replaced
+
+
+def _why_replaced(inputs: ExtractionInputs, name: str, replaced: Mapping[int, str]) -> str:
+    """How the product of this name differs from the one with which the store was begun; empty if it does not."""
+    text = next((text for number, text in replaced.items() if inputs.inspections[number].name == name), "")
+    needed = "restore it, or start a new store with another --out"
+    return f"--source now holds another product under this name: {text}; {needed}" if text else ""
+
+
+def contents_of(
+    candidates: Iterable[Iterable[str]], inputs: ExtractionInputs, selection: CatalogueSelection
+) -> dict[str, list[ProductContent]]:
+    """Files of the products with the names `candidates`, by name, one item for each copy."""
+    names = {name for names in candidates for name in names}
+    contents = dict[str, list[ProductContent]]()
+    for inspection, content in zip(inputs.inspections, selection.contents, strict=False):
+        if inspection.name in names and not inspection.problem and content:
+            contents.setdefault(inspection.name, []).append(content)
+    return contents
+
+
+def changed_contents(
+    inputs: ExtractionInputs, selection: CatalogueSelection, journal: Journal, stored: StoredRows, used: Candidates
+) -> dict[str, list[ProductContent]]:
+    """Files of the products `used` that the journal does not have as they are now, times included.
+
+    Logs a warning if rows are written, and the journal has none of any product.
+    """
+    numbers = {number for of_listed in used for number in of_listed}
+    contents = dict[str, list[ProductContent]]()
+    for number, content in enumerate(selection.contents):
+        if number in numbers and content and not inputs.inspections[number].problem:
+            contents.setdefault(inputs.inspections[number].name, []).append(content)
+    if contents and not journal.contents and stored.written.any():
+        _log.warning(
+            "the journal of %s has no digests of the products' files, so that products which were replaced since then "
+            "go unnoticed; it has them from now on",
+            inputs.settings.out,
+        )
+    return {name: copies for name, copies in contents.items() if journal.contents.get(name) != copies}
 
 
 def _shortened(names: list[str]) -> str:

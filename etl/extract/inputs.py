@@ -22,11 +22,11 @@ from etl.extract.candidates import (
 from etl.extract.image_files import detect_images
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import choose_method
-from etl.grid import TileGrid, nominal_origin, patch_cell
 from etl.input_files import Links
 from etl.mpi import Comm, RootOnly
 from etl.pixel_groups import PixelGroup
 from etl.schema import UNWRITTEN, Schema
+from etl.source.content import ProductContent
 from etl.source.inspection import ProductInspection, inspect_product
 from etl.source.warning import log_warnings
 from etl.store.backend import backend_of
@@ -39,12 +39,11 @@ if TYPE_CHECKING:
 __all__ = [
     "CatalogueSelection",
     "ExtractionInputs",
-    "PatchRows",
     "fingerprint_of",
+    "first_candidates",
     "initial_columns",
     "inspect_inputs",
     "pass_over_unusable",
-    "place_patches",
 ]
 
 log = logging.getLogger("etl.extract")
@@ -78,6 +77,9 @@ class CatalogueSelection:
     images: PixelGroup | None = None
     """The bands of the image files; None if the source holds none."""
 
+    contents: Sequence[ProductContent] = ()
+    """Files of each of `products`, once they are known; empty for a patch archive."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExtractionInputs:
@@ -104,22 +106,6 @@ class ExtractionInputs:
     def passes(self) -> int:
         """Most products that a patch may have to be read from, one after another; the same on every rank."""
         return max(map(len, self.candidates), default=1)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PatchRows:
-    """Where each patch lies in its tile, and which are still to be extracted or cannot be; on rank 0 alone."""
-
-    selection: CatalogueSelection
-
-    cells: npt.NDArray[np.intp]
-    """(row, column) of each patch in its tile's patch grid, shape (patch, 2)."""
-
-    problems: dict[int, str]
-    """Why patches cannot be extracted, by store row, ascending."""
-
-    pending: npt.NDArray[np.bool_]
-    """Whether each row is still to be extracted, shape (patch,): all without a problem, or what a resumed run lacks."""
 
 
 def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInputs, RootOnly[CatalogueSelection]]:
@@ -165,10 +151,7 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
         ValueError: catalogue or source is absent, empty or of another kind.
     """
     catalogue, source = _read_catalogue(settings), settings.source
-    unique_names, first, product_index = np.unique(catalogue.product, return_index=True, return_inverse=True)
-    order = np.argsort(first)  # np.unique sorts by name, the store by first appearance
-    names = tuple(unique_names[k].decode() for k in order)
-    product_index = np.argsort(order)[product_index].astype(np.intp)
+    names, product_index = _listed_products(catalogue.product)
     if not source.exists():
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which does not exist")
     links = Links.into(source, *settings.allow_links)
@@ -193,6 +176,15 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
     return CatalogueSelection(catalogue, product_index, names, (), own, folder, links)
 
 
+def _listed_products(products: npt.NDArray[np.bytes_]) -> tuple[tuple[str, ...], npt.NDArray[np.intp]]:
+    """Different names among `products`, shape (patch,), by first appearance; and the number of each patch's name."""
+    starts = np.flatnonzero(np.append(True, products[1:] != products[:-1]))  # neighbours mostly have the same one
+    unique_names, first, index = np.unique(products[starts], return_index=True, return_inverse=True)
+    order = np.argsort(first)  # np.unique sorts by name, the store by first appearance
+    numbers = np.argsort(order)[index].astype(np.intp)
+    return tuple(unique_names[k].decode() for k in order), np.repeat(numbers, np.diff(np.append(starts, len(products))))
+
+
 def _read_catalogue(settings: ExtractSettings) -> "Catalogue":
     """Read the catalogue and leave out patches under snow or cloud, unless the settings keep them."""
     from etl.catalogue.table import read_catalogue  # on rank 0 alone: pyarrow takes 40 MiB
@@ -210,36 +202,7 @@ def _read_catalogue(settings: ExtractSettings) -> "Catalogue":
     return catalogue.take(keep)
 
 
-def place_patches(inputs: ExtractionInputs, selection: CatalogueSelection) -> PatchRows:
-    """Cell of every patch in its tile's patch grid, or why it cannot be extracted; all others are pending.
-
-    A patch must be in its tile's projection, with its corner, in metres, on the patch grid.
-    """
-    catalogue, inspections = selection.catalogue, _first_candidates(inputs, selection)
-    cells = np.zeros((len(catalogue), 2), np.intp)
-    problems, grids = dict[int, str](), dict[int, TileGrid]()
-    for k, (number, listed_problem) in enumerate(zip(selection.product_index.tolist(), catalogue.problem, strict=True)):
-        inspection = inspections[number]
-        problem = listed_problem or inspection.problem
-        if not problem and selection.images is None:
-            if number not in grids:  # once a product: a catalogue can have 500,000 patches
-                product = inspection.product
-                grids[number] = product.grid if product else nominal_origin(catalogue.tile[k].decode())
-            grid, epsg = grids[number], catalogue.epsg[k]
-            try:
-                if epsg != grid.epsg:
-                    raise ValueError(f"patch must lie in its tile's projection EPSG:{grid.epsg}, got EPSG:{epsg}")
-                cells[k] = patch_cell(grid, catalogue.ulx[k], catalogue.uly[k])
-            except ValueError as error:
-                problem = str(error)
-        if problem:
-            problems[k] = problem
-    pending = np.ones(len(cells), bool)
-    pending[list(problems)] = False
-    return PatchRows(selection, cells, problems, pending)
-
-
-def _first_candidates(inputs: ExtractionInputs, selection: CatalogueSelection) -> list[ProductInspection]:
+def first_candidates(inputs: ExtractionInputs, selection: CatalogueSelection) -> list[ProductInspection]:
     """Best candidate of each of `selection.listed_products`; where none can serve it, its name and why."""
     first = []
     for numbers, listed in zip(inputs.candidates, selection.listed_products, strict=True):
@@ -255,7 +218,7 @@ def _schema_for(selection: CatalogueSelection, inspections: Sequence[ProductInsp
     catalogue = selection.catalogue
     patch_bytes = max(1, catalogue.patch.dtype.itemsize)  # HDF5 has no strings of 0 bytes
     names = [*selection.listed_products, *(inspection.name for inspection in inspections)]
-    product_bytes = max(80, *(len(name.encode()) for name in names))
+    product_bytes = max(80, *(len(name.encode(errors="backslashreplace")) for name in names))
     images = selection.images
     return Schema(len(catalogue), catalogue.class_names, upsampled, patch_bytes, product_bytes, images=images)
 
@@ -263,7 +226,7 @@ def _schema_for(selection: CatalogueSelection, inspections: Sequence[ProductInsp
 def initial_columns(inputs: ExtractionInputs, selection: CatalogueSelection) -> dict[str, npt.NDArray[Any]]:
     """Columns that are known before any pixel is read, by array name, shape (patch, ...)."""
     catalogue, product_index = selection.catalogue, selection.product_index
-    served = np.array([served_by(item) for item in _first_candidates(inputs, selection)], "S")[product_index]
+    served = np.array([served_by(item) for item in first_candidates(inputs, selection)], "S")[product_index]
     rows = len(catalogue)
     return {
         **{name: getattr(catalogue, name) for name in ("patch", "tile", "epsg", "ulx", "uly", "split", "classes")},

@@ -1,7 +1,5 @@
 """Reports of an extraction: dry run, `rejected.csv`, JSON record and closing lines."""
 
-import csv
-import io
 import json
 import logging
 import platform
@@ -10,11 +8,12 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from etl.extract.assignment import RankAssignment, plan_extraction
 from etl.extract.candidates import OpenRow
-from etl.extract.inputs import ExtractionInputs, PatchRows
+from etl.extract.inputs import ExtractionInputs
+from etl.extract.patch_rows import PatchRows
 from etl.extract.provenance import extraction_software
 from etl.extract.resume import ResumeState
 from etl.plural import counted
@@ -25,6 +24,10 @@ from etl.stage_timer import StageTimer
 from etl.store.interface import Backend
 from etl.store.journal import Journal
 from etl.store.location import Location
+from etl.tables import csv_bytes
+
+if TYPE_CHECKING:
+    from etl.catalogue.table import Catalogue
 
 __all__ = [
     "RANK_STAGES",
@@ -32,6 +35,7 @@ __all__ = [
     "common_reasons",
     "extraction_record",
     "print_dry_run",
+    "rejected_list",
     "require_written",
     "write_extraction_record",
 ]
@@ -130,10 +134,11 @@ def common_reasons(reasons: Mapping[int, str]) -> list[tuple[str, int]]:
 
     Reasons that differ in numbers alone, such as shares, count together, in the words of the first.
     """
-    alike: dict[str, list[str]] = {}
-    for text in reasons.values():
-        alike.setdefault(_NUMBER.sub("0", text), []).append(text)
-    return sorted(((texts[0], len(texts)) for texts in alike.values()), key=lambda reason: -reason[1])
+    alike: dict[str, list[tuple[str, int]]] = {}
+    for text, count in Counter(reasons.values()).items():
+        alike.setdefault(_NUMBER.sub("0", text), []).append((text, count))
+    counts = [(texts[0][0], sum(count for _, count in texts)) for texts in alike.values()]
+    return sorted(counts, key=lambda reason: -reason[1])
 
 
 def _are_rejected(number: int) -> str:
@@ -177,6 +182,13 @@ def require_written(out: Location, journal: Journal, rows: int) -> None:
         )
 
 
+def rejected_list(journal: Journal, catalogue: "Catalogue") -> bytes:
+    """The content of `rejected.csv`: patch, tile, row and reason of every rejected row."""
+    rejected = journal.rejected.items()  # by row
+    lines = ((catalogue.patch[row].decode(), catalogue.tile[row].decode(), row, reason) for row, reason in rejected)
+    return csv_bytes(("patch", "tile", "row", "reason"), lines)
+
+
 def write_rejected(store: Backend, state: ResumeState) -> None:
     """Write `rejected.csv` beside the store: patch, tile, row and reason of every rejected row.
 
@@ -184,13 +196,8 @@ def write_rejected(store: Backend, state: ResumeState) -> None:
         OSError: it cannot be written.
     """
     path = store.location.with_suffix(".rejected.csv")
-    catalogue = state.rows.selection.catalogue
-    text = io.StringIO(newline="")
-    rejected = sorted(state.journal.rejected.items())
-    lines = [(catalogue.patch[row].decode(), catalogue.tile[row].decode(), row, reason) for row, reason in rejected]
-    csv.writer(text).writerows([("patch", "tile", "row", "reason"), *lines])
     try:
-        store.write_beside(path, text.getvalue().encode())
+        store.write_beside(path, rejected_list(state.journal, state.rows.selection.catalogue))
     except ConnectionError:
         raise
     except OSError as error:

@@ -12,15 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.extract.candidates import Candidates, OpenRow, names_of
-from etl.extract.fixed_candidates import StoredRows, fixed_candidates, refusal
+from etl.extract.fixed_candidates import StoredRows, changed_contents, contents_of, fixed_candidates, refusal
 from etl.extract.inputs import (
     CatalogueSelection,
     ExtractionInputs,
-    PatchRows,
     fingerprint_of,
     initial_columns,
-    place_patches,
 )
+from etl.extract.patch_rows import PatchRows, place_patches
 from etl.extract.provenance import store_attributes
 from etl.mpi import Comm, RootOnly, on_every_rank
 from etl.schema import REJECTED, UNWRITTEN, WRITTEN, Schema
@@ -103,7 +102,8 @@ def _create_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> Re
     names = (names_of(numbers, inputs.inspections) for numbers in inputs.candidates)
     candidates = {} if inputs.is_archive else dict(zip(selection.listed_products, names, strict=True))
     fingerprint = fingerprint_of(settings, selection, inputs.method)
-    journal = Journal.begin(journal_location(settings.out), fingerprint, candidates, inputs.store.write_beside)
+    contents, location = contents_of(candidates.values(), inputs, selection), journal_location(settings.out)
+    journal = Journal.begin(location, fingerprint, candidates, contents, inputs.store.write_beside)
     attributes = store_attributes(settings, inputs.schema, inputs.method)
     inputs.store.create(inputs.schema, columns, attributes)
     journal.add(row_ranges(rejected), rows.problems)
@@ -124,13 +124,15 @@ def resume_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> Res
     store.claim_columns(initial_columns(inputs, selection))
     with store.reader() as reader:
         schema, stored = reader.schema, reader.read_columns(("state", "product", "baseline", "complete"))
-    state, named = stored["state"], _named_rows(journal, len(stored["state"]))
+    state, named = stored["state"], journal.finished_rows(len(stored["state"]))
+    _require_whole(journal, state, complete=bool(stored["complete"]))
     finished = _finished_rows(named, state, journal)
     if settings.retry_rejected:
         finished &= state != REJECTED
     written = finished & (state == WRITTEN)
     rows_before = StoredRows(stored["product"], finished, written)
     candidates, changed = fixed_candidates(inputs, selection, journal, rows_before)
+    contents = changed_contents(inputs, selection, journal, rows_before, candidates)
     inputs = replace(inputs, candidates=candidates)
     rows = place_patches(inputs, selection)
     _require_extractable(settings.out, written, stored["product"], rows.problems)
@@ -140,6 +142,7 @@ def resume_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> Res
     if not rows.pending.any() and stored["complete"] and not rejected_now:
         begun.complete = True
         return begun
+    journal.change_contents(contents)
     journal.change_candidates(changed)
     # before any of them is written: it could then hold pixels of its first candidate, while a later one serves it
     journal.reopen(np.flatnonzero(named & ~finished))
@@ -166,12 +169,25 @@ def _require_same_fingerprint(out: Location, journal: Journal, fingerprint: Mapp
         raise ValueError(f"{needed}; of {out} these differ: {changes}")
 
 
-def _named_rows(journal: Journal, rows: int) -> npt.NDArray[np.bool_]:
-    """Whether the journal names each row as finished, shape (patch,)."""
-    named = np.zeros(rows, bool)
-    for first, stop in journal.ranges:
-        named[first:stop] = True
-    return named
+def _require_whole(journal: Journal, state: npt.NDArray[np.uint8], *, complete: bool) -> None:
+    """Raise a ValueError if the journal has lost rows or reasons that the store, with this `state` of its rows, shows.
+
+    Rows of an incomplete store may have been written without being journalled yet.
+    """
+    rows, named = len(state), journal.finished_rows(len(state))
+    reasons = np.zeros(rows, bool)
+    reasons[journal.rejected.rows] = True
+    lost = np.flatnonzero(named & (state == REJECTED) & ~reasons)
+    what = "the reason why it is rejected"
+    if complete and not len(lost):
+        lost = np.flatnonzero(~(named | journal.reopened_rows(rows)))
+        what = "that it is finished, as it is in a complete store"
+    if len(lost):
+        more = f", nor for {len(lost) - 1} other rows" if len(lost) > 1 else ""
+        raise ValueError(
+            f"{journal.location} is damaged: it does not say for row {lost[0]}{more} {what}; restore the journal, or "
+            "start a new store with another --out"
+        )
 
 
 def _finished_rows(
@@ -180,7 +196,8 @@ def _finished_rows(
     """Those of the rows `named` in the journal that are finished by their state in the store, too: shape (patch,)."""
     finished: npt.NDArray[np.bool_] = named & ((state == WRITTEN) | (state == REJECTED))
     # journalled as rejected, but written since: a later run retried it and was killed before it could journal that
-    finished[[row for row in journal.rejected if state[row] == WRITTEN]] = False
+    rejected = journal.rejected.rows
+    finished[rejected[state[rejected] == WRITTEN]] = False
     return finished
 
 

@@ -19,9 +19,11 @@ from etl.extract.assignment import RankAssignment, scatter_assignments
 from etl.extract.candidates import OpenRow, log_candidates
 from etl.extract.exchange import Exchange
 from etl.extract.file_check import check_files
-from etl.extract.inputs import ExtractionInputs, inspect_inputs, pass_over_unusable, place_patches
+from etl.extract.inputs import ExtractionInputs, inspect_inputs, pass_over_unusable
+from etl.extract.patch_rows import place_patches
 from etl.extract.pipeline import PatchPipeline
 from etl.extract.resume import ResumeState, begin_store, verify_finished_rows
+from etl.extract.same_patches import require_same_patches
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import ReadyUpsampling, open_upsampling
 from etl.extract.write_loop import WriteLoop
@@ -64,8 +66,8 @@ def _extract(settings: ExtractSettings, comm: Comm, held: contextlib.ExitStack, 
         selection.apply_on_root(lambda chosen: report.print_dry_run(planned, place_patches(planned, chosen), comm.size))
         return ExitStatus.DONE
     upsampling = open_upsampling(inputs.method, settings, comm)
-    if settings.check_files and not inputs.is_archive:
-        inputs = check_files(inputs, comm)
+    if not inputs.is_archive:
+        inputs, selection = check_files(inputs, selection, comm)
     inputs, passed_over = pass_over_unusable(inputs)
 
     # The store, locked against other runs: created, or resumed from an interrupted run.
@@ -80,6 +82,7 @@ def _extract(settings: ExtractSettings, comm: Comm, held: contextlib.ExitStack, 
         )
         return _exit_status(settings, store_state)
     sums = verify_finished_rows(inputs, store_state, comm)
+    require_same_patches(inputs, store_state, comm)
 
     # Which rank extracts which rows; then decode, upsample and write them.
     assignment = scatter_assignments(inputs, store_state, comm, upsampling.on_gpu)

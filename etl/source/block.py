@@ -31,7 +31,7 @@ class BlockData:
 
     def fail(self, reason: str) -> None:
         """Mark the block as not decoded; of a reason longer than 2,046 bytes the end is kept."""
-        text = reason.encode(errors="replace")
+        text = reason.encode(errors="backslashreplace")
         if len(text) > 2 * _HEADER_WORDS - 2:  # a long path comes first, the cause last
             text = b"..." + text[5 - 2 * _HEADER_WORDS :]
         self.message[:_HEADER_WORDS] = np.frombuffer(text.ljust(2 * _HEADER_WORDS, b"\0"), np.uint16)

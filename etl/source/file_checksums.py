@@ -4,13 +4,9 @@ Damage inside a JPEG 2000 file mostly decodes without a word, to wrong pixels: o
 manifest does not list, as after a conversion to GeoTIFF, and products without a manifest are not compared.
 """
 
-import hashlib
 import re
-import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
@@ -20,8 +16,8 @@ from etl.source.safe import Product
 
 __all__ = ["FileChecksum", "foreign_manifest", "needed_checksums", "wrong_file"]
 
-_ALGORITHMS = {"MD5": "md5", "SHA3-256": "sha3_256"}
-"""hashlib's name of each `checksumName`: MD5, and SHA3-256 since processing baseline 03.01.
+_KINDS = ("MD5", "SHA3-256")
+"""Each `checksumName`: MD5, and SHA3-256 since processing baseline 03.01.
 
 Source: ESA, S2-PDGS-TAS-DI-PSD, manifest.safe; sentinelsat, pull request 523.
 """
@@ -102,26 +98,25 @@ def _size_bytes(text: str) -> int:
 def _checksum_of(product: Path, element: ElementTree.Element) -> tuple[str, str]:
     """Name of a checksum's kind, and its digits."""
     kind = element.get("checksumName", "").upper()
-    if kind not in _ALGORITHMS:
+    if kind not in _KINDS:
         raise ProductError(
-            f"{product}: manifest.safe must give checksums of the kind {' or '.join(_ALGORITHMS)}, "
+            f"{product}: manifest.safe must give checksums of the kind {' or '.join(_KINDS)}, "
             f"got {shortened(kind, 40)!r}"
         )
     return kind, shortened((element.text or "").strip().lower())
 
 
-def wrong_file(expected: FileChecksum) -> str:
-    """Why a file does not have its checksum, after reading it whole; empty if it does."""
-    algorithm = partial(hashlib.new, _ALGORITHMS[expected.checksum_name], usedforsecurity=False)
-    where = f"{expected.product}: {expected.name}"
-    try:
-        with ProductFiles(expected.product, expected.links).open(expected.name) as file:
-            digest = hashlib.file_digest(file, algorithm).hexdigest()
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, ProductError) as error:
-        return f"{where} cannot be read: {error}"
+def wrong_file(expected: FileChecksum, digests: Sequence[str], problem: str = "") -> str:
+    """Why a file does not have its checksum; empty if it does.
+
+    `digests`: as of `etl.source.content.digests_of`; `problem`: why the file cannot be read.
+    """
+    where, kind = f"{expected.product}: {expected.name}", expected.checksum_name
+    digest = next((text.partition(":")[2] for text in digests if text.startswith(f"{kind}:")), "")
+    if problem or not digest:
+        return f"{where} cannot be read: {problem}"
     if digest == expected.digest:
         return ""
-    kind = expected.checksum_name
     return f"{where} is damaged: {kind} must be {expected.digest} as in manifest.safe, got {digest}; download it again"
 
 

@@ -1,6 +1,6 @@
 """Open products, and compare their files with the checksums in their manifests, on all ranks, before any decoding."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,12 +10,31 @@ from etl.plan.layers import Layer
 from etl.plural import counted
 from etl.product_files import ProductError, product_errors
 from etl.progress import report_progress
+from etl.source.content import (
+    READ_ERRORS,
+    UNREADABLE,
+    FileContent,
+    ProductContent,
+    ReadFile,
+    digests_of,
+    kinds_to_read,
+    read_files,
+)
 from etl.source.file_checksums import FileChecksum, foreign_manifest, needed_checksums, wrong_file
 from etl.source.safe import Product, read_product
 from etl.source.tiles import layers_of
 from etl.source.warning import SourceWarning
 
-__all__ = ["FileCheck", "ProductInspection", "compare_files", "describe_checks", "inspect_product", "without_damage"]
+__all__ = [
+    "DigestRequest",
+    "FileCheck",
+    "ProductInspection",
+    "compare_files",
+    "describe_checks",
+    "digest_files",
+    "inspect_product",
+    "without_damage",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,32 +95,123 @@ def inspect_product(
         return ProductInspection(path, name, problem=str(error))
 
 
+@dataclass(frozen=True, slots=True)
+class DigestRequest:
+    """Which digests of files are wanted."""
+
+    compare: bool = True
+    """Whether the files are compared with the checksums in the products' manifests."""
+
+    record: bool = False
+    """Whether a digest of every file is wanted, for the journal."""
+
+    known: Mapping[str, Sequence[ProductContent]] = field(default_factory=dict)
+    """What the journal says of the files, by product name, one item for each copy; needed on rank 0 alone.
+
+    A file whose size and time are as there is not read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _FileTask:
+    """A file to be read by one rank, and the kinds of digests wanted of it."""
+
+    product: int
+    """Number of its product."""
+
+    file: ReadFile
+    kinds: tuple[str, ...]
+    """Empty if all that is needed of it is known."""
+
+    expected: FileChecksum | None
+    """Its checksum in the manifest, if that is to be compared."""
+
+
 def compare_files(products: Sequence[Product | None], comm: Comm) -> list[FileCheck]:
     """Collective: hash each file of the products that extraction reads once, on one of the ranks.
 
     Returns, on every rank, one result for each of `products`; None stands for a product that cannot be used.
     """
-    # each rank reads the manifests of every size-th product
-    parts = comm.allgather([_expected(product) for product in products[comm.rank :: comm.size]])
-    expected = [parts[k % comm.size][k // comm.size] for k in range(len(products))]
-    every = dict.fromkeys(file for files, _ in expected for file in files)  # a product may serve two listed ones
-    largest_first = sorted(every, key=lambda file: -file.size_bytes)
-    own = largest_first[comm.rank :: comm.size]
-    answers = []
-    with report_progress("check files", len(own), "file", comm.rank == 0) as show:
-        for k, file in enumerate(own, start=1):
-            answers.append((file, wrong_file(file)))
-            show(k)
-    wrong = dict(answer for part in comm.allgather(answers) for answer in part)
-    return [_judge({file: wrong[file] for file in files}, problem) for files, problem in expected]
+    return digest_files(products, comm, DigestRequest())[0]
 
 
-def _expected(product: Product | None) -> tuple[list[FileChecksum], str]:
-    """Checksums of the files of a product that are read; or none, and why its manifest cannot be used."""
+def digest_files(
+    products: Sequence[Product | None], comm: Comm, request: DigestRequest
+) -> tuple[list[FileCheck], list[ProductContent]]:
+    """Collective: as `compare_files`; and on rank 0 the content of each of `products`, elsewhere nothing.
+
+    The content is empty for None, and for a product whose files cannot be read.
+    """
+    root, known = comm.rank == 0, [request.known.get(product.name, ()) if product else () for product in products]
+    own_known = comm.scatter([known[rank :: comm.size] for rank in range(comm.size)] if root else None)
+    own = list(range(comm.rank, len(products), comm.size))
+    parts = comm.gather([_tasks(k, products[k], item, request) for k, item in zip(own, own_known, strict=True)]) or []
+    tasks = [task for part in parts for of_product, _ in part for task in of_product]
+    problems = {k: problem for rank, part in enumerate(parts) for k, problem in _problems(rank, part, comm.size)}
+    largest_first = sorted((task for task in tasks if task.kinds), key=lambda task: -task.file.content.size_bytes)
+    to_read = comm.scatter([largest_first[rank :: comm.size] for rank in range(comm.size)] if root else None)
+    answers = comm.gather(_read(to_read, comm)) or []
+    read = {(file.product, file.name): answer for part in answers for file, answer in part}
+    contents: list[dict[str, FileContent]] = [{} for _ in products if root]
+    checks: list[dict[FileChecksum, str]] = [{} for _ in products]
+    for task in tasks:
+        content, error = read.get((task.file.product, task.file.name), (task.file.content, ""))
+        contents[task.product][task.file.holds] = content
+        if task.expected is not None:
+            checks[task.product][task.expected] = wrong_file(task.expected, content.digests, error)
+    results = [_judge(checks[k], problems.get(k, "")) for k in range(len(products))] if root else None
+    return comm.bcast(results), list(contents)
+
+
+def _problems(rank: int, part: Sequence[tuple[object, str]], size: int) -> Iterator[tuple[int, str]]:
+    """(number of the product, why its manifest cannot be used) of the products that a rank looked at."""
+    for k, (_, problem) in enumerate(part):
+        yield k * size + rank, problem
+
+
+def _tasks(
+    number: int, product: Product | None, known: Sequence[ProductContent], request: DigestRequest
+) -> tuple[list[_FileTask], str]:
+    """Files of the product with this number that are read; and why its manifest cannot be used, if so."""
+    if product is None:
+        return [], ""
+    checksums, problem = dict[str, FileChecksum](), ""
+    if request.compare:
+        try:
+            checksums = {checksum.name: checksum for checksum in needed_checksums(product)}
+        except ProductError as error:
+            problem = str(error)
+    if not (checksums or request.record):
+        return [], problem
     try:
-        return (needed_checksums(product) if product else []), ""
+        files = read_files(product, sampled=request.record and not request.compare)
     except ProductError as error:
-        return [], str(error)
+        return [], problem or str(error)
+    tasks = []
+    for file in files:
+        expected, content = checksums.get(file.name), file.content
+        before = [item[file.holds] for item in known if file.holds in item]
+        for item in before:
+            if item[:2] == content[:2]:
+                content = content._replace(digests=tuple(dict.fromkeys((*item.digests, *content.digests))))
+        kind = expected.checksum_name if expected else ""
+        kinds = kinds_to_read(content, before, kind, record=request.record)
+        tasks.append(_FileTask(number, replace(file, content=content), tuple(kinds), expected))
+    return tasks, problem
+
+
+def _read(tasks: Sequence[_FileTask], comm: Comm) -> list[tuple[ReadFile, tuple[FileContent, str]]]:
+    """Each file with its content, all its digests included, and why it cannot be read."""
+    answers = []
+    with report_progress("check files", len(tasks), "file", comm.rank == 0) as show:
+        for k, task in enumerate(tasks, start=1):
+            file, content, error = task.file, task.file.content, ""
+            try:
+                digests = digests_of(file, task.kinds)
+            except READ_ERRORS as problem:
+                digests, error = (UNREADABLE,), str(problem)
+            answers.append((file, (content._replace(digests=(*digests, *content.digests)), error)))
+            show(k)
+    return answers
 
 
 def _judge(wrong: dict[FileChecksum, str], problem: str) -> FileCheck:

@@ -10,6 +10,7 @@ from etl.schema import REJECTED, UNWRITTEN
 from etl.store.journal import Journal, journal_location
 from etl.store.reader import StoreReader
 from etl.store.sidecar import read_file
+from etl.tables import unquote_cell
 from etl.verify.check import Check, Faults, judge
 
 __all__ = ["check_journal", "check_rejected_list"]
@@ -22,7 +23,7 @@ def check_journal(store: StoreReader) -> tuple[Check, npt.NDArray[np.bool_]]:
     store may have been written without being journalled yet, which is not a fault.
     """
     path, rows, state, faults = journal_location(store.location), store.schema.rows, store.column("state"), Faults()
-    finished, rejected, all_rows = np.zeros(rows, bool), np.zeros(rows, bool), np.ones(rows, bool)
+    rejected, all_rows = np.zeros(rows, bool), np.ones(rows, bool)
     if read_file(path) is None:
         needed = "" if store.complete else ", and an incomplete store cannot be resumed without it"
         return Check("journal", False if needed else None, f"{path.name} is not beside the store{needed}"), all_rows
@@ -30,11 +31,12 @@ def check_journal(store: StoreReader) -> tuple[Check, npt.NDArray[np.bool_]]:
         journal = Journal.read(path)
     except ValueError as error:
         return Check("journal", False, str(error)), all_rows
-    for first, stop in journal.ranges:
-        finished[first:stop] = True
-        if not 0 <= first <= stop <= rows:
-            faults.add(f"{path.name} names rows [{first}, {stop}), the store has {rows}")
-    rejected[[row for row in journal.rejected if 0 <= row < rows]] = True
+    finished = journal.finished_rows(rows)
+    last = journal.ranges[-1].stop if journal.ranges else 0
+    if last > rows:
+        faults.add(f"{path.name} names rows up to {last}, the store has {rows}")
+    rejected_rows = journal.rejected.rows
+    rejected[rejected_rows[rejected_rows < rows]] = True
     faulty = {
         "is journalled as finished and is not written": finished & ~rejected & (state == UNWRITTEN),
         "is rejected, which the journal does not say": finished & ~rejected & (state == REJECTED),
@@ -60,7 +62,8 @@ def check_rejected_list(store: StoreReader) -> Check:
         detail = f"{path.name} is not beside the store, which has {len(rejected)} rejected rows"
         return Check("rejected list", False if missing else None, detail)
     faults, listed = Faults(), set()
-    for line in csv.DictReader(io.StringIO(data.decode(), newline="")):
+    for cells in csv.DictReader(io.StringIO(data.decode(errors="replace"), newline="")):
+        line = {name: unquote_cell(cell) for name, cell in cells.items() if isinstance(cell, str)}
         # -1 if it is not a number: it matches no row and becomes a fault
         row = int(line["row"]) if (line.get("row") or "").isdecimal() else -1
         listed.add(row)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from etl.extract.candidates import OpenRow, keep_usable, log_candidates, names_of, next_candidates
-from etl.extract.inputs import PatchRows
+from etl.extract.patch_rows import PatchRows
 from etl.extract.resume import ResumeState
 from etl.grid import TileGrid, nominal_origin
 from etl.source.inspection import ProductInspection

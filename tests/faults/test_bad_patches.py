@@ -1,42 +1,27 @@
 """Patch archives with something wrong: rejected with the file, and all others are made."""
 
-import json
 import re
 import shutil
 
 import numpy as np
 import pytest
-from bad_input import ORIGIN, cut, edit, errors, job, listed, product_of, put_catalogue, reasons
+from bad_input import (
+    ORIGIN,
+    cut,
+    edit,
+    errors,
+    geotiff,
+    job,
+    listed,
+    product_of,
+    put_catalogue,
+    reasons,
+    write_patch,
+)  # fmt: skip
 from commands import content, ranks
 from osgeo import gdal
 
-from etl.bands import GROUPS
-from etl.raster import Georeference, utm_wkt, write_geotiff
-
-
-def write_patch(archive, i, j, seed):
-    """One patch of BigEarthNet v1 with random pixels; its name."""
-    name = f"{product_of(1).v1_prefix}_{i}_{j}"
-    folder, rng = archive / name, np.random.default_rng(seed)
-    folder.mkdir(parents=True)
-    ulx, uly = ORIGIN.ulx + 1200 * i, ORIGIN.uly - 1200 * j
-    for group in GROUPS:
-        for band in group.bands:
-            pixels = rng.integers(1, 12_000, (group.patch_px, group.patch_px)).astype(np.uint16)
-            write_geotiff(folder / f"{name}_{band}.tif", pixels, Georeference(ORIGIN.epsg, ulx, uly, group.gsd_m))
-    said = {
-        "labels": ["Mixed forest"],
-        "coordinates": {"ulx": ulx, "uly": uly, "lrx": ulx + 1200, "lry": uly - 1200},
-        "projection": utm_wkt(ORIGIN.epsg),
-        "tile_source": product_of(1).product_name("MSIL1C", "02.05", product_of(1).generated),
-        "acquisition_date": "2017-06-01 10:10:31",
-    }
-    (folder / f"{name}_labels_metadata.json").write_text(json.dumps(said))
-    return name
-
-
-def geotiff(folder, band):
-    return folder / f"{folder.name}_{band}.tif"
+from etl.raster import Georeference, write_geotiff
 
 
 def replace_geotiff(folder, band, shape, dtype):

@@ -1,5 +1,6 @@
 """Resuming with another store, journal, catalogue or source than what a store was begun with."""
 
+import json
 import shutil
 from datetime import datetime
 
@@ -83,6 +84,35 @@ def test_a_journal_with_a_broken_line_is_refused_with_the_line(begun):
     done = job(1, begun, begun / "store.h5", "--resume")
     assert done.returncode == 2, done.stderr
     assert "store.h5.journal, line 2" in errors(done)[0]
+
+
+def drop_last_line(journal):
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+def forget_reason(journal):
+    """As a journal of an older version, without checksums, that has lost the reason of a rejected row."""
+    entries = [json.loads(line) for line in journal.read_text().splitlines()]
+    journal.write_text("".join(json.dumps({k: v for k, v in one.items() if k != "sum"}) + "\n" for one in entries))
+    poke(journal.with_name("store.h5"), "state", 3, b"\x02")
+
+
+LOST = {
+    "rows": (drop_last_line, "it does not say for row 0, nor for 8 other rows that it is finished, as it is in a comp"),
+    "a reason": (forget_reason, "it does not say for row 3 the reason why it is rejected"),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_a_journal_that_has_lost_something_of_a_complete_store_is_refused(begun, what):
+    damage, wanted = LOST[what]
+    poke(begun / "store.h5", "complete", 0, b"\1")
+    assert "nothing to do" in job(1, begun, begun / "store.h5", "--resume").stdout
+    damage(begun / "store.h5.journal")
+    done = job(1, begun, begun / "store.h5", "--resume")
+    assert done.returncode == 2, done.stderr
+    assert wanted in errors(done)[0]
+    assert "restore the journal, or start a new store with another --out" in errors(done)[0]
 
 
 def test_a_store_that_is_cut_short_is_refused_and_not_made_worse(begun):

@@ -4,7 +4,7 @@ import pytest
 from bad_input import image, product_of, random_pixels
 
 from etl.sample.safe import write_product
-from etl.source.file_checksums import wrong_file
+from etl.source.content import digests_of
 from etl.source.inspection import compare_files
 from etl.source.safe import read_product
 
@@ -19,7 +19,8 @@ def test_every_rank_knows_the_damage_and_each_file_is_hashed_on_one(mpi_ranks, c
     products = comm.bcast(products)
     hashed = []
     monkeypatch.setattr(
-        "etl.extract.file_check.wrong_file", lambda file: hashed.append((file.product, file.name)) or wrong_file(file)
+        "etl.source.inspection.digests_of",
+        lambda file, kinds: hashed.append((file.product, file.name)) or digests_of(file, kinds),
     )
     results = compare_files([read_product(products[0]), None, read_product(products[1])], comm)
     assert [result.compared for result in results] == [15, 0, 15]

@@ -1,0 +1,73 @@
+"""On resuming a store of a patch archive or of image files: is it still the archive with which the store was begun?
+
+A journal of the files of half a million patches would be large, and their times change with each copy. So some patches
+of rows that are written are read again, and their pixels are compared with the store's.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from etl.extract.assignment import image_files, patch_folders
+from etl.extract.inputs import ExtractionInputs
+from etl.extract.resume import ResumeState
+from etl.mpi import Comm, RootOnly, on_every_rank
+from etl.source.archive import ArchivePatches, PlacedFolder
+from etl.source.images import ImagePatches, PlacedImage
+from etl.source.patch import PatchError
+
+__all__ = ["require_same_patches"]
+
+_COMPARED_ROWS = 256
+"""Of an archive in which every tenth patch was replaced, all of so many are the same once in 5e11 cases."""
+
+
+def require_same_patches(inputs: ExtractionInputs, store_state: RootOnly[ResumeState], comm: Comm) -> None:
+    """Collective: compare native pixels of up to 256 written rows, evenly over the store, with the patch archive.
+
+    Raises:
+        JobError: on every rank, with status 2, if a patch has other pixels now, or cannot be read any more.
+    """
+    if inputs.is_archive:
+        share = store_state.scatter(lambda state: _share_out(inputs, state, comm.size))
+        on_every_rank(comm, "comparing written rows with --source", lambda: _compare(inputs, share))
+
+
+class _Share(NamedTuple):
+    """Rows that a rank compares, and where their pixels are."""
+
+    rows: list[int]
+    folders: list[PlacedFolder]
+    """Of a patch archive."""
+    files: list[PlacedImage]
+    """Of image files."""
+
+
+def _share_out(inputs: ExtractionInputs, state: ResumeState, ranks: int) -> list[_Share]:
+    """The share of each rank."""
+    rows = state.written[~state.rows.pending[state.written]]
+    if len(rows) > _COMPARED_ROWS:
+        rows = rows[np.linspace(0, len(rows) - 1, _COMPARED_ROWS).astype(np.intp)]
+    selection, source = state.rows.selection, inputs.settings.source
+    return [
+        _Share(own.tolist(), patch_folders(selection, own), image_files(selection, source, own))
+        for own in np.array_split(rows, ranks)
+    ]
+
+
+def _compare(inputs: ExtractionInputs, share: _Share) -> None:
+    """Compare the pixels of a rank's rows with the store's."""
+    if not share.rows:
+        return
+    source: ImagePatches | ArchivePatches = ArchivePatches(share.rows, share.folders, (0, 0, 0))
+    if inputs.schema.images is not None:
+        source = ImagePatches(share.rows, share.files, inputs.schema.images)
+    with inputs.store.reader() as reader:
+        for row, patch in source.patches():
+            stored = [pixels.transpose(2, 0, 1) for pixels in reader.row(row)]
+            why = str(patch) if isinstance(patch, PatchError) else "its pixels are others now"
+            if isinstance(patch, PatchError) or not all(map(np.array_equal, patch.native, stored)):
+                raise ValueError(
+                    f"{reader.row_name(row)} of {inputs.settings.out} was read from another --source: {why}; resume "
+                    "with the --source of the first run, or start a new store with another --out"
+                )
