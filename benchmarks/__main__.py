@@ -12,6 +12,7 @@ from benchmarks.peers import make_peers
 from benchmarks.runner import RESULTS, SCENARIOS, print_answer, run_scenario
 from benchmarks.setup import SIZES, Setup, default_cache
 from benchmarks.table import README, write_tables
+from etl.output import escape_output
 
 __all__ = ["main"]
 
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; returns the exit status."""
+    escape_output()
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["compare"]:
         return _compare(given[1:])

@@ -25,6 +25,7 @@ except ModuleNotFoundError as error:
 
 from etl.exit_status import ExitStatus, JobError, exit_status_of, joint_message
 from etl.launcher import launcher_rank, unconnected_ranks
+from etl.output import escape_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +63,7 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int], interrupted: 
     `parse` runs on rank 0, which shares what it returns; `main` runs on every rank and returns the exit status.
     `interrupted` is the message after Ctrl-C.
     """
+    escape_output()
     comm = MPI.COMM_WORLD
     logging.basicConfig(
         level=logging.INFO if comm.rank == 0 else logging.WARNING,

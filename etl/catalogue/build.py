@@ -1,6 +1,5 @@
 """What the catalogue command does on rank 0: read the source, join the lists, write the catalogue, print a summary."""
 
-import csv
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from etl.catalogue.georeference import Rejections
 from etl.catalogue.images import list_class_folders, read_image_table
 from etl.catalogue.lists import find_lists, join_lists, list_patches, read_lists, unread_files
 from etl.catalogue.metadata import class_names_of, detect_nomenclature, is_images
+from etl.catalogue.refused_names import find_refused_names, shown_names
 from etl.catalogue.source_kind import CatalogueSource, find_v2_tables
 from etl.catalogue.table import (
     read_catalogue_table,
@@ -30,6 +30,7 @@ from etl.labels import classes_of
 from etl.plural import counted
 from etl.schema import SPLITS
 from etl.settings import setting
+from etl.tables import csv_bytes
 
 __all__ = ["CatalogueSettings", "read_source", "write_joined"]
 
@@ -112,6 +113,8 @@ def write_joined(
     nomenclature = {"v2": 19, "v2 folder": 19, "catalogue": 0}.get(source.kind, 43) or detect_nomenclature(rows)
     rows, unjoined, unmatched = _join(settings, source, rows)
     rejected += unjoined
+    rows, unnamed = _refuse_names(rows)
+    rejected += unnamed
     # before the check for no rows: the file of rejections explains why there are none
     if not settings.dry_run:
         _write_rejected(settings.out, rejected)
@@ -179,6 +182,17 @@ def _join(settings: CatalogueSettings, source: CatalogueSource, rows: pa.Table) 
     return joined, rejected, report_coverage(coverages, rows)
 
 
+def _refuse_names(rows: pa.Table) -> tuple[pa.Table, Rejections]:
+    """The rows whose names can be used; and (patch, reason) of the others."""
+    problems = find_refused_names(rows)
+    if not problems:
+        return rows, []
+    names = shown_names(rows["patch"])
+    keep = np.ones(len(rows), bool)
+    keep[list(problems)] = False
+    return rows.filter(pa.array(keep)), [(names[row].as_py(), problem) for row, problem in sorted(problems.items())]
+
+
 def _warn_of_unread(folder: Path) -> None:
     """Log a warning if the folder of lists holds other texts, or files that are named nearly like a list."""
     unread = unread_files(folder)
@@ -233,5 +247,5 @@ def _write_rejected(out: Path, rejected: Rejections) -> None:
         path.unlink(missing_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replace_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("patch", "reason"), *sorted(rejected)])
+    with replace_atomically(path) as temporary:
+        temporary.write_bytes(csv_bytes(("patch", "reason"), sorted(rejected)))

@@ -111,8 +111,15 @@ def list_class_folders(folder: Path) -> tuple[pa.Table, Rejections]:
         log.info("%s: %d files and folders passed over, listed with -v", folder, len(passed_over))
     for path, reason in passed_over:
         log.debug("passed over: %s %s", folder / path, reason)
+    refused = [(ascii(path), "the path must be UTF-8") for path, *_ in found if not _is_utf8(path)]
+    found = [entry for entry in found if _is_utf8(entry[0])]
     patch, labels, split = ([entry[k] for entry in found] for k in range(3))
-    return _with_classes(make_catalogue_table(patch=patch, labels=[[label] for label in labels], split=split)), []
+    return _with_classes(make_catalogue_table(patch=patch, labels=[[label] for label in labels], split=split)), refused
+
+
+def _is_utf8(path: str) -> bool:
+    """Whether no byte of a path was escaped as a surrogate."""
+    return not any("\udc80" <= sign <= "\udcff" for sign in path)
 
 
 def _class_entries(folder: Path) -> Iterator[tuple[Path, str | None, str | None]]:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from etl.catalogue.metadata import class_names_of, is_images, stated_class_names, stated_nomenclature
 from etl.catalogue.parquet_file import read_parquet
+from etl.catalogue.refused_names import shown_names
 from etl.catalogue.validation import find_problems, multi_hot
 from etl.files import replace_atomically
 from etl.labels import classes_of
@@ -55,8 +56,10 @@ CATALOGUE_SCHEMA = pa.schema(
 Null labels mean that nobody labelled the patch, an empty list that it has none of the classes. In a catalogue of image
 files `patch` is the path below --source, and `tile`, `product`, `epsg`, `ulx` and `uly` may be null, too."""
 
+_TEXTS = ("patch", "tile", "product", "country")
 _NULLABLE = ("acquired", "labels", "split", "country")
 _NULLABLE_OF_IMAGES = (*_NULLABLE, "tile", "product", "epsg", "ulx", "uly")
+_ROWS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,7 +140,7 @@ def read_catalogue(path: Path) -> Catalogue:
     table = sort_in_store_order(read_catalogue_table(path))
     class_names = class_names_of(table)
     classes, unknown = multi_hot(table["labels"], class_names)
-    texts: dict[str, Any] = {name: _fixed_bytes(table[name]) for name in ("patch", "tile", "product", "country")}
+    texts: dict[str, Any] = {name: _fixed_bytes(shown_names(table[name])) for name in _TEXTS}
     unknown_values = {"epsg": 0, "ulx": np.nan, "uly": np.nan, "snow": False, "cloud": False}
     numbers: dict[str, Any] = {
         name: pc.fill_null(table[name], value).to_numpy() for name, value in unknown_values.items()
@@ -230,8 +233,9 @@ def sort_in_store_order(table: pa.Table) -> pa.Table:
 def _conform(table: pa.Table) -> pa.Table:
     """`table` with exactly the columns of CATALOGUE_SCHEMA and their types."""
     for item in CATALOGUE_SCHEMA:
-        if item.name not in table.column_names:
-            raise ValueError(f"column {item.name} ({item.type}) must be there; it has {', '.join(table.column_names)}")
+        if table.column_names.count(item.name) != 1:
+            needed = "must be there" if item.name not in table.column_names else "must be there once"
+            raise ValueError(f"column {item.name} ({item.type}) {needed}; it has {', '.join(table.column_names)}")
     if not len(table):
         raise ValueError("holds no patch")
     nullable = _NULLABLE_OF_IMAGES if is_images(table) else _NULLABLE
@@ -281,4 +285,9 @@ def _type_family(kind: pa.DataType) -> str:
 
 def _fixed_bytes(column: pa.ChunkedArray) -> npt.NDArray[np.bytes_]:
     """Texts as fixed-length UTF-8 bytes, shape (patch,), null as empty."""
-    return np.array(pc.fill_null(column, "").cast(pa.binary()).to_pylist(), np.bytes_)
+    longest = pc.max(pc.binary_length(column)).as_py() or 1
+    texts = np.zeros(len(column), f"S{longest}")
+    for first in range(0, len(column), _ROWS_AT_ONCE):  # few Python objects at a time
+        part = pc.fill_null(column[first : first + _ROWS_AT_ONCE], "").cast(pa.binary())
+        texts[first : first + _ROWS_AT_ONCE] = part.to_pylist()
+    return texts

@@ -9,10 +9,14 @@ import pyarrow.compute as pc
 
 from etl.bands import PATCH_M
 from etl.catalogue.metadata import is_images
+from etl.catalogue.refused_names import find_refused_names
 from etl.grid import TileGrid, nominal_origin, patch_cell
 from etl.input_files import refused_name
 
 __all__ = ["find_problems", "multi_hot"]
+
+_MOST_CHARACTERS = 1000
+"""Most of a reason that is kept: a cell of a table, which it cites, can hold any text."""
 
 
 def multi_hot(labels: pa.ChunkedArray, names: Sequence[str]) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
@@ -43,12 +47,13 @@ def find_problems(table: pa.Table, unknown: dict[int, str]) -> npt.NDArray[np.ob
     repeated = np.ones(len(names), np.bool_)
     repeated[np.unique(names, return_index=True)[1]] = False  # where each name comes first
     for row in np.flatnonzero(repeated).tolist():
-        problem[row] = f"patch is listed more than once: {table['patch'][row]}; its first row counts"
+        problem[row] = f"patch is listed more than once: {table['patch'][row].as_py()[:100]}; its first row counts"
     if is_images(table):
         for row, name in enumerate(table["patch"].to_pylist()):
             problem[row] = problem[row] or refused_name(name)
-    for row, why in (*({} if is_images(table) else _misplaced(table)).items(), *unknown.items()):
-        problem[row] = "; ".join(part for part in (problem[row], why) if part)
+    misplaced = {} if is_images(table) else _misplaced(table)
+    for row, why in (*find_refused_names(table).items(), *misplaced.items(), *unknown.items()):
+        problem[row] = "; ".join(part for part in (problem[row], why) if part)[:_MOST_CHARACTERS]
     return problem
 
 

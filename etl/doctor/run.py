@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etl.doctor import checks
+from etl.output import escape_output
 
 __all__ = ["PROBES", "Finding", "Probe", "examine", "main"]
 
@@ -135,6 +136,7 @@ def _last_line(text: str) -> str:
 
 def main(argv: Sequence[str] | None = None, probes: Sequence[Probe] = PROBES) -> int:
     """Print a line for each part; return 0 if extraction can run, 1 if something it needs does not work."""
+    escape_output()
     argparse.ArgumentParser(
         prog="python -m etl.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args(argv)

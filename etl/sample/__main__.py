@@ -13,12 +13,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from etl.output import escape_output
 from etl.raster import configure
 from etl.sample.archive import V1, V2, write_labels, write_lists, write_v1_archive, write_v2_archive, write_v2_table
 from etl.sample.drawing import SampleRecipe, draw_tile
 from etl.sample.patches import SamplePatch, patches_of_tile
 from etl.sample.safe import write_product, zip_product
-from etl.settings import load_settings, require_at_least, setting
+from etl.settings import load_settings, require_within, setting
 
 __all__ = ["SampleSettings", "main", "write_sample"]
 
@@ -46,7 +47,7 @@ class SampleSettings(SampleRecipe):
 
     def __post_init__(self) -> None:
         SampleRecipe.__post_init__(self)
-        require_at_least(self, workers=1)
+        require_within(self, workers=(1, 1024))
 
     @property
     def recipe(self) -> dict[str, object]:
@@ -83,6 +84,7 @@ def write_sample(settings: SampleSettings) -> list[SamplePatch]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
+    escape_output()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = load_settings(SampleSettings, "etl.sample", argv)
     start = time.perf_counter()

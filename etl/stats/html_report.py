@@ -27,4 +27,4 @@ def render_statistics(report: StatsReport, suffix: str) -> bytes:
         __package__, "stats.html.j2", report=report, tables=tables, levels=QUANTILES, picture=source,
         nodata=nodata, nodata_bins=NODATA_BINS,
     )  # fmt: skip
-    return text.encode()
+    return text.encode(errors="backslashreplace")

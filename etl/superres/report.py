@@ -40,7 +40,7 @@ def write_superres_report(
     }
     (settings.out / "scores.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     page = render_page(__package__, "scores.md.j2", report=record, method=method, measured=measured, fmean=fmean)
-    (settings.out / "scores.md").write_text(page, encoding="utf-8")
+    (settings.out / "scores.md").write_text(page, encoding="utf-8", errors="backslashreplace")
     scenes = len({scores.scene for scores in measured})
     for gsd_m in gsds_m:
         errors = ", ".join(f"{name} {figures[f'rmse_{gsd_m}m_{name}']:.1f}" for name in COMPARED_METHODS)

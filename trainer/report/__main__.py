@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from etl.files import replace_atomically
+from etl.output import escape_output
 from trainer.report import drawing, paper
 from trainer.report.contact_sheet import MAX_PATCHES, contact_sheet
 from trainer.report.html_report import ReportFigure, render_report
@@ -25,6 +26,7 @@ _MAX_COLUMNS = 4
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
+    escape_output()
     parser = argparse.ArgumentParser(
         prog="python -m trainer.report",
         description="Write an HTML page, and its pictures, about one or more finished training runs.",
@@ -64,7 +66,7 @@ def write_report(runs: Sequence[FinishedRun], samples: Sequence[Samples | None],
             (out / figure.file).write_bytes(figure.png)
     page = out / "report.html"
     with replace_atomically(page) as part:
-        part.write_text(render_report(runs, figures), encoding="utf-8")
+        part.write_text(render_report(runs, figures), encoding="utf-8", errors="backslashreplace")
     drawn = sum(figure.png is not None for figure in figures)
     return f"{len(runs)} run{'s' * (len(runs) > 1)}, {drawn} of {len(figures)} figures -> {page}"
 

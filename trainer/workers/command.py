@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from etl.exit_status import ExitStatus, JobError
 from etl.launcher import launcher_rank
+from etl.output import escape_output
 from etl.settings import load_settings
 from etl.stderr import suppress_stderr
 from trainer.workers.horovod import Workers, connect
@@ -30,6 +31,7 @@ def run_command(cls: type[S], name: str, argv: Sequence[str] | None, work: Calla
 
     `name` is the command's module, such as trainer.run; `argv` its flags, None for those of the process.
     """
+    escape_output()
     rank, size = launcher_rank()
     first = rank == 0
     # Every worker parses the same flags; only worker 0 prints a usage error.
