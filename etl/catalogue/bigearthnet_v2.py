@@ -66,9 +66,10 @@ def read_v2_metadata(files: Sequence[Path]) -> pa.Table:
 def _read(file: Path) -> pa.Table:
     try:
         names = pq.read_schema(checked_table(file)).names
-        missing = [name for name in V2_COLUMNS if name not in names]
-        if missing:
-            raise ValueError(f"column {missing[0]} must be there; it has {', '.join(names)}")
+        wrong = [name for name in V2_COLUMNS if names.count(name) != 1]
+        if wrong:
+            once = " once" if wrong[0] in names else ""
+            raise ValueError(f"column {wrong[0]} must be there{once}; it has {', '.join(names)}")
         table = read_parquet(file, list(V2_COLUMNS))
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{file} must be a table of BigEarthNet v2: {fault_text(error)}") from None

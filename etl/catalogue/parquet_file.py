@@ -34,10 +34,20 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """The columns, or all, of the table in a Parquet file.
 
     Raises:
-        ValueError: it is none, or too large.
+        ValueError: it is none, is damaged, or too large.
         OSError: it cannot be opened.
     """
-    with pq.ParquetFile(checked_table(path)) as file:
+    target = checked_table(path)
+    try:
+        return _read(target, columns)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise ValueError(f"must be a Parquet file: {str(error).splitlines()[0]}") from None  # Arrow's, of a bad page
+
+
+def _read(path: str, columns: Sequence[str] | None) -> pa.Table:
+    with pq.ParquetFile(path) as file:
         _check_size(file.metadata)
         batches, size = list[pa.RecordBatch](), 0
         for batch in file.iter_batches(_BATCH_ROWS, columns=columns):

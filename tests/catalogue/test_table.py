@@ -1,5 +1,6 @@
 """The catalogue's table: written, read, put in order, checked."""
 
+import contextlib
 import re
 from datetime import UTC, datetime
 
@@ -284,3 +285,16 @@ def test_what_a_table_leaves_open_is_null_and_without_snow_and_cloud():
         "snow": False,
         "cloud": False,
     }
+
+
+@settings(max_examples=150, deadline=None)
+@given(changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=5))
+def test_a_damaged_file_is_read_or_refused(tmp_path_factory, changes):
+    path = tmp_path_factory.mktemp("catalogue") / "patches.parquet"
+    write_catalogue(path, make_catalogue_table(**{name: [value] * 9 for name, value in one().items()}))
+    data = bytearray(path.read_bytes())
+    for at, value in changes:
+        data[int(at * len(data))] = value
+    path.write_bytes(data)
+    with contextlib.suppress(ValueError):
+        read_catalogue(path)
