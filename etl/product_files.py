@@ -5,7 +5,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
 from typing import TypeVar
@@ -88,8 +88,7 @@ class ProductFiles:
     @property
     def hint(self) -> str:
         """End of a message that something is missing: what may not be read, and why; may be empty."""
-        refused = self._files.refused
-        if not refused:
+        if not (refused := self._files.refused):
             return ""
         name, reason = min(refused.items())
         return f"; {len(refused)} not read, the first: {shortened(name)} {reason}"
@@ -172,13 +171,9 @@ class ProductFiles:
         with self._files.open(self._root + name) as file:
             yield file
 
-    def stat(self, names: Iterable[str]) -> dict[str, FileStat]:
-        """What is known of these files of the product without reading them, by name; without any that is gone."""
-        found = dict[str, FileStat]()
-        for name in names:
-            with suppress(OSError):
-                found[name] = self._files.stat(self._root + name)
-        return found
+    def stat(self, name: str) -> FileStat:
+        """What is known of a file without reading it."""
+        return self._files.stat(self._root + name)
 
 
 @contextmanager

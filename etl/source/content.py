@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, Protocol
 import xxhash
 
 from etl.input_files import Links
-from etl.packed_files import FileStat
 from etl.product_files import ProductError, ProductFiles, find_granule, product_errors
 from etl.source.safe import Product
 
@@ -174,24 +173,22 @@ def _read_files(product: Product, sampled: bool) -> list[ReadFile]:
     tile_metadata = f"{find_granule(files)}/MTD_TL.xml".lower()
     names["MTD_MSIL2A.xml"] = files.metadata_name(of_today=True)
     names["MTD_TL.xml"] = next(name for name in files.names if name.lower() == tile_metadata)
-    stats = files.stat(names.values())
     return [
-        ReadFile(files.path, name, holds, _content_of(files, name, stats.get(name), sampled), product.links)
+        ReadFile(files.path, name, holds, _content_of(files, name, sampled), product.links)
         for holds, name in sorted(names.items())
     ]
 
 
-def _content_of(files: ProductFiles, name: str, stat: FileStat | None, sampled: bool) -> FileContent:
-    if stat is None:
-        return FileContent(0, 0, (UNREADABLE,))
-    digests: tuple[str, ...] = ()
-    if stat.crc32 is not None:
-        digests = (_digest(CRC32, f"{stat.crc32:08x}"),)
-    elif sampled:
-        try:
+def _content_of(files: ProductFiles, name: str, sampled: bool) -> FileContent:
+    try:
+        stat = files.stat(name)
+        digests: tuple[str, ...] = ()
+        if stat.crc32 is not None:
+            digests = (_digest(CRC32, f"{stat.crc32:08x}"),)
+        elif sampled:
             digests = (_sampled(files, name, stat.size_bytes),)
-        except READ_ERRORS:
-            digests = (UNREADABLE,)
+    except READ_ERRORS:
+        return FileContent(0, 0, (UNREADABLE,))
     return FileContent(stat.size_bytes, stat.changed_ns, digests)
 
 

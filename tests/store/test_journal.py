@@ -102,7 +102,7 @@ CONTENTS = {"a2": [{"B01": FileContent(100, 12345, ("MD5:00",)), "SCL": FileCont
 def full_journal(path):
     """A journal with a line of every kind."""
     journal = Journal.begin(Location.parse(path), {"rows": 20}, {"a": ["a2", "a1"]}, CONTENTS)
-    journal.add([(0, 4), (6, 8)], {1: 'broken, "sum": "0123456789abcdef"}', 7: "kein Produkt: \udcff ü"})
+    journal.add([(0, 4), (6, 8)], {1: 'broken, "sum": "0123456789abcdef"}', 7: "no product: \udcff ü"})
     journal.reopen(np.array([1, 2]))
     journal.change_candidates({"b": ["b1"]})
     journal.change_contents({"b1": [{"B02": FileContent(1, 2, ("XXH3:2",))}]})
@@ -120,7 +120,7 @@ def state_of(journal):
 def test_lines_of_every_kind_are_read_back(tmp_path):
     written = full_journal(tmp_path / "journal")
     assert state_of(Journal.read(written.location)) == state_of(written)
-    assert dict(written.rejected) == {7: "kein Produkt: \udcff ü", 12: "cloud share 0.5 is above the limit"}
+    assert dict(written.rejected) == {7: "no product: \udcff ü", 12: "cloud share 0.5 is above the limit"}
     assert written.contents["a2"] == CONTENTS["a2"]
     assert written.repairs.tolist() == [3]
 
