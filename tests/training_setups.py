@@ -23,14 +23,24 @@ RATE = 0.01
 def small_network(rows: SelectedRows, average: Any = None) -> keras.Model:
     """Two convolutions with L2 and batch normalisation: traced in no time and, unlike an untrained ResNet-50, whose
     losses after two steps depend on how a sum was rounded, not chaotic."""
+    return regularise(plain_network(rows), NetworkDesign(0, l2=1e-3, norm_momentum=0.9), average)
+
+
+def narrow_network(rows: SelectedRows, average: Any = None) -> keras.Model:
+    """The same with a third convolution, whose feature map is 1 x 1 for patches of 32 px."""
+    return regularise(plain_network(rows, (4, 8, 8), 4), NetworkDesign(0, l2=1e-3, norm_momentum=0.9), average)
+
+
+def plain_network(rows: SelectedRows, filters: tuple[int, ...] = (4, 8), strides: int = 2) -> keras.Model:
+    """A small network with the batch normalisation of Keras and without L2."""
     keras.utils.set_random_seed(5)
     x = inputs = keras.Input(rows.pixels[0].row_shape, dtype="uint16")
     x = keras.layers.Rescaling(1 / 5000, -1.0)(x)
-    for filters in (4, 8):
-        x = keras.layers.Conv2D(filters, 3, strides=2)(x)
+    for count in filters:
+        x = keras.layers.Conv2D(count, 3, strides=strides, padding="valid" if strides == 2 else "same")(x)
         x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
     logits = keras.layers.Dense(rows.labels.shape[1])(keras.layers.GlobalAveragePooling2D()(x))
-    return regularise(keras.Model(inputs, logits), NetworkDesign(0, l2=1e-3, norm_momentum=0.9), average)
+    return keras.Model(inputs, logits)
 
 
 def first_blocks(rows: SelectedRows, average: Any = None) -> keras.Model:
@@ -45,15 +55,15 @@ def first_blocks(rows: SelectedRows, average: Any = None) -> keras.Model:
 
 
 def make_setup(
-    rows: SelectedRows, model: keras.Model, steps: int, workers: Workers = ALONE, **others: Any
+    rows: SelectedRows, model: keras.Model, steps: int, workers: Workers = ALONE, step_rows: int = 8, **others: Any
 ) -> TrainingSetup:
-    """A training at a constant rate; 8 rows a step, over all workers."""
-    batch = 8 // workers.size
+    """A training at a constant rate; `step_rows` rows a step, over all workers."""
+    batch = step_rows // workers.size
     sampler = DistributedSampler(len(rows), batch, workers.size, seed=1)
     optimiser = keras.optimizers.SGD(1.0, momentum=0.9, nesterov=True)
     optimiser.build(model.trainable_variables)
     stream = BatchStream(rows, batch, lambda step: sampler.rank_batch(step, workers.rank))
-    schedule = LearningRateSchedule(RATE * 256 / 8, batch, workers.size, 0, "none", 1)
+    schedule = LearningRateSchedule(RATE * 256 / step_rows, batch, workers.size, 0, "none", 1)
     positive = np.ones(rows.labels.shape[1], np.float32)
     settings = RunSettings(turn=False, mixup=0.0, **others)
     return TrainingSetup(model, optimiser, schedule, sampler, steps, stream, rows.store_rows, positive, settings)

@@ -1,5 +1,11 @@
 """`python -m trainer.evaluate`: score a run on a split of a store, on any number of workers."""
 
+from trainer.workers.interruption import end_on_signals
+from trainer.workers.supervisor import RERUN_ADVICE
+
+if __name__ == "__main__":
+    end_on_signals(RERUN_ADVICE)  # during the imports below, which take seconds
+
 import json
 import sys
 from collections.abc import Sequence

@@ -1,5 +1,11 @@
 """`python -m trainer.predict`: write a run's probabilities for each patch of a store to a Parquet table."""
 
+from trainer.workers.interruption import end_on_signals
+from trainer.workers.supervisor import RERUN_ADVICE
+
+if __name__ == "__main__":
+    end_on_signals(RERUN_ADVICE)  # during the imports below, which take seconds
+
 import sys
 from collections.abc import Sequence
 

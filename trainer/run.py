@@ -5,10 +5,12 @@ from trainer.workers.supervisor import supervise
 if __name__ == "__main__":
     supervise()  # returns only in the worker; must precede the imports below, because h5py starts MPI
 
+import json
 import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from etl.exit_status import ExitStatus
 from etl.stderr import suppress_stderr
@@ -56,15 +58,17 @@ def train(settings: RunSettings, workers: Workers) -> int:
     # ---- train
     with suppress_stderr():  # TensorFlow takes seconds to import; --help, a bad store and a dry run do not need it
         from trainer.fit.training import train_network
-        from trainer.report.record import closing_lines, log_epochs, training_record, write_record
+        from trainer.report.record import closing_lines, finished_record, write_record
+        from trainer.report.recorder import RunRecorder
     if workers.size == 1:
         configure_worker_devices(settings.threads, workers)
-    outcome = train_network(settings, rows, epoch_rows, sampler, workers)
+    outcome = train_network(settings, rows, epoch_rows, sampler, workers, RunRecorder(settings, sampler))
+    if outcome is None:
+        return ExitStatus.RESUMABLE
 
     # ---- record
     def write() -> None:
-        record, path = training_record(settings, sampler, outcome), settings.out / "run.json"
-        log_epochs(settings.out, outcome.state)
+        record, path = finished_record(settings, sampler, outcome), settings.out / "run.json"
         write_record(path, record)
         print(closing_lines(record, path), flush=True)
 
@@ -108,11 +112,19 @@ def _make_out(settings: RunSettings) -> None:
     """
     out = settings.out
     out.mkdir(parents=True, exist_ok=True)
-    present = [name for name in (LAST, "run.json") if (out / name).exists()]
+    present = LAST if (out / LAST).exists() else "run.json" if _has_steps(out / "run.json") else None
     if present and not settings.resume:
-        raise ValueError(
-            f"{out} already contains a run ({present[0]}); choose another --out, or continue with --resume"
-        )
+        raise ValueError(f"{out} already contains a run ({present}); choose another --out, or continue with --resume")
+
+
+def _has_steps(path: Path) -> bool:
+    """Whether there is the record of a run, except of one that was lost before its first checkpoint."""
+    try:
+        return bool(json.loads(path.read_bytes())["steps"])
+    except FileNotFoundError:
+        return False
+    except (ValueError, KeyError, TypeError):
+        return True
 
 
 if __name__ == "__main__":

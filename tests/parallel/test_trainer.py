@@ -1,6 +1,7 @@
 """The trainer on several Horovod workers: what they tell each other, and that they end with equal weights."""
 
 import json
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -52,6 +53,26 @@ def test_workers_average_broadcast_gather_and_agree(mpi_ranks, comm):
     assert workers.on_every_worker("trying again", lambda: comm.rank) == comm.rank
 
 
+@pytest.mark.mpi(ranks=[3], timeout=280)
+def test_all_workers_hear_of_a_signal_to_one_after_the_same_piece_of_work(mpi_ranks, comm, monkeypatch):
+    import trainer.workers.stop_poll as module
+    from trainer.workers.interruption import StopSignals
+
+    monkeypatch.setattr(module, "_INTERVAL_S", 0)
+    with StopSignals() as signals:
+        workers = connect(signals)
+        ignored, heard = module.StopPoll(workers), module.StopPoll(workers)
+        assert not any(ignored() for _ in range(3))  # without exchange, where a signal ends the command by itself
+        with signals.deferred():
+            found = []
+            while not any(found):
+                if comm.rank == 1 and len(found) == 3:
+                    signal.raise_signal(signal.SIGUSR1)
+                found.append(heard())
+    assert found == [False, False, False, True]
+    assert signals.requested == (comm.rank == 1)
+
+
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
     """A store, and what two workers made of it: 11 training rows, so a step of 2 x 4 and one of 2 + 1 with padding."""
@@ -76,14 +97,17 @@ def test_two_workers_end_with_equal_weights(together):
     assert together.said.count("loss by step:") == 1
 
 
-def trained(rows, network, steps, workers):
-    """Weights, trainable and moving, and losses after some steps, of all workers together; 8 rows a step."""
+def trained(rows, network, steps, workers, **how):
+    """Weights, trainable and moving, and losses after some steps, of all workers together."""
+    import keras
     from training_setups import RATE, make_setup
 
     from trainer.fit.loop import average_moving_statistics, step_function
 
+    # Tensors are sent by names that count the layers of this process, and worker 0 makes more networks.
+    keras.utils.clear_session()
     model = network(rows, workers.average if workers.size > 1 else None)
-    setup = make_setup(rows, model, steps, workers)
+    setup = make_setup(rows, model, steps, workers, **how)
     setup.optimiser.learning_rate.assign(RATE)
     import tensorflow as tf
 
@@ -152,6 +176,69 @@ def compare(together, alone, most):
     for found, wanted, limit in zip(together[:2], alone[:2], (most, 10 * most), strict=True):
         assert farthest(found, wanted) <= limit
     np.testing.assert_allclose(together[2], alone[2], rtol=most)
+
+
+def unpadded(rows, sampler, steps):
+    """The same by Keras alone, if the statistics of each worker's own rows normalise them, without any padding."""
+    import keras
+    import tensorflow as tf
+    from training_setups import RATE, plain_network
+
+    copies = [plain_network(rows) for _ in range(sampler.size)]
+    optimisers = [keras.optimizers.SGD(RATE, momentum=0.9, nesterov=True) for _ in copies]
+    for layer in (layer for model in copies for layer in model.layers):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.9
+    stored = np.empty((len(rows), *rows.pixels[0].row_shape), np.uint16)
+    rows.reader.read_rows("data_10m", np.arange(len(rows)), stored)
+    losses = []
+    for step in range(steps):
+        loss, gradients = 0.0, [0.0] * len(copies[0].trainable_variables)
+        for rank, model in enumerate(copies):
+            batch = sampler.rank_batch(step, rank)
+            own = batch.positions[batch.weights > 0]
+            if not len(own):
+                continue
+            with tf.GradientTape() as tape:
+                logits = model(stored[own], training=True)
+                entropy = tf.nn.sigmoid_cross_entropy_with_logits(rows.labels[own].astype(np.float32), logits)
+                mine = tf.reduce_sum(tf.reduce_mean(entropy, axis=1)) / len(sampler.step_rows(step))
+            parts = tape.gradient(mine, [variable.value for variable in model.trainable_variables])
+            loss, gradients = loss + float(mine), [a + b for a, b in zip(gradients, parts, strict=True)]
+        losses.append(loss)
+        for layer, k in ((layer, k) for k, layer in enumerate(copies[0].trainable_variables) if "kernel" in layer.path):
+            if "conv" in layer.path:
+                gradients[k] += 2e-3 * layer.value
+        for model, optimiser in zip(copies, optimisers, strict=True):
+            optimiser.apply(gradients, model.trainable_variables)
+    moving = [np.mean([value.numpy() for value in values], axis=0)
+              for values in zip(*(model.non_trainable_variables for model in copies), strict=True)]  # fmt: skip
+    return [v.numpy() for v in copies[0].trainable_variables], moving, losses
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.mpi(ranks=[2, 3], timeout=580)
+def test_a_short_step_normalises_over_its_rows_alone(mpi_ranks, comm, mpi_tmp_path):
+    """Those of all workers as if joined in one batch or, without synchronised normalisation, each worker's own."""
+    from training_setups import ALONE, narrow_network, small_network
+
+    from trainer.data.sampler import DistributedSampler
+
+    step_rows, workers = 3 * mpi_ranks, connect()
+    for remainder in (1, 5):  # one worker has a row, the others none; all have rows, the last one fewer
+        rows = small_rows(mpi_tmp_path / f"pixels.{comm.rank}.{remainder}", step_rows + remainder, side=32)
+        for network in (small_network, narrow_network):
+            joined = trained(rows, network, 3, workers, step_rows=step_rows)
+            assert len(set(workers.allgather(b"".join(a.tobytes() for a in (*joined[0], *joined[1]))))) == 1
+            if comm.rank == 0:
+                compare(joined, trained(rows, network, 3, ALONE, step_rows=step_rows), 3e-5)
+        own = trained(rows, lambda rows, average: small_network(rows), 3, workers, step_rows=step_rows)
+        if comm.rank == 0:
+            weights, moving, losses = unpadded(rows, DistributedSampler(len(rows), 3, mpi_ranks, seed=1), 3)
+            assert farthest(own[0], weights) <= 3e-5
+            assert farthest(own[1], [value for value in moving if value.dtype == np.float32]) <= 1e-4
+            np.testing.assert_allclose([loss for loss, *_ in own[2]], losses, rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -76,6 +76,42 @@ def test_it_stops_when_validation_no_longer_rises_and_does_not_go_on_when_resume
     assert (state.step, len(saved)) == (8, 4)
 
 
+def test_a_short_step_is_that_of_its_rows_without_padding(tmp_path):
+    rows = small_rows(tmp_path / "pixels", 11)
+    setups = [make_setup(rows, small_network(rows), 2), make_setup(rows, small_network(rows), 2, step_rows=3)]
+    batch = next(setups[0].batches(range(1, 2)))
+    assert (batch.weights.numpy() > 0).sum() == 3
+    results = []
+    for setup, taken in zip(setups, (batch, tf.nest.map_structure(lambda x: x[:3], batch)), strict=True):
+        setup.optimiser.learning_rate.assign(RATE)
+        results.append(step_function(setup, ALONE)(taken, tf.constant(1, tf.int64)).numpy())
+    assert results[0].tolist() == results[1].tolist()
+    one, other = (setup.model.get_weights() for setup in setups)
+    assert [a.tobytes() for a in one] == [b.tobytes() for b in other]
+
+
+@pytest.mark.slow
+def test_a_single_row_at_the_end_of_an_epoch_does_not_destroy_a_network_whose_last_layers_see_one_pixel(
+    tmp_path, caplog
+):
+    """ResNet-50 on patches of 32 px: with copies of the row as padding, its gradient was of the order of 1e10."""
+    rows = small_rows(tmp_path / "pixels", 257)
+    model = build_network(rows.pixels, NetworkDesign(5, norm_momentum=0.9), 3)
+    setup, state, seen = make_setup(rows, model, 5, step_rows=64), TrainingState(), []
+    before = []
+
+    def after_step():
+        now = model.get_weights()
+        if before:
+            seen.append(max(float(np.abs(a - b).max()) for a, b in zip(now, before.pop(), strict=True)))
+        before.append(now)
+
+    assert not fit(setup, state, ALONE, lambda epoch: None, lambda names: None, after_step)
+    assert len(state.loss) == 5
+    assert seen[-1] < 10 * max(seen[:-1])
+    assert "the last step of each epoch has a single row, and 10 of 53 layers" in caplog.text
+
+
 def command(store, out, *flags):
     return ["--store", store, "--out", out, "--bands", "rgb", "--batch", 2, *flags]
 

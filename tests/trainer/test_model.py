@@ -10,7 +10,7 @@ from stores import TRAIN, training_store
 
 from trainer.config import band_selections
 from trainer.data.selection import RowSelection, select_rows
-from trainer.model.batch_norm import FusedNormalisation
+from trainer.model.batch_norm import FusedNormalisation, count_single_pixel_layers
 from trainer.model.network import NetworkDesign, Standardise, build_network
 
 
@@ -73,6 +73,25 @@ def test_the_fused_normalisation_is_kerass_own_forwards_and_back_and_in_what_it_
     ours, keras_own = (normalised(kind, dtype, batch) for kind in (FusedNormalisation, keras.layers.BatchNormalization))
     for found, wanted in zip(ours, keras_own, strict=True):
         np.testing.assert_allclose(found, wanted, atol=most * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "float64"])
+def test_a_single_value_is_normalised_by_the_moving_statistics_which_stay(dtype):
+    batch = np.random.default_rng(0).normal([5, 0, -1], [1, 3, 0.1], (1, 1, 1, 3))
+    layer = FusedNormalisation(momentum=0.9, epsilon=1e-5, axis=3, dtype=dtype)
+    layer.build(batch.shape)
+    layer.moving_mean.assign([4.0, 1.0, 0.0])
+    layer.moving_variance.assign([4.0, 1.0, 0.25])
+    out = layer(tf.cast(batch, layer.compute_dtype), training=True)
+    wanted = (batch - [4, 1, 0]) / [2, 1, 0.5]
+    np.testing.assert_allclose(tf.cast(out, tf.float64), wanted, rtol=1e-4 if dtype != "mixed_bfloat16" else 2e-2)
+    assert layer.moving_mean.numpy().tolist() == [4.0, 1.0, 0.0]
+    assert layer.moving_variance.numpy().tolist() == [4.0, 1.0, 0.25]
+
+
+def test_layers_are_counted_whose_feature_map_is_a_single_pixel(pixels):
+    small = tuple(dataclasses.replace(item, row_shape=(32, 32, 4)) for item in pixels["rgb"])
+    assert count_single_pixel_layers(build_network(small, NetworkDesign(3), 0)) == (10, 53)
 
 
 @pytest.mark.slow

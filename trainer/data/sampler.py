@@ -45,7 +45,7 @@ class RankBatch:
 
     positions: npt.NDArray[np.int64]
     """(batch,): index into the epoch's rows, in which oversampled rows occur more than once. A short batch is padded
-    with rows of the same step: with real pixels, so that they do not distort batch normalisation."""
+    with rows of the same step, which a training step leaves out."""
 
     weights: npt.NDArray[np.float32]
     """(batch,): 0 for padding, else workers / rows of the step over all workers. So the sum over a batch of
@@ -86,14 +86,18 @@ class DistributedSampler:
         first = step % self.steps_per_epoch * self.batch * self.size
         return range(first, min(first + self.batch * self.size, self.rows))
 
+    def rank_rows(self, step: int, rank: int) -> range:
+        """The part of `step_rows(step)` that worker `rank` takes, as indices into it; empty if there are too few."""
+        rows_per_worker, remainder = divmod(len(self.step_rows(step)), self.size)
+        first = rank * rows_per_worker + min(rank, remainder)
+        return range(first, first + rows_per_worker + (rank < remainder))
+
     def rank_batch(self, step: int, rank: int) -> RankBatch:
         """Positions and weights of the rows of worker `rank` in `step`, both of shape (batch,)."""
-        step_rows = self.step_rows(step)
-        rows_per_worker, remainder = divmod(len(step_rows), self.size)
-        first, own_rows = rank * rows_per_worker + min(rank, remainder), rows_per_worker + (rank < remainder)
+        step_rows, own_rows = self.step_rows(step), self.rank_rows(step, rank)
         order = epoch_order(self.rows, self.seed, step // self.steps_per_epoch, self.shuffle_block)
         order = order[step_rows.start : step_rows.stop]
         # The modulo pads a batch of a short last step with rows of that same step.
-        within_step = (first + np.arange(self.batch)) % len(step_rows)
-        weights = np.where(np.arange(self.batch) < own_rows, self.size / len(step_rows), 0)
+        within_step = (own_rows.start + np.arange(self.batch)) % len(step_rows)
+        weights = np.where(np.arange(self.batch) < len(own_rows), self.size / len(step_rows), 0)
         return RankBatch(order[within_step], weights.astype(np.float32))

@@ -50,6 +50,12 @@ class TrainingState:
     since_best: int = 0
     """Validations since `best` was reached."""
 
+    seconds: float = 0.0
+    """Seconds of training in all parts of the run, validation included."""
+
+    resumed_at: list[int] = field(default_factory=list)
+    """Steps at which the run was resumed, ascending."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
@@ -83,7 +89,7 @@ class Checkpoint:
             with np.load(path) as file:  # without pickles: a checkpoint is data, never code
                 record = json.loads(file["said"].tobytes())
                 arrays = [file[name] for name in sorted(file.files) if name != "said"]
-                return cls(record["begun_with"], TrainingState(**record["state"]), arrays)
+                return cls(record["begun_with"], _training_state(record["state"]), arrays)
         except FileNotFoundError:
             raise ValueError(f"{path} is not there; make it with trainer.run, or name another run") from None
         except Exception as error:  # numpy and zipfile raise half a dozen kinds on a broken file
@@ -99,6 +105,14 @@ class Checkpoint:
         """
         _restore_variables(path, self.arrays[: len(model.variables)], model.variables)
         return self.state
+
+
+def _training_state(record: Mapping[str, Any]) -> TrainingState:
+    """The state in a checkpoint; an old one does not say how long the training took, but its steps do."""
+    state = TrainingState(**record)
+    if "seconds" not in record:
+        state.seconds = sum(state.step_s) + sum(epoch.get("seconds_validating", 0.0) for epoch in state.by_epoch)
+    return state
 
 
 def run_fingerprint(

@@ -20,8 +20,10 @@ from trainer.data.stream import TensorBatch
 from trainer.fit.checkpoint import BEST, LAST, TrainingState
 from trainer.fit.metrics import LabelScores
 from trainer.fit.optimisation import LearningRateSchedule, layer_wise_gradients, rate_at
+from trainer.model.batch_norm import count_single_pixel_layers, share_step
 from trainer.model.network import reseed_dropout
 from trainer.workers.horovod import Workers
+from trainer.workers.interruption import StopRequested
 
 __all__ = ["TrainingSetup", "average_moving_statistics", "fit", "step_function", "weights_checksum"]
 
@@ -30,7 +32,8 @@ log = logging.getLogger(__name__)
 _LOG_INTERVAL_S = 10.0
 
 TrainStep = Callable[[TensorBatch, tf.Tensor], tf.Tensor]
-"""(batch, step as int64 scalar) -> (loss, loss with L2 penalties), float32, shape (2,); see `step_function`."""
+"""(batch, step as int64 scalar) -> (loss, loss with L2 penalties, share of workers that are asked to stop), float32,
+shape (3,); see `step_function`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,36 +57,59 @@ class TrainingSetup:
 
 
 def step_function(setup: TrainingSetup, workers: Workers) -> TrainStep:
-    """One training step as a compiled graph, collective: (batch, step) -> (loss, loss with L2 penalties).
+    """One training step as a compiled graph, collective: (batch, step) -> losses and share of workers asked to stop.
 
-    `step` is a scalar, dtype int64. The result is float32, shape (2,): the mean binary cross-entropy over the step's
-    rows and the classes, without and with the penalties. Losses and gradients are averaged over workers, so that all
-    workers apply the same update.
+    `step` is a scalar, dtype int64. The result is float32, shape (3,): the mean binary cross-entropy over the step's
+    rows and the classes, without and with the penalties; and the share of workers that a signal had asked to stop when
+    they began the step, the same number on all. Losses and gradients are averaged over workers, so that all workers
+    apply the same update. Padding of a short batch is left out; a second graph is compiled for its number of rows.
+    """
+    sampler, stop_flags = setup.sampler, [tf.constant(0.0), tf.constant(1.0)]
+    graph = tf.function(_training_graph(setup, workers), autograph=False)
+
+    def take_step(batch: TensorBatch, step: tf.Tensor) -> tf.Tensor:
+        number = int(step)
+        own_rows, step_rows = len(sampler.rank_rows(number, workers.rank)), len(sampler.step_rows(number))
+        if own_rows < sampler.batch:
+            kept = max(1, own_rows)  # without rows a worker takes part with a row of weight 0
+            batch = tf.nest.map_structure(lambda x: x[:kept], batch)
+        result: tf.Tensor = graph(batch, step, stop_flags[workers.signals.requested], own_rows, step_rows)
+        return result
+
+    return take_step
+
+
+def _training_graph(setup: TrainingSetup, workers: Workers) -> Callable[..., tf.Tensor]:
+    """The function (batch, step, stop flag, own rows, rows of all workers) -> result, as `step_function` describes it.
+
+    TensorFlow traces it anew for other numbers of rows, which are Python's.
     """
     model, settings, store_rows = setup.model, setup.settings, tf.constant(setup.store_rows)
     positive_weights = tf.constant(setup.positive_weights)
 
-    def train_step(batch: TensorBatch, step: tf.Tensor) -> tf.Tensor:
+    def train_step(batch: TensorBatch, step: tf.Tensor, stop: tf.Tensor, own_rows: int, step_rows: int) -> tf.Tensor:
         epoch = step // setup.sampler.steps_per_epoch
         pixels, labels = _augment(settings, batch, epoch, tf.gather(store_rows, batch.positions))
         reseed_dropout(model, workers.rank, step)
+        shared = share_step(model, own_rows * workers.size / step_rows, step_rows)
         with tf.GradientTape() as tape:
-            logits = model(pixels if len(pixels) > 1 else pixels[0], training=True)
+            # without own rows the moving statistics stay, unless those are of all workers
+            logits = model(pixels if len(pixels) > 1 else pixels[0], training=own_rows > 0 or shared)
             entropy = tf.nn.weighted_cross_entropy_with_logits(labels, logits, positive_weights)
             loss = tf.reduce_sum(batch.weights * tf.reduce_mean(entropy, axis=1))
-            total_loss = tf.add_n([loss, *(tf.cast(term, tf.float32) for term in model.losses)])
+            penalties = [tf.cast(term, tf.float32) for term in model.losses]
+            total_loss = tf.add_n([loss, *penalties])
         # A Keras 3 variable wraps one of TensorFlow; the tape and Horovod need the latter.
         variables = [variable.value for variable in model.trainable_variables]
         gradients = tape.gradient(total_loss, variables)
-        # Average the losses together with the gradients: an all-reduce of their own would be one more wait per step.
-        *gradients, loss, total_loss = workers.average_as_ready([*gradients, loss, total_loss], settings.compress)
+        # Average the loss and the flag together with the gradients: an all-reduce of their own would be one more wait.
+        *gradients, loss, stop = workers.average_as_ready([*gradients, loss, stop], settings.compress)
         if settings.lars:
             gradients = layer_wise_gradients(gradients, variables, settings.lars)
         setup.optimiser.apply(gradients, model.trainable_variables)
-        return tf.stack([loss, total_loss])
+        return tf.stack([loss, tf.add_n([loss, *penalties]), stop])
 
-    graph: TrainStep = tf.function(train_step, autograph=False)
-    return graph
+    return train_step
 
 
 def _augment(
@@ -108,28 +134,50 @@ def fit(
     workers: Workers,
     validate: Callable[[int], LabelScores | None],
     save: Callable[[Sequence[str]], None],
-) -> None:
+    after_step: Callable[[], None] = lambda: None,
+) -> bool:
     """Collective: train from `state` to the setup's last step; all workers end with the same weights.
 
     Loss and seconds of each step, and a record of each epoch, are appended to `state`. `validate(epoch)` scores the
     split val after an epoch, or returns None; `save(names)` writes a checkpoint to files of these names: `LAST` and, if
-    the network is the best one so far, `BEST`.
+    the network is the best one so far, `BEST`. After a signal to any worker the step in progress ends, or the
+    validation breaks off, and a checkpoint is saved. Returns whether this has happened, on every worker alike.
 
     Raises:
         JobError: the loss or a weight is not finite, on every worker in the same step.
+        KeyboardInterrupt: a signal came to this worker after the last exchange of workers; all is saved.
     """
+    with workers.signals.deferred():
+        stopped = _train(setup, state, workers, validate, save, after_step)
+        # Waits for worker 0, which saves: the job would end with the first worker that ends.
+        stopped = workers.any_stop() or stopped
+    if workers.signals.requested and not stopped:
+        raise KeyboardInterrupt
+    return stopped
+
+
+def _train(
+    setup: TrainingSetup,
+    state: TrainingState,
+    workers: Workers,
+    validate: Callable[[int], LabelScores | None],
+    save: Callable[[Sequence[str]], None],
+    after_step: Callable[[], None],
+) -> bool:
+    """The loop of `fit`; returns whether a signal has stopped it, which its last checkpoint may not show."""
     # ---- every worker begins with worker 0's weights
     workers.broadcast([variable.value for variable in (*setup.model.variables, *setup.optimiser.variables)])
     take_step, steps_per_epoch = step_function(setup, workers), setup.sampler.steps_per_epoch
-    rate, last_logged = math.nan, -math.inf
+    rate, last_logged, asked_to_stop = math.nan, -math.inf, False
+    _warn_of_single_rows(setup, workers)
 
-    while state.step < setup.total_steps:
+    while (epoch := _next_epoch(setup, state)) is not None:
         if setup.settings.patience and state.since_best >= setup.settings.patience:
             log.info("micro-F1 on val has not risen for %d validations; stopping", setup.settings.patience)
-            return
+            return False
 
         # ---- one epoch, or what is left of it
-        epoch = state.step // steps_per_epoch
+        state.by_epoch = [record for record in state.by_epoch if record["epoch"] < epoch]  # one may have been cut off
         steps = range(state.step, min((epoch + 1) * steps_per_epoch, setup.total_steps))
         start = time.perf_counter()
         batches = setup.batches(steps)
@@ -141,7 +189,7 @@ def fit(
             if (rate_now := rate_at(setup.schedule, step / steps_per_epoch)) != rate:
                 rate = rate_now
                 setup.optimiser.learning_rate.assign(rate)
-            loss, total_loss = take_step(batch, tf.constant(step, tf.int64)).numpy().tolist()
+            loss, total_loss, asked_to_stop = take_step(batch, tf.constant(step, tf.int64)).numpy().tolist()
             if not math.isfinite(total_loss):
                 raise _divergence_error(f"the loss is {total_loss}", setup, state, step)
             state.step = step + 1
@@ -152,9 +200,13 @@ def fit(
             state.loss.append(loss)
             state.step_s.append(end - start)
             state.wait_s.append(ready - start)
+            after_step()
             if end - last_logged >= _LOG_INTERVAL_S or state.step == setup.total_steps:
                 log.info("step %d of %d: loss %.4f, %.2f s a step", state.step, setup.total_steps, loss, end - start)
                 last_logged = end
+            asked_to_stop = asked_to_stop or (workers.size == 1 and workers.signals.requested)
+            if asked_to_stop:
+                break
             every = setup.settings.checkpoint_steps
             if every and state.step % every == 0 and state.step < steps.stop:  # at its end the epoch is saved anyway
                 average_moving_statistics(setup.model, workers)
@@ -166,7 +218,13 @@ def fit(
         if not all(np.isfinite(value).all() for value in setup.model.get_weights()):
             raise _divergence_error("a weight is not finite", setup, state, state.step - 1)
         trained, first = time.perf_counter(), epoch * steps_per_epoch
-        scores = validate(epoch)
+        try:
+            if asked_to_stop:
+                raise StopRequested
+            scores = validate(epoch)
+        except StopRequested:
+            save([LAST])
+            return True
         better = scores is not None and scores["micro"]["f1"] > state.best
         if scores is not None:
             state.best, state.since_best = max(state.best, scores["micro"]["f1"]), 0 if better else state.since_best + 1
@@ -178,11 +236,43 @@ def fit(
                 "seconds": sum(state.step_s[first:]),
                 "seconds_waiting": sum(state.wait_s[first:]),
                 "seconds_validating": time.perf_counter() - trained,
-                "rate": rate,
+                "rate": rate_at(setup.schedule, (state.step - 1) / steps_per_epoch),
                 "val": scores,
             }
         )
         save([LAST, BEST] if better else [LAST])
+    return False
+
+
+def _next_epoch(setup: TrainingSetup, state: TrainingState) -> int | None:
+    """The epoch to continue with; None if all steps are done and all epochs recorded.
+
+    An epoch whose steps are done is not recorded if a signal has broken off its validation.
+    """
+    steps_per_epoch, done = setup.sampler.steps_per_epoch, state.step >= setup.total_steps
+    last = (state.step - 1) // steps_per_epoch
+    ended = state.step > 0 and (done or state.step % steps_per_epoch == 0)
+    recorded = [record["epoch"] for record in state.by_epoch]
+    if ended and last not in recorded:
+        return last
+    return None if done else state.step // steps_per_epoch
+
+
+def _warn_of_single_rows(setup: TrainingSetup, workers: Workers) -> None:
+    """Log on worker 0 if a step has a single row to normalise over where a feature map is 1 x 1."""
+    sampler, shared = setup.sampler, setup.settings.sync_norm
+    for step, when in ((0, "each step"), (sampler.steps_per_epoch - 1, "the last step of each epoch")):
+        per_worker = [len(sampler.rank_rows(step, rank)) for rank in range(sampler.size)]
+        if workers.rank or (sum(per_worker) if shared else min(filter(None, per_worker))) > 1:
+            continue
+        single, layers = count_single_pixel_layers(setup.model)
+        if single:
+            log.warning(
+                "%s has a single row%s, and %d of %d layers of batch normalisation a feature map of 1 x 1: these "
+                "normalise it by their moving statistics; avoid it with another --batch, or larger patches",
+                when, "" if shared or sampler.size == 1 else " on a worker", single, layers,
+            )  # fmt: skip
+            return
 
 
 def _divergence_error(problem: str, setup: TrainingSetup, state: TrainingState, step: int) -> JobError:

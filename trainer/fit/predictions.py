@@ -16,6 +16,8 @@ from trainer.fit.metrics import DEFAULT_THRESHOLD, Floats, LabelScores, score_pr
 from trainer.fit.trained_network import load_trained_network
 from trainer.workers.devices import configure_worker_devices
 from trainer.workers.horovod import Workers
+from trainer.workers.interruption import StopRequested
+from trainer.workers.stop_poll import StopPoll
 
 __all__ = ["Predictor", "compile_predictor", "load_and_predict", "predict_rows", "scores_by_threshold"]
 
@@ -39,15 +41,18 @@ def predict_rows(predict: Predictor, rows: SelectedRows, batch: int, workers: Wo
 
     Raises:
         JobError: a probability is not finite, on every worker alike.
+        StopRequested: a signal came to any worker while signals were deferred, on every worker alike.
     """
     # rows in the order of the store, which a disk reads in sequence
     sampler = DistributedSampler(len(rows), batch, workers.size, shuffle_block=NO_SHUFFLE)
     stream = BatchStream(rows, batch, lambda step: sampler.rank_batch(step, workers.rank))
-    parts = []
+    parts, stop_requested = [], StopPoll(workers)
     for loaded in stream(range(sampler.steps_per_epoch)):
         real = loaded.weights.numpy() > 0  # padding has weight 0
         parts.append((loaded.positions.numpy()[real], predict(loaded.pixels).numpy()[real]))
         workers.progress_count += 1
+        if stop_requested():
+            raise StopRequested
     probabilities = np.zeros(rows.labels.shape, np.float32)
     for positions, values in chain.from_iterable(workers.allgather(parts)):
         probabilities[positions] = values

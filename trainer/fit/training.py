@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
@@ -25,10 +25,24 @@ from trainer.fit.trained_network import describe_network
 from trainer.fit.validation import Validation
 from trainer.model.network import NetworkDesign, build_network
 from trainer.workers.horovod import Workers
+from trainer.workers.supervisor import RESUME_ADVICE
 
-__all__ = ["TrainingOutcome", "train_network"]
+__all__ = ["TrainingObserver", "TrainingOutcome", "train_network"]
 
 log = logging.getLogger(__name__)
+
+
+class TrainingObserver(Protocol):
+    """Follows a training on worker 0."""
+
+    def begin(self, state: TrainingState, network: dict[str, Any]) -> None:
+        """Called before the first step; `state` changes later, see `trained_network.describe_network` for `network`."""
+
+    def after_step(self) -> None:
+        """Called when a step is in the state."""
+
+    def after_checkpoint(self) -> None:
+        """Called when a checkpoint is saved, as at the end of each epoch."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,9 +51,6 @@ class TrainingOutcome:
 
     state: TrainingState
     """Losses and times of all steps, as worker 0 recorded them."""
-
-    seconds: float
-    """Seconds of training in this process, validation included."""
 
     checksums: list[str]
     """Checksum of each worker's weights, by rank."""
@@ -57,9 +68,14 @@ class TrainingOutcome:
 
 
 def train_network(
-    settings: RunSettings, rows: SelectedRows, epoch_rows: SelectedRows, sampler: DistributedSampler, workers: Workers
-) -> TrainingOutcome:
-    """Collective: train on `rows` and write checkpoints into the run's folder.
+    settings: RunSettings,
+    rows: SelectedRows,
+    epoch_rows: SelectedRows,
+    sampler: DistributedSampler,
+    workers: Workers,
+    observer: TrainingObserver,
+) -> TrainingOutcome | None:
+    """Collective: train on `rows` and write checkpoints into the run's folder; None if a signal has stopped it.
 
     `epoch_rows`: `rows` with those of rare classes repeated, shape (row,); `sampler` divides them among workers.
 
@@ -74,18 +90,25 @@ def train_network(
     state = workers.on_every_worker("resuming", lambda: resume_run(settings.out / LAST, variables, fingerprint))
     if state.step:
         log.info("resumed at step %d of %d", state.step, setup.total_steps)
+        state.resumed_at += [state.step] * (state.step < setup.total_steps and state.step not in state.resumed_at)
     validation = _validation(setup, state, workers)
+    start_s, first = time.perf_counter() - state.seconds, workers.rank == 0
+    workers.on_worker_0("beginning the record", lambda: observer.begin(state, network))
 
     def save(names: Sequence[str]) -> None:
-        if workers.rank == 0:
+        state.seconds = time.perf_counter() - start_s
+        if first:
             checkpoint = Checkpoint(fingerprint, state, [v.numpy() for v in variables])
             for name in names:
                 checkpoint.save(settings.out / name)
+            observer.after_checkpoint()
 
     # ---- the loop
-    start = time.perf_counter()
-    fit(setup, state, workers, validation.after_epoch if validation else lambda epoch: None, save)
-    seconds = time.perf_counter() - start
+    validate = validation.after_epoch if validation else lambda epoch: None
+    if fit(setup, state, workers, validate, save, observer.after_step if first else lambda: None):
+        text = f"stopped by a signal after step {state.step} of {setup.total_steps}; {RESUME_ADVICE}"
+        workers.on_worker_0("stopping", lambda: log.error("error: %s", text))
+        return None
 
     # ---- scores and tuned thresholds of the network that trainer.evaluate is going to use
     checksums, scores = workers.allgather(weights_checksum(setup.model)), {}
@@ -97,7 +120,7 @@ def train_network(
             lambda: Checkpoint.load(path).restore_model(path, model) if path.exists() else state,
         )
         scores["val"] = validation.score_best(best.step)
-    return TrainingOutcome(state, seconds, checksums, scores, network)
+    return TrainingOutcome(state, checksums, scores, network)
 
 
 def _training_setup(

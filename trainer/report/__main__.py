@@ -1,4 +1,4 @@
-"""`python -m trainer.report RUN... --out DIR`: write an HTML page about finished runs, and its pictures."""
+"""`python -m trainer.report RUN... --out DIR`: write an HTML page about runs, and its pictures."""
 
 import argparse
 import io
@@ -14,7 +14,7 @@ from etl.output import escape_output
 from trainer.report import drawing, paper
 from trainer.report.contact_sheet import MAX_PATCHES, contact_sheet
 from trainer.report.html_report import ReportFigure, render_report
-from trainer.report.runs import ClassScores, FinishedRun, Samples, open_runs, open_samples
+from trainer.report.runs import ClassScores, RecordedRun, Samples, open_runs, open_samples
 from trainer.report.scaling import ANY_LENGTH, ANY_STORE, scaling_series
 from trainer.report.style import STYLE
 
@@ -29,12 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     escape_output()
     parser = argparse.ArgumentParser(
         prog="python -m trainer.report",
-        description="Write an HTML page, and its pictures, about one or more finished training runs.",
+        description="Write an HTML page, and its pictures, about one or more training runs, also unfinished ones.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run, the --out of trainer.run"
-    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, the --out of trainer.run")
     parser.add_argument("--out", type=Path, default=Path("runs/report"), metavar="DIR",
                         help="folder to write report.html and the pictures to (default: %(default)s)")  # fmt: skip
     arguments = parser.parse_args(argv)
@@ -51,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def write_report(runs: Sequence[FinishedRun], samples: Sequence[Samples | None], out: Path) -> str:
+def write_report(runs: Sequence[RecordedRun], samples: Sequence[Samples | None], out: Path) -> str:
     """Write the page and its pictures, of 110 pixels per inch, into `out`; returns the line that the command prints.
 
     `samples` has one entry per run.
@@ -79,7 +77,7 @@ def _png(figure: Figure | None) -> bytes | None:
     return png.getvalue()
 
 
-def _figures(runs: Sequence[FinishedRun]) -> list[ReportFigure]:
+def _figures(runs: Sequence[RecordedRun]) -> list[ReportFigure]:
     """Curves, classes, and the paper's figures 3 to 6; their texts are in figures.csv."""
     classes, note = _classes(runs)
     epochs = scaling_series(runs, lambda run: run.epoch_seconds, ANY_LENGTH)
@@ -97,7 +95,7 @@ def _figures(runs: Sequence[FinishedRun]) -> list[ReportFigure]:
     ]
 
 
-def _classes(runs: Sequence[FinishedRun]) -> tuple[dict[str, ClassScores], str]:
+def _classes(runs: Sequence[RecordedRun]) -> tuple[dict[str, ClassScores], str]:
     """Scores of each class by label of the run, and a note if runs are left out.
 
     Scores are those on test, or on val if a run has not been scored on test. Of more than `_MAX_COLUMNS` runs the
@@ -113,17 +111,17 @@ def _classes(runs: Sequence[FinishedRun]) -> tuple[dict[str, ClassScores], str]:
     return {f"{run.label}, {splits[run]}": run.class_scores(splits[run]) for run in chosen}, note
 
 
-def _f1_by_workers(runs: Sequence[FinishedRun]) -> Figure | None:
+def _f1_by_workers(runs: Sequence[RecordedRun]) -> Figure | None:
     split = "test" if any(run.scores("test") for run in runs) else "val"
 
-    def f1(run: FinishedRun) -> float | None:
+    def f1(run: RecordedRun) -> float | None:
         value = (run.scores(split) or {}).get("micro", {}).get("f1")
         return float(value) if isinstance(value, int | float) else None
 
     return drawing.f1_by_workers(scaling_series(runs, f1, ANY_STORE), {"val": "validation"}.get(split, split))
 
 
-def _samples(runs: Sequence[FinishedRun], samples: Sequence[Samples | None]) -> list[ReportFigure]:
+def _samples(runs: Sequence[RecordedRun], samples: Sequence[Samples | None]) -> list[ReportFigure]:
     figures = []
     for number, (run, of_run) in enumerate(zip(runs, samples, strict=True), 1):
         if of_run is not None and of_run.patch:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from trainer.report import paper
-from trainer.report.runs import ClassScores, FinishedRun
+from trainer.report.runs import ClassScores, RecordedRun
 from trainer.report.scaling import ScalingPoint, ScalingSeries, perfect_scaling
 from trainer.report.style import MUTED_COLOUR, TEXT_COLOUR
 
@@ -32,7 +32,7 @@ _MAX_LEGEND_INSIDE = 8
 """Most curves whose legend fits within the axes."""
 
 
-def loss_by_step(runs: Sequence[FinishedRun]) -> Figure | None:
+def loss_by_step(runs: Sequence[RecordedRun]) -> Figure | None:
     """Training loss, shape (step,), of each run; long curves show mean and range of groups of successive steps."""
     shown = [(run.label, run.losses) for run in runs if np.isfinite(run.losses).any()]
     if not shown:
@@ -47,7 +47,7 @@ def loss_by_step(runs: Sequence[FinishedRun]) -> Figure | None:
     return figure
 
 
-def loss_by_epoch(runs: Sequence[FinishedRun]) -> Figure | None:
+def loss_by_epoch(runs: Sequence[RecordedRun]) -> Figure | None:
     """Mean training loss by epoch."""
     figure, axes = _figure("epoch", "training loss (binary cross-entropy)")
     losses = _draw_curves(axes, [(run.label, run.by_epoch("loss")) for run in runs])
@@ -57,7 +57,7 @@ def loss_by_epoch(runs: Sequence[FinishedRun]) -> Figure | None:
     return figure
 
 
-def f1_by_epoch(runs: Sequence[FinishedRun]) -> Figure | None:
+def f1_by_epoch(runs: Sequence[RecordedRun]) -> Figure | None:
     """Micro F1 on split val by epoch, and the paper's on its test set."""
     figure, axes = _figure("epoch", "micro F1 on validation")
     if not _draw_curves(axes, [(run.label, run.by_epoch("val", "micro", "f1")) for run in runs]):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from etl.templates import png_data_uri, render_page
 from trainer.report import paper
-from trainer.report.runs import ClassScores, FinishedRun
+from trainer.report.runs import ClassScores, RecordedRun
 from trainer.report.scaling import ScalingSeries
 
 __all__ = ["ReportFigure", "render_report"]
@@ -53,7 +53,7 @@ class ReportFigure:
         return _TEXTS[self.kind]
 
 
-def render_report(runs: Sequence[FinishedRun], figures: Sequence[ReportFigure]) -> str:
+def render_report(runs: Sequence[RecordedRun], figures: Sequence[ReportFigure]) -> str:
     """The page as HTML, with its pictures embedded as base64, so that it can be sent as one file."""
     kinds = [(split, kind) for split in ("test", "val") for kind in ("at_half", "tuned")]
     # scores that any of the runs has, not only those that all have

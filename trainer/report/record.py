@@ -1,9 +1,9 @@
-"""Results of a run: its JSON record, the lines printed at its end, logs for TensorBoard."""
+"""Results of a run: its JSON record, and the lines printed at its end."""
 
 import json
 import platform
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,44 +19,76 @@ from trainer.fit.checkpoint import TrainingState
 from trainer.fit.metrics import scores_line
 from trainer.fit.training import TrainingOutcome
 
-__all__ = ["closing_lines", "log_epochs", "training_record", "training_software", "write_record"]
+__all__ = ["closing_lines", "finished_record", "training_record", "training_software", "write_record"]
 
 
-def training_record(settings: RunSettings, sampler: DistributedSampler, outcome: TrainingOutcome) -> dict[str, Any]:
-    """The content of run.json, times in seconds."""
-    state, steps = outcome.state, range(outcome.state.step)
-    steady = steps[1:] or steps  # the first step compiles the graph: rates leave it out, unless it is the only one
-    step_s, wait_s = ([values[k] for k in steady] for values in (state.step_s, state.wait_s))
+def training_record(
+    settings: RunSettings, sampler: DistributedSampler, state: TrainingState, network: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of run.json of an unfinished run, times in seconds; `finished_record` has the rest.
+
+    `network`: see `trained_network.describe_network`.
+    """
+    steps = range(state.step)
     return {
         "command": "trainer.run",
+        "finished": False,
         "workers": sampler.size,
         "threads": tf.config.threading.get_intra_op_parallelism_threads(),  # 0: TensorFlow's choice
         "rows": sampler.rows,
         "steps": len(steps),
         "epochs": len(steps) / sampler.steps_per_epoch,
         "patches": sum(len(sampler.step_rows(step)) for step in steps),
-        **outcome.network,
-        "figures": {
-            "loss_first": state.loss[0],
-            "loss_last": state.loss[-1],
-            "seconds_total": outcome.seconds,
-            "seconds_first_step": state.step_s[0],
-            "seconds_a_step_median": statistics.median(step_s),
-            "waiting_share": sum(wait_s) / sum(step_s),
-            "patches_per_second": sum(len(sampler.step_rows(k)) for k in steady) / sum(step_s),
-        },
+        **network,
+        "figures": _figures(sampler, state) if steps else {},
+        "resumed_at": state.resumed_at,
         "loss": state.loss,
         "seconds": state.step_s,
         "seconds_waiting": state.wait_s,
         "by_epoch": state.by_epoch,
-        "scores": outcome.scores,
-        "weights_equal": outcome.weights_equal,
-        "weights_checksums": outcome.checksums,
         "host": platform.node(),
         "processor": describe_processor(),
         "software": training_software(),
         "settings": settings_record(settings),
     }
+
+
+def finished_record(settings: RunSettings, sampler: DistributedSampler, outcome: TrainingOutcome) -> dict[str, Any]:
+    """The content of run.json of a finished run, times in seconds."""
+    return {
+        **training_record(settings, sampler, outcome.state, outcome.network),
+        "finished": True,
+        "scores": outcome.scores,
+        "weights_equal": outcome.weights_equal,
+        "weights_checksums": outcome.checksums,
+    }
+
+
+def _figures(sampler: DistributedSampler, state: TrainingState) -> dict[str, float]:
+    """Losses, seconds and rates over all parts of the run; rates leave out steps that compiled, if there are others."""
+    steady = _steady_steps(sampler, state)
+    step_s, wait_s = ([values[k] for k in steady] for values in (state.step_s, state.wait_s))
+    return {
+        "loss_first": state.loss[0],
+        "loss_last": state.loss[-1],
+        "seconds_total": state.seconds,
+        "seconds_first_step": state.step_s[0],
+        "seconds_a_step_median": statistics.median(step_s),
+        "waiting_share": sum(wait_s) / sum(step_s),
+        "patches_per_second": sum(len(sampler.step_rows(k)) for k in steady) / sum(step_s),
+    }
+
+
+def _steady_steps(sampler: DistributedSampler, state: TrainingState) -> Sequence[int]:
+    """Steps that did not compile a graph: in each part of the run its first step does, and its first short one."""
+    whole, last_of_epoch, compiling = sampler.batch * sampler.size, sampler.steps_per_epoch - 1, set[int]()
+    for start in (0, *state.resumed_at):
+        compiling.add(start)
+        last = start - start % sampler.steps_per_epoch + last_of_epoch
+        if len(sampler.step_rows(last)) < whole:
+            compiling.add(last)
+    steps = range(state.step)
+    return [step for step in steps if step not in compiling] or steps[1:] or steps
 
 
 _SOFTWARE = ("sentinel-etl", "tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy", "h5py", "scikit-learn")
@@ -71,26 +103,6 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write a record as JSON, replacing the file atomically."""
     with replace_atomically(path) as part:
         part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-def log_epochs(folder: Path, state: TrainingState) -> None:
-    """Write logs for TensorBoard to `folder`/logs: loss of each step; loss, seconds, rate and scores of each epoch."""
-    with tf.summary.create_file_writer(str(folder / "logs")).as_default():
-        for step, loss in enumerate(state.loss, start=1):
-            _log_scalar("loss", loss, step)
-        for epoch in state.by_epoch:
-            for name in ("loss", "seconds", "rate"):
-                _log_scalar(f"epoch/{name}", epoch[name], epoch["epoch"])
-            if epoch["val"] is not None:
-                for name, value in epoch["val"]["micro"].items():
-                    _log_scalar(f"val/micro_{name}", value, epoch["epoch"])
-
-
-def _log_scalar(tag: str, value: float, step: int) -> None:
-    """Log a number as `tf.summary.scalar` does, but without TensorBoard, which that function needs installed."""
-    kind = tf.compat.v1.SummaryMetadata()
-    kind.plugin_data.plugin_name, kind.data_class = "scalars", 1  # DATA_CLASS_SCALAR
-    tf.summary.write(tag, tf.constant(value, tf.float32), step=step, metadata=kind)
 
 
 def closing_lines(record: Mapping[str, Any], path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Finished runs, read from their folders. Any value may be missing, because records of other versions are read too."""
+"""Runs, read from their folders, also while they train. Any value may be missing: old records are read too."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ClassScores", "FinishedRun", "Samples", "open_runs", "open_samples"]
+__all__ = ["ClassScores", "RecordedRun", "Samples", "open_runs", "open_samples"]
 
 _AVERAGES = ("micro", "macro", "weighted")
 _DRAWN = ("f1", "support")
@@ -25,7 +25,7 @@ _RECORD, _SAMPLES, _EVALUATIONS = "run.json", "samples.npz", "evaluate.*.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FinishedRun:
+class RecordedRun:
     """One run: its record, and properties that read it."""
 
     name: str
@@ -36,6 +36,11 @@ class FinishedRun:
 
     record: Mapping[str, Any]
     """Content of run.json; "scores" includes the splits that `trainer.evaluate` scored later."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended; False for a run that trains, or was stopped or killed."""
+        return self.record.get("finished") is not False
 
     @property
     def settings(self) -> dict[str, str]:
@@ -55,9 +60,10 @@ class FinishedRun:
 
     @property
     def label(self) -> str:
-        """Name, bands and workers."""
+        """Name, bands, workers, and whether it is unfinished."""
         count = {None: [], 1: ["1 worker"]}.get(self.workers, [f"{self.workers} workers"])
-        known = [*filter(None, [self.settings.get("bands")]), *count]
+        unfinished = [] if self.finished else ["unfinished"]
+        known = [*filter(None, [self.settings.get("bands")]), *count, *unfinished]
         return f"{self.name} ({', '.join(known)})" if known else self.name
 
     @property
@@ -78,19 +84,23 @@ class FinishedRun:
     def epoch_seconds(self) -> float | None:
         """Mean training seconds of a whole epoch.
 
-        The first epoch is left out, because its first step compiles the graph. If there is no second one, the seconds
-        are computed from the steps after the first.
+        The first epoch is left out, because its first step compiles the graph, and so are those in which the run was
+        resumed. If there is no other one, the seconds are computed from the steps after the first.
         """
         epochs, count = _number(self.record.get("epochs")), _number(self.record.get("steps"))
         steps_per_epoch = round(count / epochs) if epochs > 0 and 0 < count < 2**53 * epochs else None
         steps_by_epoch = dict(self.by_epoch("steps"))
-        whole = [s for epoch, s in self.by_epoch("seconds") if steps_by_epoch.get(epoch) in (None, steps_per_epoch)]
-        if len(whole) > 1:
-            return _positive(statistics.fmean(whole[1:]))
-        steps = [_number(value) for value in _list(self.record.get("seconds"))]
-        if steps and steps_per_epoch:
-            return _positive(statistics.fmean(steps[1:] or steps) * steps_per_epoch)
-        return _positive(whole[0]) if whole else None
+        by_epoch = self.by_epoch("seconds")
+        steps = [step for step in _list(self.record.get("resumed_at")) if isinstance(step, int)]
+        resumed = {step // (steps_per_epoch or 1) for step in steps}
+        whole = [(epoch, s) for epoch, s in by_epoch if steps_by_epoch.get(epoch) in (None, steps_per_epoch)]
+        steady = [s for epoch, s in whole[1:] if epoch not in resumed]
+        if steady:
+            return _positive(statistics.fmean(steady))
+        step_s = [_number(value) for value in _list(self.record.get("seconds"))]
+        if step_s and steps_per_epoch:
+            return _positive(statistics.fmean(step_s[1:] or step_s) * steps_per_epoch)
+        return _positive(whole[0][1]) if whole else None
 
     @property
     def total_seconds(self) -> float | None:
@@ -156,7 +166,7 @@ class Samples:
                 raise ValueError(f"{name} must be (patch, class) {shape}, got {getattr(self, name).shape}")
 
 
-def open_runs(folders: Sequence[Path]) -> list[FinishedRun]:
+def open_runs(folders: Sequence[Path]) -> list[RecordedRun]:
     """The runs in these folders, in order.
 
     Raises:
@@ -167,10 +177,10 @@ def open_runs(folders: Sequence[Path]) -> list[FinishedRun]:
         if paths.count(path) > 1:
             raise ValueError(f"each run must be named once, got {folder} {paths.count(path)} times")
     records = [_record(folder) for folder in folders]
-    return [FinishedRun(*run) for run in zip(_unique_names(paths), folders, records, strict=True)]
+    return [RecordedRun(*run) for run in zip(_unique_names(paths), folders, records, strict=True)]
 
 
-def open_samples(run: FinishedRun) -> Samples | None:
+def open_samples(run: RecordedRun) -> Samples | None:
     """Pixels, labels and predictions of a run's sample patches, shapes as in `Samples`; None if it has none.
 
     Raises:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.report.runs import FinishedRun
+from trainer.report.runs import RecordedRun
 
 __all__ = ["ANY_LENGTH", "ANY_STORE", "REPEATS", "ScalingPoint", "ScalingSeries", "perfect_scaling", "scaling_series"]
 
@@ -55,7 +55,7 @@ class ScalingSeries:
 
 
 def scaling_series(
-    runs: Sequence[FinishedRun], value: Callable[[FinishedRun], float | None], may_differ: frozenset[str] = REPEATS
+    runs: Sequence[RecordedRun], value: Callable[[RecordedRun], float | None], may_differ: frozenset[str] = REPEATS
 ) -> list[ScalingSeries]:
     """Series of the runs whose `value` and number of workers are known; runs of a series differ only in `may_differ`.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from etl.exit_status import ExitStatus, JobError, joint_message
 from etl.launcher import launcher_rank, unconnected_ranks
+from trainer.workers.interruption import StopSignals
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -39,9 +40,10 @@ def message_ends(sizes: Sequence[int]) -> list[int]:
 class Workers:
     """All workers of a run, as seen by one of them. Each method is collective: all call it, in the same order."""
 
-    def __init__(self, horovod: ModuleType | None) -> None:
-        """`horovod` is the initialised module, or None for a single worker."""
+    def __init__(self, horovod: ModuleType | None, signals: StopSignals | None = None) -> None:
+        """`horovod` is the initialised module, or None for a single worker; `signals` stop it, None for none."""
         self._horovod = horovod
+        self.signals = signals or StopSignals()
         self.rank, self.size, self.local_rank, self.local_size = 0, 1, 0, 1
         if horovod:
             self.rank, self.size = horovod.rank(), horovod.size()
@@ -83,6 +85,10 @@ class Workers:
         """
         return self.on_every_worker(what, lambda: None if self.rank else action())
 
+    def any_stop(self) -> bool:
+        """Collective: whether a signal has asked any of the workers to stop."""
+        return any(self.allgather(self.signals.requested))
+
     def average(self, tensors: "Sequence[tf.Tensor]", compress: bool = False) -> "list[tf.Tensor]":
         """Collective: each tensor's mean over workers, by one grouped all-reduce; may be part of a TensorFlow graph.
 
@@ -110,15 +116,17 @@ class Workers:
             self._horovod.broadcast_variables(list(variables), root_rank=0)
 
 
-def connect() -> Workers:
+def connect(signals: StopSignals | None = None) -> Workers:
     """Collective: all workers that the launcher started; starts Horovod if there are several.
+
+    `signals` stop this worker; None for none.
 
     Raises:
         JobError: Horovod is needed and not installed, or it sees fewer workers than the launcher started.
     """
     _, size = launcher_rank()
     if size == 1:
-        return Workers(None)
+        return Workers(None, signals)
     try:
         import horovod.tensorflow as horovod
     except ImportError as error:
@@ -130,4 +138,4 @@ def connect() -> Workers:
     problem = unconnected_ranks(horovod.size(), "Horovod")
     if problem is not None:
         raise JobError(problem, ExitStatus.BAD_INPUT)
-    return Workers(horovod)
+    return Workers(horovod, signals)

@@ -11,6 +11,7 @@ import sys
 
 from etl.exit_status import ExitStatus
 from etl.launcher import launcher_rank
+from trainer.workers.interruption import HANDLED_SIGNALS, end_on_signals
 
 # MPI reads these when it starts, which importing h5py or Horovod does.
 # Unless the user has set them: a waiting worker yields its core, and Horovod looks for work every 5 ms instead of every
@@ -20,16 +21,21 @@ os.environ.setdefault("HOROVOD_CYCLE_TIME", "5")
 # Otherwise timing would decide which groups of tensors are sent together, and so the order of their sums.
 os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
 
-__all__ = ["RESUME_ADVICE", "supervise"]
+__all__ = ["RERUN_ADVICE", "RESUME_ADVICE", "supervise"]
 
 RESUME_ADVICE = "--resume continues from the last checkpoint"
 """End of a message about an interrupted training."""
 
+RERUN_ADVICE = "run it again"
+"""End of a message about an interrupted command that cannot be resumed."""
+
+_MPIRUN_ENDS_THE_JOB = (
+    "error: SIGTERM has come. If mpirun has sent it, mpirun is going to kill all workers, by default in 1 s, and its "
+    f"status after SIGTERM or Ctrl-C is 1, not 75; {RESUME_ADVICE}. Send SIGUSR1 to mpirun to save a checkpoint first"
+)
+
 _CRASH_SIGNALS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 """Signals of a faulty program, which would end a resumed run again."""
-
-_FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-"""Signals that the supervisor passes on to its worker."""
 
 _PR_SET_PDEATHSIG = 1
 """Source: linux/prctl.h."""
@@ -38,18 +44,21 @@ _PR_SET_PDEATHSIG = 1
 def supervise() -> None:
     """Fork: return in the child, which is the worker, while the parent waits for it and exits.
 
-    A single worker is not forked. Call this before anything starts threads or MPI, which importing h5py does.
+    A single worker is not forked. Call this before anything starts threads or MPI, which importing h5py does. Stop
+    signals end the worker with status 75, until `interruption.StopSignals` takes over.
     """
     rank, size = launcher_rank()
     if size == 1:
+        end_on_signals(RESUME_ADVICE)
         return
     signal.signal(signal.SIGCHLD, lambda *_: None)  # some launchers start it with SIGCHLD ignored, so never delivered
     # Signals are taken from a queue: the handler of one that comes just before waitpid would run only after it.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*_FORWARDED_SIGNALS, signal.SIGCHLD))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*HANDLED_SIGNALS, signal.SIGCHLD))
     parent, worker = os.getpid(), os.fork()
     if worker == 0:
         _end_with_parent(parent)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        end_on_signals(RESUME_ADVICE)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return
     wait_status = _forward_until_end(worker)
@@ -59,9 +68,11 @@ def supervise() -> None:
 def _forward_until_end(worker: int) -> int:
     """Pass signals on to the worker until it has ended; returns its wait status."""
     while True:
-        kind = signal.sigwait((*_FORWARDED_SIGNALS, signal.SIGCHLD))
-        if kind in _FORWARDED_SIGNALS:
+        kind = signal.sigwait((*HANDLED_SIGNALS, signal.SIGCHLD))
+        if kind in HANDLED_SIGNALS:
             os.kill(worker, kind)  # it exists, as a zombie at least, until it has been waited for
+            if kind == signal.SIGTERM and os.environ.get("OMPI_COMM_WORLD_RANK") == "0":
+                print(_MPIRUN_ENDS_THE_JOB, file=sys.stderr, flush=True)
             continue
         pid, wait_status = os.waitpid(worker, os.WNOHANG)
         if pid == worker:
