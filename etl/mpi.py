@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 os.environ.setdefault("OMPI_MCA_io", "romio321")  # Open MPI's own collective writes have deadlocked (fcoll/vulcan)
 os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")  # a rank in a collective write leaves its core to decoders
@@ -24,8 +24,10 @@ except ModuleNotFoundError as error:
     raise
 
 from etl.exit_status import ExitStatus, JobError, exit_status_of, joint_message
+from etl.heartbeat import doing
 from etl.launcher import launcher_rank, unconnected_ranks
 from etl.output import escape_output
+from etl.time_limit import is_computing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,6 +54,27 @@ Request = MPI.Request
 S = TypeVar("S")
 T = TypeVar("T")
 
+
+class _NotedComm(MPI.Intracomm):
+    """A communicator that notes for a watchdog that this rank waits for the others."""
+
+    def bcast(self, *arguments: Any, **named: Any) -> Any:
+        with doing("waiting for other ranks", waits=True):
+            return super().bcast(*arguments, **named)
+
+    def scatter(self, *arguments: Any, **named: Any) -> Any:
+        with doing("waiting for other ranks", waits=True):
+            return super().scatter(*arguments, **named)
+
+    def gather(self, *arguments: Any, **named: Any) -> Any:
+        with doing("waiting for other ranks", waits=True):
+            return super().gather(*arguments, **named)
+
+    def allgather(self, *arguments: Any, **named: Any) -> Any:
+        with doing("waiting for other ranks", waits=True):
+            return super().allgather(*arguments, **named)
+
+
 _FIRST_PAUSE_S = 0.00005
 
 _LONGEST_PAUSE_S = 0.002
@@ -64,7 +87,7 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int], interrupted: 
     `interrupted` is the message after Ctrl-C.
     """
     escape_output()
-    comm = MPI.COMM_WORLD
+    comm = _NotedComm(MPI.COMM_WORLD)
     logging.basicConfig(
         level=logging.INFO if comm.rank == 0 else logging.WARNING,
         format=(f"r{comm.rank:03d}/{comm.size} " if comm.rank else "") + "%(message)s",
@@ -83,6 +106,9 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int], interrupted: 
         _abort(error, comm, interrupted)
     sys.stdout.flush()
     sys.stderr.flush()
+    if is_computing():  # a thread that decodes in C++ would end the interpreter's shutdown with a crash
+        MPI.Finalize()
+        os._exit(status)
     sys.exit(status)
 
 
@@ -237,7 +263,8 @@ def allreduce_max(
 ) -> "npt.NDArray[np.int32]":
     """Collective: elementwise maximum over ranks of `values`, int32 of any shape; waits by polling."""
     out = values.copy()
-    wait_polling(comm.Iallreduce(values, out, op=MPI.MAX), meanwhile)
+    with doing("waiting for other ranks", waits=True):
+        wait_polling(comm.Iallreduce(values, out, op=MPI.MAX), meanwhile)
     return out
 
 

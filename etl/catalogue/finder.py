@@ -14,6 +14,7 @@ from pathlib import Path
 
 from etl.catalogue.names import ProductName, is_product, parse_product, product_stem
 from etl.catalogue.search import FolderSearch, is_safe, is_zip
+from etl.heartbeat import now_doing
 from etl.input_files import NO_LINKS, Links, walk_folders
 from etl.plural import counted
 from etl.product_files import ProductError, ProductFiles, product_errors
@@ -173,6 +174,7 @@ def collect_inputs(
         search.products.append(folder)
     else:
         for here, folders, files in walk:
+            now_doing(f"searching {here}")
             search.visit(here, folders, files)
     search.passed_over |= refused
     search.pass_over_strays()
@@ -211,6 +213,7 @@ def _identify_all(search: FolderSearch, links: Links) -> tuple[FoundProduct, ...
         if first != path:
             search.passed_over[path] = f"is the same as {first}, by a link"
             continue
+        now_doing(f"looking into {path}")
         try:
             products.append(_identify(path, links))
         except (ProductError, ValueError) as error:

@@ -36,7 +36,7 @@ def check_files(
     """
     before, compare = inputs.inspections, inputs.settings.check_files
     known = selection.apply_on_root(lambda _: _known_contents(inputs)).value_on_root
-    request = DigestRequest(compare, record=True, known=known or {})
+    request = DigestRequest(compare, record=True, known=known or {}, guard=inputs.guard)
     checks, contents = digest_files([inspection.product for inspection in before], comm, request)
     after = [without_damage(inspection, check) for inspection, check in zip(before, checks, strict=True)]
     if comm.rank == 0 and compare:

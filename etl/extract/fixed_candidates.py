@@ -53,6 +53,7 @@ def fixed_candidates(
     extractable, retry = selection.catalogue.problem == "", inputs.settings.retry_rejected
     unfinished = _first_rows(selection, ~stored.finished & extractable)
     unwritten = _first_rows(selection, ~stored.written & extractable)
+    hung = {item.name for item in inputs.inspections if item.problem in inputs.guard.refused.values()}
     candidates, new, ignored = [], dict[str, list[str]](), dict[str, None]()
     replaced = _replaced_products(inputs, selection, journal)
     for number, (listed, found) in enumerate(zip(selection.listed_products, inputs.candidates, strict=True)):
@@ -71,7 +72,7 @@ def fixed_candidates(
         if number in unwritten and not retry:
             ignored |= dict.fromkeys(later)
         if row is not None or number in unfinished:
-            gone = [name for name in fixed if name not in names]
+            gone = [name for name in fixed if name not in names and name not in hung]
             if gone:
                 row = unfinished[number] if row is None else row
                 was_read = stored.written[row] and stored.product[row].decode() == gone[0]

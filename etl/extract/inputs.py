@@ -6,7 +6,7 @@ Rank 0 reads the catalogue and finds the products; each rank opens a part of the
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,12 +22,14 @@ from etl.extract.candidates import (
 from etl.extract.image_files import detect_images
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import choose_method
+from etl.heartbeat import now_doing
 from etl.input_files import Links
 from etl.mpi import Comm, RootOnly
 from etl.pixel_groups import PixelGroup
 from etl.schema import UNWRITTEN, Schema
 from etl.source.content import ProductContent
 from etl.source.inspection import ProductInspection, inspect_product
+from etl.source.unit_guard import UnitGuard
 from etl.source.warning import log_warnings
 from etl.store.backend import backend_of
 from etl.store.interface import Backend
@@ -101,6 +103,8 @@ class ExtractionInputs:
     """Where links in the source may lead."""
     store: Backend
     """The store at --out."""
+    guard: UnitGuard = field(default_factory=UnitGuard)
+    """Limits the time for a block, and refuses what earlier runs hung at."""
 
     @property
     def passes(self) -> int:
@@ -108,8 +112,10 @@ class ExtractionInputs:
         return max(map(len, self.candidates), default=1)
 
 
-def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInputs, RootOnly[CatalogueSelection]]:
-    """Collective: read the catalogue on rank 0, find its products, and inspect them on all ranks.
+def inspect_inputs(
+    settings: ExtractSettings, guard: UnitGuard, comm: Comm
+) -> tuple[ExtractionInputs, RootOnly[CatalogueSelection]]:
+    """Collective: read the catalogue on rank 0, find its products, and inspect them on all ranks, watched by `guard`.
 
     Raises:
         JobError: on every rank, with status 2, if catalogue, source or weights cannot be used.
@@ -126,13 +132,16 @@ def inspect_inputs(settings: ExtractSettings, comm: Comm) -> tuple[ExtractionInp
     else:  # each rank opens every `comm.size`-th product
         own = products[comm.rank :: comm.size]
         parts = comm.allgather(
-            [inspect_product(path, name, method.halo_px, settings.assume_offset, links) for path, name, links in own]
+            [
+                inspect_product(path, name, method.halo_px, settings.assume_offset, links, guard)
+                for path, name, links in own
+            ]
         )
         inspections = [parts[k % comm.size][k // comm.size] for k in range(len(products))]
         selection.apply_on_root(lambda _: log_warnings(log, (item for each in inspections for item in each.warnings)))
     schema = selection.bcast(lambda chosen: _schema_for(chosen, inspections, method.name != "none"))
     links, store = selection.bcast(lambda chosen: chosen.links), backend_of(settings.out, settings.layout)
-    return ExtractionInputs(settings, method, inspections, found, schema, bool(archive), links, store), selection
+    return ExtractionInputs(settings, method, inspections, found, schema, bool(archive), links, store, guard), selection
 
 
 def pass_over_unusable(inputs: ExtractionInputs) -> tuple[ExtractionInputs, PassedOver]:
@@ -150,7 +159,9 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
     Raises:
         ValueError: catalogue or source is absent, empty or of another kind.
     """
+    now_doing(f"reading {settings.catalogue}")
     catalogue, source = _read_catalogue(settings), settings.source
+    now_doing(f"searching {source}")
     names, product_index = _listed_products(catalogue.product)
     if not source.exists():
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which does not exist")

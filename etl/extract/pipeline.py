@@ -18,6 +18,7 @@ from etl.extract.candidates import OpenRow, lacking
 from etl.extract.prefetch import prefetch
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import ReadyUpsampling
+from etl.heartbeat import doing
 from etl.schema import REJECTED, STATS, WRITTEN, DataSet, RowSpan, Schema
 from etl.source.block import OutgoingBlock
 from etl.source.interface import PatchSource, SourcePatch
@@ -159,7 +160,7 @@ class PatchPipeline:
 
     def _fill_all(self, patches: Iterator[PreparedPatch]) -> None:
         for span in self.assignment.batches:
-            with self.timer.stage("blocked_s"):
+            with self.timer.stage("blocked_s"), doing("waiting for the writer", waits=True):
                 batch = self.free.get()
             if batch is None:
                 return
@@ -174,7 +175,9 @@ class PatchPipeline:
         for number in range(first, stop):
             if self._stopped:
                 return
-            row, patch = self.assignment.rows[number], next(patches, None)
+            row = self.assignment.rows[number]
+            with doing(f"extracting row {row}", waits=True):  # by itself, or in threads that note what they do
+                patch = next(patches, None)
             if patch is None or patch.row != row:
                 raise RuntimeError(f"the source must give row {row} next, got {patch and patch.row}")
             self._place(batch, patch, number)
@@ -202,7 +205,8 @@ class PatchPipeline:
             return PreparedPatch(row, shares, problem, *lacks, () if problem else native)
         start = time.perf_counter()
         upsampled = self._new_upsampled() if upsampled is None else upsampled
-        upsampler(patch.native, upsampled)
+        with doing(f"upsampling row {row}"):
+            upsampler(patch.native, upsampled)
         return PreparedPatch(row, shares, "", *lacks, native, upsampled, time.perf_counter() - start)
 
     def _place(self, batch: Batch, patch: PreparedPatch, number: int) -> None:

@@ -21,6 +21,7 @@ from etl.extract.inputs import (
 )
 from etl.extract.patch_rows import PatchRows, place_patches
 from etl.extract.provenance import store_attributes
+from etl.heartbeat import now_doing
 from etl.mpi import Comm, RootOnly, on_every_rank
 from etl.schema import REJECTED, UNWRITTEN, WRITTEN, Schema
 from etl.store.checksum import checksum, zero_row_checksum
@@ -29,6 +30,7 @@ from etl.store.interface import Backend
 from etl.store.journal import Journal, journal_location, row_ranges
 from etl.store.location import Location
 from etl.store.reader import StoreReader
+from etl.store.stalled_units import add_stalled_units, read_stalled_units
 from etl.store.statistics import Sums, row_sums
 
 __all__ = ["ResumeState", "begin_store", "resume_store", "verify_finished_rows"]
@@ -104,6 +106,8 @@ def _create_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> Re
     fingerprint = fingerprint_of(settings, selection, inputs.method)
     contents, location = contents_of(candidates.values(), inputs, selection), journal_location(settings.out)
     journal = Journal.begin(location, fingerprint, candidates, contents, inputs.store.write_beside)
+    if inputs.guard.refused:
+        add_stalled_units(inputs.store, inputs.guard.refused)
     attributes = store_attributes(settings, inputs.schema, inputs.method)
     inputs.store.create(inputs.schema, columns, attributes)
     journal.add(row_ranges(rejected), rows.problems)
@@ -129,13 +133,17 @@ def resume_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> Res
     finished = _finished_rows(named, state, journal)
     if settings.retry_rejected:
         finished &= state != REJECTED
+        if again := read_stalled_units(settings.out):
+            add_stalled_units(store, dict.fromkeys(again, ""))
     written = finished & (state == WRITTEN)
     rows_before = StoredRows(stored["product"], finished, written)
     candidates, changed = fixed_candidates(inputs, selection, journal, rows_before)
     contents = changed_contents(inputs, selection, journal, rows_before, candidates)
     inputs = replace(inputs, candidates=candidates)
     rows = place_patches(inputs, selection)
-    _require_extractable(settings.out, written, stored["product"], rows.problems)
+    # a row that is finished needs no product at which a later run hung
+    problems = {row: text for row, text in rows.problems.items() if text not in inputs.guard.refused.values()}
+    _require_extractable(settings.out, written, stored["product"], problems)
     rejected_now = [row for row in rows.problems if not finished[row]]
     rows = replace(rows, pending=rows.pending & ~finished)
     begun = ResumeState(journal, rows, np.flatnonzero(written), schema, candidates)
@@ -258,6 +266,7 @@ def _verify_rows(store: Backend, schema: Schema, rows: npt.NDArray[np.intp], sum
     with store.reader() as reader:
         columns = reader.read_columns(("checksum", "split"))
         for row in rows.tolist():
+            now_doing(f"comparing row {row} with its checksum")
             statistics = _row_statistics(reader, row, int(columns["checksum"][row]))
             if statistics is None:
                 damaged.append(row)

@@ -26,17 +26,21 @@ from etl.extract.resume import ResumeState, begin_store, verify_finished_rows
 from etl.extract.same_patches import require_same_patches
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import ReadyUpsampling, open_upsampling
+from etl.extract.watchdog import watch_ranks
 from etl.extract.write_loop import WriteLoop
+from etl.heartbeat import now_doing
 from etl.mpi import Comm, RootOnly, file_hints, on_every_rank, raise_if_any_failed
 from etl.progress import report_progress
 from etl.raster import configure
 from etl.source.archive import ArchivePatches
 from etl.source.images import ImagePatches
 from etl.source.tiles import TilePatches
+from etl.source.unit_guard import UnitGuard
 from etl.source.warning import log_warnings
 from etl.stage_timer import StageTimer
 from etl.store.hdf5.writer import serial_h5py_problem
 from etl.store.reader import StoreReader
+from etl.store.stalled_units import read_stalled_units
 from etl.store.statistics import Sums, statistics_arrays
 
 __all__ = ["extract"]
@@ -58,20 +62,29 @@ def _extract(settings: ExtractSettings, comm: Comm, held: contextlib.ExitStack, 
     problem = serial_h5py_problem(settings.out, settings.write == "collective", comm.size)
     raise_if_any_failed(comm, "preparing collective writes", problem, ExitStatus.BAD_INPUT)
 
+    # From now on a rank that hangs ends the job; what earlier runs hung at is refused.
+    watchdog = watch_ranks(settings, comm)
+    now_doing(f"reading the journal of {settings.out}")
+    guard = UnitGuard(settings.block_s, RootOnly(comm, lambda: _refused_units(settings)).bcast(dict))
+
     # The patches to extract, and the products or patch folders that hold them.
-    inputs, selection = inspect_inputs(settings, comm)
+    inputs, selection = inspect_inputs(settings, guard, comm)
     if settings.dry_run:
         planned, passed_over = pass_over_unusable(inputs)
         selection.apply_on_root(lambda _: log_candidates(planned.candidates, passed_over, planned.inspections))
         selection.apply_on_root(lambda chosen: report.print_dry_run(planned, place_patches(planned, chosen), comm.size))
         return ExitStatus.DONE
+    now_doing("preparing to upsample")
     upsampling = open_upsampling(inputs.method, settings, comm)
     if not inputs.is_archive:
         inputs, selection = check_files(inputs, selection, comm)
     inputs, passed_over = pass_over_unusable(inputs)
 
     # The store, locked against other runs: created, or resumed from an interrupted run.
+    now_doing(f"locking {settings.out}")
     held.enter_context(lock_store(settings, inputs.store, comm, lease_s))
+    watchdog.store = inputs.store
+    now_doing(f"creating {settings.out}, or reading what it holds")
     store_state = selection.apply_on_root(lambda chosen: begin_store(inputs, chosen))
     schema, candidates = store_state.bcast(lambda state: (state.schema, state.candidates))
     inputs = replace(inputs, schema=schema, candidates=candidates)
@@ -85,12 +98,14 @@ def _extract(settings: ExtractSettings, comm: Comm, held: contextlib.ExitStack, 
     require_same_patches(inputs, store_state, comm)
 
     # Which rank extracts which rows; then decode, upsample and write them.
+    now_doing("planning")
     assignment = scatter_assignments(inputs, store_state, comm, upsampling.on_gpu)
     steps.lap("prepare")
     rank_report = _write_passes(inputs, store_state, assignment, upsampling, sums, comm)
     steps.lap("write")
 
     # Statistics and rejected.csv; then the store is marked complete.
+    now_doing(f"completing {settings.out}")
     totals = comm.gather(sums.totals)
     store_state.apply_on_root(lambda state: _complete_store(inputs, state, totals or []))
     steps.lap("finish")
@@ -104,6 +119,11 @@ def _extract(settings: ExtractSettings, comm: Comm, held: contextlib.ExitStack, 
         )
     )
     return _exit_status(settings, store_state)
+
+
+def _refused_units(settings: ExtractSettings) -> dict[str, str]:
+    """Reason by unit of the source at which earlier runs hung, unless those are to be tried again; on rank 0."""
+    return read_stalled_units(settings.out) if settings.resume and not settings.retry_rejected else {}
 
 
 def _exit_status(settings: ExtractSettings, store_state: RootOnly[ResumeState]) -> ExitStatus:
@@ -165,6 +185,7 @@ def _write_rows(
 
     Returns counts, and seconds by stage.
     """
+    now_doing(f"opening {inputs.settings.out}")
     settings, timer, cpu_s = inputs.settings, StageTimer(*report.RANK_STAGES), time.process_time()
     exchange = Exchange(comm, assignment.work, assignment.product_patches)
     source = _source_of(inputs, assignment, exchange, timer)
@@ -197,12 +218,14 @@ def _source_of(
 ) -> ArchivePatches | ImagePatches | TilePatches:
     """Where this rank's patches come from."""
     if inputs.schema.images is not None:
-        return ImagePatches(assignment.rows.tolist(), assignment.files, inputs.schema.images, inputs.links, timer)
+        rows, files = assignment.rows.tolist(), assignment.files
+        return ImagePatches(rows, files, inputs.schema.images, inputs.links, timer, inputs.guard)
     if inputs.is_archive:
-        return ArchivePatches(assignment.rows.tolist(), assignment.folders, inputs.method.halo_px, timer, inputs.links)
+        rows, folders, halo_px = assignment.rows.tolist(), assignment.folders, inputs.method.halo_px
+        return ArchivePatches(rows, folders, halo_px, timer, inputs.links, inputs.guard)
     inspected = ((number, inputs.inspections[k].product) for number, k in assignment.inspections.items())
     products = {number: product for number, product in inspected if product}
-    return TilePatches(assignment.work, assignment.product_patches, products, exchange, timer)
+    return TilePatches(assignment.work, assignment.product_patches, products, exchange, timer, inputs.guard)
 
 
 def _stored_rows(inputs: ExtractionInputs, assignment: RankAssignment) -> StoreReader | None:

@@ -90,6 +90,18 @@ class ExtractSettings:
         (), "folder into which links in --source may lead, beside --source itself; can be given several times"
     )
     round_mib: int = setting(64, "most data that a rank writes in one round; Zarr: at least one shard", "MiB")
+    block_s: float = setting(
+        60.0,
+        "most computing time for one block of a file, and for opening a product or reading one of its files for its "
+        "checksum; what takes longer rejects its patches; 0 = no limit",
+        "s",
+    )
+    stall: float = setting(
+        600.0,
+        "end with status 75 if a rank makes no progress for this time; the journal then names the block or product "
+        "that it reads, and --resume rejects it; 0 = never",
+        "s",
+    )
     sync_s: float = setting(30.0, "time between syncs; a killed run can lose the rows written since the last one", "s")
     align_mib: int = setting(
         1, "HDF5: data sets begin at multiples of this; on a parallel file system, use its stripe size", "MiB"
@@ -107,7 +119,7 @@ class ExtractSettings:
     def __post_init__(self) -> None:
         format_of(self.out, "--out")
         require_within(self, max_cloud_share=(0, 1), max_snow_share=(0, 1), max_nodata_share=(0, 1))
-        require_at_least(self, round_mib=1, sync_s=0)
+        require_at_least(self, round_mib=1, sync_s=0, block_s=0, stall=0)
         require_within(self, align_mib=(1, 1024), decode_threads=(1, 1024), network_threads=(1, 1024))
         if self.round_mib > 1024:
             raise ValueError(

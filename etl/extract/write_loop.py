@@ -20,6 +20,7 @@ from etl.exit_status import ExitStatus, JobError, exit_status_of
 from etl.extract.batch import Batch
 from etl.extract.exchange import Exchange
 from etl.extract.pipeline import PatchPipeline
+from etl.heartbeat import doing
 from etl.mpi import Comm, allreduce_max, raise_if_any_failed
 from etl.schema import RowSpan
 from etl.stage_timer import StageTimer
@@ -74,9 +75,10 @@ class WriteLoop:
                 self._exchange_flags()
                 self._write(batch)
                 self.on_round(done)
-            while not self.exchange.idle:  # other ranks may still wait for blocks of this one
-                self._poll()
-                time.sleep(_POLL_S)
+            with doing("exchanging blocks with other ranks", waits=True):
+                while not self.exchange.idle:  # other ranks may still wait for blocks of this one
+                    self._poll()
+                    time.sleep(_POLL_S)
             self._exchange_flags(final=True)
         finally:
             self.exchange.stop()
@@ -90,7 +92,7 @@ class WriteLoop:
     def _next_batch(self) -> Batch | None:
         """This rank's next batch; None if the run is to stop."""
         batch: Batch | None = None
-        with self.timer.stage("wait_s"):
+        with self.timer.stage("wait_s"), doing("waiting for the next batch", waits=True):
             while batch is None and not self._stop and not self._error:
                 self._poll()
                 try:
@@ -122,14 +124,17 @@ class WriteLoop:
     def _write(self, batch: Batch | None) -> None:
         """Collective: write one batch, or take part with no rows."""
         with self.timer.stage("write_s"):
+            span = f"rows {batch.first} to {batch.first + batch.rows - 1}" if batch else "no rows"
             # no return on the first error: the other ranks are in the same collective calls
             for name, rows in (batch or self.pipeline.empty).arrays():
                 try:
-                    self.writer.write(name, batch.first if batch else 0, rows)
+                    with doing(f"writing {name}, {span}", together=True):
+                        self.writer.write(name, batch.first if batch else 0, rows)
                 except OSError as error:
                     self._fail(f"writing {name} failed: {error}; is the disk full?", error)
             try:
-                self.writer.wait()
+                with doing(f"writing {span}", together=True):
+                    self.writer.wait()
             except OSError as error:
                 self._fail(f"writing failed: {error}", error)
             if batch is not None:
@@ -155,7 +160,8 @@ class WriteLoop:
         """
         with self.timer.stage("sync_s"):
             try:
-                self.writer.sync()
+                with doing("flushing written rows to the disk"):
+                    self.writer.sync()
             except OSError as error:
                 self._fail(f"syncing the store failed: {error}", error)
             self._raise_if_any_failed()
@@ -164,7 +170,8 @@ class WriteLoop:
             rejected = {row: reason for _, reasons in parts for row, reason in reasons.items()}
             try:
                 if self.journal is not None:
-                    self.journal.add(finished, rejected)
+                    with doing("writing to the journal"):
+                        self.journal.add(finished, rejected)
             except OSError as error:
                 self._fail(f"journalling finished rows failed: {error}", error)
             self._raise_if_any_failed()

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from etl.source.block import OutgoingBlock
 from etl.source.geotiff import PlainGeoTiffs
 from etl.source.interface import SourcePatch
 from etl.source.patch import Patch, PatchError, mirror_border
+from etl.source.unit_guard import UnitError, UnitGuard
 from etl.source.warning import UNPLACED, SourceWarning
 from etl.stage_timer import StageTimer
 
@@ -51,12 +53,14 @@ class ArchivePatches:
         halo_px: tuple[int, int, int],
         timer: StageTimer | None = None,
         links: Links = NO_LINKS,
+        guard: UnitGuard | None = None,
     ) -> None:
         """Args: one of `folders` for each store row of `rows`; halo in pixels of each group; where links may lead.
 
-        Seconds are added to `decode_s` of `timer`.
+        Seconds are added to `decode_s` of `timer`; `guard` refuses folders.
         """
         self.decoded = 0
+        self._guard = guard or UnitGuard()
         self._rows, self._folders = rows, folders
         self._buffers: list[tuple[npt.NDArray[np.uint16], PixelWindow]] = []  # with the window of the patch itself
         # of each group: gsd_m, and for each band the pixels that its file fills
@@ -93,8 +97,8 @@ class ArchivePatches:
         problems = []
         for path in folder.copies:
             try:
-                self._read_folder(path, folder.place)
-            except RasterError as error:
+                self._guard.run_unlimited("reading", str(path), partial(self._read_folder, path, folder.place))
+            except (RasterError, UnitError) as error:
                 problems.append(str(error))
                 continue
             except Exception as error:  # one patch must not end the run

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from etl.raster import RasterError, RasterFile
 from etl.source.block import OutgoingBlock
 from etl.source.interface import SourcePatch
 from etl.source.patch import Patch, PatchError
+from etl.source.unit_guard import SlowUnitError, UnitError, UnitGuard
 from etl.source.warning import SourceWarning
 from etl.stage_timer import StageTimer
 
@@ -31,6 +33,9 @@ _PROBED_FILES = 32
 
 
 _UNUSED_PLACE = "files with a georeference that the table does not give, so that their places stay unknown in the store"
+
+_JPEG_2000 = (".jp2", ".j2k", ".j2c", ".jpc", ".jpx")
+"""Suffixes of files that can take very long to decode, whatever their size."""
 
 _COLOURS = {3: "R", 4: "G", 5: "B", 6: "A"}
 """Letter of each colour, by GDAL's number of the meaning of a band."""
@@ -248,12 +253,14 @@ class ImagePatches:
         group: PixelGroup,
         links: Links = NO_LINKS,
         timer: StageTimer | None = None,
+        guard: UnitGuard | None = None,
     ) -> None:
         """Args: `files`, one for each store row of `rows`; `group`: what every file must hold; where links may lead.
 
-        Seconds are added to `decode_s` of `timer`.
+        Seconds are added to `decode_s` of `timer`; `guard` refuses files.
         """
         self.decoded = 0
+        self._guard = guard or UnitGuard()
         self._rows, self._files, self._group, self._links = rows, files, group, links
         self._buffer = np.empty((len(group.bands), *group.size_px), group.dtype)
         self._timer = timer or StageTimer()
@@ -279,12 +286,17 @@ class ImagePatches:
 
     def _read_patch(self, place: PlacedImage) -> Patch | PatchError:
         try:
-            file = read_image(place.path, self._group, self._buffer, self._links)
+            read = partial(read_image, place.path, self._group, self._buffer, self._links)
+            # of other formats, whose decoders are fast, handing over to the thread would take a noticeable share
+            run = self._guard.run if place.path.suffix.lower() in _JPEG_2000 else self._guard.run_unlimited
+            file = run("reading", str(place.path), read)
             if place.is_placed:
                 file.require_place(place)
             elif file.is_placed:
                 self._only_in_file.append(str(place.path))
-        except RasterError as error:
+        except (RasterError, UnitError) as error:
+            if isinstance(error, SlowUnitError):  # the abandoned thread still writes to the buffer
+                self._buffer = np.empty_like(self._buffer)
             return PatchError(str(error))
         except Exception as error:  # one patch must not end the run
             return PatchError(f"{place.path} cannot be read: {fault_text(error)}")

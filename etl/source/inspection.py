@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from etl.input_files import Links
@@ -23,6 +24,7 @@ from etl.source.content import (
 from etl.source.file_checksums import FileChecksum, foreign_manifest, needed_checksums, wrong_file
 from etl.source.safe import Product, read_product
 from etl.source.tiles import layers_of
+from etl.source.unit_guard import UnitError, UnitGuard
 from etl.source.warning import SourceWarning
 
 __all__ = [
@@ -80,18 +82,27 @@ class FileCheck:
 
 
 def inspect_product(
-    path: Path, name: str, halo_px: Sequence[int], assume_offset: int | None, links: Links
+    path: Path,
+    name: str,
+    halo_px: Sequence[int],
+    assume_offset: int | None,
+    links: Links,
+    guard: UnitGuard | None = None,
 ) -> ProductInspection:
     """Read the metadata of a product, and open all its files; whatever goes wrong becomes its problem.
 
-    `halo_px`: halo of each group in pixels; `assume_offset` and `links`: as of `read_product`.
+    `halo_px`: halo of each group in pixels; `assume_offset` and `links`: as of `read_product`; `guard` limits the time.
     """
-    try:
+
+    def inspect() -> ProductInspection:
         product = read_product(path, assume_offset, links)
         with product_errors(path):
             layers, warnings = layers_of(product, halo_px)
         return ProductInspection(path, name, product, layers, warnings=product.warnings + warnings)
-    except ProductError as error:
+
+    try:
+        return (guard or UnitGuard()).run("opening", str(path), inspect)
+    except (ProductError, UnitError) as error:
         return ProductInspection(path, name, problem=str(error))
 
 
@@ -109,6 +120,9 @@ class DigestRequest:
     """What the journal says of the files, by product name, one item for each copy; needed on rank 0 alone.
 
     A file whose size and time are as there is not read again."""
+
+    guard: UnitGuard = field(default_factory=UnitGuard)
+    """Limits the time for a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +163,7 @@ def digest_files(
     problems = {k: problem for rank, part in enumerate(parts) for k, problem in _problems(rank, part, comm.size)}
     largest_first = sorted((task for task in tasks if task.kinds), key=lambda task: -task.file.content.size_bytes)
     to_read = comm.scatter([largest_first[rank :: comm.size] for rank in range(comm.size)] if root else None)
-    answers = comm.gather(_read(to_read, comm)) or []
+    answers = comm.gather(_read(to_read, request.guard, comm)) or []
     read = {(file.product, file.name): answer for part in answers for file, answer in part}
     contents: list[dict[str, FileContent]] = [{} for _ in products if root]
     checks: list[dict[FileChecksum, str]] = [{} for _ in products]
@@ -175,16 +189,19 @@ def _tasks(
     if product is None:
         return [], ""
     checksums, problem = dict[str, FileChecksum](), ""
+    run, unit = request.guard.run, str(product.path)
     if request.compare:
         try:
-            checksums = {checksum.name: checksum for checksum in needed_checksums(product)}
-        except ProductError as error:
+            listed = run("reading manifest.safe of", unit, lambda: needed_checksums(product))
+            checksums = {checksum.name: checksum for checksum in listed}
+        except (ProductError, UnitError) as error:
             problem = str(error)
     if not (checksums or request.record):
         return [], problem
     try:
-        files = read_files(product, sampled=request.record and not request.compare)
-    except ProductError as error:
+        sampled = request.record and not request.compare
+        files = run("listing files of", unit, lambda: read_files(product, sampled=sampled))
+    except (ProductError, UnitError) as error:
         return [], problem or str(error)
     tasks = []
     for file in files:
@@ -199,15 +216,17 @@ def _tasks(
     return tasks, problem
 
 
-def _read(tasks: Sequence[_FileTask], comm: Comm) -> list[tuple[ReadFile, tuple[FileContent, str]]]:
+def _read(tasks: Sequence[_FileTask], guard: UnitGuard, comm: Comm) -> list[tuple[ReadFile, tuple[FileContent, str]]]:
     """Each file with its content, all its digests included, and why it cannot be read."""
     answers = []
     with report_progress("check files", len(tasks), "file", comm.rank == 0) as show:
         for k, task in enumerate(tasks, start=1):
             file, content, error = task.file, task.file.content, ""
             try:
-                digests = digests_of(file, task.kinds)
-            except READ_ERRORS as problem:
+                read = partial(digests_of, file, task.kinds)
+                # a product that hangs here is refused as a whole
+                digests = guard.run(f"reading {file.name} for its checksum in", str(file.product), read)
+            except (*READ_ERRORS, UnitError) as problem:
                 digests, error = (UNREADABLE,), str(problem)
             answers.append((file, (content._replace(digests=(*digests, *content.digests)), error)))
             show(k)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from etl.bands import GROUPS
 from etl.grid import PixelWindow
+from etl.heartbeat import doing
 from etl.input_files import fault_text
 from etl.plan.decode_schedule import schedule_decoding
 from etl.plan.layers import Layer, patch_window
@@ -22,10 +23,12 @@ from etl.plan.work import Block, ProductPatches, RankWork
 from etl.product_files import ProductError
 from etl.raster import Georeference, RasterError, RasterFile
 from etl.source.block import BlockData, OutgoingBlock
+from etl.source.block_reader import BlockReader
 from etl.source.interface import BlockReceiver, SourcePatch
 from etl.source.patch import Patch, PatchError, mirror_border
 from etl.source.radiometry import lookup_table
 from etl.source.safe import Product
+from etl.source.unit_guard import UnitGuard
 from etl.source.warning import UNPLACED, SourceWarning
 from etl.stage_timer import StageTimer
 
@@ -95,12 +98,14 @@ class TilePatches:
         products: Mapping[int, Product],
         receiver: BlockReceiver,
         timer: StageTimer | None = None,
+        guard: UnitGuard | None = None,
     ) -> None:
         """Args: patches and metadata of each product in `work`, by its index; `receiver` of other ranks' blocks.
 
-        Seconds are added to `decode_s` and `wait_for_blocks_s` of `timer`.
+        Seconds are added to `decode_s` and `wait_for_blocks_s` of `timer`; `guard` limits the time for a block.
         """
         self.decoded = 0
+        self._reader = BlockReader(guard or UnitGuard())
         self._work, self._product_patches, self._products = work, product_patches, products
         self._receiver = receiver
         self._timer = timer or StageTimer()
@@ -195,7 +200,7 @@ class TilePatches:
             self._decode_next()
             data = self._receiver.take_arrived(block)
         if data is None:
-            with self._timer.stage("wait_for_blocks_s"):
+            with self._timer.stage("wait_for_blocks_s"), doing(f"waiting for {block} of another rank", waits=True):
                 data = self._receiver.wait_for(block)
         self._cache[block] = data
         return data
@@ -213,7 +218,7 @@ class TilePatches:
             data, window = BlockData(layer, block.index), layer.block_window(block.index)
             try:
                 for plane, (file, table) in zip(data.pixels, self._open(block, layer), strict=True):
-                    file.read(window, plane)
+                    self._reader.read(file, window, plane)
                     if table is not None:
                         # clip only skips the bounds check, which would copy `out`: a uint16 cannot leave the table
                         np.take(table, plane, out=plane, mode="clip")
@@ -232,5 +237,7 @@ class TilePatches:
             bands = ("SCL",) if layer.name == "scl" else GROUPS[block.layer].bands
             # scene classes are no reflectances and stay as they are
             tables = [None if b == "SCL" else lookup_table(product.offsets[b], product.quantification) for b in bands]
-            self._files[key] = [(RasterFile(product.files[b]), lut) for b, lut in zip(bands, tables, strict=True)]
+            self._files[key] = [
+                (self._reader.open(product.files[b]), lut) for b, lut in zip(bands, tables, strict=True)
+            ]
         return self._files[key]

@@ -1,13 +1,12 @@
 """End a worker that waits for a lost or stopped one: after an error of Horovod, or a time without progress."""
 
-import os
-import sys
 import threading
 import time
 import traceback
 from typing import NoReturn
 
 from etl.exit_status import ExitStatus
+from etl.watchdog import IdleTime, exit_now
 from trainer.workers.horovod import Workers
 from trainer.workers.supervisor import RESUME_ADVICE
 
@@ -22,13 +21,11 @@ def start_watchdog(workers: Workers, limit_s: int) -> None:
     """
 
     def watch() -> None:
-        last_count, idle_s = -1, 0
+        idle = IdleTime()
         # worker 0 ends 2 s before the others and so is the one that prints, unless it is the one that hangs
-        while idle_s < limit_s + 2 * (workers.rank > 0):
-            count = workers.progress_count
-            last_count, idle_s = count, idle_s + 1 if count == last_count else 0
+        while idle.after(1, workers.progress_count) < limit_s + 2 * (workers.rank > 0):
             time.sleep(1)
-        _exit_now(
+        exit_now(
             f"worker {workers.rank} of {workers.size} has waited {limit_s} s for another, which hangs or is stopped; "
             f"all workers end. {RESUME_ADVICE}",
             ExitStatus.RESUMABLE,
@@ -47,11 +44,5 @@ def abort(workers: Workers, error: BaseException, advice: str) -> NoReturn:
     where = f"worker {workers.rank} of {workers.size}: " if workers.size > 1 else ""
     if workers.size > 1 and "Horovod" in f"{type(error).__name__} {error}":
         last_line = str(error).strip().splitlines()[-1]
-        _exit_now(f"{where}another worker is lost ({last_line}); {advice}", ExitStatus.RESUMABLE)
-    _exit_now(where + "".join(traceback.format_exception(error)), ExitStatus.FAILED)
-
-
-def _exit_now(message: str, status: int) -> NoReturn:
-    """Print an error and end the process, whatever its other threads are waiting for."""
-    print(f"error: {message}", file=sys.stderr, flush=True)
-    os._exit(status)
+        exit_now(f"{where}another worker is lost ({last_line}); {advice}", ExitStatus.RESUMABLE)
+    exit_now(where + "".join(traceback.format_exception(error)), ExitStatus.FAILED)
