@@ -66,7 +66,7 @@ def _compare(inputs: ExtractionInputs, share: _Share) -> None:
         source = ImagePatches(share.rows, share.files, inputs.schema.images, links, guard=guard)
     with inputs.store.reader() as reader:
         for row, patch in source.patches():
-            if str(patch) in guard.refused.values():  # an earlier run hung here
+            if isinstance(patch, PatchError) and str(patch) in guard.refused.values():  # an earlier run hung here
                 continue
             stored = [pixels.transpose(2, 0, 1) for pixels in reader.row(row)]
             why = str(patch) if isinstance(patch, PatchError) else "its pixels are others now"
