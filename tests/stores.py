@@ -193,10 +193,6 @@ def training_store(
     arrays = {item.name: rng.integers(1, 10_000, item.shape, np.uint16) for item in schema.pixels}
     arrays["state"] = np.array(state if state is not None else [WRITTEN] * rows, np.uint8)
     arrays["complete"] = np.ones((), np.uint8)
-    with h5py.File(path, "r") as file:
-        offsets = {name: file[name].id.get_offset() for name in arrays}
-    with path.open("r+b") as raw:
-        for name, array in arrays.items():
-            raw.seek(offsets[name] or 0)
-            raw.write(array.tobytes())
+    pixels = {item.name: arrays[item.name] for item in schema.pixels}
+    overwrite_hdf5(path, arrays | stats_of(schema, pixels, identity["split"], arrays["state"]))
     return {**arrays, "classes": identity["classes"]}

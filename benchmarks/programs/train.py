@@ -22,6 +22,7 @@ from benchmarks.machine import Moment, others_share
 from etl.schema import SCHEMA_VERSION, SPLITS, WRITTEN, Schema
 from etl.store.hdf5.create import create_hdf5, overwrite_hdf5
 from etl.store.layout import Layout
+from etl.store.statistics import Sums, row_sums, statistics_arrays
 from trainer.config import RunSettings, band_selections
 from trainer.data.sampler import NO_SHUFFLE, DistributedSampler
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
@@ -93,7 +94,11 @@ def _rows(job: dict[str, Any]) -> SelectedRows:
     identity["classes"] = numbers.integers(0, 2, (count, schema.nomenclature), np.uint8)
     create_hdf5(path, schema, identity, {"schema_version": SCHEMA_VERSION}, Layout(4096))
     pixels = {item.name: numbers.integers(1, 10_000, item.shape, np.uint16) for item in schema.pixels}
-    overwrite_hdf5(path, {**pixels, "state": np.full(count, WRITTEN, np.uint8), "complete": np.ones((), np.uint8)})
+    sums = Sums(schema.pixels)
+    for name, array in pixels.items():
+        sums.add(SPLITS.index("train"), name, row_sums(array.reshape(-1, *array.shape[2:])))
+    whole = {"state": np.full(count, WRITTEN, np.uint8), "complete": np.ones((), np.uint8)}
+    overwrite_hdf5(path, {**pixels, **statistics_arrays(sums.totals), **whole})
     rows = select_rows(path, RowSelection(band_selections(job["bands"])))
     (item,), count = rows.pixels, len(rows.pixels[0].channels)
     item = replace(item, mean=np.full(count, 5000, np.float32), std=np.full(count, 2900, np.float32))

@@ -9,6 +9,7 @@ from etl.mpi import comm_self, file_hints
 from etl.schema import SCHEMA_VERSION, SPLITS, WRITTEN, Schema
 from etl.store.backend import backend_of
 from etl.store.layout import Layout
+from etl.store.statistics import Sums, row_sums, statistics_arrays
 
 __all__ = ["NAME", "make_store"]
 
@@ -31,4 +32,8 @@ def make_store(path: Path, rows: npt.NDArray[np.uint16], compress: str = "none")
             writer.write(NAME, first, np.ascontiguousarray(rows[first : first + shard_rows]))
             writer.wait()
         writer.sync()
-    store.overwrite({"complete": np.ones((), np.uint8)})
+    sums, train = Sums(schema.pixels), SPLITS.index("train")
+    for item in schema.pixels:
+        pixels = rows if item.name == NAME else np.zeros(item.shape, item.dtype)
+        sums.add(train, item.name, row_sums(pixels.reshape(-1, *item.shape[2:])))
+    store.overwrite({**statistics_arrays(sums.totals), "complete": np.ones((), np.uint8)})

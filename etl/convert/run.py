@@ -168,6 +168,5 @@ def _attributes(store: StoreReader, rows: npt.NDArray[np.intp], settings: Conver
     attributes["converted"] = json.dumps(origin)
     if len(rows) < store.schema.rows:
         # without the catalogue's path, as etl.verify would compare these rows with a catalogue of all rows
-        recorded = json.loads(attributes.get("settings", "{}"))
-        attributes["settings"] = json.dumps({key: value for key, value in recorded.items() if key != "catalogue"})
+        attributes["settings"] = json.dumps({key: value for key, value in store.settings.items() if key != "catalogue"})
     return attributes

@@ -133,6 +133,9 @@ class ContactSheet:
     nothing_written: str
     """In words, that the store has no written row; empty if it has one."""
 
+    incompleteness: str
+    """In words, that the run that made the store has not finished; empty if it has."""
+
 
 def choose_spread(rows: npt.NDArray[np.intp], number: int, seed: int) -> npt.NDArray[np.intp]:
     """Return `number` of `rows`, ascending, shape (row,): one at random from each of as many equal parts."""
@@ -171,6 +174,7 @@ def read_contact_sheet(settings: PreviewSettings) -> ContactSheet:
             shown=shown,
             detail=_read_detail(store, cards),
             nothing_written=store.nothing_written,
+            incompleteness=store.incompleteness,
         )
 
 

@@ -23,4 +23,6 @@ def _preview(settings: PreviewSettings) -> None:
     shown = f"{len(sheet.cards)} patches{maps}"
     if sheet.nothing_written:
         shown = f"{sheet.nothing_written}; the picture is a map without patches"
+    if sheet.incompleteness:
+        print(sheet.incompleteness)
     print(f"{shown} -> {settings.out}")

@@ -116,8 +116,8 @@ class Backend(ABC):
         write_file(location, data, append)
 
     def reader(self) -> StoreReader:
-        """The store as it is now, open for reading. ValueError: there is no such store."""
-        return StoreReader(self.location)
+        """The store as it is now, open for reading, also one to be repaired. ValueError: there is no such store."""
+        return StoreReader(self.location, check=False)
 
     @abstractmethod
     def create(self, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any]) -> None:

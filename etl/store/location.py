@@ -1,11 +1,15 @@
 """Where a store and the files beside it are: a path of the file system, or a key in an S3 bucket."""
 
 import os
+import posixpath
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
-__all__ = ["DEFAULT_STORE", "MANIFEST_SUFFIX", "Location", "format_of"]
+__all__ = ["DEFAULT_STORE", "HDF5_SUFFIXES", "MANIFEST_SUFFIX", "Location", "format_of"]
+
+HDF5_SUFFIXES = (".h5", ".hdf5")
+"""Suffixes of an HDF5 store."""
 
 _FORMATS: dict[str, Literal["HDF5", "Zarr"]] = {".h5": "HDF5", ".hdf5": "HDF5", ".zarr": "Zarr"}
 
@@ -25,14 +29,21 @@ class Location:
 
     @classmethod
     def parse(cls, text: "str | os.PathLike[str] | Location") -> "Location":
-        """The location that a user or caller names: a path, or `s3://BUCKET/KEY`."""
+        """The location that a user or caller names: a path, or `s3://BUCKET/KEY`.
+
+        `~` is the home folder, also where no shell has replaced it. A link is replaced by what it leads to, since a
+        store has one lock and one journal, whatever its names. Other parts of a path, such as `..`, stay as they are:
+        the file system resolves them. In a bucket nothing does, so that there `..` leads one prefix up.
+        """
         if isinstance(text, Location):
             return text
-        path = PurePosixPath(os.fspath(text))  # of s3://BUCKET/KEY it keeps one slash, as pathlib.Path("s3://...") did
+        # of s3://BUCKET/KEY it keeps one slash, as pathlib.Path("s3://...") did
+        path = PurePosixPath(os.path.expanduser(os.fspath(text)))  # noqa: PTH111  # which raises for an unknown user
         if path.parts[:1] != ("s3:",):
-            return cls(path)
+            nameless = path.name in ("", "..")  # a folder that is named by the way to it, whose own name has the suffix
+            return cls(PurePosixPath(os.path.realpath(path)) if nameless or Path(path).is_symlink() else path)
         bucket, *key = path.parts[1:] or ("",)
-        return cls(PurePosixPath(*key), bucket)
+        return cls(PurePosixPath(posixpath.normpath("/" + "/".join(key))).relative_to("/"), bucket)
 
     @property
     def is_remote(self) -> bool:
@@ -75,7 +86,7 @@ class Location:
 
     def absolute(self) -> Self:
         """The same location for a process in another working folder."""
-        return self if self.is_remote else replace(self, key=PurePosixPath(self.path.resolve()))
+        return self if self.is_remote else replace(self, key=PurePosixPath(os.path.realpath(self.key)))
 
     def files(self) -> list[Path]:
         """The file, or all files of the folder; none in a bucket."""

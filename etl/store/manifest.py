@@ -18,14 +18,21 @@ from h5py import h5z
 
 from etl.schema import COMPLETE, DataSet, schema_of
 from etl.store.layout import as_json
+from etl.store.location import HDF5_SUFFIXES
 
-__all__ = ["build_manifest", "open_manifest"]
+__all__ = ["build_manifest", "find_hdf5_store"]
 
 _MAX_CHUNK_ROWS = 64
 """Most rows of one chunk into which a contiguous array is divided."""
 
 _FILE = "{{u}}"
 """Placeholder for the path of the HDF5 file in every reference; `templates` holds the path once."""
+
+_MOST_BYTES = 1 << 30
+"""Size of a manifest; that of 590,326 compressed patches has 120 MB."""
+
+_SHOWN = 200
+"""Characters of a reference that a message shows."""
 
 _BLOSC, _ZSTD = 32001, 32015
 _BLOSC_NAMES = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
@@ -130,27 +137,56 @@ def _to_json(metadata: dict[str, Any]) -> str:
     return json.dumps(metadata, separators=(",", ":"))
 
 
-def open_manifest(path: Path) -> Any:
-    """The HDF5 store of the manifest at `path`, as a store object of zarr-python.
+def find_hdf5_store(path: Path) -> Path:
+    """The one HDF5 store that the manifest at `path` describes, every reference of which is a byte range of it.
 
-    The HDF5 file is looked for beside the manifest first, since both may have been moved, then at its recorded path.
+    The HDF5 file is looked for beside the manifest first, since both may have been moved, then at its recorded path. No
+    reference is followed: who has the HDF5 file reads it directly.
 
     Raises:
-        ValueError: it is not a manifest, or the HDF5 file is gone.
+        ValueError: it is not a manifest, the HDF5 file is gone, or a reference leads elsewhere.
+        OSError: it cannot be read.
     """
-    import fsspec
-    from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
-    from zarr.storage import FsspecStore
-
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        recorded = Path(manifest["templates"]["u"])
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} must be a manifest made by python -m etl.convert STORE.h5 --out STORE.json") from None
-    sibling = path.with_name(recorded.name)
-    file = sibling if sibling.exists() else recorded
-    if not file.exists():
+    manifest = _read_manifest(path)
+    recorded = Path(manifest["templates"]["u"])
+    sibling = path.with_name(recorded.name) if recorded.name else recorded
+    file = sibling if sibling.is_file() else recorded
+    if file.suffix not in HDF5_SUFFIXES or "://" in manifest["templates"]["u"]:
+        raise ValueError(f"{path} must be of one HDF5 store (.h5 or .hdf5), got {manifest['templates']['u']}")
+    if not file.is_file():
         raise ValueError(f"{path} names {recorded.name}, which must lie beside it or at {recorded}, and does not")
-    refs = {**manifest, "templates": {"u": str(file.resolve())}}
-    local = AsyncFileSystemWrapper(fsspec.filesystem("file"), asynchronous=True)
-    return FsspecStore(fsspec.filesystem("reference", fo=refs, fs=local, asynchronous=True), read_only=True, path="")
+    file_bytes = file.stat().st_size
+    for key, reference in manifest["refs"].items():
+        if not (_is_metadata(key, reference) or _is_byte_range(reference, file_bytes)):
+            raise ValueError(
+                f"{path}: its reference {key} must be a range of the {file_bytes} bytes of {file}, got "
+                f"{str(reference)[:_SHOWN]}; make the manifest again with python -m etl.convert"
+            )
+    return file
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest, whose templates name one file and whose references are a dictionary."""
+    if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"{path} must be a manifest, a file of at most {_MOST_BYTES} bytes")
+    try:
+        manifest = json.loads(path.read_bytes())
+        known = manifest["version"] == 1 and set(manifest) == {"version", "templates", "refs"}
+        known = known and set(manifest["templates"]) == {"u"} and isinstance(manifest["templates"]["u"], str)
+        if known and isinstance(manifest["refs"], dict):
+            return dict(manifest)
+    except (ValueError, KeyError, TypeError, RecursionError):  # the last: brackets within brackets
+        pass
+    raise ValueError(f"{path} must be a manifest made by python -m etl.convert STORE.h5 --out STORE.json")
+
+
+def _is_metadata(key: str, reference: Any) -> bool:
+    return isinstance(reference, str) and key.rpartition("/")[2] in (".zgroup", ".zattrs", ".zarray")
+
+
+def _is_byte_range(reference: Any, file_bytes: int) -> bool:
+    """Whether a reference is (the HDF5 file, first byte, number of bytes), within its `file_bytes`."""
+    if not isinstance(reference, list) or len(reference) != 3 or reference[0] != _FILE:
+        return False
+    _, first, count = reference
+    return type(first) is int and type(count) is int and first >= 0 < count and first + count <= file_bytes

@@ -59,7 +59,7 @@ def tensorstore_context(
 def _spec(location: Location) -> dict[str, Any]:
     """TensorStore's description of the folder or prefix `location`."""
     if not location.is_remote:
-        return {"driver": "file", "path": f"{location.path.absolute()}/"}
+        return {"driver": "file", "path": f"{location.absolute()}/"}  # which takes no `..`
     address = endpoint()
     server = {"endpoint": address, "aws_region": region() or (address and "us-east-1")}
     prefix = "".join(f"{part}/" for part in location.key.parts)
@@ -73,9 +73,13 @@ def _spec(location: Location) -> dict[str, Any]:
     return spec
 
 
-@cache
 def key_value_store(location: Location) -> ts.KvStore:
     """The folder or prefix `location`, open."""
+    return _open_key_value_store(location.absolute())
+
+
+@cache
+def _open_key_value_store(location: Location) -> ts.KvStore:
     return ts.KvStore.open(_spec(location), context=tensorstore_context(location.is_remote)).result()
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.schema import REJECTED, STATS, UNWRITTEN, WRITTEN, Schema, schema_of
+from etl.store.consistency import require_consistent
 from etl.store.location import Location, format_of
 from etl.store.statistics import from_words
 
@@ -32,17 +33,22 @@ class StoreReader:
 
     _reader: "Hdf5Reader | ZarrReader"
 
-    def __init__(self, path: Location | os.PathLike[str] | str) -> None:
+    def __init__(self, path: Location | os.PathLike[str] | str, check: bool = True) -> None:
         """Open the store at `path`, which may be s3://BUCKET/NAME.zarr, in the format that its suffix names.
 
+        `check`: refuse arrays that do not fit together, and a store that says complete and cannot be. Without it, for
+        what repairs or describes such stores, only what leads out of the store is refused.
+
         Raises:
-            ValueError: nothing is there, or it is not a store.
+            ValueError: nothing is there, it is not a store, or it is refused.
         """
         self.location = Location.parse(path)
         """Its file or folder, or its prefix in a bucket."""
         kind = format_of(self.location)
         if kind == "HDF5" and not self.location.path.exists():
             raise ValueError(f"store {self.location} is not there; make it with etl.extract, or name another")
+        if kind == "HDF5" and not self.location.path.is_file():
+            raise ValueError(f"store {self.location} must be an HDF5 file, got a folder, a pipe or a device")
         try:
             # Imported for a store of the format alone: Zarr's packages take 60 MiB on every rank.
             if kind == "HDF5":
@@ -53,11 +59,17 @@ class StoreReader:
                 from etl.store.zarr.reader import ZarrReader
 
                 self._reader = ZarrReader(self.location)
-        except (OSError, KeyError) as error:
+        except (OSError, ValueError) as error:
             raise ValueError(f"store {self.location} cannot be opened as {kind}: {error}") from None
         self.attributes = self._reader.attributes
         """Root attributes, in JSON's types."""
         self._columns: dict[str, npt.NDArray[Any]] = {}
+        if check:
+            try:
+                require_consistent(self)
+            except ValueError:
+                self.close()
+                raise
 
     @cached_property
     def schema(self) -> Schema:
@@ -93,8 +105,7 @@ class StoreReader:
         """A whole array other than pixels, as stored.
 
         Raises:
-            KeyError: the store has none of that name.
-            ValueError: it cannot be read.
+            ValueError: the store has none of that name, or it cannot be read.
         """
         return self.read_columns((name,))[name]
 
@@ -102,10 +113,12 @@ class StoreReader:
         """Whole arrays other than pixels, by name; those not yet read are read together.
 
         Raises:
-            KeyError: the store has none of that name.
-            ValueError: one cannot be read.
+            ValueError: the store has none of that name, or one cannot be read.
         """
         names = tuple(names)
+        missing = [name for name in names if name not in self]
+        if missing:
+            raise ValueError(f"{self.location} must be a store of etl.extract; it has no {', '.join(missing)}")
         unread = [name for name in names if name not in self._columns]
         try:
             if unread:  # the file is not opened, nor the bucket asked, for columns in memory
@@ -121,8 +134,15 @@ class StoreReader:
         return self.read_columns(item.name for item in (*self.schema.identity, *self.schema.results))
 
     def text(self, name: str) -> tuple[str, ...]:
-        """Values of a coordinate variable of names, stored with a dtype of bytes, e.g. `band_10m` or `class`."""
-        return tuple(name.decode() for name in self.column(name).tolist())
+        """Values of a coordinate variable of names, stored with a dtype of bytes, e.g. `band_10m` or `class`.
+
+        Raises:
+            ValueError: the store has none of that name, or its values are not text in UTF-8.
+        """
+        try:
+            return tuple(value.decode() for value in self.column(name).tolist())
+        except (AttributeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{self.location}: {name} must hold text in UTF-8: {error}") from None
 
     def statistics(self, name: str, which: Iterable[str] = STATS) -> dict[str, npt.NDArray[np.object_]]:
         """Exact statistics of a pixel array, those of `STATS` in `which`: Python integers of shape (split, band).
@@ -143,11 +163,20 @@ class StoreReader:
         return int(self.column("complete")) == 1
 
     @property
+    def incompleteness(self) -> str:
+        """In words, that the run that made the store has not finished; empty if it has."""
+        if self.complete:
+            return ""
+        missing, rows = int((self.column("state") == UNWRITTEN).sum()), len(self.column("state"))
+        advice = "python -m etl.extract --resume completes it"
+        return f"{self.location} is incomplete, {missing} of {rows} rows are not written; {advice}"
+
+    @property
     def settings(self) -> dict[str, str]:
         """Settings of the run that made the store, from its attributes; empty if they do not hold them."""
         try:
             return dict(json.loads(self.attributes.get("settings", "{}")))
-        except (ValueError, TypeError):  # the attribute of a store that another program wrote
+        except (ValueError, TypeError, RecursionError):  # the attribute of a store that another program wrote
             return {}
 
     def row_name(self, row: int) -> str:

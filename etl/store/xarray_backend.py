@@ -14,6 +14,7 @@ from etl.bands import BAND_BY_NAME, NODATA, SATURATED
 from etl.pixel_groups import IMAGES
 from etl.schema import FLAGS, WRITTEN
 from etl.store.location import MANIFEST_SUFFIX, Location, format_of
+from etl.store.reader import StoreReader
 
 __all__ = ["StoreEngine", "open_store", "to_reflectance"]
 
@@ -111,19 +112,21 @@ def _no_scale(pixels: xr.DataArray | xr.Dataset) -> str:
 
 def _open(location: Location) -> xr.Dataset:
     """The store's arrays as they are stored, nothing decoded."""
-    kind = "manifest" if location.suffix == MANIFEST_SUFFIX else format_of(location)
+    is_manifest = location.suffix == MANIFEST_SUFFIX and not location.is_remote
+    kind = "HDF5" if is_manifest else format_of(location)
     if not location.is_remote and not location.path.exists():
         raise FileNotFoundError(f"store must be there, got {location}; python -m etl.extract makes one")
-    undecoded: dict[str, Any] = {"decode_cf": False, "chunks": None}
     try:
+        if is_manifest:
+            from etl.store.manifest import find_hdf5_store
+
+            location = Location.parse(find_hdf5_store(location.path))
+        with StoreReader(location):  # which refuses what leads out of the store, and what does not fit together
+            pass
         if kind == "HDF5":
             import hdf5plugin  # noqa: F401  # registers Blosc and Zstandard with HDF5
 
-            return xr.open_dataset(location.path, engine="h5netcdf", **undecoded)
-        if kind == "manifest":
-            from etl.store.manifest import open_manifest
-
-            return xr.open_dataset(open_manifest(location.path), engine="zarr", consolidated=False, **undecoded)
+            return xr.open_dataset(location.path, engine="h5netcdf", decode_cf=False, chunks=None)
         from etl.store.zarr.lazy import undecoded_dataset
 
         return undecoded_dataset(location)

@@ -2,7 +2,7 @@
 
 import pickle
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -59,3 +59,36 @@ def test_a_location_in_a_bucket_has_no_path():
 def test_the_suffix_names_the_format():
     assert [format_of(Location.parse(name)) for name in ("a.h5", "a.hdf5", "a.zarr")] == ["HDF5", "HDF5", "Zarr"]
     assert format_of(Location.parse("s3://bucket/a.zarr")) == "Zarr"
+
+
+def test_home_links_and_names_of_the_way_to_a_store_are_resolved(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    real = tmp_path / "data" / "run7.zarr"
+    (real / "stats").mkdir(parents=True)
+    (tmp_path / "latest.zarr").symlink_to("data/run7.zarr")
+    (tmp_path / "next.zarr").symlink_to(tmp_path / "data" / "run8.zarr")
+    monkeypatch.chdir(real / "stats")
+    for given in ("~/data/run7.zarr", "~/latest.zarr", "~/latest.zarr/", str(tmp_path / "latest.zarr"), ".."):
+        location = Location.parse(given)
+        assert (str(location), location.name, location.suffix) == (str(real), "run7.zarr", ".zarr")
+        assert location.sibling("run7.zarr.lock").path.parent == real.parent
+    assert Location.parse("~/next.zarr").path == tmp_path / "data" / "run8.zarr"
+    assert str(Location.parse("../../run7.zarr/")) == "../../run7.zarr"
+    assert Location.parse("../../run7.zarr").absolute() == Location(PurePosixPath(real))
+    (tmp_path / "round.zarr").symlink_to("round.zarr")
+    assert Location.parse("~/round.zarr").path == tmp_path / "round.zarr"
+    assert Location.parse("~nobody-of-this-name/a.zarr").path == Path("~nobody-of-this-name/a.zarr")
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("s3://bucket/a/../b.zarr", "s3://bucket/b.zarr"),
+        ("s3://bucket/../../b.zarr", "s3://bucket/b.zarr"),
+        ("s3://bucket//a/./b.zarr/", "s3://bucket/a/b.zarr"),
+        ("s3://bucket/~/b.zarr", "s3://bucket/~/b.zarr"),
+        ("s3://bucket", "s3://bucket"),
+    ],
+)
+def test_in_a_bucket_the_way_to_a_store_is_resolved_by_its_words(given, written):
+    assert str(Location.parse(given)) == written

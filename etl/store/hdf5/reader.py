@@ -1,6 +1,7 @@
 """Read an HDF5 store: contiguous pixels by file offset without HDF5, compressed ones through it."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from etl.pixel_groups import IMAGES
 from etl.store.byte_ranges import OffsetReader
+from etl.store.hdf5.members import list_arrays
 from etl.store.layout import as_json
 
 __all__ = ["ArrayInfo", "Hdf5Reader", "is_hdf5", "open_hdf5"]
@@ -25,17 +27,23 @@ def is_hdf5(path: Path) -> bool:
 
 
 def open_hdf5(path: Path, **options: Any) -> h5py.File:
-    """The file, open for reading, with the compression filters of hdf5plugin registered if it needs them.
+    """The file, open for reading.
 
     It is locked only if the file system has locks, so that a store on a read-only mount opens too.
 
     Raises:
         OSError: it is not HDF5, or truncated.
     """
-    file = h5py.File(path, "r", locking="best-effort", **options)
-    if any(getattr(item, "chunks", None) for item in file.values()):
-        import hdf5plugin  # noqa: F401  # registers Blosc and Zstandard, which chunks may need
-    return file
+    return h5py.File(path, "r", locking="best-effort", **options)
+
+
+@contextlib.contextmanager
+def _translated_errors() -> Iterator[None]:
+    """Raise errors of h5py, which depend on where HDF5 meets damage, as a ValueError; an OSError stays one."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        raise ValueError(f"it is damaged or not a store of etl.extract: {error}") from None
 
 
 class ArrayInfo(NamedTuple):
@@ -55,31 +63,37 @@ class Hdf5Reader:
     """The arrays of an HDF5 store. No file stays open in HDF5 while pixels are contiguous, so no lock is held."""
 
     def __init__(self, path: Path) -> None:
-        """Look up every array.
+        """Look up every array, with the compression filters of hdf5plugin registered if one has chunks.
 
         Raises:
             OSError: the file is not HDF5, or truncated.
+            ValueError: a member leads out of the file, or is damaged.
         """
         self._path = path
-        objects: dict[str, h5py.HLObject] = {}
-        with open_hdf5(path) as file:
+        with _translated_errors(), open_hdf5(path) as file:
+            datasets = list_arrays(file)  # before anything else, as HDF5 follows links and references unasked
             self.attributes = {key: as_json(value) for key, value in file.attrs.items()}
-            file.visititems(objects.__setitem__)
-            datasets = {name: item for name, item in objects.items() if isinstance(item, h5py.Dataset)}
             self.arrays = {name: _describe(name, item) for name, item in datasets.items()}
             pixel_offsets = {name: item.id.get_offset() for name, item in datasets.items() if item.ndim == 4}
+            if any(item.chunks for item in datasets.values()):
+                import hdf5plugin  # noqa: F401  # registers Blosc and Zstandard, which chunks may need
         offsets = {name: offset for name, offset in pixel_offsets.items() if offset is not None}  # None: not contiguous
         self._contiguous = frozenset(offsets)
         self._by_offset = OffsetReader(path, offsets)
 
     def read_arrays(self, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
-        """Whole arrays by name, in their stored shape and dtype."""
-        with open_hdf5(self._path) as file:
+        """Whole arrays by name, in their stored shape and dtype.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it is damaged.
+        """
+        with _translated_errors(), open_hdf5(self._path) as file:
             return {name: np.asarray(file[name][()]) for name in names}
 
     def axis_names(self, name: str) -> list[tuple[str, ...]]:
         """Names of the dimension scales on each axis of an array."""
-        with open_hdf5(self._path) as file:
+        with _translated_errors(), open_hdf5(self._path) as file:
             axes = [file[name].dims[axis].values() for axis in range(file[name].ndim)]
             return [tuple(scale.name.rsplit("/", 1)[-1] for scale in scales) for scales in axes]
 
@@ -92,7 +106,11 @@ class Hdf5Reader:
         if name in self._contiguous or not len(rows):
             self._by_offset.read_rows(name, rows, out)
             return
-        array, first = self._file[name], int(rows[0])
+        with _translated_errors():
+            self._read_chunks(self._file[name], rows, out)
+
+    def _read_chunks(self, array: h5py.Dataset, rows: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+        first = int(rows[0])
         if np.array_equal(rows, np.arange(first, first + len(rows))):
             out[...] = array[first : first + len(rows)]  # HDF5 selects each row of a list on its own, which is slow
             return

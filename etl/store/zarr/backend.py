@@ -23,7 +23,8 @@ from etl.store.interface import Backend
 from etl.store.layout import Layout, as_json, stored_attributes
 from etl.store.location import Location
 from etl.store.object_store import write_objects
-from etl.store.zarr.group import is_pixels, load_group
+from etl.store.zarr.group import load_group
+from etl.store.zarr.metadata import is_pixels
 from etl.store.zarr.text import as_strings, as_utf8, utf8_twin
 from etl.store.zarr.writer import FolderWriter, overwrite_zarr, zero_zarr_rows
 
@@ -42,7 +43,7 @@ class ZarrBackend(Backend):
         """
         if not self.exists():
             return self.layout.file_rows
-        pixels = [array for name, array in load_group(self.location, ()).arrays.items() if is_pixels(name)]
+        pixels = [array for name, array in load_group(self.location).arrays.items() if is_pixels(name)]
         if not pixels:
             raise ValueError(f"{self.location} must be a store of etl.extract; it has no array of pixels")
         return int((pixels[0].shards or pixels[0].chunks)[0])

@@ -39,7 +39,8 @@ from etl.store.object_store import (
 )
 from etl.store.zarr.backend import ZarrBackend, empty_store_objects
 from etl.store.zarr.bucket_writer import BucketWriter, ShardEncoder, overwrite_columns
-from etl.store.zarr.group import RESERVED, ROOT_NAMES, ZARR_ROOT, chunk_key, is_pixels, is_reserved
+from etl.store.zarr.group import RESERVED, ROOT_NAMES, ZARR_ROOT, chunk_key, is_reserved
+from etl.store.zarr.metadata import is_pixels
 from etl.store.zarr.reader import means_damage
 
 __all__ = ["BucketBackend"]

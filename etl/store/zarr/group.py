@@ -1,15 +1,22 @@
 """Read the metadata of a Zarr store, and its arrays other than pixels, into memory."""
 
+import json
+import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import zarr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from etl.store.location import Location
 from etl.store.object_store import read_objects
+from etl.store.zarr.metadata import ArrayMetadata, StoreMetadata, is_pixels, parse_metadata
+from etl.store.zarr.own_files import require_own_files
 from etl.store.zarr.text import UTF8, TextArray
 
 __all__ = [
@@ -18,9 +25,10 @@ __all__ = [
     "ZARR_ROOT",
     "ZarrGroup",
     "chunk_key",
-    "is_pixels",
     "is_reserved",
     "load_group",
+    "read_columns",
+    "touched_keys",
 ]
 
 ZARR_ROOT = "zarr.json"
@@ -28,6 +36,11 @@ ZARR_ROOT = "zarr.json"
 
 ROOT_NAMES = (ZARR_ROOT, ".zgroup", ".zarray")
 """Names of the root of a Zarr store of version 3, and of version 2."""
+
+_COMPARED = ("shape", "data_type", "chunk_grid", "fill_value")
+"""Metadata in which an array's own must equal the root's. Codecs have several spellings: TensorStore compares them."""
+
+_ZSTD_START = b"\x28\xb5\x2f\xfd"
 
 
 RESERVED = "reserved"
@@ -44,49 +57,153 @@ def chunk_key(name: str, index: tuple[int, ...]) -> str:
     return f"{name}/" + ".".join(map(str, ("c", *index)))
 
 
-def is_pixels(name: str) -> bool:
-    """Whether an array is of pixels, which are never read into memory as a whole."""
-    return name.startswith("data_")
+def touched_keys(name: str, array: ArrayMetadata, rows: npt.NDArray[np.int64]) -> Iterator[str]:
+    """Names of the objects that hold `rows`, shape (row,), of the array `name`."""
+    others = [range(-(-length // chunk)) for length, chunk in zip(array.shape, array.chunk_shape, strict=True)][1:]
+    for shard in np.unique(rows // array.chunk_shape[0]).tolist():
+        yield from (chunk_key(name, index) for index in product([shard], *others))
 
 
 class ZarrGroup(NamedTuple):
-    """Metadata of a store, and the values of some of its arrays."""
+    """A store without the values of its arrays."""
 
     attributes: dict[str, Any]
     """Attributes of the root group."""
 
     arrays: dict[str, Any]
-    """Every array by name, e.g. `data_10m`, `stats/data_10m/sum`: a `zarr.Array`, or a `TextArray` for both of text."""
+    """Every array by name, e.g. `data_10m`, `stats/data_10m/sum`: a `zarr.Array`, or a `TextArray` for both of text.
+
+    Of each, shape, dtype and attributes can be read."""
+
+    metadata: Mapping[str, ArrayMetadata]
+    """Metadata of every array by name, of text both."""
+
+    objects: dict[str, Any]
+    """What the arrays are read from: the bytes of objects by key."""
 
 
-def load_group(location: Location, names: Iterable[str] | None = None) -> ZarrGroup:
-    """The store at `location` with the values of the arrays `names` in memory, by default of all but pixel arrays.
-
-    Of other arrays shape, dtype and attributes can be read, values cannot.
+def load_group(location: Location) -> ZarrGroup:
+    """The store at `location`, no member of which leads out of it.
 
     Raises:
-        ValueError: there is no Zarr version 3 store with consolidated metadata.
+        ValueError: there is no Zarr version 3 store with consolidated metadata, or it names something that is not read.
         OSError: it cannot be read.
     """
+    require_own_files(location, ROOT_NAMES)
     root, *older = read_objects(location, ROOT_NAMES).values()
     if root is None and any(data is not None for data in older):
         raise ValueError(f"{location} must be a Zarr store of version 3, as etl.extract makes it; it is of version 2")
     if root is None or is_reserved(root):
         raise ValueError(f"{location} must be a Zarr store of etl.extract; it has no {ZARR_ROOT}")
-    to_buffer = default_buffer_prototype().buffer.from_bytes
-    objects = {ZARR_ROOT: to_buffer(root)}
+    try:
+        metadata = parse_metadata(root)
+        _check_text(metadata.arrays)
+        objects = {ZARR_ROOT: default_buffer_prototype().buffer.from_bytes(root)}
+        arrays = _open_arrays(objects)
+    except ValueError as error:
+        raise ValueError(f"{location}: {error}") from None
+    _check_own_metadata(location, metadata)
+    texts = {name: TextArray(arrays[name], arrays[UTF8 + name]) for name in arrays if UTF8 + name in arrays}
+    seen = {name: array for name, array in arrays.items() if not name.startswith(UTF8)}
+    return ZarrGroup(metadata.attributes, seen | texts, metadata.arrays, objects)
+
+
+def _open_arrays(objects: dict[str, Any]) -> dict[str, Any]:
+    """Every array by name, open in zarr-python on `objects`."""
     with warnings.catch_warnings():
         # text of older stores, and consolidated metadata, are extensions of the specification
         warnings.simplefilter("ignore")
-        group = zarr.open_group(MemoryStore(objects), mode="r", zarr_format=3, use_consolidated=None)
-        if group.metadata.consolidated_metadata is None:
-            raise ValueError(f"{location} must be a store of etl.extract; its {ZARR_ROOT} lists no arrays")
-        arrays = {name: item for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array)}
-    loaded = [name for name in arrays if not is_pixels(name)] if names is None else names
-    stored = [UTF8 + name if UTF8 + name in arrays else name for name in loaded]
-    chunks = read_objects(location, [chunk_key(name, (0,) * arrays[name].ndim) for name in stored if name in arrays])
-    # `arrays` read from this dict
-    objects |= {key: to_buffer(data) for key, data in chunks.items() if data is not None}
-    texts = {name: TextArray(arrays[name], arrays[UTF8 + name]) for name in arrays if UTF8 + name in arrays}
-    seen = {name: array for name, array in arrays.items() if not name.startswith(UTF8)}
-    return ZarrGroup(dict(group.attrs), seen | texts)
+        try:
+            group = zarr.open_group(MemoryStore(objects), mode="r", zarr_format=3, use_consolidated=True)
+            return {name: item for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array)}
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+            raise ValueError(f"its {ZARR_ROOT} must be as the specification has it: {error}") from None
+
+
+def _check_text(arrays: Mapping[str, ArrayMetadata]) -> None:
+    """Raise a ValueError if an array of text has no array of its bytes, or one of another shape."""
+    for name, array in arrays.items():
+        twin = arrays.get(UTF8 + name)
+        if array.item_bytes == 0 and twin is None:
+            raise ValueError(f"{name} must have its text as bytes in {UTF8}{name}, which is missing")
+        if twin is not None and (twin.shape[:-1] != array.shape or twin.item_bytes != 1 or not twin.shape[-1]):
+            raise ValueError(f"{UTF8}{name} must hold the bytes of {name}, of shape {array.shape}, got {twin.shape}")
+
+
+def _check_own_metadata(location: Location, store: StoreMetadata) -> None:
+    """Raise a ValueError if a pixel array says something else of itself than the root does."""
+    keys = {name: f"{name}/{ZARR_ROOT}" for name in store.arrays if is_pixels(name)}
+    require_own_files(location, keys.values())
+    found = read_objects(location, keys.values())
+    for name, key in keys.items():
+        try:
+            own = json.loads(found[key] or b"null")
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{location}: {key} must be JSON: {error}") from None
+        stated = store.arrays[name].entry
+        differing = [part for part in _COMPARED if not isinstance(own, dict) or own.get(part) != stated.get(part)]
+        if differing:
+            got = "there is none" if own is None else f"they differ in {', '.join(differing)}"
+            raise ValueError(f"{location}: {key} must say the same of {name} as {ZARR_ROOT}, but {got}")
+
+
+def read_columns(location: Location, group: ZarrGroup, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+    """Whole arrays other than pixels of the store at `location`, by name, in their stored shape and dtype.
+
+    Raises:
+        KeyError: the store has none of that name.
+        ValueError: bytes of an array are not what was written.
+        OSError: one cannot be read.
+    """
+    names = tuple(names)
+    stored = {name: UTF8 + name if UTF8 + name in group.metadata else name for name in names}
+    keys = {name: chunk_key(part, (0,) * len(group.metadata[part].shape)) for name, part in stored.items()}
+    require_own_files(location, keys.values())
+    data = read_objects(location, keys.values())
+    to_buffer, columns = default_buffer_prototype().buffer.from_bytes, {}
+    for name, key in keys.items():
+        chunk = data[key]
+        _check_size(key, chunk, group.metadata[stored[name]])
+        if chunk is not None:
+            group.objects[key] = to_buffer(chunk)
+        try:
+            columns[name] = np.asarray(group.arrays[name][...])
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"{key} must be whole: {error}") from None
+        finally:
+            group.objects.pop(key, None)
+    return columns
+
+
+def _check_size(key: str, data: bytes | None, array: ArrayMetadata) -> None:
+    """Raise a ValueError if the object `key` is missing, or its bytes would not become the whole array."""
+    if not math.prod(array.shape):
+        return
+    if data is None:
+        raise ValueError(f"{key} must be there, and is missing")
+    codecs = array.codecs
+    if codecs[-1] == "crc32c":
+        data, codecs = data[:-4], codecs[:-1]
+    stated: int | None = len(data)
+    if codecs[-1] == "zstd":
+        stated = _zstd_bytes(data)
+    elif codecs[-1] == "blosc":
+        stated = int.from_bytes(data[4:8], "little")
+    expected = math.prod(array.chunk_shape) * array.item_bytes
+    if stated != expected:
+        raise ValueError(f"{key} must hold {expected} bytes once it is decompressed, got {stated}")
+
+
+def _zstd_bytes(data: bytes) -> int | None:
+    """Decompressed size that the header of a Zstandard frame states; None if it states none, or is none.
+
+    Source: RFC 8878, section 3.1.1.1.
+    """
+    if data[:4] != _ZSTD_START or len(data) < 6:
+        return None
+    size_flag, single_segment, dictionary_flag = data[4] >> 6, data[4] >> 5 & 1, data[4] & 3
+    if not (size_flag or single_segment):
+        return None
+    start = 5 + (1 - single_segment) + (0, 1, 2, 4)[dictionary_flag]
+    length = (1, 2, 4, 8)[size_flag]
+    return int.from_bytes(data[start : start + length], "little") + (256 if size_flag == 1 else 0)

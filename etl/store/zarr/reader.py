@@ -12,7 +12,8 @@ import tensorstore as ts
 from etl.store.errors import SHARD_IS_DAMAGED, DamagedStoreError
 from etl.store.location import Location
 from etl.store.object_store import TENSORSTORE_ERRORS, open_array, tensorstore_context, translate_error
-from etl.store.zarr.group import load_group
+from etl.store.zarr.group import load_group, read_columns, touched_keys
+from etl.store.zarr.own_files import require_own_files
 from etl.store.zarr.sharding import ShardFiles, open_shards
 
 __all__ = ["ZarrReader", "means_damage"]
@@ -39,21 +40,19 @@ class ZarrReader:
             OSError: it cannot be read.
         """
         self._location = location
-        self.attributes, self.arrays = load_group(location, ())
+        self._group = load_group(location)
+        self.attributes, self.arrays = self._group.attributes, self._group.arrays
         self._shard_files, self._tensorstore = cache(self._open_shard_files), cache(self._open_tensorstore)
 
     def read_arrays(self, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
         """Whole arrays other than pixels, by name, in their stored shape and dtype.
 
         Raises:
+            KeyError: the store has none of that name.
             ValueError: bytes of an array are not what was written.
+            OSError: one cannot be read.
         """
-        names = tuple(names)
-        arrays = load_group(self._location, names).arrays
-        try:
-            return {name: np.asarray(arrays[name][...]) for name in names}
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"its arrays must be whole: {error}") from None
+        return read_columns(self._location, self._group, names)
 
     def axis_names(self, name: str) -> list[tuple[str, ...]]:
         """The dimension name of each axis of an array, as a tuple of at most one."""
@@ -70,6 +69,7 @@ class ZarrReader:
         if (shard_files := self._shard_files(name)) is not None:
             shard_files.read_rows(rows, out)
             return
+        require_own_files(self._location, touched_keys(name, self._group.metadata[name], rows))
         try:
             ts.array(out).write(self._tensorstore(name)[rows]).result()
         except TENSORSTORE_ERRORS as error:
@@ -91,7 +91,10 @@ class ZarrReader:
         """A pixel array, open in TensorStore."""
         # Cached bytes, above all indexes of shards, are not compared with the store again at each read.
         no_recheck = {"recheck_cached_metadata": "open", "recheck_cached_data": "open"}
-        array: ts.TensorStore = open_array(self._location, name, self._context, **no_recheck).result()
+        metadata = self._group.metadata[name].for_tensorstore
+        array: ts.TensorStore = open_array(
+            self._location, name, self._context, metadata=metadata, **no_recheck
+        ).result()
         return array
 
     @cached_property

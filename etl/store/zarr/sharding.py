@@ -24,6 +24,7 @@ from etl.store.errors import SHARD_IS_DAMAGED, DamagedStoreError
 from etl.store.marks import shard_index
 from etl.store.sync import WriteBehind
 from etl.store.zarr.group import chunk_key
+from etl.store.zarr.own_files import open_own_file
 
 __all__ = ["ShardFiles", "open_shards", "write_shard"]
 
@@ -135,10 +136,10 @@ class ShardFiles:
         start, length = shard.index[inside // self.chunk_rows]
         if start == _MISSING_CHUNK:
             return shard, None
+        if start + length > shard.size or not (self.compressed or length == self.chunk_rows * row_bytes):
+            raise _damaged(path, row, row_bytes, start)
         if self.compressed:
             return shard, ByteRange(shard.fd, start, length)
-        if length != self.chunk_rows * row_bytes:
-            raise _damaged(path, row, row_bytes, start)
         return shard, ByteRange(shard.fd, start + inside % self.chunk_rows * row_bytes, row_bytes)
 
 
@@ -170,12 +171,13 @@ class _Shard:
 
     def __init__(self, path: Path, chunks: int) -> None:
         self.path = path
-        self.fd = os.open(path, os.O_RDONLY)
+        self.fd = open_own_file(path)
         weakref.finalize(self, os.close, self.fd).atexit = False
-        raw = bytearray(16 * chunks + 4)
-        whole = pread_exact(self.fd, memoryview(raw), os.fstat(self.fd).st_size - len(raw))
+        self.size, index_bytes = os.fstat(self.fd).st_size, 16 * chunks + 4
+        raw = bytearray(min(index_bytes, self.size))
+        whole = len(raw) == index_bytes and pread_exact(self.fd, memoryview(raw), self.size - index_bytes)
         if not whole or google_crc32c.value(bytes(raw[:-4])) != int.from_bytes(raw[-4:], "little"):
             raise DamagedStoreError(
-                f"{path}: its last {len(raw)} bytes must be the index of {chunks} chunks; {SHARD_IS_DAMAGED}"
+                f"{path}: its last {index_bytes} bytes must be the index of {chunks} chunks; {SHARD_IS_DAMAGED}"
             )
         self.index: list[list[int]] = np.frombuffer(raw, "<u8", 2 * chunks).reshape(chunks, 2).tolist()

@@ -58,7 +58,7 @@ class ShardWriter(Writer):
     """An existing store, open on all ranks for writing whole shards; rank 0 writes the results of all."""
 
     def __init__(self, location: Location, comm: "MPI.Intracomm") -> None:
-        reader, schema = ZarrReader(location), StoreReader(location).schema
+        reader, schema = ZarrReader(location), StoreReader(location, check=False).schema
         self._location, self._comm, self._pixels = location, comm, schema.pixels
         self._metadata = {item.name: reader.arrays[item.name] for item in schema.pixels}
         self._results = {item.name for item in schema.results}
@@ -241,7 +241,8 @@ def zero_zarr_rows(location: Location, rows: Sequence[int]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    for name, array in _open(location, StoreReader(location).schema.pixels, tensorstore_context(remote=False)).items():
+    pixels = StoreReader(location, check=False).schema.pixels
+    for name, array in _open(location, pixels, tensorstore_context(remote=False)).items():
         shard_rows = array.chunk_layout.write_chunk.shape[0]
         for shard in sorted({row // shard_rows for row in rows}):
             try:
