@@ -107,7 +107,7 @@ def test_a_run_is_resumed_by_another_path_than_it_was_begun_by(sample, tmp_path,
     assert done.returncode == 0, done.stdout
     assert "journal" in done.stdout
     copy = tmp_path / "a" / ".." / f"copy{name}"
-    done = ranks(1, "etl.convert", "--store", str(out), "--out", str(copy))
+    done = ranks(1, "etl.convert", str(out), "--out", str(copy))
     assert done.returncode == 0, done.stderr
     done = ranks(1, "etl.stats", str(copy), "--out", str(tmp_path / "s.html"))
     assert done.returncode == 0, done.stderr

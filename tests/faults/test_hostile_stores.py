@@ -305,11 +305,6 @@ def _(path: Path, outside: Path) -> None:
     edit(path / "data_60m" / "zarr.json", lambda own: own.update(shape=[7, 20, 20, 2]))
 
 
-@zarr("data_60m/zarr.json must say the same of data_60m as zarr.json, but there is none", "array without metadata")
-def _(path: Path, outside: Path) -> None:
-    (path / "data_60m" / "zarr.json").unlink()
-
-
 @zarr("its zarr.json must be JSON", "brackets within brackets")
 def _(path: Path, outside: Path) -> None:
     (path / "zarr.json").write_text("[" * 200_000)

@@ -184,7 +184,7 @@ def test_a_forged_store_ends_commands_with_status_2_and_no_traceback(good, tmp_p
     overwrite_hdf5(store, {"state": np.array([1, 0, 2, 1, 1, 1], np.uint8)})
     for command in (
         ("etl.stats", str(store), "--out", str(tmp_path / "s.html")),
-        ("etl.convert", "--store", str(store), "--out", str(tmp_path / "c.h5")),
+        ("etl.convert", str(store), "--out", str(tmp_path / "c.h5")),
         ("trainer.run", "--store", str(store), "--out", str(tmp_path / "run")),
     ):
         done = ranks(1, *command)

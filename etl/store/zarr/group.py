@@ -131,20 +131,26 @@ def _check_text(arrays: Mapping[str, ArrayMetadata]) -> None:
 
 
 def _check_own_metadata(location: Location, store: StoreMetadata) -> None:
-    """Raise a ValueError if a pixel array says something else of itself than the root does."""
+    """Raise a ValueError if a pixel array says something else of itself than the root does.
+
+    It need not say anything: a run in a bucket that was killed while it created the store leaves some without.
+    """
     keys = {name: f"{name}/{ZARR_ROOT}" for name in store.arrays if is_pixels(name)}
     require_own_files(location, keys.values())
     found = read_objects(location, keys.values())
     for name, key in keys.items():
+        data = found[key]
+        if data is None:
+            continue
         try:
-            own = json.loads(found[key] or b"null")
+            own = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{location}: {key} must be JSON: {error}") from None
         stated = store.arrays[name].entry
         differing = [part for part in _COMPARED if not isinstance(own, dict) or own.get(part) != stated.get(part)]
         if differing:
-            got = "there is none" if own is None else f"they differ in {', '.join(differing)}"
-            raise ValueError(f"{location}: {key} must say the same of {name} as {ZARR_ROOT}, but {got}")
+            differ = f"they differ in {', '.join(differing)}"
+            raise ValueError(f"{location}: {key} must say the same of {name} as {ZARR_ROOT}, but {differ}")
 
 
 def read_columns(location: Location, group: ZarrGroup, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
