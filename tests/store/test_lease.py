@@ -18,14 +18,14 @@ KEY = "store.zarr.lock"
 
 @pytest.fixture
 def server(monkeypatch):
-    from etl.store.object_store import key_value_store
+    from etl.store.object_store import _open_key_value_store
 
     with ObjectServer() as running:
         for name, value in running.environment.items():
             monkeypatch.setenv(name, value)
-        key_value_store.cache_clear()
+        _open_key_value_store.cache_clear()
         yield running
-    key_value_store.cache_clear()
+    _open_key_value_store.cache_clear()
 
 
 def lease_of(server, **changes):
