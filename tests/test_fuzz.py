@@ -50,7 +50,7 @@ XML = [
 ]  # fmt: skip
 """Documents that are none, or no product's."""
 
-quick = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @st.composite

@@ -32,6 +32,9 @@ _PROBED_FILES = 32
 """Readable files of which the commonest size and type become the archive's."""
 
 
+_MOST_PATCH_BYTES = 1 << 30
+"""Most bytes of the pixels of one file, of which a rank holds several in memory: a header can claim any size."""
+
 _UNUSED_PLACE = "files with a georeference that the table does not give, so that their places stay unknown in the store"
 
 _JPEG_2000 = (".jp2", ".j2k", ".j2c", ".jpc", ".jpx")
@@ -149,6 +152,11 @@ class _Format:
     def of(cls, file: ImageFile) -> "_Format":
         return cls(file.shape, file.band_count, _DTYPES.get(file.dtype, file.dtype), file.nodata)
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all pixels, of a type that a store can hold."""
+        return self.shape[0] * self.shape[1] * self.bands * np.dtype(self.dtype).itemsize
+
     def __str__(self) -> str:
         nodata = "no nodata value" if self.nodata is None else f"nodata value {self.nodata}"
         rows, columns = self.shape
@@ -189,10 +197,12 @@ def _formats(paths: Iterable[Path], links: Links, problems: list[str]) -> Iterat
         except RasterError as error:
             problems.append(str(error))
             continue
-        if found.dtype in _DTYPES.values():
-            yield found, next(iter(stated), ())
-        else:
+        if found.dtype not in _DTYPES.values():
             problems.append(f"{path} must be of uint8 or uint16, got {found.dtype}")
+        elif found.size_bytes > _MOST_PATCH_BYTES:
+            problems.append(f"{path} must hold at most {_MOST_PATCH_BYTES} bytes of pixels, got {found.size_bytes}")
+        else:
+            yield found, next(iter(stated), ())
 
 
 def read_image(path: Path, group: PixelGroup, out: npt.NDArray[Any], links: Links) -> ImageFile:

@@ -11,6 +11,7 @@ from osgeo import gdal
 
 from etl.bands import GROUPS
 from etl.grid import PixelWindow
+from etl.input_files import Links, fault_text
 from etl.raster import Georeference, RasterFile, write_geotiff
 from etl.source.archive import ArchivePatches, PlacedFolder
 from etl.source.geotiff import PlainGeoTiffs
@@ -266,3 +267,43 @@ def test_the_tags_of_a_plain_file_say_what_gdal_says_even_when_they_are_damaged(
             assert file.mismatch((120, 120), "UInt16", PLACE) == ""
     path.write_bytes(struct.pack("<4sI", b"II*\0", 8))
     assert not PlainGeoTiffs().read(str(path), np.zeros((120, 120), np.uint16), PLACE)
+
+
+def test_files_and_folders_of_patches_that_are_links_are_read_where_they_may_lead(tmp_path):
+    """Patches as git-annex keeps them, and one whose folder is a link to a mirror."""
+    names, wanted = [f"{V1}_{k}" for k in range(2)], []
+    for k, name in enumerate(names):
+        wanted.append(write_patch(tmp_path / "objects" / name, k))
+    (tmp_path / "archive" / names[0]).mkdir(parents=True)
+    for path in (tmp_path / "objects" / names[0]).iterdir():
+        (tmp_path / "archive" / names[0] / path.name).symlink_to(path)
+    (tmp_path / "archive" / names[1]).symlink_to(tmp_path / "objects" / names[1])
+    placed = [PlacedFolder((tmp_path / "archive" / name,), PLACE) for name in names]
+    links = Links.into(tmp_path / "archive", tmp_path / "objects")
+    patches = ArchivePatches(range(2), placed, (0, 0, 0), links=links).patches()
+    for (_, patch), groups in zip(patches, wanted, strict=True):
+        assert all(np.array_equal(interleaved(got), want) for got, want in zip(patch.native, groups, strict=True))
+    own = Links.into(tmp_path / "archive")
+    for _, patch in ArchivePatches(range(2), placed, (0, 0, 0), links=own).patches():
+        assert isinstance(patch, PatchError)
+        assert "is a link that leads out of --source, to " in str(patch)
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), RecursionError(), UnicodeError("odd"), OverflowError("large")])
+def test_whatever_is_raised_while_a_patch_is_read_is_its_reason_alone(tmp_path, monkeypatch, fault):
+    names = [f"{V1}_{k}" for k in range(3)]
+    for k, name in enumerate(names):
+        write_patch(tmp_path / name, k)
+    read_plain = PlainGeoTiffs.read
+
+    def fail(self, path, *arguments):
+        if names[1] in path:
+            raise fault
+        return read_plain(self, path, *arguments)
+
+    monkeypatch.setattr(PlainGeoTiffs, "read", fail)
+    before, broken, after = read([tmp_path / name for name in names])
+    assert isinstance(broken, PatchError)
+    assert str(broken) == f"{tmp_path / names[1]} cannot be read: {fault_text(fault)}"
+    assert not isinstance(before, PatchError)
+    assert not isinstance(after, PatchError)

@@ -1,12 +1,15 @@
 """Image files as patches: what most files are decides, and each other file is the loss of one patch."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from osgeo import gdal
 from PIL import Image
 
 from etl.pixel_groups import PixelGroup
-from etl.raster import Georeference, configure, write_geotiff
+from etl.raster import Georeference, RasterError, RasterFile, configure, write_geotiff
 from etl.source.images import ImagePatches, PlacedImage, detect_group
 from etl.source.patch import PatchError, pixel_shares
 
@@ -187,3 +190,45 @@ def test_shares_and_rejection_follow_the_nodata_value_of_the_files():
     assert pixel_shares([planes], None, 255).nodata == 0.25
     assert pixel_shares([planes], None, 0).nodata == 0.25
     assert pixel_shares([planes], None, None).nodata == 0.0
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png", "bmp"])
+def test_a_header_that_claims_a_huge_image_is_no_patch(tmp_path, suffix):
+    path, side = tmp_path / f"a.{suffix}", 60_000
+    if suffix == "tif":
+        options = ["SPARSE_OK=YES", "TILED=YES", "BIGTIFF=YES"]
+        gdal.GetDriverByName("GTiff").Create(str(path), side, side, 3, gdal.GDT_Byte, options).FlushCache()
+    else:
+        Image.new("RGB", (8, 8)).save(path)
+        data, at = bytearray(path.read_bytes()), {"png": 16, "bmp": 18}[suffix]
+        data[at : at + 8] = struct.pack({"png": ">II", "bmp": "<II"}[suffix], side, side)
+        if suffix == "png":  # with the checksum of the changed header
+            data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+        path.write_bytes(data)
+    assert path.stat().st_size < 1 << 20 or suffix == "tif"
+    with pytest.raises(ValueError, match=r"at most 1073741824 bytes of pixels, got 10800000000|cannot be opened"):
+        detect_group([path])
+    group = detect_group([put(tmp_path / "good.tif", (3, 8, 8), np.uint8)])
+    with pytest.raises(PatchError, match=r"must be 8 x 8 pixels of uint8 .*, got 60000 x 60000|cannot be opened"):
+        read(path, group)
+
+
+@pytest.mark.parametrize(
+    ("side", "options", "bands", "wanted"),
+    [
+        (1_200_000, ["TILED=YES"], 1, "must have at most 65535 rows and columns, got 1200000 x 1200000"),
+        (
+            40_000,
+            ["TILED=YES", "BLOCKXSIZE=32768", "BLOCKYSIZE=32768"],
+            1,
+            "blocks of at most 536870912 bytes, got 107",
+        ),
+        (8, [], 2000, "must have at most 1024 bands, got 2000"),
+    ],
+)
+def test_a_geotiff_that_claims_too_much_is_refused_by_what_it_claims(tmp_path, side, options, bands, wanted):
+    path = tmp_path / "a.tif"
+    options = ["SPARSE_OK=YES", "BIGTIFF=YES", *options]
+    gdal.GetDriverByName("GTiff").Create(str(path), side, side, bands, gdal.GDT_Byte, options).FlushCache()
+    with pytest.raises(RasterError, match=wanted):
+        RasterFile(path)
