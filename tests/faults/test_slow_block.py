@@ -90,7 +90,7 @@ def test_another_product_of_the_acquisition_serves_instead(archive, tmp_path):
     with mock.patch.dict(BLOCK_PX, BLOCKS):
         write_product(tmp_path / "tiles", older, flat(2000))
     (tmp_path / "patches.parquet").write_bytes((archive.root / "patches.parquet").read_bytes())
-    done = job(2, tmp_path, tmp_path / "store.h5", *LIMIT, "--strict")
+    done = job(2, tmp_path, tmp_path / "store.h5", *LIMIT, "--strict", "--allow-links", str(archive.root))
     assert done.returncode == 0, done.stderr
     store = content(tmp_path / "store.h5")
     for row, patch in enumerate(store["patch"].tolist()):
