@@ -23,6 +23,8 @@ class Request(NamedTuple):
     key: str
     changed: bool
     """Whether it put or removed an object."""
+    returned: bool
+    """Whether the object then had bytes that it has had before, and so an ETag for which an earlier run may wait."""
 
 
 class ObjectServer(ThreadingHTTPServer):
@@ -38,6 +40,8 @@ class ObjectServer(ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.honours_conditions = True
         self.requests: list[Request] = []
+        self.etags: dict[str, set[str]] = {}
+        """All that each object has had."""
         self.lock = threading.Lock()
         self.environment = {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.server_port}",
@@ -80,8 +84,11 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             before = self.server.objects.get(key)
             status, headers, answer = self._serve(key, body, {k: v[0] for k, v in parse_qs(parts.query).items()})
-            changed = self.server.objects.get(key) != before
-            self.server.requests.append(Request(run, self.command, key, changed))
+            after = self.server.objects.get(key)
+            known = self.server.etags.setdefault(key, set())
+            returned = self.command == "PUT" and status == 200 and _etag(after or b"") in known
+            known |= {_etag(data) for data in (before, after) if data is not None}
+            self.server.requests.append(Request(run, self.command, key, after != before, returned))
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

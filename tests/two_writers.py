@@ -45,7 +45,7 @@ def draw(folder: Path, seed: int) -> None:
 
 
 class Runs:
-    """Runs on one store, by name: `start`, `hold` before the n-th request, `wake`, `wait`."""
+    """Runs on one store, by name; each can be held before one of its puts, from the first one on."""
 
     def __init__(self, server: ObjectServer, folder: Path) -> None:
         self.server, self.folder = server, folder
@@ -59,21 +59,21 @@ class Runs:
 
     def _before(self, run: str, method: str, key: str) -> None:
         with self._change:
-            self._left[run] = self._left.get(run, float("inf")) - 1
+            self._left[run] = self._left.get(run, float("inf")) - (method in ("PUT", "DELETE"))
             while self._left[run] < 0:
                 self._held.add(run)
                 self._change.notify_all()
                 self._change.wait()
 
-    def start(self, run: str, *flags: str, requests: float = float("inf"), source: str = "whole") -> None:
-        """Begin a run that is held before its request number `requests`, from 0."""
+    def start(self, run: str, *flags: str, puts: float = float("inf"), source: str = "whole") -> None:
+        """Begin a run that is held before its put number `puts`, from 0, and at each request after that."""
         if run not in self._workers:
             environment = {**os.environ, **self.server.environment}
             line = [sys.executable, str(Path(__file__).with_name("extract_worker.py"))]
             how = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": None, "text": True}
             self._workers[run] = subprocess.Popen(line, env=environment, **how)
         with self._change:
-            self._left[run] = requests
+            self._left[run] = puts
             self._held.discard(run)
         paths = ("--catalogue", self.folder / "patches.parquet", "--source", self.folder / source)
         given = [*map(str, paths), "--out", f"s3://{run}/store.zarr", "--shard-rows", "2", "--sync-s", "0", *flags]
@@ -179,14 +179,14 @@ class Trials:
         assert self.contents["broken"]["state"].tolist() == [1, 1, 1, 2, 1, 1]
 
     def overlap(self, case: Case, pause: int, second_pause: int | None = None) -> bool:
-        """A run is held before its request `pause`, a later one completes the store, then the first one goes on.
+        """A run is held before its put `pause`, a later one completes the store, then the first one goes on.
 
         With `second_pause` the later run is held, too, and a third one completes the store. False if the first run
         ends without being held.
         """
         waiting = self._begin(case, pause)
         if waiting and second_pause is not None:
-            self.runs.start("run-b", *case.later[0], requests=second_pause, source=case.later[1])
+            self.runs.start("run-b", *case.later[0], puts=second_pause, source=case.later[1])
             waiting += ["run-b"] if self.runs.until_held("run-b") else []
         earlier = [run for run in waiting if self._puts(run, "store.zarr.lock")]
         status, message = self.runs.finish("run-c", *case.later[0], source=case.later[1])
@@ -201,6 +201,7 @@ class Trials:
                 assert status == (0 if had_finished else 75), message
                 assert had_finished or "has taken the store over" in message, message
         self._require_content(case)
+        self._require_new_bytes()
         return bool(waiting)
 
     def cross(self, case: Case, pause: int, second_pause: int) -> bool:
@@ -210,7 +211,7 @@ class Trials:
         """
         if not self._begin(case, pause):
             return False
-        self.runs.start("run-b", *case.later[0], requests=second_pause, source=case.later[1])
+        self.runs.start("run-b", *case.later[0], puts=second_pause, source=case.later[1])
         self.runs.until_held("run-b")
         self.runs.wake("run-a")
         first = self.runs.wait("run-a")
@@ -224,17 +225,25 @@ class Trials:
                 taken.add(request.key)
             assert not (request.changed and request.run == "run-a" and request.key in taken), request
         self._require_content(case)
+        self._require_new_bytes()
         return True
 
     def _begin(self, case: Case, pause: int) -> list[str]:
         self.server.objects = dict(self.stores[case.start])
         self.server.requests.clear()
-        self.runs.start("run-a", *case.earlier[0], requests=pause, source=case.earlier[1])
+        self.server.etags.clear()
+        self.runs.start("run-a", *case.earlier[0], puts=pause, source=case.earlier[1])
         return ["run-a"] if self.runs.until_held("run-a") else []
 
     def _puts(self, run: str, key: str) -> int:
         """How often a run has changed an object."""
         return sum(one.run == run and one.key == key and one.changed for one in self.server.requests)
+
+    def _require_new_bytes(self) -> None:
+        """Check that no object that a run puts again and again ever returns to bytes that it has had before."""
+        once = ("zarr.json", ".csv")
+        returned = [one for one in self.server.requests if one.returned and not one.key.endswith(once)]
+        assert not returned, returned[:3]
 
     def _require_content(self, case: Case) -> None:
         found = content(self.server)
