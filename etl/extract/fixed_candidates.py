@@ -17,7 +17,7 @@ from etl.source.content import ProductContent, describe_difference
 from etl.store.journal import Journal
 from etl.store.location import Location
 
-__all__ = ["StoredRows", "fixed_candidates", "refusal"]
+__all__ = ["StoredRows", "changed_contents", "contents_of", "fixed_candidates", "refusal", "rows_of_replaced_products"]
 
 _log = logging.getLogger("etl.extract")
 
@@ -95,6 +95,21 @@ def fixed_candidates(
     return tuple(candidates), new
 
 
+def rows_of_replaced_products(
+    inputs: ExtractionInputs, selection: CatalogueSelection, journal: Journal
+) -> npt.NDArray[np.bool_]:
+    """Whether each patch's acquisition has a product that was replaced since the store was begun, shape (patch,).
+
+    Logs each such product.
+    """
+    replaced = _replaced_products(inputs, selection, journal)
+    for number, text in replaced.items():
+        name = inputs.inspections[number].name
+        _log.warning("%s was replaced since the store was begun: %s; its patches are extracted again", name, text)
+    listed = [not replaced.keys().isdisjoint(numbers) for numbers in inputs.candidates]
+    return np.array(listed, bool)[selection.product_index]
+
+
 def _replaced_products(inputs: ExtractionInputs, selection: CatalogueSelection, journal: Journal) -> dict[int, str]:
     """How products differ from those of the same names with which the store was begun, by number."""
     replaced = dict[int, str]()
@@ -111,7 +126,7 @@ def _replaced_products(inputs: ExtractionInputs, selection: CatalogueSelection, 
 def _why_replaced(inputs: ExtractionInputs, name: str, replaced: Mapping[int, str]) -> str:
     """How the product of this name differs from the one with which the store was begun; empty if it does not."""
     text = next((text for number, text in replaced.items() if inputs.inspections[number].name == name), "")
-    needed = "restore it, or start a new store with another --out"
+    needed = "restore it, or extract all its patches again with --retry-rejected"
     return f"--source now holds another product under this name: {text}; {needed}" if text else ""
 
 

@@ -12,7 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.extract.candidates import Candidates, OpenRow, names_of
-from etl.extract.fixed_candidates import StoredRows, changed_contents, contents_of, fixed_candidates, refusal
+from etl.extract.fixed_candidates import (
+    StoredRows,
+    changed_contents,
+    contents_of,
+    fixed_candidates,
+    refusal,
+    rows_of_replaced_products,
+)
 from etl.extract.inputs import (
     CatalogueSelection,
     ExtractionInputs,
@@ -132,7 +139,7 @@ def resume_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> Res
     _require_whole(journal, state, complete=bool(stored["complete"]))
     finished = _finished_rows(named, state, journal)
     if settings.retry_rejected:
-        finished &= state != REJECTED
+        finished &= (state != REJECTED) & ~rows_of_replaced_products(inputs, selection, journal)
         if again := read_stalled_units(settings.out):
             add_stalled_units(store, dict.fromkeys(again, ""))
     written = finished & (state == WRITTEN)
@@ -150,10 +157,11 @@ def resume_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> Res
     if not rows.pending.any() and stored["complete"] and not rejected_now:
         begun.complete = True
         return begun
+    # before any of them is written: it could then hold pixels of its first candidate, while a later one serves it; and
+    # before the products' new digests, which rows of a replaced product do not have
+    journal.reopen(np.flatnonzero(named & ~finished))
     journal.change_contents(contents)
     journal.change_candidates(changed)
-    # before any of them is written: it could then hold pixels of its first candidate, while a later one serves it
-    journal.reopen(np.flatnonzero(named & ~finished))
     store.claim_rows(np.flatnonzero(~finished))
     # incomplete first, on the disk; rows that are not finished can have another product now
     columns = initial_columns(inputs, selection)

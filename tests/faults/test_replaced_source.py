@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from bad_input import edit, errors, geotiff, image, job, poke, random_pixels, reasons, write_patch
+from bad_input import cut, edit, errors, geotiff, image, job, poke, random_pixels, reasons, write_patch
 from commands import content, ranks, same
 
 from etl.raster import Georeference, write_geotiff
@@ -80,7 +80,7 @@ def test_a_store_is_not_resumed_with_another_product_of_the_same_name(own, tile,
     name = tile.spec.name.removesuffix(".SAFE")
     assert f"was extracted from {name}, but --source now holds another product under this name: " in error
     assert re.search(wanted, error), error
-    assert "restore it, or start a new store with another --out" in error
+    assert "restore it, or extract all its patches again with --retry-rejected" in error
     assert before == ((own / "store.h5").read_bytes(), (own / "store.h5.journal").read_bytes())
 
 
@@ -154,6 +154,39 @@ def test_a_broken_product_of_which_no_row_is_written_is_replaced_and_read(tile, 
     assert len(reasons(out)) == 9
     image(product, "B01", 60).write_bytes(whole)
     done = job(1, tmp_path, out, "--resume", "--retry-rejected")
+    assert done.returncode == 0, done.stderr
+    assert same(content(out), tile.store)
+
+
+def test_with_retry_rejected_all_patches_of_a_replaced_product_are_extracted_again(tile, own, tmp_path):
+    """Also those that were written from the product before, so that content is not mixed."""
+    product = own / "tiles" / tile.spec.name
+    other_metadata(product, tile)
+    wanted = tmp_path / "wanted"
+    wanted.mkdir()
+    (wanted / "tiles").symlink_to(own / "tiles")
+    shutil.copy(own / "patches.parquet", wanted)
+    assert job(1, wanted, wanted / "store.h5").returncode == 0
+    done = job(2, own, own / "store.h5", "--resume", "--retry-rejected")
+    assert done.returncode == 0, done.stderr
+    assert "was replaced since the store was begun: its MTD_MSIL2A.xml had other bytes" in done.stderr
+    assert "9 patches written" in done.stdout
+    assert same(content(own / "store.h5"), content(wanted / "store.h5"))
+    assert not same(content(own / "store.h5"), tile.store)
+
+
+def test_a_product_with_a_broken_block_is_mended_and_its_rejected_patches_are_extracted(tile, tmp_path):
+    """Without checksums in a manifest the other blocks are read, so that some rows are written before."""
+    shutil.copytree(tile.root / "tiles", tmp_path / "tiles")
+    shutil.copy(tile.root / "patches.parquet", tmp_path)
+    product, out = tmp_path / "tiles" / tile.spec.name, tmp_path / "store.h5"
+    without_manifest(product)
+    whole = image(product, "B02", 10).read_bytes()
+    cut(image(product, "B02", 10), 0.7)
+    assert job(1, tmp_path, out).returncode == 0
+    assert 0 < len(reasons(out)) < 9
+    image(product, "B02", 10).write_bytes(whole)
+    done = job(2, tmp_path, out, "--resume", "--retry-rejected")
     assert done.returncode == 0, done.stderr
     assert same(content(out), tile.store)
 
