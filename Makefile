@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON_VENV := .venv/bin/python
 BIN := .venv/bin
 RANKS ?= 2
+MINUTES ?= 60
+SEED ?= 0
 
 # Open MPI: root in a container, and more ranks than cores
 export OMPI_ALLOW_RUN_AS_ROOT := 1
@@ -11,7 +13,8 @@ export OMPI_MCA_rmaps_base_oversubscribe := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo learn package test test-fast test-parallel docs lint types format lock audit bench clean
+.PHONY: help install demo learn package test test-fast test-parallel test-nightly docs lint types format lock audit \
+	bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +63,8 @@ test-parallel: install ## tests on 1, 2, 3, 7 and 72 ranks, and of bad input
 	$(PYTHON_VENV) -m pytest --durations=15 tests/parallel $(BAD_INPUT)
 test-faults: install ## tests of kills, full disks, lost workers and servers; benchmarks at tiny size
 	$(PYTHON_VENV) -m pytest --durations=15 $(addprefix --ignore=,$(BAD_INPUT)) tests/faults tests/test_benchmarks.py
+test-nightly: install ## disturb all commands for MINUTES=60, with SEED=0: counts are added to tests/faults/tries.json
+	PYTHONPATH=.:tests nice $(PYTHON_VENV) tests/nightly.py --minutes $(MINUTES) --seed $(SEED)
 test-others: install ## all other tests
 	$(PYTHON_VENV) -m pytest --durations=15 --ignore=tests/parallel --ignore=tests/faults --ignore=tests/test_benchmarks.py
 

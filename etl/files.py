@@ -1,12 +1,18 @@
-"""Replace files and folders atomically, so that readers never see a part of one."""
+"""Replace files and folders atomically, so that readers never see a part of one; write all bytes that are given."""
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["remove_path", "replace_atomically", "sync_path", "temporary_path"]
+__all__ = [
+    "NO_LOCKS", "close_synced", "pwrite_exact", "remove_path", "replace_atomically", "sync_path", "temporary_path",
+]  # fmt: skip
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""Errors of locking on a file system without locks: NFS without a lock server, Lustre mounted without -o flock."""
 
 
 def temporary_path(path: Path, concurrent: bool = False) -> Path:
@@ -48,6 +54,25 @@ def sync_path(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def close_synced(fd: int) -> None:
+    """Close a file that was only read, or whose bytes were synced: an error of closing it then means nothing."""
+    with contextlib.suppress(OSError):
+        os.close(fd)
+
+
+def pwrite_exact(fd: int, data: memoryview, start: int) -> None:
+    """Write all of `data`, contiguous bytes, to an open file from byte `start` on.
+
+    One call of the system can write less: Linux writes at most 2 GiB at once, and a disk that fills up writes a part.
+
+    Raises:
+        OSError: they were not written, or only in part.
+    """
+    done = 0
+    while done < len(data):
+        done += os.pwrite(fd, data[done:], start + done)
 
 
 def remove_path(path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 os.environ.setdefault("OMPI_MCA_io", "romio321")  # Open MPI's own collective writes have deadlocked (fcoll/vulcan)
 os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")  # a rank in a collective write leaves its core to decoders
-os.environ.setdefault("HDF5_USE_FILE_LOCKING", "BEST_EFFORT")  # many parallel file systems have no locks
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")  # many file systems have no locks; etl.store.lock takes its own
 
 try:
     from mpi4py import MPI
@@ -136,6 +136,8 @@ def _abort(error: BaseException, comm: Comm, interrupted: str) -> NoReturn:
     text, status = f"unexpected error: {error!r}\n{traceback.format_exc()}", ExitStatus.FAILED
     if isinstance(error, KeyboardInterrupt):
         text, status = interrupted, ExitStatus.RESUMABLE
+    elif isinstance(error, OSError):  # of a disk: no fault of the program
+        text, status = str(error), exit_status_of(error)
     time.sleep(min(0.05 * comm.rank, 2.0))  # if all ranks meet the same, the first one's abort ends the others
     print(f"error: {where}{text}", file=sys.stderr, flush=True)
     if comm.size > 1:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.exit_status import ExitStatus, JobError
+from etl.files import replace_atomically
 from etl.pixel_groups import IMAGES
 from etl.stderr import suppress_stderr
 from etl.store.reader import StoreReader
@@ -91,10 +92,11 @@ def _write_samples(path: Path, rows: SelectedRows, probabilities: Floats) -> Non
         print(f"no picture of samples: {store.location} has no data_10m with {', '.join(RGB_BANDS)}", flush=True)
         return
     names = store.column("patch")[store_rows] if "patch" in store else np.array([f"row {k}" for k in store_rows], "S")
-    np.savez(
-        path, rgb=(np.clip(rgb, 0, 1) * 255).astype(np.uint8), patch=names.astype("S64"), labels=rows.labels[positions],
-        probabilities=probabilities[positions], classes=np.array(rows.classes),
-    )  # fmt: skip
+    with replace_atomically(path) as part, part.open("wb") as file:
+        np.savez(
+            file, rgb=(np.clip(rgb, 0, 1) * 255).astype(np.uint8), patch=names.astype("S64"),
+            labels=rows.labels[positions], probabilities=probabilities[positions], classes=np.array(rows.classes),
+        )  # fmt: skip
 
 
 def _true_colour(store: StoreReader, store_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:

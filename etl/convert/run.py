@@ -102,7 +102,11 @@ def _write(settings: ConvertSettings, store: StoreReader, rows: npt.NDArray[np.i
             held.callback(lock.release)
         _write_draft(settings, store, rows, schema, target)
     if draft != settings.out:
-        draft.path.rename(settings.out.path)
+        try:
+            draft.path.rename(settings.out.path)
+        except OSError:
+            target.remove()
+            raise
         sync_path(settings.out.path.parent)
 
 

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from etl.files import replace_atomically
 from etl.output import escape_output
 from etl.raster import configure
 from etl.sample.archive import V1, V2, write_labels, write_lists, write_v1_archive, write_v2_archive, write_v2_table
@@ -95,14 +96,13 @@ def main(argv: list[str] | None = None) -> int:
         _clear_output(settings)
         configure()
         patches = write_sample(settings)
+        _write_manifest(settings, complete=True, patches=len(patches))
     except FileExistsError as error:
         print(f"sample: {error}", file=sys.stderr)
         return 2
     except (OSError, RuntimeError) as error:  # the second is GDAL's
         print(f"sample: {settings.out} cannot be written: {error}", file=sys.stderr)
         return 1
-    manifest = {"recipe": settings.recipe, "complete": True, "patches": len(patches)}
-    (settings.out / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     seconds = time.perf_counter() - start
     print(f"sample: {settings.tiles} tiles, {len(patches)} patches in {settings.out} ({seconds:.1f} s)")
     return 0
@@ -131,8 +131,12 @@ def _clear_output(settings: SampleSettings) -> None:
         shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
     out.mkdir(parents=True, exist_ok=True)
     # written before any pixel, so that the next run knows a killed one's files for a sample's
-    incomplete = {"recipe": settings.recipe, "complete": False}
-    (out / _MANIFEST).write_text(json.dumps(incomplete) + "\n", encoding="utf-8")
+    _write_manifest(settings, complete=False)
+
+
+def _write_manifest(settings: SampleSettings, **state: object) -> None:
+    with replace_atomically(settings.out / _MANIFEST) as part:
+        part.write_text(json.dumps({"recipe": settings.recipe, **state}, indent=1) + "\n", encoding="utf-8")
 
 
 def _read_manifest(out: Path) -> dict[str, object]:

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from etl.files import close_synced
+
 __all__ = ["ByteRange", "OffsetReader", "in_page_cache", "pread_exact", "prefetch_ranges"]
 
 _PROBES = 8
@@ -87,7 +89,7 @@ class OffsetReader:
             OSError: the file cannot be opened.
         """
         self._path, self._offsets, self._fd = path, offsets, os.open(path, os.O_RDONLY)
-        weakref.finalize(self, os.close, self._fd).atexit = False
+        weakref.finalize(self, close_synced, self._fd).atexit = False
         self._memory_map: npt.NDArray[np.uint8] | None = None
         self._touched_bytes = 0
         self._map_lock = threading.Lock()

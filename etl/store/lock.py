@@ -6,15 +6,19 @@ Source: flock(2).
 """
 
 import fcntl
+import logging
 import os
 import time
 from abc import ABC, abstractmethod
 from typing import Self
 
 from etl.exit_status import JobError
+from etl.files import NO_LOCKS, close_synced
 from etl.store.location import Location
 
 __all__ = ["FileLock", "StoreLock"]
+
+log = logging.getLogger(__name__)
 
 
 class StoreLock(ABC):
@@ -63,12 +67,14 @@ class StoreLock(ABC):
 class FileLock(StoreLock):
     """A lock file that every writing process holds shared; `acquire` holds it exclusively for a moment.
 
-    Ranks outlive a killed mpirun by up to a second. On a file system without locks every run gets the lock.
+    Ranks outlive a killed mpirun by up to a second. On a file system without locks every run gets the lock, and a
+    warning says so.
     """
 
     def __init__(self, store: Location) -> None:
         super().__init__(store)
         self._fd = os.open(self.location.path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._has_no_locks = False
 
     def acquire_shared(self) -> None:
         """Hold the lock together with the other ranks."""
@@ -76,17 +82,27 @@ class FileLock(StoreLock):
 
     def release(self) -> None:
         """Close the lock file; it is not removed, as another process may have it open."""
-        os.close(self._fd)
+        close_synced(self._fd)
 
     def _try_acquire(self) -> bool:
         # converted to a shared lock, which the other ranks can join
-        return self._flock(fcntl.LOCK_EX) and self._flock(fcntl.LOCK_SH)
+        if not self._flock(fcntl.LOCK_EX):
+            return False
+        if self._has_no_locks:
+            log.warning(
+                "%s: its file system has no locks; make sure yourself that no other run writes this store. If HDF5 "
+                "cannot lock files either, set HDF5_USE_FILE_LOCKING=FALSE",
+                self.location,
+            )
+        return self._flock(fcntl.LOCK_SH)
 
     def _flock(self, operation: int) -> bool:
         try:
             fcntl.flock(self._fd, operation | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError:
-            pass  # no locks on this file system, e.g. Lustre mounted without -o flock
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise OSError(error.errno, error.strerror, str(self.location)) from None
+            self._has_no_locks = True
         return True

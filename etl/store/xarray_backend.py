@@ -11,8 +11,10 @@ import xarray as xr
 from xarray.backends import BackendEntrypoint
 
 from etl.bands import BAND_BY_NAME, NODATA, SATURATED
+from etl.files import NO_LOCKS
 from etl.pixel_groups import IMAGES
 from etl.schema import FLAGS, WRITTEN
+from etl.store.hdf5.reader import open_hdf5
 from etl.store.location import MANIFEST_SUFFIX, Location, format_of
 from etl.store.reader import StoreReader
 
@@ -126,7 +128,16 @@ def _open(location: Location) -> xr.Dataset:
         if kind == "HDF5":
             import hdf5plugin  # noqa: F401  # registers Blosc and Zstandard with HDF5
 
-            return xr.open_dataset(location.path, engine="h5netcdf", decode_cf=False, chunks=None)
+            try:
+                return xr.open_dataset(location.path, engine="h5netcdf", decode_cf=False, chunks=None)
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                open_hdf5(location.path).close()  # says what to set, if the environment asks for locks
+                unlocked = {"locking": False}
+                return xr.open_dataset(
+                    location.path, engine="h5netcdf", driver_kwds=unlocked, decode_cf=False, chunks=None
+                )
         from etl.store.zarr.lazy import undecoded_dataset
 
         return undecoded_dataset(location)

@@ -6,6 +6,7 @@ root.
 """
 
 import hashlib
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 import h5py
 
 from etl.bands import GROUPS
+from etl.files import replace_atomically
 from etl.upsample.network import DIVISOR, ConvWeights, NetworkWeights, WeightsError
 
 __all__ = ["read_networks", "read_weights", "write_weights"]
@@ -120,8 +122,9 @@ def write_weights(path: Path, weights: NetworkWeights) -> None:
     Raises:
         OSError: it cannot be written.
     """
+    image = io.BytesIO()  # HDF5 can crash if it cannot write to the disk
     # neither times nor an order of creation in the file: equal networks are equal bytes
-    with h5py.File(path, "w", libver=("earliest", "v108"), track_order=False) as file:
+    with h5py.File(image, "w", libver=("earliest", "v108"), track_order=False) as file:
         attributes = {"format": _FORMAT, "gsd_m": weights.gsd_m, "level": weights.level, "scale": weights.scale}
         attributes |= {"inputs": _input_bands(weights.gsd_m), "divisor": DIVISOR}
         attributes |= {"made_from": weights.file, "made_from_sha256": weights.sha256}
@@ -129,6 +132,8 @@ def write_weights(path: Path, weights: NetworkWeights) -> None:
         for number, (kernel, bias) in enumerate(weights.layers):
             group = file.create_group(f"conv_{number:03d}")
             group["kernel"], group["bias"] = kernel, bias
+    with replace_atomically(path) as temporary:
+        temporary.write_bytes(image.getvalue())
 
 
 def read_networks(folder: Path, level: str) -> tuple[NetworkWeights, NetworkWeights]:

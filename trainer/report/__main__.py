@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from etl.exit_status import ExitStatus
 from etl.files import replace_atomically
 from etl.output import escape_output
 from trainer.report import drawing, paper
@@ -45,8 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         out.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    print(write_report(runs, samples, out))
-    return 0
+    try:
+        print(write_report(runs, samples, out))
+    except OSError as error:
+        print(f"error: the report cannot be written to {out}: {error}", file=sys.stderr)
+        return ExitStatus.FAILED
+    return ExitStatus.DONE
 
 
 def write_report(runs: Sequence[RecordedRun], samples: Sequence[Samples | None], out: Path) -> str:
@@ -57,16 +62,14 @@ def write_report(runs: Sequence[RecordedRun], samples: Sequence[Samples | None],
     # pictures are drawn and saved in this context: the style also sets their background and resolution
     with mpl.rc_context(STYLE):
         figures = [*_figures(runs), *_samples(runs, samples)]
-    for path in (*(out / figure.file for figure in figures), *out.glob("samples_*.png")):
-        path.unlink(missing_ok=True)  # a picture of an earlier report would look like one of this report
-    for figure in figures:
-        if figure.png is not None:
-            (out / figure.file).write_bytes(figure.png)
+    drawn = {out / figure.file: figure.png for figure in figures if figure.png is not None}
     page = out / "report.html"
-    with replace_atomically(page) as part:
-        part.write_text(render_report(runs, figures), encoding="utf-8", errors="backslashreplace")
-    drawn = sum(figure.png is not None for figure in figures)
-    return f"{len(runs)} run{'s' * (len(runs) > 1)}, {drawn} of {len(figures)} figures -> {page}"
+    for path, content in {**drawn, page: render_report(runs, figures).encode(errors="backslashreplace")}.items():
+        with replace_atomically(path) as part:
+            part.write_bytes(content)
+    for path in {*(out / figure.file for figure in figures), *out.glob("samples_*.png")} - drawn.keys():
+        path.unlink(missing_ok=True)  # a picture of an earlier report would look like one of this report
+    return f"{len(runs)} run{'s' * (len(runs) > 1)}, {len(drawn)} of {len(figures)} figures -> {page}"
 
 
 def _png(figure: Figure | None) -> bytes | None:

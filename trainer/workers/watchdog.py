@@ -45,4 +45,6 @@ def abort(workers: Workers, error: BaseException, advice: str) -> NoReturn:
     if workers.size > 1 and "Horovod" in f"{type(error).__name__} {error}":
         last_line = str(error).strip().splitlines()[-1]
         exit_now(f"{where}another worker is lost ({last_line}); {advice}", ExitStatus.RESUMABLE)
+    if isinstance(error, OSError):  # of a disk: no fault of the program
+        exit_now(f"{where}{error}; {advice}", ExitStatus.FAILED)
     exit_now(where + "".join(traceback.format_exception(error)), ExitStatus.FAILED)

@@ -7,6 +7,7 @@ allocated early and never filled: a row lies at a known offset and can be read w
 Source: HDF5 reference manual (allocation time, fill time, dimension scales); netCDF-4 conventions for strings.
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -18,10 +19,11 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-from h5py import h5d, h5f, h5p, h5s, h5z
+from h5py import h5d, h5p, h5s, h5z
 
-from etl.files import replace_atomically
+from etl.files import pwrite_exact, replace_atomically
 from etl.schema import COMPLETE, DataSet, Schema, encoded
+from etl.store.hdf5.file_object import SteadyFile
 from etl.store.hdf5.writer import OffsetWriter
 from etl.store.layout import Layout, stored_attributes
 
@@ -83,13 +85,10 @@ def _create_file(
     path: Path, schema: Schema, identity: Mapping[str, npt.NDArray[Any]], attributes: Mapping[str, Any], layout: Layout
 ) -> None:
     """Write the file: every array in the shape and dtype of `schema`, and every attribute."""
-    access = h5p.create(h5p.FILE_ACCESS)
+    align_bytes = layout.align_bytes if layout.hdf5_codec == "none" else 1
     # an older format: HDF5 refuses to open a file of the newest one that a killed writer left open
-    access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_LATEST)
-    access.set_fclose_degree(h5f.CLOSE_STRONG)
-    if layout.hdf5_codec == "none":
-        access.set_alignment(layout.align_bytes, layout.align_bytes)
-    with h5py.File(h5f.create(os.fsencode(path), h5f.ACC_TRUNC, fapl=access)) as file:
+    options = {"libver": ("v108", "latest"), "alignment_threshold": align_bytes, "alignment_interval": align_bytes}
+    with contextlib.closing(SteadyFile(path, create=True)) as disk, h5py.File(disk, "w", **options) as file:
         scales = {item.name: _create_coordinate(file, item, values) for item, values in schema.coordinates}
         for item in (*schema.identity, *schema.results, *schema.pixels):
             dataset = _create_dataset(file, item, layout if item in schema.pixels else _CONTIGUOUS)
@@ -180,7 +179,7 @@ def overwrite_hdf5(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     # not through HDF5, which would also change metadata
     with path.open("r+b", buffering=0) as file:
         for name, array in arrays.items():
-            os.pwrite(file.fileno(), np.ascontiguousarray(array).tobytes(), offsets[name])
+            pwrite_exact(file.fileno(), memoryview(np.ascontiguousarray(array).tobytes()), offsets[name])
         os.fsync(file.fileno())
 
 

@@ -1,6 +1,7 @@
 """Read an HDF5 store: contiguous pixels by file offset without HDF5, compressed ones through it."""
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from etl.files import NO_LOCKS
 from etl.pixel_groups import IMAGES
 from etl.store.byte_ranges import OffsetReader
 from etl.store.hdf5.members import list_arrays
@@ -26,15 +28,36 @@ def is_hdf5(path: Path) -> bool:
     return path.is_file() and bool(h5py.is_hdf5(path))
 
 
+class _File(h5py.File):  # type: ignore[misc]  # h5py has no types
+    def close(self) -> None:
+        """Close the file.
+
+        Raises:
+            OSError: the system cannot close it, for which h5py raises a RuntimeError.
+        """
+        try:
+            super().close()
+        except RuntimeError as error:
+            raise OSError(str(error)) from None
+
+
 def open_hdf5(path: Path, **options: Any) -> h5py.File:
     """The file, open for reading.
 
     It is locked only if the file system has locks, so that a store on a read-only mount opens too.
 
     Raises:
-        OSError: it is not HDF5, or truncated.
+        OSError: it is not HDF5, or truncated; or it cannot be locked, and the environment asks HDF5 for locks.
     """
-    return h5py.File(path, "r", locking="best-effort", **options)
+    try:
+        return _File(path, "r", locking="best-effort", **options)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        if "HDF5_USE_FILE_LOCKING" in os.environ:  # which beats `locking`
+            advice = "its file system has no locks: set HDF5_USE_FILE_LOCKING=FALSE"
+            raise OSError(error.errno, advice, str(path)) from None
+        return _File(path, "r", locking=False, **options)
 
 
 @contextlib.contextmanager

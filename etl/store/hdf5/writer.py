@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-from h5py import h5d, h5f, h5fd, h5p, h5s
+from h5py import h5f, h5fd, h5p, h5s
 
 from etl.exit_status import JobError
-from etl.files import sync_path
+from etl.files import close_synced, pwrite_exact, sync_path
+from etl.store.hdf5.file_object import SteadyFile
 from etl.store.interface import Writer
 from etl.store.location import Location, format_of
 from etl.store.sync import WriteBehind
@@ -31,7 +32,9 @@ class Hdf5Writer(Writer):
         access.set_fclose_degree(h5f.CLOSE_STRONG)
         access.set_fapl_mpio(comm, info)
         self._file = h5f.open(os.fsencode(path), h5f.ACC_RDWR, fapl=access)
-        self._sets: dict[str, h5d.DatasetID] = {}
+        # all at once: after a failed write ROMIO can return other bytes than those of HDF5's metadata
+        items = h5py.File(self._file).items()
+        self._sets = {name: item.id for name, item in items if isinstance(item, h5py.Dataset)}
         self._transfer = h5p.create(h5p.DATASET_XFER)
         self._transfer.set_dxpl_mpio(h5fd.MPIO_COLLECTIVE if collective else h5fd.MPIO_INDEPENDENT)
         self._fd = os.open(path, os.O_RDWR)
@@ -43,9 +46,7 @@ class Hdf5Writer(Writer):
         Raises:
             OSError: this rank's rows were not written; other ranks do not raise.
         """
-        target = self._sets.get(name)
-        if target is None:
-            target = self._sets[name] = h5d.open(self._file, name.encode())
+        target = self._sets[name]
         space, some = target.get_space(), len(rows) > 0
         memory = h5s.create_simple(rows.shape if some else (1, *rows.shape[1:]))
         if some:
@@ -70,7 +71,7 @@ class Hdf5Writer(Writer):
         """Collective: close the file."""
         self._sets.clear()
         self._file.close()
-        os.close(self._fd)
+        close_synced(self._fd)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # A JobError is raised on every rank. After another error the other ranks may not call the collective `close`.
@@ -99,9 +100,7 @@ class OffsetWriter(Writer):
         if not len(rows):
             return
         start, view = self._offsets[name] + first * rows[0].nbytes, memoryview(np.ascontiguousarray(rows)).cast("B")
-        done = 0
-        while done < len(view):  # Linux writes at most 2 GiB a call
-            done += os.pwrite(self._fd, view[done:], start + done)
+        pwrite_exact(self._fd, view, start)
         self._behind.add(start, len(view))
 
     def sync(self) -> None:
@@ -110,27 +109,43 @@ class OffsetWriter(Writer):
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._fd)
+        close_synced(self._fd)
 
 
 class ChunkedWriter(Writer):
     """A store with compressed chunks, open for writing by one process."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._file = path, h5py.File(path, "r+", libver=("v108", "latest"))
+        self._path, self._disk = path, SteadyFile(path)
+        self._file = h5py.File(self._disk, "r+", libver=("v108", "latest"))
 
     def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
-        """Write `rows`, shape (patch, row, col, band), to rows [first, first + n) of a pixel array."""
+        """Write `rows`, shape (patch, row, col, band), to rows [first, first + n) of a pixel array.
+
+        Raises:
+            OSError: they were not written.
+        """
         self._file[name][first : first + len(rows)] = rows
+        self._disk.raise_error()
 
     def sync(self) -> None:
-        """Flush the bytes that were written to the disk."""
+        """Flush the bytes that were written to the disk.
+
+        Raises:
+            OSError: they are not on the disk.
+        """
         self._file.flush()
+        self._disk.raise_error()
         sync_path(self._path)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file.
+
+        Raises:
+            OSError: bytes were not written.
+        """
         self._file.close()
+        self._disk.close()
 
 
 def h5py_is_serial() -> bool:

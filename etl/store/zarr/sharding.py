@@ -18,7 +18,7 @@ import zarr
 from numcodecs import blosc
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, ShardingCodecIndexLocation
 
-from etl.files import replace_atomically
+from etl.files import close_synced, replace_atomically
 from etl.store.byte_ranges import ByteRange, in_page_cache, pread_exact, prefetch_ranges
 from etl.store.errors import SHARD_IS_DAMAGED, DamagedStoreError
 from etl.store.marks import shard_index
@@ -172,7 +172,7 @@ class _Shard:
     def __init__(self, path: Path, chunks: int) -> None:
         self.path = path
         self.fd = open_own_file(path)
-        weakref.finalize(self, os.close, self.fd).atexit = False
+        weakref.finalize(self, close_synced, self.fd).atexit = False
         self.size, index_bytes = os.fstat(self.fd).st_size, 16 * chunks + 4
         raw = bytearray(min(index_bytes, self.size))
         whole = len(raw) == index_bytes and pread_exact(self.fd, memoryview(raw), self.size - index_bytes)
