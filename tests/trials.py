@@ -25,7 +25,7 @@ from commands import begin, content, ranks, ranks_of
 from injector import Fault, faults_of, injected, recorded, sites_in
 from trial_cases import Case, train_base
 
-__all__ = ["Outcome", "every_fault", "prepare", "remove", "try_fault", "try_kill", "undisturbed"]
+__all__ = ["Outcome", "every_fault", "outputs", "prepare", "remove", "try_fault", "try_kill", "undisturbed"]
 
 _STATUSES = {0, 1, 2, 75}
 """How a disturbed command may end: etl/exit_status.py."""

@@ -13,6 +13,7 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
+from etl.files import close_synced
 from etl.raster import Georeference, RasterError, RasterFile
 
 __all__ = ["PlainGeoTiffs"]
@@ -107,9 +108,12 @@ def _read_bytes(path: str, most: int, folder: int | None = None) -> bytes:
     # by its name in the open folder, which spares the system the way along the path
     file = os.open(path if folder is None else path.rpartition("/")[2], _FLAGS, dir_fd=folder)
     try:
-        return os.pread(file, most, 0)
+        data = os.pread(file, most, 0)
+        while len(data) < most and (more := os.pread(file, most - len(data), len(data))):  # a call can read a part
+            data += more
+        return data
     finally:
-        os.close(file)
+        close_synced(file)
 
 
 def _tags(data: bytes) -> Tags:

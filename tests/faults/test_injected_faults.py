@@ -9,10 +9,10 @@ import subprocess
 import sys
 
 import pytest
-from commands import content, ranks
+from commands import content, mpirun, ranks
 from injector import Fault, injected
 from trial_cases import CASES, make_base
-from trials import every_fault, prepare, remove, try_fault, undisturbed
+from trials import every_fault, outputs, prepare, remove, try_fault, undisturbed
 
 SEED = 20171
 QUICK = [name for name, case in CASES.items() if case.command.startswith("etl.")]
@@ -79,6 +79,22 @@ def test_a_file_system_without_locks_serves_every_command(name, base, references
     done = ranks(case.size, *case.line, cwd=tmp_path / "trial", environment=environment)
     assert done.returncode == 0, done.stderr
     assert ("its file system has no locks" in done.stderr) == name.startswith("extract")
+
+
+def limited(name, limit, folder):
+    """Run a case in a shell with a limit, such as `-n 64`."""
+    case = CASES[name]
+    shell = ["bash", "-c", f'ulimit {limit}; exec "$@"', "bash", *mpirun(case.size, *case.line)]
+    # Python's environment, as in tests/commands.py
+    return subprocess.run(shell, cwd=folder, env=dict(os.environ), capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.parametrize("name", ["extract-collective", "extract-zarr", "stats-zarr"])
+def test_64_file_descriptors_are_enough(name, base, references, tmp_path):
+    prepare(CASES[name], base, tmp_path / "trial")
+    done = limited(name, "-n 64", tmp_path / "trial")
+    assert done.returncode == 0, done.stderr
+    assert outputs(CASES[name], tmp_path / "trial") == references(name)
 
 
 def python(code, folder, fault, **environment):
