@@ -64,7 +64,7 @@ test-parallel: install ## tests on 1, 2, 3, 7 and 72 ranks, and of bad input
 test-faults: install ## tests of kills, full disks, lost workers and servers; benchmarks at tiny size
 	$(PYTHON_VENV) -m pytest --durations=15 $(addprefix --ignore=,$(BAD_INPUT)) tests/faults tests/test_benchmarks.py
 test-nightly: install ## disturb all commands for MINUTES=60, with SEED=0: counts are added to tests/faults/tries.json
-	PYTHONPATH=.:tests nice $(PYTHON_VENV) tests/nightly.py --minutes $(MINUTES) --seed $(SEED)
+	PYTHONPATH=$(CURDIR):$(CURDIR)/tests nice $(PYTHON_VENV) tests/nightly.py --minutes $(MINUTES) --seed $(SEED)
 test-others: install ## all other tests
 	$(PYTHON_VENV) -m pytest --durations=15 --ignore=tests/parallel --ignore=tests/faults --ignore=tests/test_benchmarks.py
 
