@@ -14,7 +14,6 @@ from etl.bands import BAND_BY_NAME, NODATA, SATURATED
 from etl.files import NO_LOCKS
 from etl.pixel_groups import IMAGES
 from etl.schema import FLAGS, WRITTEN
-from etl.store.hdf5.reader import open_hdf5
 from etl.store.location import MANIFEST_SUFFIX, Location, format_of
 from etl.store.reader import StoreReader
 
@@ -133,7 +132,6 @@ def _open(location: Location) -> xr.Dataset:
             except OSError as error:
                 if error.errno not in NO_LOCKS:
                     raise
-                open_hdf5(location.path).close()  # says what to set, if the environment asks for locks
                 unlocked = {"locking": False}
                 return xr.open_dataset(
                     location.path, engine="h5netcdf", driver_kwds=unlocked, decode_cf=False, chunks=None
