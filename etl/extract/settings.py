@@ -49,7 +49,9 @@ class ExtractSettings:
         choices=("collective", "independent"),
     )
     resume: bool = setting(False, "continue an interrupted run; starts a new store if there is none")
-    retry_rejected: bool = setting(False, "with --resume: extract rejected patches again, and all of products that were replaced")
+    retry_rejected: bool = setting(
+        False, "with --resume: extract rejected patches again, and all of products that were replaced"
+    )
     strict: bool = setting(False, "end with status 4 if a patch was rejected; the store is written all the same")
     dry_run: bool = setting(False, "print the plan, but write nothing")
     check_files: bool = setting(
