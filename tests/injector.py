@@ -35,6 +35,7 @@ FAULTS = {
     "read": _READ, "pread": _READ, "preadv": _READ, "fread": ("EIO", "ESTALE"),
     "write": _WRITE, "pwrite": _WRITE, "pwritev": _WRITE, "fwrite": ("ENOSPC", "EIO", "EDQUOT"),
     "fsync": _SYNC, "fdatasync": _SYNC, "close": _SYNC,
+    "close_read": (),  # an error of close is one of bytes that were written
     "ftruncate": _RESERVE, "fallocate": _RESERVE, "posix_fallocate": (*_RESERVE, "EOPNOTSUPP"),
     "rename": _NAME, "mkdir": _NAME, "unlink": ("EROFS", "EACCES", "EIO", "ESTALE"),
     "flock": _LOCK, "fcntl": _LOCK, "mmap": ("ENOMEM", "EACCES", "ENODEV"),

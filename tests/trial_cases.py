@@ -1,12 +1,15 @@
 """The commands that trials disturb: what each reads, what it leaves, and how it is completed."""
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from commands import ranks
 from stores import TRAIN, VAL, set_scalar, training_store
+
+from etl.schema import RowSpan
+from etl.store.journal import Journal, journal_location
+from etl.store.location import Location
 
 __all__ = ["CASES", "Case", "make_base", "train_base"]
 
@@ -103,8 +106,9 @@ def make_base(folder: Path) -> None:
         done = ranks(1, *command.split(), cwd=folder)
         assert done.returncode == 0, done.stderr
     shutil.copy(folder / "store.h5", folder / "begun.h5")
-    first = (folder / "store.h5.journal").read_text().splitlines()[0]
-    (folder / "begun.h5.journal").write_text(f"{first}\n{json.dumps({'rows': [[0, 4]], 'rejected': {}})}\n")
+    whole = Journal.read(journal_location(Location.parse(folder / "store.h5")))
+    begun = journal_location(Location.parse(folder / "begun.h5"))
+    Journal.begin(begun, whole.fingerprint, whole.candidates, whole.contents).add([RowSpan(0, 4)], {})
     set_scalar(folder / "begun.h5", "complete", 0)
     training_store(folder / "train.h5", [TRAIN] * 6 + [VAL] * 2)
 

@@ -110,7 +110,7 @@ def test_an_unknown_label_stays_in_the_row(tmp_path):
         (description(coordinates={"ulx": 1, "uly": 2, "lrx": 3}), "coordinates must hold"),
         (description(coordinates={"ulx": "1", "uly": 2, "lrx": 3, "lry": 4}), "coordinates must hold"),
         (description(coordinates={"ulx": 0, "uly": 0, "lrx": 600, "lry": -1200}), "1200 m, got 600 x 1200"),
-        (description(coordinates={"ulx": float("nan"), "uly": 0, "lrx": 1, "lry": 1}), "must span"),
+        (description(coordinates={"ulx": float("nan"), "uly": 0, "lrx": 1, "lry": 1}), "must hold ulx"),
         (description(projection="somewhere"), "must be well-known text that ends in its EPSG code, got 'somewhere'"),
         (description(projection=None), "must be texts"),
         (description(tile_source="S2A"), "product must be named like"),
@@ -329,7 +329,7 @@ def test_other_texts_and_copies_beside_the_lists_are_not_read(tmp_path):
 
 def test_a_list_whose_link_leads_nowhere_is_refused(tmp_path):
     (tmp_path / "train.csv").symlink_to(tmp_path / "absent")
-    with pytest.raises(ValueError, match=r"train\.csv must be a list of patches"):
+    with pytest.raises(ValueError, match=r"train\.csv is a link that leads out of --source"):
         read_lists(tmp_path)
 
 

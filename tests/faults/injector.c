@@ -272,7 +272,9 @@ ON_FD(flock, "flock", (int fd, int operation), (fd, operation), -1)
 
 int close(int fd) {
     static void *static_pointer;
-    int failed = fails_fd("close", fd), status = REAL(close)(fd); /* Linux closes the file also if it fails */
+    int flags = (int)syscall(SYS_fcntl, fd, F_GETFL);
+    const char *function = flags >= 0 && (flags & O_ACCMODE) == O_RDONLY ? "close_read" : "close";
+    int failed = fails_fd(function, fd), status = REAL(close)(fd); /* Linux closes the file also if it fails */
     FAIL_IF(failed, -1)
     return status;
 }
