@@ -17,7 +17,14 @@ from etl.source.content import ProductContent, describe_difference
 from etl.store.journal import Journal
 from etl.store.location import Location
 
-__all__ = ["StoredRows", "changed_contents", "contents_of", "fixed_candidates", "refusal", "rows_of_replaced_products"]
+__all__ = [
+    "StoredRows",
+    "candidate_contents",
+    "changed_contents",
+    "fixed_candidates",
+    "refusal",
+    "rows_of_replaced_products",
+]
 
 _log = logging.getLogger("etl.extract")
 
@@ -130,7 +137,7 @@ def _why_replaced(inputs: ExtractionInputs, name: str, replaced: Mapping[int, st
     return f"--source now holds another product under this name: {text}; {needed}" if text else ""
 
 
-def contents_of(
+def candidate_contents(
     candidates: Iterable[Iterable[str]], inputs: ExtractionInputs, selection: CatalogueSelection
 ) -> dict[str, list[ProductContent]]:
     """Files of the products with the names `candidates`, by name, one item for each copy."""

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from etl.extract.candidates import Candidates, OpenRow, names_of
 from etl.extract.fixed_candidates import (
     StoredRows,
+    candidate_contents,
     changed_contents,
-    contents_of,
     fixed_candidates,
     refusal,
     rows_of_replaced_products,
@@ -111,7 +111,7 @@ def _create_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> Re
     names = (names_of(numbers, inputs.inspections) for numbers in inputs.candidates)
     candidates = {} if inputs.is_archive else dict(zip(selection.listed_products, names, strict=True))
     fingerprint = fingerprint_of(settings, selection, inputs.method)
-    contents, location = contents_of(candidates.values(), inputs, selection), journal_location(settings.out)
+    contents, location = candidate_contents(candidates.values(), inputs, selection), journal_location(settings.out)
     journal = Journal.begin(location, fingerprint, candidates, contents, inputs.store.write_beside)
     if inputs.guard.refused:
         add_stalled_units(inputs.store, inputs.guard.refused)

@@ -63,7 +63,7 @@ def _extract(settings: ExtractSettings, comm: Comm, held: contextlib.ExitStack, 
     raise_if_any_failed(comm, "preparing collective writes", problem, ExitStatus.BAD_INPUT)
 
     # From now on a rank that hangs ends the job; what earlier runs hung at is refused.
-    watchdog = watch_ranks(settings, comm)
+    watchdog = held.enter_context(watch_ranks(settings, comm))
     now_doing(f"reading the journal of {settings.out}")
     guard = UnitGuard(settings.block_s, RootOnly(comm, lambda: _refused_units(settings)).bcast(dict))
 

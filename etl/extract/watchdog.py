@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NoReturn
 
 from etl.exit_status import ExitStatus
 from etl.extract.rank_views import RankView, Verdict, find_hung, view_of
@@ -39,8 +38,8 @@ _DATAGRAM_BYTES = 8192
 _ADVICE = "--resume completes the store"
 
 
-class Watchdog:
-    """The watchdog of one rank."""
+class Watchdog(contextlib.AbstractContextManager["Watchdog"]):
+    """The watchdog of one rank; its thread ends with the `with` block, as the process may go on after the extraction."""
 
     def __init__(self, comm: Comm, limit_s: float, note: Callable[[Verdict, Backend | None], None]) -> None:
         """Collective: start the thread, if there is a limit. `note` writes a verdict to the journal.
@@ -54,10 +53,14 @@ class Watchdog:
         self._interval_s = min(_LONGEST_INTERVAL_S, limit_s / 10)
         self._grace_s = max(4 * self._interval_s, 1.0)
         self._idle: dict[int, IdleTime] = {}
+        self._over = threading.Event()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._root_host, self._port, self._token = self._meet(comm)
         if limit_s:
             threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
 
     def _meet(self, comm: Comm) -> tuple[str, int, bytes]:
         """Collective: host and port of rank 0, and what all messages begin with."""
@@ -77,22 +80,24 @@ class Watchdog:
         return view_of(self._rank, self._host, idle)
 
     def _watch(self) -> None:
-        if self._rank == 0:
-            self._judge_all()
-        self._report()
+        with self._socket:
+            if self._rank == 0:
+                self._judge_all()
+            else:
+                self._report()
 
-    def _judge_all(self) -> NoReturn:
+    def _judge_all(self) -> None:
         """On rank 0: hear what the ranks do, and end the job if one of them hangs."""
         views, addresses = dict[int, RankView](), dict[int, tuple[str, int]]()
         unseen_s: dict[int, float] = {}
-        while True:
+        while not self._over.is_set():
             heard = self._receive(addresses)
             views |= heard
             views[0] = self._own_view(self._interval_s)
             unseen_s = {rank: 0.0 if rank in heard else unseen_s.get(rank, 0.0) + self._interval_s for rank in views}
             unseen_s[0] = 0.0
             verdict = find_hung(views, unseen_s, self._limit_s, self._grace_s, self._size)
-            if verdict is not None:
+            if verdict is not None and not self._over.is_set():
                 print(f"error: {self._message(verdict)}", file=sys.stderr, flush=True)
                 for address in addresses.values():
                     self._send(b"end", address)
@@ -115,14 +120,16 @@ class Watchdog:
             self._send(b"", address)
         return heard
 
-    def _report(self) -> NoReturn:
+    def _report(self) -> None:
         """On other ranks: tell rank 0 what this one does; end this rank if rank 0 says so, or should have."""
         silent_s, is_heard = 0.0, False
         root = self._address_of_root()
-        while True:
+        while not self._over.is_set():
             view = self._own_view(self._interval_s)
             self._send(_shortened(view).to_bytes(), root)
             answers = self._answers()
+            if self._over.is_set():
+                break
             if b"end" in answers:  # rank 0 has printed why
                 os._exit(ExitStatus.RESUMABLE)
             is_heard = is_heard or bool(answers)

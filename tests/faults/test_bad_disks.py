@@ -69,12 +69,12 @@ def test_a_disk_that_fills_up_under_the_run_ends_it_with_a_message_and_loses_not
 )
 def test_a_disk_that_is_full_at_the_end_is_one_error_that_says_what_is_missing(tile, tmp_path, name, wanted, complete):
     patches = f"""
-        import etl.extract.report as m
+        import etl.store.interface as m
         good = m.write_file
-        def write_file(path, data):
+        def write_file(path, data, append=False):
             if path.name == {name!r}:
                 raise OSError(28, "No space left on device")
-            good(path, data)
+            good(path, data, append)
         m.write_file = write_file
     """
     done = broken_job(3, tile, tmp_path, patches)

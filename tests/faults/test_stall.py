@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import psutil
@@ -202,3 +204,21 @@ def test_a_job_that_is_suspended_as_a_whole_goes_on(sample, reference, tmp_path)
             rank.send_signal(signal.SIGCONT)
         assert run.wait(timeout=90) == 0, (tmp_path / "log").read_text()
     assert same(content(tmp_path / "store.h5"), content(reference))
+
+
+def test_a_process_that_goes_on_after_an_extraction_is_not_ended_for_being_idle(tile, tmp_path):
+    program = f"""
+import time
+from pathlib import Path
+from etl.extract.run import extract
+from etl.extract.settings import ExtractSettings
+from etl.mpi import MPI
+from etl.store.location import Location
+
+paths = Path({str(tile.root / "patches.parquet")!r}), Path({str(tile.root / "tiles")!r}), Location.parse("store.h5")
+status = extract(ExtractSettings(*paths, "none", write="independent", stall=1), MPI.COMM_SELF)
+time.sleep(4)
+print("ended with", int(status))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert "ended with 0" in done.stdout, done.stderr
