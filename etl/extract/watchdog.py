@@ -39,7 +39,7 @@ _ADVICE = "--resume completes the store"
 
 
 class Watchdog(contextlib.AbstractContextManager["Watchdog"]):
-    """The watchdog of one rank; its thread ends with the `with` block, as the process may go on after the extraction."""
+    """The watchdog of one rank; its thread ends with the `with` block, as the process may go on afterwards."""
 
     def __init__(self, comm: Comm, limit_s: float, note: Callable[[Verdict, Backend | None], None]) -> None:
         """Collective: start the thread, if there is a limit. `note` writes a verdict to the journal.

@@ -18,7 +18,7 @@ from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
 from etl.exit_status import JobError
 from etl.store.location import Location
-from etl.store.object_store import key_value_store
+from etl.store.object_store import _open_key_value_store
 
 ALL = os.environ.get("TWO_WRITERS") == "all"
 PUTS = {"a new store": 130, "rejected rows and a changed source": 80, "rejected rows, then none": 80}
@@ -79,7 +79,7 @@ def test_a_conversion_that_was_held_changes_nothing_of_a_later_one(tmp_path, mon
     with ObjectServer(before) as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        key_value_store.cache_clear()
+        _open_key_value_store.cache_clear()
         first = threading.Thread(target=copy, args=("first",))
         first.start()
         assert held.wait(30)
@@ -88,7 +88,7 @@ def test_a_conversion_that_was_held_changes_nothing_of_a_later_one(tmp_path, mon
         left = dict(server.objects)
         goes_on.set()
         first.join()
-        key_value_store.cache_clear()
+        _open_key_value_store.cache_clear()
     assert results == ([("later", 0), ("first", 75)] if put == 0 else [("later", 2), ("first", 0)])
     assert put or {k: v for k, v in server.objects.items() if k != "copy.zarr.lock"} == {
         k: v for k, v in left.items() if k != "copy.zarr.lock"
