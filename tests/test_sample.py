@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from osgeo import gdal
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.multiclass import OneVsRestClassifier
@@ -331,8 +332,9 @@ def test_gdals_own_sentinel_2_driver_reads_products_of_every_era(index, tmp_path
     for name, gsd_m in first.items():
         group, data = next((g, d) for g, d in zip(GROUPS, pixels.groups, strict=True) if g.gsd_m == gsd_m)
         want = to_stored(data[..., group.bands.index(name)], -1000 if spec.offsets else 0)
-        got = read(f"SENTINEL2_L2A:{product / 'MTD_MSIL2A.xml'}:{gsd_m}m:EPSG_{epsg}")
-        np.testing.assert_array_equal(got, want)
+        # etl.raster opens no file by this driver
+        file = gdal.Open(f"SENTINEL2_L2A:{product / 'MTD_MSIL2A.xml'}:{gsd_m}m:EPSG_{epsg}")
+        np.testing.assert_array_equal(file.GetRasterBand(1).ReadAsArray(), want)
 
 
 def test_the_manifest_lists_every_file_with_its_size(tmp_path):
