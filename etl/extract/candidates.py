@@ -137,6 +137,5 @@ def lacking(shares: PixelShares, empty: bool, needs_classes: bool) -> tuple[floa
 
 def served_by(inspection: ProductInspection) -> tuple[bytes, bytes]:
     """Name and processing baseline of a product, as a store has them for the rows that it serves."""
-    return inspection.name.encode(errors="backslashreplace"), (
-        inspection.product.baseline if inspection.product else ""
-    ).encode()
+    baseline = inspection.product.baseline if inspection.product else ""
+    return inspection.name.encode(errors="backslashreplace"), baseline.encode()

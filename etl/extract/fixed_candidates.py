@@ -23,6 +23,7 @@ __all__ = [
     "changed_contents",
     "fixed_candidates",
     "refusal",
+    "replaced_products",
     "rows_of_replaced_products",
 ]
 
@@ -44,9 +45,15 @@ class StoredRows:
 
 
 def fixed_candidates(
-    inputs: ExtractionInputs, selection: CatalogueSelection, journal: Journal, stored: StoredRows
+    inputs: ExtractionInputs,
+    selection: CatalogueSelection,
+    journal: Journal,
+    stored: StoredRows,
+    replaced: Mapping[int, str],
 ) -> tuple[Candidates, dict[str, list[str]]]:
     """Candidates of every listed product as the journal names them, and names that it lacks, by listed product.
+
+    `replaced`: as of `replaced_products`.
 
     An acquisition without any written row takes those of now if it had none, or if rejected rows are retried; with
     written rows it then takes later products behind those named. Otherwise one warning names what is ignored.
@@ -62,7 +69,6 @@ def fixed_candidates(
     unwritten = _first_rows(selection, ~stored.written & extractable)
     hung = {item.name for item in inputs.inspections if item.problem in inputs.guard.refused.values()}
     candidates, new, ignored = [], dict[str, list[str]](), dict[str, None]()
-    replaced = _replaced_products(inputs, selection, journal)
     for number, (listed, found) in enumerate(zip(selection.listed_products, inputs.candidates, strict=True)):
         row, fixed = first_written.get(number), journal.candidates.get(listed, [])
         if row is not None or not retry:
@@ -103,13 +109,9 @@ def fixed_candidates(
 
 
 def rows_of_replaced_products(
-    inputs: ExtractionInputs, selection: CatalogueSelection, journal: Journal
+    inputs: ExtractionInputs, selection: CatalogueSelection, replaced: Mapping[int, str]
 ) -> npt.NDArray[np.bool_]:
-    """Whether each patch's acquisition has a product that was replaced since the store was begun, shape (patch,).
-
-    Logs each such product.
-    """
-    replaced = _replaced_products(inputs, selection, journal)
+    """Whether each patch's acquisition has one of the `replaced` products, shape (patch,); logs each of these."""
     for number, text in replaced.items():
         name = inputs.inspections[number].name
         _log.warning("%s was replaced since the store was begun: %s; its patches are extracted again", name, text)
@@ -117,7 +119,7 @@ def rows_of_replaced_products(
     return np.array(listed, bool)[selection.product_index]
 
 
-def _replaced_products(inputs: ExtractionInputs, selection: CatalogueSelection, journal: Journal) -> dict[int, str]:
+def replaced_products(inputs: ExtractionInputs, selection: CatalogueSelection, journal: Journal) -> dict[int, str]:
     """How products differ from those of the same names with which the store was begun, by number."""
     replaced = dict[int, str]()
     for number, content in enumerate(selection.contents):

@@ -18,6 +18,7 @@ from etl.extract.fixed_candidates import (
     changed_contents,
     fixed_candidates,
     refusal,
+    replaced_products,
     rows_of_replaced_products,
 )
 from etl.extract.inputs import (
@@ -137,14 +138,14 @@ def resume_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> Res
         schema, stored = reader.schema, reader.read_columns(("state", "product", "baseline", "complete"))
     state, named = stored["state"], journal.finished_rows(len(stored["state"]))
     _require_whole(journal, state, complete=bool(stored["complete"]))
-    finished = _finished_rows(named, state, journal)
+    finished, replaced = _finished_rows(named, state, journal), replaced_products(inputs, selection, journal)
     if settings.retry_rejected:
-        finished &= (state != REJECTED) & ~rows_of_replaced_products(inputs, selection, journal)
+        finished &= (state != REJECTED) & ~rows_of_replaced_products(inputs, selection, replaced)
         if again := read_stalled_units(settings.out):
             add_stalled_units(store, dict.fromkeys(again, ""))
     written = finished & (state == WRITTEN)
     rows_before = StoredRows(stored["product"], finished, written)
-    candidates, changed = fixed_candidates(inputs, selection, journal, rows_before)
+    candidates, changed = fixed_candidates(inputs, selection, journal, rows_before, replaced)
     contents = changed_contents(inputs, selection, journal, rows_before, candidates)
     inputs = replace(inputs, candidates=candidates)
     rows = place_patches(inputs, selection)

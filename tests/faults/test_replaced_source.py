@@ -143,17 +143,23 @@ def test_a_journal_without_digests_is_resumed_with_one_warning_and_has_them_then
     assert len(product[0]) == 15
 
 
-def test_a_broken_product_of_which_no_row_is_written_is_replaced_and_read(tile, tmp_path):
+@pytest.mark.parametrize(
+    ("band", "gsd_m", "kept", "status", "rejected"),
+    [("B01", 60, 0.05, 2, range(9, 10)), ("B02", 10, 0.7, 0, range(1, 9))],
+    ids=["no row is written", "some rows are written"],
+)
+def test_a_broken_product_is_mended_and_its_patches_are_extracted(tile, tmp_path, band, gsd_m, kept, status, rejected):
+    """Without checksums in a manifest all whole blocks are read."""
     shutil.copytree(tile.root / "tiles", tmp_path / "tiles")
     shutil.copy(tile.root / "patches.parquet", tmp_path)
     product, out = tmp_path / "tiles" / tile.spec.name, tmp_path / "store.h5"
     without_manifest(product)
-    whole = image(product, "B01", 60).read_bytes()
-    image(product, "B01", 60).write_bytes(whole[:300])
-    assert job(1, tmp_path, out).returncode == 2
-    assert len(reasons(out)) == 9
-    image(product, "B01", 60).write_bytes(whole)
-    done = job(1, tmp_path, out, "--resume", "--retry-rejected")
+    whole = image(product, band, gsd_m).read_bytes()
+    cut(image(product, band, gsd_m), kept)
+    assert job(1, tmp_path, out).returncode == status
+    assert len(reasons(out)) in rejected
+    image(product, band, gsd_m).write_bytes(whole)
+    done = job(2, tmp_path, out, "--resume", "--retry-rejected")
     assert done.returncode == 0, done.stderr
     assert same(content(out), tile.store)
 
@@ -173,22 +179,6 @@ def test_with_retry_rejected_all_patches_of_a_replaced_product_are_extracted_aga
     assert "9 patches written" in done.stdout
     assert same(content(own / "store.h5"), content(wanted / "store.h5"))
     assert not same(content(own / "store.h5"), tile.store)
-
-
-def test_a_product_with_a_broken_block_is_mended_and_its_rejected_patches_are_extracted(tile, tmp_path):
-    """Without checksums in a manifest the other blocks are read, so that some rows are written before."""
-    shutil.copytree(tile.root / "tiles", tmp_path / "tiles")
-    shutil.copy(tile.root / "patches.parquet", tmp_path)
-    product, out = tmp_path / "tiles" / tile.spec.name, tmp_path / "store.h5"
-    without_manifest(product)
-    whole = image(product, "B02", 10).read_bytes()
-    cut(image(product, "B02", 10), 0.7)
-    assert job(1, tmp_path, out).returncode == 0
-    assert 0 < len(reasons(out)) < 9
-    image(product, "B02", 10).write_bytes(whole)
-    done = job(2, tmp_path, out, "--resume", "--retry-rejected")
-    assert done.returncode == 0, done.stderr
-    assert same(content(out), tile.store)
 
 
 @pytest.fixture(scope="module")
