@@ -14,7 +14,7 @@ from pathlib import Path
 
 from etl.catalogue.names import ProductName, is_product, parse_product, product_stem
 from etl.catalogue.search import FolderSearch, is_safe, is_zip
-from etl.heartbeat import now_doing
+from etl.heartbeat import doing, now_doing
 from etl.input_files import NO_LINKS, Links, walk_folders
 from etl.plural import counted
 from etl.product_files import ProductError, ProductFiles, product_errors
@@ -156,7 +156,8 @@ def find_products(folder: Path, allow_links: Sequence[Path] = ()) -> FoundInputs
     not searched.
     """
     links, refused = Links.into(folder, *allow_links), dict[Path, str]()
-    found = collect_inputs(folder, walk_folders(folder, links, refused), links, refused)
+    with doing(f"searching {folder}"):
+        found = collect_inputs(folder, walk_folders(folder, links, refused), links, refused)
     found.log()
     return found
 

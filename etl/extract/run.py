@@ -28,7 +28,7 @@ from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import ReadyUpsampling, open_upsampling
 from etl.extract.watchdog import watch_ranks
 from etl.extract.write_loop import WriteLoop
-from etl.heartbeat import now_doing
+from etl.heartbeat import doing, now_doing
 from etl.mpi import Comm, RootOnly, file_hints, on_every_rank, raise_if_any_failed
 from etl.progress import report_progress
 from etl.raster import configure
@@ -51,7 +51,7 @@ def extract(settings: ExtractSettings, comm: Comm, lease_s: float | None = None)
 
     `lease_s`: in a bucket, seconds after which another run may take over from one that no longer renews its lease.
     """
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as held, doing("starting"):
         return _extract(settings, comm, held, lease_s)
 
 

@@ -60,7 +60,9 @@ class Readers:
             )  # fmt: skip
         self._process.stdin.write(json.dumps(str(path)) + "\n")
         self._process.stdin.flush()
-        ready, _, _ = select.select([self._process.stdout], [], [], HANG_S)
+        poll = select.poll()  # not `select.select`, which takes no descriptor above 1,023
+        poll.register(self._process.stdout, select.POLLIN)
+        ready = poll.poll(HANG_S * 1000)
         line = self._process.stdout.readline() if ready else ""
         if not line:
             self._process.kill()
