@@ -1,4 +1,4 @@
-"""Write the licence of every locked package that is installed here to licences.csv: `make licences`."""
+"""Write the licence of every locked package that is installed here to licences.csv: `make lock`."""
 
 import csv
 import re
