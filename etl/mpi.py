@@ -80,11 +80,11 @@ _FIRST_PAUSE_S = 0.00005
 _LONGEST_PAUSE_S = 0.002
 
 
-def launch(parse: Callable[[], S], main: Callable[[S, Comm], int], interrupted: str = "interrupted") -> NoReturn:
+def launch(parse: Callable[[], S], main: Callable[[S, Comm], int], advice: str = "") -> NoReturn:
     """Run a command on all ranks and end the process with its exit status.
 
     `parse` runs on rank 0, which shares what it returns; `main` runs on every rank and returns the exit status.
-    `interrupted` is the message after Ctrl-C.
+    `advice` says what completes a job that ended with status 75, as after Ctrl-C.
     """
     escape_output()
     comm = _NotedComm(MPI.COMM_WORLD)
@@ -101,9 +101,9 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int], interrupted: 
     except JobError as error:
         status = error.status
         if comm.rank == 0:
-            logging.getLogger("etl").error("error: %s", error)
+            logging.getLogger("etl").error("error: %s", _with_advice(str(error), error.status, advice))
     except BaseException as error:
-        _abort(error, comm, interrupted)
+        _abort(error, comm, advice)
     sys.stdout.flush()
     sys.stderr.flush()
     if is_computing():  # a thread that decodes in C++ would end the interpreter's shutdown with a crash
@@ -131,15 +131,19 @@ def _parsed(parse: Callable[[], S]) -> tuple[S | None, int]:
         return None, stop.code if isinstance(stop.code, int) else ExitStatus.BAD_INPUT
 
 
-def _abort(error: BaseException, comm: Comm, interrupted: str) -> NoReturn:
+def _with_advice(text: str, status: int, advice: str) -> str:
+    return f"{text}; {advice}" if advice and status == ExitStatus.RESUMABLE else text
+
+
+def _abort(error: BaseException, comm: Comm, advice: str) -> NoReturn:
     where = f"rank {comm.rank} of {comm.size}: " if comm.size > 1 else ""
     text, status = f"unexpected error: {error!r}\n{traceback.format_exc()}", ExitStatus.FAILED
     if isinstance(error, KeyboardInterrupt):
-        text, status = interrupted, ExitStatus.RESUMABLE
+        text, status = "interrupted", ExitStatus.RESUMABLE
     elif isinstance(error, OSError):  # of a disk: no fault of the program
         text, status = str(error), exit_status_of(error)
     time.sleep(min(0.05 * comm.rank, 2.0))  # if all ranks meet the same, the first one's abort ends the others
-    print(f"error: {where}{text}", file=sys.stderr, flush=True)
+    print(f"error: {where}{_with_advice(text, status, advice)}", file=sys.stderr, flush=True)
     if comm.size > 1:
         comm.Abort(status)
     # not sys.exit: a thread that is decoding in C++ would end the interpreter's shutdown with an abort

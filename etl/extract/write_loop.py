@@ -118,8 +118,7 @@ class WriteLoop:
         if due or stop:
             self._sync()
         if stop and not final:
-            message = "stopped by a signal; every row written so far is kept, --resume completes the store"
-            raise JobError(message, ExitStatus.RESUMABLE)
+            raise JobError("stopped by a signal; every row written so far is kept", ExitStatus.RESUMABLE)
 
     def _write(self, batch: Batch | None) -> None:
         """Collective: write one batch, or take part with no rows."""
@@ -146,8 +145,7 @@ class WriteLoop:
     def _fail(self, text: str, error: OSError) -> None:
         """Keep the first error until all ranks end."""
         if not self._error:
-            self._status = exit_status_of(error)
-            self._error = text + ("; --resume completes the store" if self._status == ExitStatus.RESUMABLE else "")
+            self._error, self._status = text, exit_status_of(error)
 
     def _raise_if_any_failed(self) -> None:
         """Collective: raise a JobError on every rank if any has recorded an error."""

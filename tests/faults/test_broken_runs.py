@@ -81,7 +81,7 @@ def test_a_signal_before_the_first_row_ends_all_with_status_75(tile, tmp_path, k
     done = broken_job(size, tile, tmp_path, patches)
     assert done.returncode == 75, done.stderr
     assert len(errors(done)) == 1, done.stderr
-    assert "interrupted; run it again with --resume to complete the store" in errors(done)[0]
+    assert "interrupted; --resume completes the store" in errors(done)[0]
     assert job(1, tile.root, tmp_path / "store.h5", "--resume").returncode == 0
     assert same(content(tmp_path / "store.h5"), tile.store)
 
@@ -100,7 +100,7 @@ def test_a_signal_to_one_rank_stops_all_with_status_75_and_the_store_can_be_resu
     done = broken_job(3, tile, tmp_path, patches)
     assert done.returncode == 75, done.stderr
     assert len(errors(done)) == 1, done.stderr
-    assert "stopped by a signal; every row written so far is kept, --resume completes the store" in errors(done)[0]
+    assert "stopped by a signal; every row written so far is kept; --resume completes the store" in errors(done)[0]
     with h5py.File(tmp_path / "store.h5") as file:
         assert sorted(set(file["state"][...].tolist())) == [0, 1]
     assert job(2, tile.root, tmp_path / "store.h5", "--resume").returncode == 0
