@@ -18,6 +18,8 @@ from etl.pixel_groups import IMAGES, NATIVE_GROUPS, UPSAMPLED_GROUP, PixelGroup
 
 __all__ = [
     "COMPLETE",
+    "DIGESTS",
+    "DIGEST_PARTS",
     "FLAGS",
     "READABLE_VERSIONS",
     "REJECTED",
@@ -53,6 +55,12 @@ STATS = ("count", "sum", "sum_squares", "nodata", "saturated")
 
 `count`, `sum` and `sum_squares` leave nodata and saturated pixels out; those two are counted apart.
 """
+
+DIGESTS = "digests/xxh3_64"
+"""Name of the array of digests; stores of schema version 1 have none."""
+
+DIGEST_PARTS = 64
+"""Parts of equal length, along the first axis, into which an array is divided for its digests."""
 
 
 class RowSpan(NamedTuple):
@@ -210,6 +218,23 @@ class Schema:
     def statistics_coordinates(self) -> tuple[tuple[DataSet, tuple[str, ...]], ...]:
         """Coordinate variables of the statistics, in their own group, dtype bytes, each with its values."""
         return _names("split", SPLITS, "stats/"), _names("word", ("high", "low"), "stats/")
+
+    @property
+    def digested(self) -> tuple[DataSet, ...]:
+        """The arrays that have digests: all but pixels, coordinate variables, `complete` and the digests."""
+        return (*self.identity, *self.results, *self.statistics)
+
+    @property
+    def digests(self) -> tuple[DataSet, ...]:
+        """The array of digests, if stores of this version have one: (array as in `digested`, part), uint64."""
+        item = DataSet(DIGESTS, ("array", "part"), (len(self.digested), DIGEST_PARTS), "<u8")
+        return () if self.version == "1" else (item,)
+
+    @property
+    def digest_coordinates(self) -> tuple[tuple[DataSet, tuple[object, ...]], ...]:
+        """Coordinate variables of `digests`, in their own group, each with its values."""
+        part = DataSet("digests/part", ("part",), (DIGEST_PARTS,), "|u1"), tuple(range(DIGEST_PARTS))
+        return (_names("array", tuple(item.name for item in self.digested), "digests/"), part) if self.digests else ()
 
     @property
     def row_bytes(self) -> int:

@@ -3,6 +3,7 @@
 import csv
 import json
 import textwrap
+from dataclasses import replace
 from datetime import datetime
 
 import h5py
@@ -19,7 +20,7 @@ from etl.sample.product import ProductSpec
 __all__ = [
     "ORIGIN", "SMALL_BLOCKS", "SOT", "TILE", "broken_job", "cut", "cut_in_block", "edit", "errors", "geotiff", "image",
     "is_written", "job", "listed", "pixels_of", "poke", "product_of", "put_catalogue", "random_pixels", "reasons",
-    "write_patch",
+    "without_data", "write_patch",
 ]  # fmt: skip
 
 TILE = "33UUP"
@@ -43,6 +44,16 @@ def random_pixels(seed, px=240):
     rng = np.random.default_rng(seed)
     bands = [rng.integers(1, 12_000, (px // g.factor, px // g.factor, len(g.bands))).astype(np.uint16) for g in GROUPS]
     return TilePixels(*bands, rng.integers(0, 12, (px // 2, px // 2)).astype(np.uint8))
+
+
+def without_data(pixels, first_px, stop_px):
+    """The pixels of a tile with nodata in a span of columns, counted at 10 m."""
+    groups = [group.copy() for group in pixels.groups]
+    for group, array in zip(GROUPS, groups, strict=True):
+        array[:, first_px // group.factor : stop_px // group.factor] = 0
+    scl = pixels.scl.copy()
+    scl[:, first_px // 2 : stop_px // 2] = 0
+    return replace(pixels, data_10m=groups[0], data_20m=groups[1], data_60m=groups[2], scl=scl)
 
 
 def listed(spec, px=240, labels=("Mixed forest",)):

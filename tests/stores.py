@@ -19,6 +19,7 @@ from etl.schema import REJECTED, SCHEMA_VERSION, SPLITS, UNWRITTEN, WRITTEN, Sch
 from etl.store.backend import backend_of
 from etl.store.byte_ranges import OffsetReader
 from etl.store.checksum import checksum
+from etl.store.digests import mark_complete
 from etl.store.hdf5.create import create_hdf5, overwrite_hdf5
 from etl.store.journal import Journal, journal_location
 from etl.store.layout import Layout
@@ -143,8 +144,10 @@ def make_store(
     if version != "1":
         columns["nodata_share"] = nodata_shares(pixels)
     if complete:
-        columns |= {**stats_of(schema, pixels, catalogue.split, state), "complete": np.ones((), np.uint8)}
+        columns |= stats_of(schema, pixels, catalogue.split, state)
     overwrite_hdf5(path, columns)
+    if complete:
+        mark_complete(backend_of(path))
     write_beside(path, catalogue.patch, state, complete)
     return path
 
@@ -162,7 +165,10 @@ def as_zarr(path: Path, out: Path, shard_rows: int = 4, chunk_rows: int = 1, com
             writer.wait()
             writer.sync()
         stats = [item.name for item in schema.statistics]
-        store.overwrite({name: file[name][...] for name in (*stats, "complete")})
+        store.overwrite({name: file[name][...] for name in stats})
+        complete = bool(file["complete"][()])
+    if complete:
+        mark_complete(store)
     return out
 
 

@@ -26,6 +26,7 @@ from zarr.storage import MemoryStore
 
 from etl.catalogue.images import read_image_table
 from etl.catalogue.table import write_catalogue
+from etl.pixel_groups import IMAGES
 from etl.raster import write_geotiff
 
 __all__ = ["CASES", "Case", "Trials", "trials"]
@@ -142,11 +143,13 @@ class Case:
 
 
 _RETRY = ("--resume", "--retry-rejected")
+_RECHECK = ("--resume", "--recheck")
 
 CASES = {
     "a new store": Case("", ((), "whole"), (("--resume",), "whole"), ["whole"]),
     "rejected rows and a changed source": Case("broken", (_RETRY, "whole"), (_RETRY, "changed"), ["whole", "changed"]),
     "rejected rows, then none": Case("broken", (_RETRY, "whole"), (("--resume",), "broken"), ["whole", "broken"]),
+    "a damaged store": Case("damaged", (_RECHECK, "whole"), (_RECHECK, "whole"), ["whole"]),
 }
 
 
@@ -175,6 +178,7 @@ class Trials:
             status, message = runs.finish("run-a", source=source)
             assert status == 0, message
             self.stores[source], self.contents[source] = self.server.objects, content(self.server)
+        self.stores["damaged"] = _damaged(self.stores["whole"], self.stores["broken"])
         assert not same(self.contents["whole"], self.contents["changed"])
         assert self.contents["broken"]["state"].tolist() == [1, 1, 1, 2, 1, 1]
 
@@ -256,6 +260,13 @@ class Trials:
     def _require_content(self, case: Case) -> None:
         found = content(self.server)
         assert any(same(found, self.contents[name]) for name in case.sources), "the store has another content"
+
+
+def _damaged(objects: dict[str, bytes], others: dict[str, bytes]) -> dict[str, bytes]:
+    """The objects of a store without a shard and the list of rejected rows, and with two columns of another store."""
+    lost = (f"store.zarr/{IMAGES}/c.{BROKEN // 2}.0.0.0", "store.rejected.csv")
+    other = {key: others[key] for key in ("store.zarr/state/c.0", "store.zarr/checksum/c.0")}
+    return {key: data for key, data in objects.items() if key not in lost} | other
 
 
 def content(server: ObjectServer) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from etl.progress import report_progress
 from etl.schema import SPLITS, WRITTEN, Schema
 from etl.store.backend import backend_of
 from etl.store.checksum import checksum
+from etl.store.digests import mark_complete
 from etl.store.interface import Backend, Writer
 from etl.store.location import Location
 from etl.store.manifest import build_manifest
@@ -123,7 +124,8 @@ def _write_draft(
             with report_progress("convert", len(rows), "row") as show:
                 sums = _copy(store, writer, rows, batch_rows, show)
             writer.sync()
-        target.overwrite({**statistics_arrays(sums.totals), "complete": np.ones((), np.uint8)})
+        target.overwrite(statistics_arrays(sums.totals))
+        mark_complete(target)
     except BaseException:
         target.remove()
         raise
@@ -167,8 +169,12 @@ def _copy(
 def _attributes(store: StoreReader, rows: npt.NDArray[np.intp], settings: ConvertSettings) -> dict[str, Any]:
     """Root attributes of the new store: those of the source, and how it was converted."""
     attributes = dict(store.attributes)
-    filters = {name: getattr(settings, name) for name in ("split", "tile", "label") if getattr(settings, name)}
-    origin = {"from": settings.store.name, "rows": f"{len(rows)} of {store.schema.rows}", **filters}
+    options = {
+        item.name: value
+        for item in fields(settings)
+        if item.name not in ("store", "out") and (value := getattr(settings, item.name)) != item.default
+    }
+    origin = {"from": settings.store.name, "rows": f"{len(rows)} of {store.schema.rows}", **options}
     attributes["converted"] = json.dumps(origin)
     if len(rows) < store.schema.rows:
         # without the catalogue's path, as etl.verify would compare these rows with a catalogue of all rows

@@ -80,6 +80,9 @@ class RankAssignment:
     earlier: dict[int, OpenRow]
     """What earlier passes gave, by row; empty in the first pass."""
 
+    repair: frozenset[int]
+    """Those of `rows` that are to get the pixels that they had, whose checksums the store holds."""
+
     folders: list[PlacedFolder]
     """Folder in a patch archive of each of `rows`, and its place; empty if the source holds products or image files."""
 
@@ -121,6 +124,7 @@ def _assign(inputs: ExtractionInputs, state: ResumeState, extraction_plan: Extra
     served = np.array([served_by(inspection) for inspection in inputs.inspections], "S").reshape(-1, 2)
     names = ([inputs.inspections[number].name for number in numbers] for numbers in inputs.candidates)
     following = np.array([next_candidates(of_listed, candidate) for of_listed in names], np.intp)
+    repairs = state.journal.repairs
     assignments = []
     for work, rounds in zip(plan.work, extraction_plan.rounds, strict=True):
         rows = work.store_rows(product_patches)
@@ -138,6 +142,7 @@ def _assign(inputs: ExtractionInputs, state: ResumeState, extraction_plan: Extra
                 candidate=candidate,
                 following=following[selection.product_index[rows]],
                 earlier={row: state.open_rows[row] for row in rows.tolist()} if candidate else {},
+                repair=frozenset(np.intersect1d(rows, repairs).tolist()),
                 folders=patch_folders(selection, rows),
                 files=image_files(selection, inputs.settings.source, rows),
                 rounds=rounds,

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.schema import WRITTEN, RowSpan, Schema
+from etl.store.errors import DamagedStoreError
 from etl.store.journal import row_ranges
 from etl.store.reader import StoreReader
 
@@ -53,6 +54,14 @@ class Batch:
             array[places] = 0
             for first, stop in row_ranges(written):
                 stored.read_rows(name, np.arange(first, stop), array[first - self.first : stop - self.first])
+
+    def keep_stored(self, stored: StoreReader, row: int) -> None:
+        """As `copy_stored` for one store row; in a damaged shard its pixels become 0."""
+        try:
+            self.copy_stored(stored, np.array([row]))
+        except DamagedStoreError:
+            for array in self.pixels.values():
+                array[row - self.first] = 0
 
     def finish(self, row: int, problem: str) -> None:
         """Mark a store row as extracted or, if there is a `problem`, as rejected; it is journalled once written."""

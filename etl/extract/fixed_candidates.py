@@ -43,6 +43,9 @@ class StoredRows:
     written: npt.NDArray[np.bool_]
     """Whether each row is finished and has pixels."""
 
+    verified: bool = False
+    """Whether the finished rows are known to be undamaged, so that their products need not be there."""
+
 
 def fixed_candidates(
     inputs: ExtractionInputs,
@@ -84,10 +87,10 @@ def fixed_candidates(
         later = [name for name in names if name not in known]
         if number in unwritten and not retry:
             ignored |= dict.fromkeys(later)
-        if row is not None or number in unfinished:
+        if number in unfinished or (row is not None and not stored.verified):
             gone = [name for name in fixed if name not in names and name not in hung]
             if gone:
-                row = unfinished[number] if row is None else row
+                row = unfinished[number] if row is None or stored.verified else row
                 was_read = stored.written[row] and stored.product[row].decode() == gone[0]
                 why = _why_replaced(inputs, gone[0], replaced) or _why_gone(
                     inputs, listed, gone[0], set(names), set(fixed)

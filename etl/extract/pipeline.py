@@ -5,28 +5,28 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from etl.bands import GROUPS
 from etl.extract.assignment import RankAssignment
 from etl.extract.batch import Batch
 from etl.extract.candidates import OpenRow, lacking
 from etl.extract.prefetch import prefetch
+from etl.extract.prepared_patch import PreparedPatch, sums_of_planes
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import ReadyUpsampling
 from etl.heartbeat import doing
 from etl.schema import REJECTED, STATS, WRITTEN, DataSet, RowSpan, Schema
 from etl.source.block import OutgoingBlock
 from etl.source.interface import PatchSource, SourcePatch
-from etl.source.patch import UNKNOWN_SHARES, PatchError, PixelShares, pixel_shares
+from etl.source.patch import UNKNOWN_SHARES, PatchError, pixel_shares
 from etl.stage_timer import StageTimer
 from etl.store.checksum import checksum
 from etl.store.reader import StoreReader
-from etl.store.statistics import Sums, plane_sums, row_sums
+from etl.store.statistics import Sums, row_sums
 
 __all__ = ["PatchPipeline"]
 
@@ -37,47 +37,6 @@ _BATCHES = 2
 
 _PREFETCH_DEPTH = 4
 """Patches that are decoded while networks run on others."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PreparedPatch:
-    """One patch, upsampled or rejected, before it is copied into a batch."""
-
-    row: int
-    """Row in the store."""
-
-    shares: PixelShares
-    """Shares of pixels without data, of cloud and of snow, 0 to 1."""
-
-    problem: str
-    """Why the patch is rejected; empty if it is kept."""
-
-    lacking: float = math.inf
-    """As of `OpenRow`."""
-
-    missing: str = ""
-    """As of `OpenRow`."""
-
-    native: tuple[npt.NDArray[np.uint16], ...] = ()
-    """The three groups without halo, shape (band, row, col); empty for a rejected patch."""
-
-    upsampled: npt.NDArray[np.uint16] | None = None
-    """`data_super`, shape (band, row, col); None if nothing is upsampled."""
-
-    upsample_s: float = 0.0
-    """Seconds that upsampling took."""
-
-    earlier: OpenRow | None = None
-    """What an earlier product gave, if this one has no more of the patch: the row of the store then stays."""
-
-    def planes(self, native: Sequence[DataSet]) -> dict[str, npt.NDArray[np.uint16]]:
-        """Pixels by data set, shape (band, row, col); `native`: the data sets of `self.native`."""
-        planes = {item.name: part for item, part in zip(native, self.native, strict=True)}
-        return planes if self.upsampled is None else {**planes, "data_super": self.upsampled}
-
-    def empty_bands(self, nodata: int | None) -> bool:
-        """Whether a whole band has no data, which is the value `nodata`."""
-        return self.shares.nodata == 1 and any((part == nodata).all(axis=(1, 2)).any() for part in self.native)
 
 
 @dataclass(slots=True, eq=False)
@@ -106,6 +65,8 @@ class PatchPipeline:
     """Patches whose pixels went into batches, once each: those that are not open."""
     open_rows: dict[int, OpenRow] = field(default_factory=dict)
     """Rows that lack pixels, and of which a further product is to be read."""
+    unrepaired: dict[int, str] = field(default_factory=dict)
+    """Damaged rows that stay as they are, and why they could not be extracted again, by row."""
     from_later: int = 0
     """Written patches that another than the first product of their acquisition serves."""
     with_nodata: int = 0
@@ -214,6 +175,9 @@ class PatchPipeline:
 
         The row is finished, and counted, if no further product of it is to be read.
         """
+        if patch.row in self.assignment.repair and self.stored is not None:
+            self._place_repaired(batch, patch, number, self.stored)
+            return
         best = patch.earlier or OpenRow(patch.problem, patch.lacking, self.assignment.candidate, 0, patch.missing)
         copy_may_serve = patch.missing != "pixels"
         following = int(self.assignment.following[number, int(copy_may_serve)]) if best.lacking > 0 else 0
@@ -229,6 +193,27 @@ class PatchPipeline:
             if not (following or best.problem):
                 self._count_stored(batch, patch.row, int(self.assignment.splits[number]))
 
+    def _place_repaired(self, batch: Batch, patch: PreparedPatch, number: int, stored: StoreReader) -> None:
+        """Fill a damaged row with the patch if this gives the pixels that the row had; else it stays as it was.
+
+        It does if they give the stored checksum, or are those stored, so that the checksum is what is damaged.
+        """
+        row, place = patch.row, patch.row - batch.first
+        batch.keep_stored(stored, row)
+        sums = int(stored.column("checksum")[row]), checksum([array[place] for array in batch.pixels.values()])
+        if not patch.problem and patch.earlier is None:
+            self._place_results(batch, patch, number, False)
+            if int(batch.results["checksum"][place]) in sums:
+                self._count(patch, int(self.assignment.splits[number]))
+                self.from_later += self.assignment.candidate > 0
+                batch.finish(row, "")
+                return
+            batch.keep_stored(stored, row)
+        if following := int(self.assignment.following[number, 1]):
+            self.open_rows[row] = OpenRow(patch.problem, math.inf, self.assignment.candidate, following)
+        else:
+            self.unrepaired[row] = patch.problem or "the source now gives other pixels"
+
     def _place_results(self, batch: Batch, patch: PreparedPatch, number: int, finished: bool) -> None:
         """Copy pixels and results of a patch into its row of the batch; they are counted if it is `finished`."""
         position = patch.row - batch.first
@@ -242,27 +227,28 @@ class PatchPipeline:
             for target in pixels.values():  # the buffer still holds an earlier patch
                 target[...] = 0
         else:
-            self._place_pixels(pixels, patch, int(self.assignment.splits[number]) if finished else None)
+            self._place_pixels(pixels, patch)
+            if finished:
+                self._count(patch, int(self.assignment.splits[number]))
         with self.timer.stage("hash_s"):
             results["checksum"][position] = checksum(list(pixels.values()))
             results["state"][position] = REJECTED if patch.problem else WRITTEN
 
-    def _place_pixels(
-        self, targets: Mapping[str, npt.NDArray[np.uint16]], patch: PreparedPatch, split: int | None
-    ) -> None:
-        """Copy the patch's pixels to `targets`, shape (row, col, band); add their statistics to `split`, if any."""
-        planes = patch.planes(self._native)
+    def _place_pixels(self, targets: Mapping[str, npt.NDArray[np.uint16]], patch: PreparedPatch) -> None:
+        """Copy the patch's pixels to `targets`, shape (row, col, band)."""
         self.timer.add("upsample_s", patch.upsample_s)
-        if split is not None:
-            self.written += 1
-            self.with_nodata += patch.shares.nodata > 0
-            self.with_empty_band += patch.empty_bands(self._native[0].nodata)
-            with self.timer.stage("sum_s"):
-                for name, sums in _plane_sums(planes, self._native[0]).items():
-                    self.sums.add(split, name, sums)
         with self.timer.stage("interleave_s"):
-            for name, part in planes.items():
+            for name, part in patch.planes(self._native).items():
                 targets[name][...] = part.transpose(1, 2, 0)
+
+    def _count(self, patch: PreparedPatch, split: int) -> None:
+        """Count a written patch, and add the statistics of its pixels to those of its split."""
+        self.written += 1
+        self.with_nodata += patch.shares.nodata > 0
+        self.with_empty_band += patch.empty_bands(self._native[0].nodata)
+        with self.timer.stage("sum_s"):
+            for name, sums in sums_of_planes(patch.planes(self._native), self._native[0]).items():
+                self.sums.add(split, name, sums)
 
     def _count_stored(self, batch: Batch, row: int, split: int) -> None:
         """Add the statistics of a written row that was copied from the store to `sums`; it lacks pixels."""
@@ -282,16 +268,3 @@ def _without_halo(item: DataSet, window: npt.NDArray[np.uint16]) -> npt.NDArray[
     rows, columns, _ = item.row_shape
     halo = (window.shape[1] - rows) // 2
     return window[:, halo : halo + rows, halo : halo + columns]
-
-
-def _plane_sums(planes: Mapping[str, npt.NDArray[np.uint16]], native: DataSet) -> dict[str, npt.NDArray[np.int64]]:
-    """Statistics of each data set's planes; data_super holds the 10 m bands unchanged, so those are summed once.
-
-    `native`: a data set that states nodata and saturated, which are the same in all.
-    """
-    nodata, saturated = native.nodata, native.saturated
-    finest, upsampled = f"data_{GROUPS[0].name}", "data_super" in planes
-    sums = {
-        name: plane_sums(part, nodata, saturated) for name, part in planes.items() if not (upsampled and name == finest)
-    }
-    return sums | {finest: sums["data_super"][:, list(GROUPS[0].super_index)]} if upsampled else sums

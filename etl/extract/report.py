@@ -84,6 +84,9 @@ class RankReport:
     open_rows: dict[int, OpenRow]
     """Rows of the last pass that lack pixels, and of which a further product is to be read."""
 
+    unrepaired: dict[int, str]
+    """Damaged rows that stay as they are, and why they could not be extracted again, by row."""
+
     warnings: Sequence[SourceWarning]
     """What was odd about its patches, but rejected none."""
 
@@ -99,6 +102,7 @@ class RankReport:
             seconds={name: value + later.seconds[name] for name, value in self.seconds.items()},
             nodata={name: value + later.nodata[name] for name, value in self.nodata.items()},
             open_rows=later.open_rows,
+            unrepaired=self.unrepaired | later.unrepaired,
             warnings=[*self.warnings, *later.warnings],
         )
 
@@ -190,7 +194,7 @@ def rejected_list(journal: Journal, catalogue: "Catalogue") -> bytes:
 
 
 def write_rejected(store: Backend, state: ResumeState) -> None:
-    """Write `rejected.csv` beside the store: patch, tile, row and reason of every rejected row.
+    """Write `rejected.csv` beside the store.
 
     Raises:
         OSError: it cannot be written.

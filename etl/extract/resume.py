@@ -12,14 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.extract.candidates import Candidates, OpenRow, names_of
+from etl.extract.finished_rows import NO_ROWS, FinishedRows, verify_rows
 from etl.extract.fixed_candidates import (
     StoredRows,
     candidate_contents,
     changed_contents,
     fixed_candidates,
     refusal,
-    replaced_products,
-    rows_of_replaced_products,
 )
 from etl.extract.inputs import (
     CatalogueSelection,
@@ -29,19 +28,19 @@ from etl.extract.inputs import (
 )
 from etl.extract.patch_rows import PatchRows, place_patches
 from etl.extract.provenance import store_attributes
-from etl.heartbeat import now_doing
-from etl.mpi import Comm, RootOnly, on_every_rank
-from etl.schema import REJECTED, UNWRITTEN, WRITTEN, Schema
-from etl.store.checksum import checksum, zero_row_checksum
-from etl.store.errors import DamagedStoreError
+from etl.extract.stored_state import Damage, StoredState, read_stored_state
+from etl.mpi import Comm, RootOnly
+from etl.schema import COMPLETE, REJECTED, UNWRITTEN, WRITTEN, Schema, encoded
+from etl.store.checksum import zero_row_checksum
+from etl.store.digests import has_right_copy, read_arrays
 from etl.store.interface import Backend
 from etl.store.journal import Journal, journal_location, row_ranges
 from etl.store.location import Location
 from etl.store.reader import StoreReader
 from etl.store.stalled_units import add_stalled_units, read_stalled_units
-from etl.store.statistics import Sums, row_sums
+from etl.store.statistics import Sums
 
-__all__ = ["ResumeState", "begin_store", "resume_store", "verify_finished_rows"]
+__all__ = ["ResumeState", "begin_store", "changed_arrays", "verify_finished_rows"]
 
 _SERVED = ("product", "baseline")
 """Columns that tell which product a row was read from."""
@@ -54,8 +53,8 @@ class ResumeState:
     journal: Journal
     rows: PatchRows
     """Patches of all rows, and which are pending."""
-    written: npt.NDArray[np.intp]
-    """Finished rows in state `WRITTEN`, ascending, whose checksums are still to be verified; shape (row,)."""
+    unverified: FinishedRows
+    """Finished rows in state `WRITTEN` whose checksums are still to be verified."""
     schema: Schema
     """Schema of the store: one that an older version began keeps its own."""
     candidates: Candidates
@@ -69,6 +68,12 @@ class ResumeState:
     def rejected(self) -> int:
         """Number of rejected rows so far."""
         return len(self.journal.rejected)
+
+    @property
+    def kept(self) -> npt.NDArray[np.intp]:
+        """Those of the rows to be verified that are not pending, shape (row,)."""
+        rows = self.unverified.rows
+        return rows[~self.rows.pending[rows]]
 
     def reopen_rows(self, rows: list[int], store: Backend) -> None:
         """Mark these store rows as pending again, and journal that they are."""
@@ -90,15 +95,18 @@ class ResumeState:
         return following
 
 
-def begin_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> ResumeState:
+def begin_store(inputs: ExtractionInputs, selection: CatalogueSelection, damage: Damage | None = None) -> ResumeState:
     """Create the store, or resume it if --resume is given and there is one; on rank 0.
+
+    `damage`: what was found in it, if it is complete and was verified; it is then extracted again.
 
     Raises:
         ValueError: the store was begun with another catalogue, source or settings, or is not a store.
         OSError: it cannot be written.
     """
-    resume = inputs.settings.resume and inputs.store.exists()
-    return resume_store(inputs, selection) if resume else _create_store(inputs, selection)
+    if not (inputs.settings.resume and inputs.store.exists()):
+        return _create_store(inputs, selection)
+    return resume_store(inputs, selection, read_stored_state(inputs, selection, damage), damage)
 
 
 def _create_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> ResumeState:
@@ -119,103 +127,106 @@ def _create_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> Re
     attributes = store_attributes(settings, inputs.schema, inputs.method)
     inputs.store.create(inputs.schema, columns, attributes)
     journal.add(row_ranges(rejected), rows.problems)
-    return ResumeState(journal, rows, np.empty(0, np.intp), inputs.schema, inputs.candidates)
+    return ResumeState(journal, rows, NO_ROWS, inputs.schema, inputs.candidates)
 
 
-def resume_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> ResumeState:
-    """State of the store of an interrupted run; marks it as incomplete, and rejects rows that cannot be extracted now.
+def resume_store(
+    inputs: ExtractionInputs, selection: CatalogueSelection, found: StoredState, damage: Damage | None
+) -> ResumeState:
+    """State of the store of an earlier run; marks it as incomplete, and rejects rows that cannot be extracted now.
 
     Raises:
-        ValueError: the store was begun with another catalogue, source or settings, or is not a store.
+        ValueError: products that are needed are gone, or cannot be read.
         OSError: it cannot be written.
     """
-    settings, store = inputs.settings, inputs.store
-    # its last line may be incomplete after a kill
-    journal = Journal.read(journal_location(settings.out), repair=True, write=store.write_beside)
-    _require_same_fingerprint(settings.out, journal, fingerprint_of(settings, selection, inputs.method))
-    store.claim_columns(initial_columns(inputs, selection))
-    with store.reader() as reader:
-        schema, stored = reader.schema, reader.read_columns(("state", "product", "baseline", "complete"))
-    state, named = stored["state"], journal.finished_rows(len(stored["state"]))
-    _require_whole(journal, state, complete=bool(stored["complete"]))
-    finished, replaced = _finished_rows(named, state, journal), replaced_products(inputs, selection, journal)
-    if settings.retry_rejected:
-        finished &= (state != REJECTED) & ~rows_of_replaced_products(inputs, selection, replaced)
-        if again := read_stalled_units(settings.out):
-            add_stalled_units(store, dict.fromkeys(again, ""))
-    written = finished & (state == WRITTEN)
-    rows_before = StoredRows(stored["product"], finished, written)
-    candidates, changed = fixed_candidates(inputs, selection, journal, rows_before, replaced)
-    contents = changed_contents(inputs, selection, journal, rows_before, candidates)
+    out, finished = inputs.settings.out, found.finished
+    if inputs.settings.retry_rejected and (again := read_stalled_units(out)):
+        add_stalled_units(inputs.store, dict.fromkeys(again, ""))
+    rows_before = StoredRows(found.results["product"], finished, found.had_pixels, damage is not None)
+    candidates, changed = fixed_candidates(inputs, selection, found.journal, rows_before, found.replaced)
+    # a row is repaired by its checksum, so that nothing tells whether the products of all others are those of then
+    known = damage is not None or found.repair.any()
+    contents = {} if known else changed_contents(inputs, selection, found.journal, rows_before, candidates)
     inputs = replace(inputs, candidates=candidates)
     rows = place_patches(inputs, selection)
-    # a row that is finished needs no product at which a later run hung
-    problems = {row: text for row, text in rows.problems.items() if text not in inputs.guard.refused.values()}
-    _require_extractable(settings.out, written, stored["product"], problems)
+    # a row that is finished needs no product at which a later run hung, and an undamaged one none at all
+    refused = inputs.guard.refused.values()
+    problems = {row: text for row, text in rows.problems.items() if not (finished[row] and (damage or text in refused))}
+    _require_extractable(out, found.had_pixels, found.results["product"], problems)
     rejected_now = [row for row in rows.problems if not finished[row]]
     rows = replace(rows, pending=rows.pending & ~finished)
-    begun = ResumeState(journal, rows, np.flatnonzero(written), schema, candidates)
-    if not rows.pending.any() and stored["complete"] and not rejected_now:
+    unverified = NO_ROWS if damage else _written_rows(selection, found)
+    begun = ResumeState(found.journal, rows, unverified, found.schema, candidates)
+    nothing_to_do = not damage.texts if damage else not (rows.pending.any() or rejected_now)
+    if found.complete and nothing_to_do:
         begun.complete = True
         return begun
-    # before any of them is written: it could then hold pixels of its first candidate, while a later one serves it; and
-    # before the products' new digests, which rows of a replaced product do not have
-    journal.reopen(np.flatnonzero(named & ~finished))
-    journal.change_contents(contents)
-    journal.change_candidates(changed)
-    store.claim_rows(np.flatnonzero(~finished))
-    # incomplete first, on the disk; rows that are not finished can have another product now
-    columns = initial_columns(inputs, selection)
-    now = {name: np.where(finished, stored[name], columns[name]).astype(stored[name].dtype) for name in _SERVED}
-    incomplete = {"complete": np.zeros((), np.uint8), "state": np.where(finished, state, np.uint8(UNWRITTEN))}
-    store.overwrite(now | incomplete)
+    _reopen_rows(found)
+    found.journal.change_contents(contents)
+    found.journal.change_candidates(changed)
+    _mark_incomplete(inputs, selection, found)
     # on the disk before the journal names them as finished
-    _reject_rows(store, schema, rejected_now)
-    journal.add(row_ranges(np.array(rejected_now, np.intp)), {row: rows.problems[row] for row in rejected_now})
+    _reject_rows(inputs.store, found.schema, rejected_now)
+    reasons = {row: rows.problems[row] for row in rejected_now}
+    found.journal.add(row_ranges(np.array(rejected_now, np.intp)), reasons)
     return begun
 
 
-def _require_same_fingerprint(out: Location, journal: Journal, fingerprint: Mapping[str, Any]) -> None:
-    """Raise a ValueError if the store was begun with another catalogue, source or settings."""
-    keys = [*fingerprint, *(key for key in journal.fingerprint if key not in fingerprint)]
-    before_and_now = {key: (journal.fingerprint.get(key), fingerprint.get(key)) for key in keys}
-    differing = {key: pair for key, pair in before_and_now.items() if pair[0] != pair[1]}
-    if differing:
-        changes = "; ".join(f"{key} was {before}, is {now}" for key, (before, now) in differing.items())
-        needed = "--resume needs the catalogue, source and settings of the first run"
-        raise ValueError(f"{needed}; of {out} these differ: {changes}")
+def _written_rows(selection: CatalogueSelection, found: StoredState) -> FinishedRows:
+    """Finished rows with pixels, to be verified."""
+    rows = np.flatnonzero(found.finished & (found.results["state"] == WRITTEN))
+    return FinishedRows(rows, found.results["checksum"][rows], selection.catalogue.split[rows].astype(np.intp))
 
 
-def _require_whole(journal: Journal, state: npt.NDArray[np.uint8], *, complete: bool) -> None:
-    """Raise a ValueError if the journal has lost rows or reasons that the store, with this `state` of its rows, shows.
+def _reopen_rows(found: StoredState) -> None:
+    """Journal the rows that are not finished as pending.
 
-    Rows of an incomplete store may have been written without being journalled yet.
+    This comes before any of them is written: it could then hold pixels of its first candidate, while a later one serves
+    it; and before the products' new digests, which rows of a replaced product do not have.
     """
-    rows, named = len(state), journal.finished_rows(len(state))
-    reasons = np.zeros(rows, bool)
-    reasons[journal.rejected.rows] = True
-    lost = np.flatnonzero(named & (state == REJECTED) & ~reasons)
-    what = "the reason why it is rejected"
-    if complete and not len(lost):
-        lost = np.flatnonzero(~(named | journal.reopened_rows(rows)))
-        what = "that it is finished, as it is in a complete store"
-    if len(lost):
-        more = f", nor for {len(lost) - 1} other rows" if len(lost) > 1 else ""
-        raise ValueError(
-            f"{journal.location} is damaged: it does not say for row {lost[0]}{more} {what}; restore the journal, or "
-            "start a new store with another --out"
-        )
+    journal, rows = found.journal, len(found.finished)
+    before = np.zeros(rows, bool)
+    before[journal.repairs] = True
+    journal.reopen(np.flatnonzero((found.named | before) & ~found.finished & ~found.repair))
+    journal.reopen(np.flatnonzero(found.repair & ~before), repair=True)
 
 
-def _finished_rows(
-    named: npt.NDArray[np.bool_], state: npt.NDArray[np.uint8], journal: Journal
-) -> npt.NDArray[np.bool_]:
-    """Those of the rows `named` in the journal that are finished by their state in the store, too: shape (patch,)."""
-    finished: npt.NDArray[np.bool_] = named & ((state == WRITTEN) | (state == REJECTED))
-    # journalled as rejected, but written since: a later run retried it and was killed before it could journal that
-    rejected = journal.rejected.rows
-    finished[rejected[state[rejected] == WRITTEN]] = False
-    return finished
+def _mark_incomplete(inputs: ExtractionInputs, selection: CatalogueSelection, found: StoredState) -> None:
+    """Mark the store as incomplete, then the rows that are not finished as pending in it, too.
+
+    Arrays that can be known without pixels are written again where they are not as they must be.
+    """
+    store, results = inputs.store, found.results
+    store.claim_rows(np.flatnonzero(~found.finished))
+    # on the disk before any other byte of the store changes
+    store.overwrite({COMPLETE.name: np.zeros((), np.uint8)})
+    known = initial_columns(inputs, selection)
+    with store.reader() as reader:
+        arrays = changed_arrays(reader, known)
+    # rows that are not finished can have another product now
+    keep = found.finished | found.repair
+    arrays |= {name: results[name] for name in found.rewrite}
+    arrays |= {name: np.where(keep, results[name], known[name]).astype(results[name].dtype) for name in _SERVED}
+    arrays.pop("state", None)
+    state = np.where(found.finished, results["state"], np.uint8(UNWRITTEN))
+    store.overwrite({**arrays, "state": np.where(found.repair, np.uint8(WRITTEN), state)})
+
+
+def changed_arrays(store: StoreReader, known: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """Identity columns and coordinate variables that are not as they must be, as they must be, by name.
+
+    `known`: the columns that are known before any pixel is read, by name, shape (patch, ...).
+    """
+    schema = store.schema
+    coordinates = (*schema.coordinates, *schema.statistics_coordinates, *schema.digest_coordinates)
+    right = {item.name: encoded(values, item.dtype) for item, values in coordinates}
+    right |= {item.name: known[item.name].astype(item.dtype) for item in schema.identity}
+    items = [item for item in (*schema.identity, *(item for item, _ in coordinates)) if item.name in store]
+    return {
+        name: right[name]
+        for name, values in read_arrays(store, items)
+        if values is None or values.tobytes() != right[name].tobytes() or not has_right_copy(store, name, values)
+    }
 
 
 def _require_extractable(
@@ -240,59 +251,14 @@ def _reject_rows(store: Backend, schema: Schema, rows: list[int]) -> None:
         store.overwrite(columns)
 
 
-def verify_finished_rows(inputs: ExtractionInputs, store_state: RootOnly[ResumeState], comm: Comm) -> Sums:
-    """Collective: verify the checksums of all finished rows, each rank a part; return the statistics of valid rows.
+def verify_finished_rows(inputs: ExtractionInputs, store_state: RootOnly[ResumeState], sums: Sums, comm: Comm) -> None:
+    """Collective: verify the checksums of finished rows, each rank a part; statistics of valid rows go to `sums`.
 
     Rows with a wrong checksum become pending again.
 
     Raises:
         JobError: on every rank, if one cannot read the store.
     """
-    sums = Sums(inputs.schema.pixels)
-    rows = store_state.scatter(lambda state: _assign_shards(state.written, inputs.store.shard_rows, comm.size))
-    damaged = on_every_rank(
-        comm, "reading finished rows", lambda: _verify_rows(inputs.store, inputs.schema, rows, sums)
-    )
-    parts = comm.gather(damaged)
-    store_state.apply_on_root(
-        lambda state: state.reopen_rows([row for part in parts or [] for row in part], inputs.store)
-    )
-    return sums
-
-
-def _assign_shards(rows: npt.NDArray[np.intp], shard_rows: int, ranks: int) -> list[npt.NDArray[np.intp]]:
-    """Ascending `rows` divided over ranks, shape (row,) each; all rows of a shard go to one rank."""
-    shards, shard = np.unique(rows // shard_rows, return_inverse=True)
-    parts = np.array_split(np.arange(len(shards)), ranks)  # empty ones if there are more ranks than shards
-    return [rows[(shard >= part[0]) & (shard <= part[-1])] if len(part) else rows[:0] for part in parts]
-
-
-def _verify_rows(store: Backend, schema: Schema, rows: npt.NDArray[np.intp], sums: Sums) -> list[int]:
-    """Those of `rows` (state `WRITTEN`, ascending) with a wrong checksum; statistics of the others go to `sums`."""
-    if not len(rows):
-        return []
-    damaged: list[int] = []
-    with store.reader() as reader:
-        columns = reader.read_columns(("checksum", "split"))
-        for row in rows.tolist():
-            now_doing(f"comparing row {row} with its checksum")
-            statistics = _row_statistics(reader, row, int(columns["checksum"][row]))
-            if statistics is None:
-                damaged.append(row)
-                continue
-            for item, of_array in zip(schema.pixels, statistics, strict=True):
-                sums.add(int(columns["split"][row]), item.name, of_array)
-    return damaged
-
-
-def _row_statistics(reader: StoreReader, row: int, expected: int) -> list[npt.NDArray[np.int64]] | None:
-    """Statistics of each pixel data set of a row, or None if the row does not match its `expected` checksum."""
-    try:
-        arrays = reader.row(row)
-    except DamagedStoreError:  # a shard that was half-written when a run was killed
-        return None
-    if checksum(arrays) != expected:
-        return None
-    return [
-        row_sums(pixels, item.nodata, item.saturated) for pixels, item in zip(arrays, reader.schema.pixels, strict=True)
-    ]
+    faults = verify_rows(inputs, store_state.apply_on_root(lambda state: state.unverified), sums, comm)
+    damaged = [fault.row for fault in faults.value_on_root or ()]
+    store_state.apply_on_root(lambda state: state.reopen_rows(damaged, inputs.store))

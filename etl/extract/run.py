@@ -22,6 +22,7 @@ from etl.extract.file_check import check_files
 from etl.extract.inputs import ExtractionInputs, inspect_inputs, pass_over_unusable
 from etl.extract.patch_rows import place_patches
 from etl.extract.pipeline import PatchPipeline
+from etl.extract.recheck import recheck_store, require_repaired
 from etl.extract.resume import ResumeState, begin_store, verify_finished_rows
 from etl.extract.same_patches import require_same_patches
 from etl.extract.settings import ExtractSettings
@@ -38,7 +39,9 @@ from etl.source.tiles import TilePatches
 from etl.source.unit_guard import UnitGuard
 from etl.source.warning import log_warnings
 from etl.stage_timer import StageTimer
+from etl.store.digests import mark_complete
 from etl.store.hdf5.writer import serial_h5py_problem
+from etl.store.journal import row_ranges
 from etl.store.reader import StoreReader
 from etl.store.stalled_units import read_stalled_units
 from etl.store.statistics import Sums, statistics_arrays
@@ -85,17 +88,22 @@ def _extract(settings: ExtractSettings, comm: Comm, held: contextlib.ExitStack, 
     held.enter_context(lock_store(settings, inputs.store, comm, lease_s))
     watchdog.store = inputs.store
     now_doing(f"creating {settings.out}, or reading what it holds")
-    store_state = selection.apply_on_root(lambda chosen: begin_store(inputs, chosen))
+    sums, damage = Sums(inputs.schema.pixels), None
+    if settings.recheck:
+        damage, sums = recheck_store(inputs, selection, comm)
+        now_doing(f"resuming {settings.out}")
+    store_state = selection.apply_on_root(lambda chosen: begin_store(inputs, chosen, damage))
     schema, candidates = store_state.bcast(lambda state: (state.schema, state.candidates))
     inputs = replace(inputs, schema=schema, candidates=candidates)
     store_state.apply_on_root(lambda state: log_candidates(state.candidates, passed_over, inputs.inspections))
     if store_state.bcast(lambda state: state.complete):
+        undamaged = " and undamaged" if damage else ""
         store_state.apply_on_root(
-            lambda state: print(f"{settings.out} is complete, {state.rejected} rejected: nothing to do")
+            lambda state: print(f"{settings.out} is complete{undamaged}, {state.rejected} rejected: nothing to do")
         )
         return _exit_status(settings, store_state)
-    sums = verify_finished_rows(inputs, store_state, comm)
-    require_same_patches(inputs, store_state, comm)
+    verify_finished_rows(inputs, store_state, sums, comm)
+    require_same_patches(inputs, selection, store_state.apply_on_root(lambda state: state.kept), comm)
 
     # Which rank extracts which rows; then decode, upsample and write them.
     now_doing("planning")
@@ -106,8 +114,9 @@ def _extract(settings: ExtractSettings, comm: Comm, held: contextlib.ExitStack, 
 
     # Statistics and rejected.csv; then the store is marked complete.
     now_doing(f"completing {settings.out}")
-    totals = comm.gather(sums.totals)
-    store_state.apply_on_root(lambda state: _complete_store(inputs, state, totals or []))
+    totals, kept = comm.gather(sums.totals), comm.gather(rank_report.unrepaired)
+    unrepaired = {row: reason for part in kept or [] for row, reason in part.items()}
+    store_state.apply_on_root(lambda state: _complete_store(inputs, state, totals or [], unrepaired))
     steps.lap("finish")
 
     # The record of the run; the store is complete even if this fails.
@@ -118,6 +127,7 @@ def _extract(settings: ExtractSettings, comm: Comm, held: contextlib.ExitStack, 
             inputs, state.journal, report.extraction_record(reports or [], assignment, steps) | upsampling.record
         )
     )
+    selection.apply_on_root(lambda chosen: require_repaired(settings.out, chosen, unrepaired))
     return _exit_status(settings, store_state)
 
 
@@ -208,9 +218,8 @@ def _write_rows(
         "patches_with_empty_band": pipeline.with_empty_band,
         "patches_of_further_products": pipeline.from_later,
     }
-    blocks = (source.decoded, assignment.needed_blocks)
-    more = (pipeline.open_rows, source.warnings)
-    return report.RankReport(pipeline.written, *blocks, timer.seconds, counts, *more)
+    blocks, rows = (source.decoded, assignment.needed_blocks), (pipeline.open_rows, pipeline.unrepaired)
+    return report.RankReport(pipeline.written, *blocks, timer.seconds, counts, *rows, source.warnings)
 
 
 def _source_of(
@@ -229,9 +238,9 @@ def _source_of(
 
 
 def _stored_rows(inputs: ExtractionInputs, assignment: RankAssignment) -> StoreReader | None:
-    """The store as it is now, if this rank writes rows that stay as they are: of earlier passes, or of its shards."""
+    """The store as it is now, if rows that this rank writes can stay as they are: of earlier passes, or damaged."""
     rows = sum(span.stop - span.first for span in assignment.batches)
-    if not assignment.earlier and rows == len(assignment.rows):
+    if not (assignment.earlier or assignment.repair) and rows == len(assignment.rows):
         return None
     reader = inputs.store.reader()
     reader.read_columns(item.name for item in inputs.schema.results)  # now: they change while the store is written
@@ -239,14 +248,23 @@ def _stored_rows(inputs: ExtractionInputs, assignment: RankAssignment) -> StoreR
 
 
 def _complete_store(
-    inputs: ExtractionInputs, state: ResumeState, totals: Sequence[Mapping[str, npt.NDArray[np.object_]]]
+    inputs: ExtractionInputs,
+    state: ResumeState,
+    totals: Sequence[Mapping[str, npt.NDArray[np.object_]]],
+    unrepaired: Mapping[int, str],
 ) -> None:
     """Write the statistics of all rows and `rejected.csv`, then set the store's `complete`; on rank 0.
 
-    `totals`: every rank's sums by data set, shape (split, statistic, band), Python integers.
+    `totals`: every rank's sums by data set, shape (split, statistic, band), Python integers. If damaged rows are
+    `unrepaired`, they are as before: statistics and digests, which are those of the undamaged rows, stay, too.
     """
+    if unrepaired:
+        state.journal.add(row_ranges(np.array(sorted(unrepaired), np.intp)), {})
+        report.write_rejected(inputs.store, state)
+        inputs.store.overwrite({"complete": np.ones((), np.uint8)})
+        return
     sums = Sums(inputs.schema.pixels)
     sums.merge(totals)
     inputs.store.overwrite(statistics_arrays(sums.totals))
     report.write_rejected(inputs.store, state)
-    inputs.store.overwrite({"complete": np.ones((), np.uint8)})
+    mark_complete(inputs.store)

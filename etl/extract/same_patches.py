@@ -4,13 +4,13 @@ A journal of the files of half a million patches would be large, and their times
 of rows that are written are read again, and their pixels are compared with the store's.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from etl.extract.assignment import image_files, patch_folders
-from etl.extract.inputs import ExtractionInputs
-from etl.extract.resume import ResumeState
+from etl.extract.inputs import CatalogueSelection, ExtractionInputs
 from etl.mpi import Comm, RootOnly, on_every_rank
 from etl.source.archive import ArchivePatches, PlacedFolder
 from etl.source.images import ImagePatches, PlacedImage
@@ -22,14 +22,20 @@ _COMPARED_ROWS = 256
 """Of an archive in which every tenth patch was replaced, all of so many are the same once in 5e11 cases."""
 
 
-def require_same_patches(inputs: ExtractionInputs, store_state: RootOnly[ResumeState], comm: Comm) -> None:
-    """Collective: compare native pixels of up to 256 written rows, evenly over the store, with the patch archive.
+def require_same_patches(
+    inputs: ExtractionInputs,
+    selection: RootOnly[CatalogueSelection],
+    written: RootOnly[npt.NDArray[np.intp]],
+    comm: Comm,
+) -> None:
+    """Collective: compare native pixels of up to 256 of the `written` rows, evenly over them, with the patch archive.
 
     Raises:
         JobError: on every rank, with status 2, if a patch has other pixels now, or cannot be read any more.
     """
     if inputs.is_archive:
-        share = store_state.scatter(lambda state: _share_out(inputs, state, comm.size))
+        chosen = selection.value_on_root
+        share = written.scatter(lambda rows: _share_out(inputs, cast("CatalogueSelection", chosen), rows, comm.size))
         on_every_rank(comm, "comparing written rows with --source", lambda: _compare(inputs, share))
 
 
@@ -43,12 +49,13 @@ class _Share(NamedTuple):
     """Of image files."""
 
 
-def _share_out(inputs: ExtractionInputs, state: ResumeState, ranks: int) -> list[_Share]:
-    """The share of each rank."""
-    rows = state.written[~state.rows.pending[state.written]]
+def _share_out(
+    inputs: ExtractionInputs, selection: CatalogueSelection, rows: npt.NDArray[np.intp], ranks: int
+) -> list[_Share]:
+    """The share of each rank in `rows`."""
     if len(rows) > _COMPARED_ROWS:
         rows = rows[np.linspace(0, len(rows) - 1, _COMPARED_ROWS).astype(np.intp)]
-    selection, source = state.rows.selection, inputs.settings.source
+    source = inputs.settings.source
     return [
         _Share(own.tolist(), patch_folders(selection, own), image_files(selection, source, own))
         for own in np.array_split(rows, ranks)

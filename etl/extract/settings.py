@@ -52,6 +52,11 @@ class ExtractSettings:
     retry_rejected: bool = setting(
         False, "with --resume: extract rejected patches again, and all of products that were replaced"
     )
+    recheck: bool = setting(
+        False,
+        "with --resume: also compare all rows and arrays of a complete store with their checksums, and extract again "
+        "what is damaged",
+    )
     strict: bool = setting(False, "end with status 4 if a patch was rejected; the store is written all the same")
     dry_run: bool = setting(False, "print the plan, but write nothing")
     check_files: bool = setting(
@@ -136,6 +141,8 @@ class ExtractSettings:
             )
         if self.retry_rejected and not self.resume:
             raise ValueError("--retry-rejected needs --resume")
+        if self.recheck and (self.retry_rejected or not self.resume):
+            raise ValueError("--recheck needs --resume, and cannot be combined with --retry-rejected: use it first")
         _ = self.layout  # which checks chunks and shards
 
     @property

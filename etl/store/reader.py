@@ -116,17 +116,41 @@ class StoreReader:
             ValueError: the store has none of that name, or one cannot be read.
         """
         names = tuple(names)
-        missing = [name for name in names if name not in self]
-        if missing:
-            raise ValueError(f"{self.location} must be a store of etl.extract; it has no {', '.join(missing)}")
+        self.require_arrays(names)
         unread = [name for name in names if name not in self._columns]
         try:
             if unread:  # the file is not opened, nor the bucket asked, for columns in memory
-                self._columns |= self._reader.read_arrays(unread)
+                self._columns |= self.read_anew(unread)
         except (OSError, ValueError) as error:
             text = f"arrays of {self.location} cannot be read; it is damaged or not a store of etl.extract: {error}"
             raise ValueError(text) from None
         return {name: self._columns[name] for name in names}
+
+    def require_arrays(self, names: Iterable[str]) -> None:
+        """Raise a ValueError if the store lacks one of these arrays."""
+        missing = [name for name in names if name not in self]
+        if missing:
+            raise ValueError(f"{self.location} must be a store of etl.extract; it has no {', '.join(missing)}")
+
+    def read_anew(self, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+        """As `read_columns`, but what is read is not kept.
+
+        Raises:
+            ValueError: the store has none of that name, or bytes of an array are not what was written.
+            OSError: one cannot be read.
+        """
+        names = tuple(names)
+        self.require_arrays(names)
+        return self._reader.read_arrays(names)
+
+    def read_strings(self, name: str) -> list[str] | None:
+        """The values of an array of text in its second copy; None if the store has none, as in HDF5.
+
+        Raises:
+            ValueError: its bytes are not what was written.
+            OSError: it cannot be read.
+        """
+        return self._reader.read_strings(name)
 
     @property
     def columns(self) -> Mapping[str, npt.NDArray[Any]]:
@@ -156,6 +180,11 @@ class StoreReader:
             raise ValueError(f"{self.location} must have the statistics of {name}; it has no {', '.join(missing)}")
         words = self.read_columns(paths.values())
         return {statistic: from_words(words[path]) for statistic, path in paths.items()}
+
+    @property
+    def in_chunks(self) -> bool:
+        """Whether the pixels of an HDF5 store are in chunks, as etl.convert alone writes them."""
+        return self._reader.in_chunks
 
     @property
     def complete(self) -> bool:

@@ -8,6 +8,9 @@ from etl.store.location import Location
 
 __all__ = ["Check", "Faults", "Report", "judge"]
 
+_REPAIRABLE = {"digests", "checksums", "rejected rows", "statistics", "rejected list"}
+"""Checks that find what is no longer as it was written."""
+
 _SHOWN = 3
 """Number of faults that a line names; others are only counted."""
 
@@ -69,6 +72,9 @@ class Report:
 
     checks: list[Check] = field(default_factory=list)
 
+    advice: str = ""
+    """How to repair the store."""
+
     def add(self, *checks: Check) -> None:
         """Add results and print their lines."""
         self.checks += checks
@@ -84,5 +90,7 @@ class Report:
             verdict = f"{store} is INCOMPLETE; what is there is good: {len(done) - 1} other checks passed"
         else:
             verdict = f"{store} is NOT GOOD: {len(failed)} of {len(done)} checks failed ({', '.join(failed)})"
+            if self.advice and _REPAIRABLE.intersection(failed):
+                verdict += f"; to repair it, {self.advice}"
         print(verdict + (f"; {pace}" if pace else ""), flush=True)
         return ExitStatus.FAILED if failed else ExitStatus.DONE

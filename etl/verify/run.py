@@ -19,6 +19,7 @@ from etl.store.reader import StoreReader
 from etl.verify.catalogue import check_catalogue
 from etl.verify.check import Check, Faults, Report, judge
 from etl.verify.columns import check_complete, check_layout, check_values
+from etl.verify.digests import check_digests, repair_advice
 from etl.verify.pixels import SourceRow, check_pixels, find_source_rows
 from etl.verify.rows import RowResults, check_rows, check_statistics
 from etl.verify.settings import VerifySettings
@@ -124,12 +125,19 @@ def _check_all_but_pixels(settings: VerifySettings, report: Report) -> RowsToRea
         report.add(Check("opens", True, f"{'Zarr version 3' if kind == 'Zarr' else kind}, {_size(location)}"), layout)
         if not layout.passed:
             return None
+        report.advice = repair_advice(store)
+        digests = check_digests(store)
+        try:
+            store.read_columns(item.name for item in store.schema.digested)
+        except ValueError as error:
+            report.add(Check("digests", False, str(error)) if digests.passed is None else digests)
+            return None
         source_rows = []
         if settings.source is not None:
             source_rows = find_source_rows(store, settings, settings.source)
         # before any further line is printed: a catalogue or source that is not there is bad input
         catalogue = check_catalogue(store, settings.catalogue)
-        report.add(check_complete(store), check_values(store))
+        report.add(check_complete(store), digests, check_values(store))
         journal, checkable = check_journal(store)
         report.add(journal, check_rejected_list(store), *catalogue)
         # the other rows of an incomplete store may be half-written

@@ -223,6 +223,23 @@ def test_a_copied_patch_archive_resumes_and_another_one_does_not(half, archive, 
     assert "was read from another --source: " in errors(done)[0]
 
 
+def test_a_patch_archive_is_compared_before_rows_whose_checksums_are_lost_are_repaired(archive, tmp_path):
+    shutil.copytree(archive, tmp_path, dirs_exist_ok=True)
+    out, recheck = tmp_path / "store.h5", ("--resume", "--recheck")
+    shutil.rmtree(sorted((tmp_path / "tiles").iterdir())[4])
+    lose_a_row(tmp_path)
+    done = job(1, tmp_path, out, *recheck)
+    assert done.returncode == 0, done.stderr
+    assert same(content(out), content(archive / "store.h5"))
+    lose_a_row(tmp_path)
+    poke(out, "checksum", 8 * 2, bytes(8))
+    before = out.read_bytes(), (tmp_path / "store.h5.journal").read_bytes()
+    done = job(2, tmp_path, out, *recheck)
+    assert done.returncode == 2, done.stderr
+    assert "was read from another --source: " in errors(done)[0]
+    assert before == (out.read_bytes(), (tmp_path / "store.h5.journal").read_bytes())
+
+
 def place_of(root, name):
     stored = content(root / "store.h5")
     row = stored["patch"].tolist().index(name.encode())

@@ -21,7 +21,12 @@ from etl.store.location import Location
 from etl.store.object_store import _open_key_value_store
 
 ALL = os.environ.get("TWO_WRITERS") == "all"
-PUTS = {"a new store": 130, "rejected rows and a changed source": 80, "rejected rows, then none": 80}
+PUTS = {
+    "a new store": 130,
+    "rejected rows and a changed source": 80,
+    "rejected rows, then none": 80,
+    "a damaged store": 77,
+}
 """About as many as the runs of a case make."""
 
 ROOT_PUT = 8

@@ -21,6 +21,7 @@ from bad_input import (
     put_catalogue,
     random_pixels,
     reasons,
+    without_data,
 )
 from commands import content, ranks, same
 
@@ -34,16 +35,6 @@ PX = 360
 
 RESULTS = (*(f"data_{group.name}" for group in GROUPS), "data_super", "product", "baseline", "checksum", "state",
            "nodata_share", "cloud_share", "snow_share")  # fmt: skip
-
-
-def without_data(pixels, first_px, stop_px):
-    """The pixels of a tile with nodata in a span of columns, counted at 10 m."""
-    groups = [group.copy() for group in pixels.groups]
-    for group, array in zip(GROUPS, groups, strict=True):
-        array[:, first_px // group.factor : stop_px // group.factor] = 0
-    scl = pixels.scl.copy()
-    scl[:, first_px // 2 : stop_px // 2] = 0
-    return replace(pixels, data_10m=groups[0], data_20m=groups[1], data_60m=groups[2], scl=scl)
 
 
 def put_products(root, pixels, **spec):

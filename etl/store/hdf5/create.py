@@ -97,12 +97,13 @@ def _create_file(
             elif item.name == "state":
                 dataset[...] = 0
         scales["patch"] = file["patch"]
-        scales |= {item.name: _create_coordinate(file, item, values) for item, values in schema.statistics_coordinates}
-        for item in (*schema.statistics, COMPLETE):
+        of_groups = (*schema.statistics_coordinates, *schema.digest_coordinates)
+        scales |= {item.name: _create_coordinate(file, item, values) for item, values in of_groups}
+        for item in (*schema.statistics, *schema.digests, COMPLETE):
             _create_dataset(file, item)[...] = 0
         for name, scale in scales.items():
             scale.make_scale(name.rsplit("/", 1)[-1])
-        for item in (*schema.identity, *schema.results, *schema.pixels, *schema.statistics):
+        for item in (*schema.identity, *schema.results, *schema.pixels, *schema.statistics, *schema.digests):
             _attach_scales(file, item, scales)
         for key, value in attributes.items():
             file.attrs[key] = value
@@ -156,10 +157,11 @@ def _write_whole(target: h5py.Dataset, values: npt.NDArray[Any]) -> h5py.Dataset
 
 
 def _attach_scales(file: h5py.File, item: DataSet, scales: Mapping[str, h5py.Dataset]) -> None:
-    """Attach the scale of each dimension; statistics have their own scales of splits and words."""
+    """Attach the scale of each dimension; statistics and digests have their own scales in their groups."""
+    group = item.name.partition("/")[0]
     for axis, dim in enumerate(item.dims):
         if item.name != dim:
-            own = f"stats/{dim}" if item.name.startswith("stats/") else dim
+            own = f"{group}/{dim}"
             file[item.name].dims[axis].attach_scale(scales[own if own in scales else dim])
 
 

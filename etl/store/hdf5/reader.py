@@ -98,6 +98,7 @@ class Hdf5Reader:
             self.attributes = {key: as_json(value) for key, value in file.attrs.items()}
             self.arrays = {name: _describe(name, item) for name, item in datasets.items()}
             pixel_offsets = {name: item.id.get_offset() for name, item in datasets.items() if item.ndim == 4}
+            self.in_chunks = any(datasets[name].chunks for name in pixel_offsets)
             if any(item.chunks for item in datasets.values()):
                 import hdf5plugin  # noqa: F401  # registers Blosc and Zstandard, which chunks may need
         offsets = {name: offset for name, offset in pixel_offsets.items() if offset is not None}  # None: not contiguous
@@ -113,6 +114,10 @@ class Hdf5Reader:
         """
         with _translated_errors(), open_hdf5(self._path) as file:
             return {name: np.asarray(file[name][()]) for name in names}
+
+    def read_strings(self, name: str) -> list[str] | None:
+        """None: HDF5 holds each array once."""
+        return None
 
     def axis_names(self, name: str) -> list[tuple[str, ...]]:
         """Names of the dimension scales on each axis of an array."""

@@ -96,7 +96,7 @@ def empty_store_objects(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # consolidated metadata are an extension of the specification
         group = zarr.create_group(store, zarr_format=3, attributes=dict(attributes))
-        for item, values in (*schema.coordinates, *schema.statistics_coordinates):
+        for item, values in (*schema.coordinates, *schema.statistics_coordinates, *schema.digest_coordinates):
             _create_single_chunk(group, item, encoded(values, item.dtype))
         for item in (*schema.identity, *schema.results):
             _create_single_chunk(group, item, identity.get(item.name, np.zeros(item.shape, item.dtype)))
@@ -109,7 +109,7 @@ def empty_store_objects(
             )
             compressors = codec if layout.compress == "zstd" else None
             _create_array(group, item, chunks=chunks, shards=shards, compressors=compressors, fill_value=0)
-        for item in (*schema.statistics, COMPLETE):
+        for item in (*schema.statistics, *schema.digests, COMPLETE):
             _create_single_chunk(group, item, np.zeros(item.shape, item.dtype))
         zarr.consolidate_metadata(store)
     return {name: buffer.to_bytes() for name, buffer in store._store_dict.items()}

@@ -28,6 +28,7 @@ __all__ = [
     "is_reserved",
     "load_group",
     "read_columns",
+    "read_strings",
     "touched_keys",
 ]
 
@@ -166,19 +167,45 @@ def read_columns(location: Location, group: ZarrGroup, names: Iterable[str]) -> 
     keys = {name: chunk_key(part, (0,) * len(group.metadata[part].shape)) for name, part in stored.items()}
     require_own_files(location, keys.values())
     data = read_objects(location, keys.values())
-    to_buffer, columns = default_buffer_prototype().buffer.from_bytes, {}
+    columns = {}
     for name, key in keys.items():
-        chunk = data[key]
-        _check_size(key, chunk, group.metadata[stored[name]])
-        if chunk is not None:
-            group.objects[key] = to_buffer(chunk)
-        try:
-            columns[name] = np.asarray(group.arrays[name][...])
-        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            raise ValueError(f"{key} must be whole: {error}") from None
-        finally:
-            group.objects.pop(key, None)
+        _check_size(key, data[key], group.metadata[stored[name]])
+        columns[name] = _decode(group, key, data[key], group.arrays[name])
     return columns
+
+
+def read_strings(location: Location, group: ZarrGroup, name: str) -> list[str] | None:
+    """The values of the array of text `name` in its copy of strings, in its order; None if there is no such copy.
+
+    Raises:
+        ValueError: its bytes are not what was written.
+        OSError: it cannot be read.
+    """
+    twin, array = group.metadata.get(UTF8 + name), group.metadata[name]
+    if twin is None:
+        return None
+    if not math.prod(array.shape):
+        return []
+    key = chunk_key(name, (0,) * len(array.shape))
+    require_own_files(location, [key])
+    data = read_objects(location, [key])[key]
+    # the number of texts and the length of each have 4 bytes; a byte that is no UTF-8 became a character of 3 bytes
+    most, stated = 4 + math.prod(array.shape) * (4 + 3 * twin.shape[-1]), _stated_bytes(data or b"", array)
+    if data is None or stated is None or stated > most:
+        raise ValueError(f"{key} must be there and hold at most {most} bytes once it is decompressed, got {stated}")
+    return list(map(str, _decode(group, key, data, group.arrays[name].strings).ravel().tolist()))
+
+
+def _decode(group: ZarrGroup, key: str, data: bytes | None, array: Any) -> npt.NDArray[Any]:
+    """The values of an array of `group`, whose one object, named `key`, holds `data`."""
+    if data is not None:
+        group.objects[key] = default_buffer_prototype().buffer.from_bytes(data)
+    try:
+        return np.asarray(array[...])
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{key} must be whole: {error}") from None
+    finally:
+        group.objects.pop(key, None)
 
 
 def _check_size(key: str, data: bytes | None, array: ArrayMetadata) -> None:
@@ -187,17 +214,19 @@ def _check_size(key: str, data: bytes | None, array: ArrayMetadata) -> None:
         return
     if data is None:
         raise ValueError(f"{key} must be there, and is missing")
+    stated, expected = _stated_bytes(data, array), math.prod(array.chunk_shape) * array.item_bytes
+    if stated != expected:
+        raise ValueError(f"{key} must hold {expected} bytes once it is decompressed, got {stated}")
+
+
+def _stated_bytes(data: bytes, array: ArrayMetadata) -> int | None:
+    """Size of a chunk of `array` once it is decompressed, as its bytes `data` state it; None if they state none."""
     codecs = array.codecs
     if codecs[-1] == "crc32c":
         data, codecs = data[:-4], codecs[:-1]
-    stated: int | None = len(data)
     if codecs[-1] == "zstd":
-        stated = _zstd_bytes(data)
-    elif codecs[-1] == "blosc":
-        stated = int.from_bytes(data[4:8], "little")
-    expected = math.prod(array.chunk_shape) * array.item_bytes
-    if stated != expected:
-        raise ValueError(f"{key} must hold {expected} bytes once it is decompressed, got {stated}")
+        return _zstd_bytes(data)
+    return int.from_bytes(data[4:8], "little") if codecs[-1] == "blosc" else len(data)
 
 
 def _zstd_bytes(data: bytes) -> int | None:

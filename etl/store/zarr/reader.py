@@ -12,7 +12,7 @@ import tensorstore as ts
 from etl.store.errors import SHARD_IS_DAMAGED, DamagedStoreError
 from etl.store.location import Location
 from etl.store.object_store import TENSORSTORE_ERRORS, open_array, tensorstore_context, translate_error
-from etl.store.zarr.group import load_group, read_columns, touched_keys
+from etl.store.zarr.group import load_group, read_columns, read_strings, touched_keys
 from etl.store.zarr.own_files import require_own_files
 from etl.store.zarr.sharding import ShardFiles, open_shards
 
@@ -31,6 +31,8 @@ def means_damage(error: Exception) -> bool:
 
 class ZarrReader:
     """The arrays of a Zarr store."""
+
+    in_chunks = False
 
     def __init__(self, location: Location) -> None:
         """Look up every array.
@@ -53,6 +55,15 @@ class ZarrReader:
             OSError: one cannot be read.
         """
         return read_columns(self._location, self._group, names)
+
+    def read_strings(self, name: str) -> list[str] | None:
+        """The values of an array of text in its copy of strings; None if there is no such copy.
+
+        Raises:
+            ValueError: its bytes are not what was written.
+            OSError: it cannot be read.
+        """
+        return read_strings(self._location, self._group, name)
 
     def axis_names(self, name: str) -> list[tuple[str, ...]]:
         """The dimension name of each axis of an array, as a tuple of at most one."""

@@ -139,7 +139,7 @@ class FolderWriter(ShardWriter):
         self._by_tensorstore = {name for name, item in self._metadata.items() if item.compressors or not item.shards}
         shared = tensorstore_context(remote=False, sync=False, threads=None if comm.size == 1 else 1)
         self._arrays = _open(location, self._pixels, shared)
-        self._writing: list[tuple[str, Any]] = []
+        self._writing: list[tuple[str, int, npt.NDArray[Any], Any]] = []
         self._unsynced_shards: list[Path] = []
         self._syncing: dict[Path, Future[None]] = {}
         self._sync_pool = ThreadPoolExecutor(_SYNC_THREADS, "sync")
@@ -150,7 +150,7 @@ class FolderWriter(ShardWriter):
         shards = {self._location.path / chunk_key(name, (k // shard_rows, 0, 0, 0)): k for k in starts}
         self._unsynced_shards += shards
         if name in self._by_tensorstore:
-            self._writing.append((name, self._arrays[name][first : first + len(rows)].write(rows)))
+            self._writing.append((name, first, rows, self._arrays[name][first : first + len(rows)].write(rows)))
             return
         chunk_rows = self._arrays[name].chunk_layout.read_chunk.shape[0]
         for path, start in shards.items():
@@ -163,9 +163,9 @@ class FolderWriter(ShardWriter):
             OSError: a shard was not written.
         """
         failed = None
-        for name, future in self._writing:
+        for name, first, rows, future in self._writing:
             try:
-                future.result()
+                self._finish(name, first, rows, future)
             except TENSORSTORE_ERRORS as error:
                 failed = failed or translate_error(error, self._location / name)
         self._writing = []
@@ -175,6 +175,19 @@ class FolderWriter(ShardWriter):
             path: self._sync_pool.submit(_sync_and_drop_if_present, path) for path in self._unsynced_shards
         }
         self._unsynced_shards = []
+
+    def _finish(self, name: str, first: int, rows: npt.NDArray[Any], future: Any) -> None:
+        """Wait until `rows` are written; shards that are damaged are removed first."""
+        try:
+            future.result()
+        except TENSORSTORE_ERRORS as error:
+            if not means_damage(error):
+                raise
+            # TensorStore reads the last shard before it writes it, as that holds fewer rows than others
+            shard_rows = self._arrays[name].chunk_layout.write_chunk.shape[0]
+            for shard in range(first // shard_rows, -(-(first + len(rows)) // shard_rows)):
+                (self._location.path / chunk_key(name, (shard, 0, 0, 0))).unlink(missing_ok=True)
+            self._arrays[name][first : first + len(rows)].write(rows).result()
 
     def _flush(self) -> None:
         for future in self._syncing.values():
