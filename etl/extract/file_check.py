@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from etl.extract.inputs import CatalogueSelection, ExtractionInputs
 from etl.mpi import Comm, RootOnly
-from etl.source.content import ProductContent
 from etl.source.inspection import (
     DigestRequest,
     FileCheck,
@@ -15,7 +14,7 @@ from etl.source.inspection import (
     digest_files,
     without_damage,
 )
-from etl.store.journal import Journal, journal_location
+from etl.store.journal import journal_location, read_contents
 
 __all__ = ["check_files"]
 
@@ -30,12 +29,11 @@ def check_files(
 
     A product with a damaged scene classification alone is used without it. Without --check-files no file is compared
     with its manifest. The journal of an interrupted run tells which files need not be read again.
-
-    Raises:
-        JobError: on every rank, if the journal of the run to be resumed cannot be used.
     """
     before, compare = inputs.inspections, inputs.settings.check_files
-    known = selection.apply_on_root(lambda _: _known_contents(inputs)).value_on_root
+    known = selection.apply_on_root(
+        lambda _: read_contents(journal_location(inputs.settings.out)) if inputs.settings.resume else {}
+    ).value_on_root
     request = DigestRequest(compare, record=True, known=known or {}, guard=inputs.guard)
     checks, contents = digest_files([inspection.product for inspection in before], comm, request)
     after = [without_damage(inspection, check) for inspection, check in zip(before, checks, strict=True)]
@@ -43,13 +41,6 @@ def check_files(
         _log_checks(before, after, checks)
     inputs = replace(inputs, inspections=after)
     return inputs, selection.apply_on_root(lambda chosen: replace(chosen, contents=contents))
-
-
-def _known_contents(inputs: ExtractionInputs) -> dict[str, list[ProductContent]]:
-    """Files by product name as the journal of the run to be resumed has them."""
-    if not (inputs.settings.resume and inputs.store.exists()):
-        return {}
-    return Journal.read(journal_location(inputs.settings.out)).contents
 
 
 def _log_checks(

@@ -29,7 +29,7 @@ from etl.store.location import Location
 from etl.store.rejected_rows import RejectedRows, grown
 from etl.store.sidecar import read_file, write_file
 
-__all__ = ["FENCE", "STALLED", "WRITING", "Journal", "journal_location", "row_ranges"]
+__all__ = ["FENCE", "STALLED", "WRITING", "Journal", "journal_location", "read_contents", "row_ranges"]
 
 FENCE = "fence"
 """Key of lines that say nothing: in a bucket each run adds one, so that earlier runs can no longer add lines."""
@@ -70,6 +70,21 @@ def row_ranges(rows: npt.NDArray[np.intp]) -> list[RowSpan]:
 def journal_location(store: Location) -> Location:
     """Location of the journal of the store at `store`."""
     return store.sibling(store.name + ".journal")
+
+
+def read_contents(location: Location) -> dict[str, list[ProductContent]]:
+    """`Journal.contents` of the journal at `location`, without reading its rows; empty if it cannot be used.
+
+    Nothing is compared with checksums: `Journal.read` does so before anything depends on it.
+    """
+    first, *others = (read_file(location) or b"").split(b"\n")
+    begin, contents = f'{{"{_CONTENTS}"'.encode(), dict[str, list[ProductContent]]()
+    try:
+        for line in (first, *(line for line in others if line.startswith(begin))):
+            contents |= contents_of(parse_line(line).get(_CONTENTS, {}))
+    except ValueError:
+        return {}
+    return contents
 
 
 class Journal:

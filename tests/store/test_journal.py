@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.source.content import FileContent
-from etl.store.journal import Journal, journal_location
+from etl.store.journal import Journal, journal_location, read_contents
 from etl.store.location import Location
 from etl.store.lock import FileLock
 
@@ -123,6 +123,11 @@ def test_lines_of_every_kind_are_read_back(tmp_path):
     assert dict(written.rejected) == {7: "no product: \udcff ü", 12: "cloud share 0.5 is above the limit"}
     assert written.contents["a2"] == CONTENTS["a2"]
     assert written.repairs.tolist() == [3]
+    assert read_contents(written.location) == written.contents
+    (tmp_path / "journal").write_bytes((tmp_path / "journal").read_bytes()[:-200])
+    assert read_contents(written.location).keys() <= written.contents.keys()
+    (tmp_path / "journal").write_bytes(b"[1]")
+    assert read_contents(written.location) == read_contents(Location.parse(tmp_path / "none")) == {}
 
 
 def test_lines_of_other_writers_are_passed_over_wherever_they_stand(tmp_path):
