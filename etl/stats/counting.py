@@ -23,6 +23,7 @@ def count_store(store: StoreReader, workers: int, batch_rows: int, **dask_option
     Raises:
         OSError: the store is truncated or damaged.
     """
+    store.require_shards([item.name for item in store.schema.pixels if item.name != "data_super"], store.written)
     member = group_membership(store.columns["split"], store.columns["classes"])
     parts = [rows for rows in np.array_split(store.written, workers) if len(rows)] or [store.written]
     count, merge = delayed(_count_rows, pure=False), delayed(_merge, pure=False)

@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.schema import REJECTED, STATS, UNWRITTEN, WRITTEN, Schema, schema_of
+from etl.store.checksum import checksum
 from etl.store.consistency import require_consistent
+from etl.store.errors import DamagedStoreError
 from etl.store.location import Location, format_of
 from etl.store.statistics import from_words
 
@@ -237,7 +239,7 @@ class StoreReader:
     def read_rows(self, name: str, rows: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
         """Fill `out`, contiguous, shape (patch, row, col, band), in the stored dtype, with `rows` of a pixel array.
 
-        Rows may be in any order. Those of a missing Zarr shard, which were all rejected, are 0.
+        Rows may be in any order. Those of a missing Zarr shard, which were all rejected, are 0: see `require_shards`.
 
         Raises:
             DamagedStoreError: bytes of a shard are not what was written.
@@ -250,6 +252,28 @@ class StoreReader:
         out = np.empty((len(rows), *self.shape(name)[1:]), self.dtype(name))
         self.read_rows(name, rows, out)
         return out
+
+    def require_shards(self, names: Iterable[str], rows: npt.NDArray[np.int64]) -> None:
+        """Check that nothing is missing of `rows`, shape (row,), in state `WRITTEN`, of the pixel arrays `names`.
+
+        Without this, pixels of a missing Zarr shard are read as 0. A shard can be missing because all its pixels are 0:
+        then a row of it has the checksum of such pixels.
+
+        Raises:
+            DamagedStoreError: a shard is missing.
+            OSError: the shards cannot be listed.
+        """
+        if "checksum" not in self:  # not a store of etl.extract
+            return
+        for name in names:
+            missing = self._reader.missing_shards(name, rows)
+            for key, row in missing.items():
+                if checksum(self.row(row)) != int(self.column("checksum")[row]):
+                    more = f", and maybe {len(missing) - 1} more" if len(missing) > 1 else ""
+                    raise DamagedStoreError(
+                        f"{self.location / key}, which holds {self.row_name(row)}, is missing{more}; "
+                        "python -m etl.verify lists such rows, and says how to repair the store"
+                    )
 
     def row(self, row: int) -> list[npt.NDArray[Any]]:
         """One row of every pixel array, each (row, col, band), in the order of `Schema.pixels`.

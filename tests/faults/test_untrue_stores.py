@@ -1,5 +1,6 @@
 """A store that says complete and is not, or whose arrays do not fit together, is refused by all who read it."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from etl.preview.settings import PreviewSettings
 from etl.stats.run import stats
 from etl.stats.settings import StatsSettings
 from etl.store.backend import backend_of
+from etl.store.errors import DamagedStoreError
 from etl.store.hdf5.create import overwrite_hdf5
 from etl.store.location import Location
 from etl.store.reader import StoreReader
@@ -80,6 +82,32 @@ def test_a_store_that_says_complete_and_has_no_statistics_is_refused(store, tmp_
     zeros = np.zeros((4, 4, 2), np.uint64)
     overwrite(store, **{f"stats/data_10m/{name}": zeros for name in ("count", "sum", "sum_squares")})
     refuse(store, tmp_path, "stats/data_10m must count every pixel of the 5 written rows")
+
+
+@pytest.mark.parametrize("array", ["data_10m", "data_60m"])
+def test_a_shard_that_is_lost_is_not_trained_on_as_zeros(good, tmp_path, array):
+    store = tmp_path / "store.zarr"
+    shutil.copytree(good / "store.zarr", store)
+    shards = sorted((store / array).glob("c.*"))
+    assert len(shards) > 1
+    shards[-1].unlink()
+    selection = RowSelection((BandSelection(array),), "all", labelled_only=False)
+    with pytest.raises(DamagedStoreError, match=re.escape(f"{shards[-1]}, which holds row")):
+        select_rows(store, selection)
+    for shard in shards[:-1]:
+        shard.unlink()
+    with pytest.raises(DamagedStoreError, match=f"is missing, and maybe {len(shards) - 1} more"):
+        select_rows(store, selection)
+
+
+def test_a_shard_that_was_never_written_because_it_is_0_is_read(tmp_path):
+    """TensorStore leaves such a shard out."""
+    h5 = make_store(tmp_path, GOOD, upsampled=False, erase=lambda pixels: pixels["data_60m"].fill(0))
+    store = as_zarr(h5, tmp_path / "store.zarr")
+    for shard in (store / "data_60m").glob("c.*"):
+        shard.unlink()
+    found = select_rows(store, RowSelection((BandSelection("data_60m"),), "all", labelled_only=False))
+    assert not found.reader.read("data_60m", found.store_rows).any()
 
 
 @pytest.mark.parametrize("name", ["nodata", "saturated", "count"])

@@ -108,6 +108,7 @@ def select_rows(path: Location | PathLike[str] | str, selection: RowSelection) -
 
     Raises:
         ValueError: the path is missing or not a store, the store is incomplete or truncated, or it has no such row.
+        DamagedStoreError: a shard of such rows is missing.
     """
     store = StoreReader(path)
     bands = _bands_of_store(store, selection.bands)
@@ -122,6 +123,7 @@ def select_rows(path: Location | PathLike[str] | str, selection: RowSelection) -
             "choose another split, or extract with a catalogue that has labels"
         )
     pixels = tuple(_pixel_array(store, selected) for selected in bands)
+    store.require_shards([item.name for item in pixels], store_rows[used])
     upsample = str(store.attributes.get("upsample", "unknown"))
     return SelectedRows(store, pixels, store_rows[used], labels[used], classes, int((~used).sum()), upsample)
 

@@ -119,6 +119,10 @@ class Hdf5Reader:
         """None: HDF5 holds each array once."""
         return None
 
+    def missing_shards(self, name: str, rows: npt.NDArray[np.int64]) -> dict[str, int]:
+        """None: an HDF5 store is one file."""
+        return {}
+
     def axis_names(self, name: str) -> list[tuple[str, ...]]:
         """Names of the dimension scales on each axis of an array."""
         with _translated_errors(), open_hdf5(self._path) as file:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import tensorstore as ts
 
 from etl.store.errors import SHARD_IS_DAMAGED, DamagedStoreError
 from etl.store.location import Location
-from etl.store.object_store import TENSORSTORE_ERRORS, open_array, tensorstore_context, translate_error
+from etl.store.object_store import TENSORSTORE_ERRORS, list_objects, open_array, tensorstore_context, translate_error
 from etl.store.zarr.group import load_group, read_columns, read_strings, touched_keys
 from etl.store.zarr.own_files import require_own_files
 from etl.store.zarr.sharding import ShardFiles, open_shards
@@ -27,6 +28,13 @@ _DAMAGE = re.compile(r"DATA_LOSS|OUT_OF_RANGE|Digest mismatch|INVALID_ARGUMENT|F
 def means_damage(error: Exception) -> bool:
     """Whether an error of TensorStore means that the bytes of a shard are not what was written."""
     return bool(_DAMAGE.search(str(error)))
+
+
+def _names_in(folder: Path) -> set[str]:
+    try:
+        return {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return set()
 
 
 class ZarrReader:
@@ -88,6 +96,20 @@ class ZarrReader:
             if means_damage(error):
                 translated = DamagedStoreError(f"{translated}; {SHARD_IS_DAMAGED}")
             raise translated from None
+
+    def missing_shards(self, name: str, rows: npt.NDArray[np.int64]) -> dict[str, int]:
+        """Names of the objects that hold `rows` of a pixel array and are not there, each with the first of its rows.
+
+        Raises:
+            OSError: they cannot be listed.
+        """
+        there = (
+            list_objects(self._location / name) if self._location.is_remote else _names_in(self._location.path / name)
+        )
+        array = self._group.metadata[name]
+        _, firsts = np.unique(rows // array.chunk_shape[0], return_index=True)
+        keys = {key: int(rows[k]) for k in firsts for key in touched_keys(name, array, rows[k : k + 1])}
+        return {key: row for key, row in keys.items() if key.removeprefix(f"{name}/") not in there}
 
     def close(self) -> None:
         """Drop the arrays, and with them the open shards."""
