@@ -3,16 +3,43 @@
 import contextlib
 import errno
 import os
+import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = [
-    "NO_LOCKS", "close_synced", "pwrite_exact", "remove_path", "replace_atomically", "sync_path", "temporary_path",
+    "NO_LOCKS", "close_synced", "pwrite_exact", "raise_open_files_limit", "remove_path", "replace_atomically",
+    "sync_path", "temporary_path",
 ]  # fmt: skip
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """Errors of locking on a file system without locks: NFS without a lock server, Lustre mounted without -o flock."""
+
+
+_FEWEST_OPEN_FILES = 64
+
+_ENOUGH_OPEN_FILES = 65_536
+"""Some programs try to close every number below the limit, so it should not be a billion."""
+
+
+def raise_open_files_limit() -> str:
+    """Let this process open as many files as it may; returns what is wrong if those are too few, else nothing.
+
+    The usual limit of 1,024 can be too low for a reader of several pixel arrays in shards on many threads.
+    """
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = _ENOUGH_OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _ENOUGH_OPEN_FILES)
+    if limit != resource.RLIM_INFINITY and limit < allowed:
+        with contextlib.suppress(OSError, ValueError):  # the system can have a lower limit than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+            limit = allowed
+    if limit == resource.RLIM_INFINITY or limit >= _FEWEST_OPEN_FILES:
+        return ""
+    return (
+        f"a process must be able to open {_FEWEST_OPEN_FILES} files, got a limit of {limit}; raise it with ulimit -Hn "
+        f"{_FEWEST_OPEN_FILES}, or in the settings of the batch system"
+    )
 
 
 def temporary_path(path: Path, concurrent: bool = False) -> Path:

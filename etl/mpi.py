@@ -24,6 +24,7 @@ except ModuleNotFoundError as error:
     raise
 
 from etl.exit_status import ExitStatus, JobError, exit_status_of, joint_message
+from etl.files import raise_open_files_limit
 from etl.heartbeat import doing
 from etl.launcher import launcher_rank, unconnected_ranks
 from etl.output import escape_output
@@ -113,9 +114,11 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int], advice: str =
 
 
 def _require_all_ranks(comm: Comm) -> None:
-    """End the process with a message if the launcher started more ranks than MPI sees."""
+    """End the process with a message if the launcher started more ranks than MPI sees, or it may open too few files."""
     vendor, version = MPI.get_vendor()
-    problem = unconnected_ranks(comm.size, f"mpi4py ({vendor} {'.'.join(map(str, version))})")
+    problem = raise_open_files_limit() or unconnected_ranks(
+        comm.size, f"mpi4py ({vendor} {'.'.join(map(str, version))})"
+    )
     if problem is None:
         return
     if launcher_rank()[0] == 0:  # each is rank 0 for MPI

@@ -97,6 +97,15 @@ def test_64_file_descriptors_are_enough(name, base, references, tmp_path):
     assert outputs(CASES[name], tmp_path / "trial") == references(name)
 
 
+def test_fewer_file_descriptors_are_refused_and_a_soft_limit_is_raised(base, tmp_path):
+    prepare(CASES["stats-zarr"], base, tmp_path / "trial")
+    done = limited("stats-zarr", "-n 40", tmp_path / "trial")
+    assert done.returncode == 2
+    assert "must be able to open 64 files, got a limit of 40; raise it" in done.stderr
+    done = limited("stats-zarr", "-Sn 40", tmp_path / "trial")
+    assert done.returncode == 0, done.stderr
+
+
 def python(code, folder, fault, **environment):
     """Run Python code in a folder under a fault: what it prints."""
     fired = folder.with_name("fired")

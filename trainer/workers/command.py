@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from etl.exit_status import ExitStatus, JobError
+from etl.files import raise_open_files_limit
 from etl.launcher import launcher_rank
 from etl.output import escape_output
 from etl.settings import load_settings
@@ -43,6 +44,9 @@ def run_command(cls: type[S], name: str, argv: Sequence[str] | None, work: Calla
         format="%(message)s" if first else f"r{rank:03d}/{size} %(message)s",
         stream=sys.stderr,
     )
+    if problem := raise_open_files_limit():
+        log.error("error: %s", problem)
+        return ExitStatus.BAD_INPUT
     with StopSignals(advice) as signals:
         status = _status(lambda workers: work(settings, workers), signals, advice)
     keep_status_on_signals(status)
