@@ -16,7 +16,7 @@ for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "OMPI_M
     os.environ.setdefault(name, "1")
 
 # How long an example takes is the machine's affair.
-settings.register_profile("here", deadline=None)
+settings.register_profile("here", deadline=None, max_examples=int(os.environ.get("FUZZ_EXAMPLES", "100")))
 settings.load_profile("here")
 
 

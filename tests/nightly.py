@@ -5,7 +5,9 @@ end every fault was tried at every site. Kills are drawn from the seed.
 """
 
 import argparse
+import itertools
 import json
+import os
 import random
 import subprocess
 import sys
@@ -19,8 +21,14 @@ from typing import Any
 from injector import Fault
 from trial_cases import CASES, Case, make_base
 from trials import Outcome, every_fault, remove, try_fault, try_kill, undisturbed
+from two_writers import CASES as TWO_WRITERS_CASES
+from two_writers import schedules, trials
 
-TRIES = Path(__file__).parent / "faults" / "tries.json"
+ROOT = Path(__file__).parents[1]
+FUZZ_TESTS = [
+    f"tests/{name}.py" for name in ("test_fuzz", "test_input_files", "test_raster_limits", "faults/test_store_fuzz")
+]
+TRIES = ROOT / "tests" / "faults" / "tries.json"
 
 
 @dataclass(slots=True)
@@ -103,7 +111,37 @@ def kills(night: Night) -> Iterator[Outcome]:
         remove(folder)
 
 
-KINDS: dict[str, Callable[[Night], Iterator[Outcome]]] = {"faults": faults, "kills": kills}
+def two_writers(night: Night) -> Iterator[Outcome]:
+    """Two or three runs on one store in a bucket, held before each of their puts."""
+    counts = {case: night.counts("two-writers", case) for case in TWO_WRITERS_CASES}
+    left = {case: schedules(case)[counts[case].get("position", 0) :] for case in TWO_WRITERS_CASES}
+    with trials(night.folder / "images") as tried:
+        while any(left.values()):
+            for case in filter(left.get, left):
+                start, schedule, problem, held = time.monotonic(), left[case].pop(0), "", False
+                try:
+                    held = tried.follow(schedule)
+                except AssertionError as error:
+                    problem = str(error)
+                counts[case]["schedules"] = len(schedules(case))
+                counts[case]["position"] = counts[case].get("position", 0) + 1
+                yield Outcome(case, repr(schedule), 0, held, problem, time.monotonic() - start)
+
+
+def fuzz(night: Night) -> Iterator[Outcome]:
+    """Tests that change stores, products and tables at random, with ten times the examples of `make test`."""
+    for path in itertools.cycle(FUZZ_TESTS):
+        seed, start = night.rng.randrange(2**32), time.monotonic()
+        line = [sys.executable, "-m", "pytest", f"--hypothesis-seed={seed}", "-p", "no:cacheprovider", path]
+        more = {**os.environ, "FUZZ_EXAMPLES": "1000"}
+        done = subprocess.run(line, cwd=ROOT, env=more, capture_output=True, text=True, check=False)
+        problem = done.stdout[-4000:] if done.returncode else ""
+        yield Outcome(path, f"seed {seed}", done.returncode, True, problem, time.monotonic() - start)
+
+
+KINDS: dict[str, Callable[[Night], Iterator[Outcome]]] = {
+    "faults": faults, "kills": kills, "two-writers": two_writers, "fuzz": fuzz,
+}  # fmt: skip
 """Kinds of trials: each yields outcomes until its share of the time is over, or nothing is left to try."""
 
 

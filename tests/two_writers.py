@@ -6,8 +6,10 @@ it holds the requests of a run, those of its lease as well.
 
 import contextlib
 import csv
+import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -29,7 +31,7 @@ from etl.catalogue.table import write_catalogue
 from etl.pixel_groups import IMAGES
 from etl.raster import write_geotiff
 
-__all__ = ["CASES", "Case", "Trials", "trials"]
+__all__ = ["CASES", "Case", "Schedule", "Trials", "schedules", "trials"]
 
 LEASE_S = 0.3
 ROWS, PX = 6, 8
@@ -140,17 +142,42 @@ class Case:
     """Flags and source of the later run."""
     sources: Sequence[str]
     """The store must become what one of these sources gives."""
+    puts: int
+    """About as many as each of the runs makes."""
 
 
 _RETRY = ("--resume", "--retry-rejected")
 _RECHECK = ("--resume", "--recheck")
 
 CASES = {
-    "a new store": Case("", ((), "whole"), (("--resume",), "whole"), ["whole"]),
-    "rejected rows and a changed source": Case("broken", (_RETRY, "whole"), (_RETRY, "changed"), ["whole", "changed"]),
-    "rejected rows, then none": Case("broken", (_RETRY, "whole"), (("--resume",), "broken"), ["whole", "broken"]),
-    "a damaged store": Case("damaged", (_RECHECK, "whole"), (_RECHECK, "whole"), ["whole"]),
+    "a new store": Case("", ((), "whole"), (("--resume",), "whole"), ["whole"], 130),
+    "rejected rows and a changed source": Case(
+        "broken", (_RETRY, "whole"), (_RETRY, "changed"), ["whole", "changed"], 80
+    ),
+    "rejected rows, then none": Case("broken", (_RETRY, "whole"), (("--resume",), "broken"), ["whole", "broken"], 80),
+    "a damaged store": Case("damaged", (_RECHECK, "whole"), (_RECHECK, "whole"), ["whole"], 77),
 }
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Before which puts runs of a case are held."""
+
+    case: str
+    first: int
+    second: int | None = None
+    """Of the later run; None if that is not held."""
+    cross: bool = False
+    """Whether the first run goes on while the second one is held: see `Trials.cross`, else `Trials.overlap`."""
+
+
+def schedules(case: str) -> list[Schedule]:
+    """All of one held run, by put; then all pairs of puts of two held runs, both ways, in a fixed random order."""
+    puts = range(CASES[case].puts)
+    ways = itertools.product(puts, puts, (False, True))
+    pairs = [Schedule(case, *way) for way in ways]
+    random.Random(case).shuffle(pairs)
+    return [Schedule(case, put) for put in puts] + pairs
 
 
 @contextlib.contextmanager
@@ -181,6 +208,12 @@ class Trials:
         self.stores["damaged"] = _damaged(self.stores["whole"], self.stores["broken"])
         assert not same(self.contents["whole"], self.contents["changed"])
         assert self.contents["broken"]["state"].tolist() == [1, 1, 1, 2, 1, 1]
+
+    def follow(self, schedule: Schedule) -> bool:
+        """Let runs overlap or cross. False if the first one ends without being held."""
+        if schedule.cross:
+            return self.cross(CASES[schedule.case], schedule.first, schedule.second or 0)
+        return self.overlap(CASES[schedule.case], schedule.first, schedule.second)
 
     def overlap(self, case: Case, pause: int, second_pause: int | None = None) -> bool:
         """A run is held before its put `pause`, a later one completes the store, then the first one goes on.

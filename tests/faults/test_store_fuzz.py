@@ -32,8 +32,8 @@ from etl.store.location import Location
 
 TESTS = Path(__file__).parents[1]
 KEPT: dict[str, list[Any]] = json.loads((TESTS / "fixtures" / "store_edits.json").read_text())
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
-"""Examples of each kind; more of them at night."""
+EXAMPLES = settings.default.max_examples * 8 // 100
+"""Examples of each kind."""
 
 HANG_S = 60
 

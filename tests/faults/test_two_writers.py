@@ -1,10 +1,8 @@
 """Two and three runs on one store in a bucket, held before any of their puts: none of an earlier one changes anything.
 
-`make test` holds them before some, with `TWO_WRITERS=all` before each, and each pair of two runs.
+`make test` holds them before some, `make test-nightly` before each, and each pair of two runs.
 """
 
-import itertools
-import os
 import random
 import threading
 
@@ -12,7 +10,7 @@ import pytest
 from mpi4py import MPI
 from object_server import ObjectServer
 from stores import GOOD, make_store
-from two_writers import CASES, trials
+from two_writers import CASES, Schedule, schedules, trials
 
 from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
@@ -20,17 +18,11 @@ from etl.exit_status import JobError
 from etl.store.location import Location
 from etl.store.object_store import _open_key_value_store
 
-ALL = os.environ.get("TWO_WRITERS") == "all"
-PUTS = {
-    "a new store": 130,
-    "rejected rows and a changed source": 80,
-    "rejected rows, then none": 80,
-    "a damaged store": 77,
-}
-"""About as many as the runs of a case make."""
-
 ROOT_PUT = 8
 """Number of the put by which a run creates a store."""
+
+STEP = 17
+"""One put of so many is tried here; `make test-nightly` tries all."""
 
 
 @pytest.fixture(scope="module")
@@ -41,26 +33,27 @@ def tried(tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES)
 def test_after_a_takeover_no_put_of_the_earlier_run_changes_an_object(tried, case):
-    step = 1 if ALL else 17
-    pause = random.Random(case).randrange(step)
-    while tried.overlap(CASES[case], pause):
-        pause += step
+    pause = random.Random(case).randrange(STEP)
+    while tried.follow(Schedule(case, pause)):
+        pause += STEP
 
 
-def pairs(seed: int, count: int) -> list[tuple[str, int, int]]:
-    """Cases, and a put of each of two runs: all, or some."""
-    found = [(case, *pair) for case in CASES for pair in itertools.product(range(PUTS[case]), repeat=2)]
-    return found if ALL else random.Random(seed).sample(found, count)
+def some(seed, cross):
+    """Four schedules of two runs that are held."""
+    found = [one for case in CASES for one in schedules(case) if one.second is not None and one.cross == cross]
+    return random.Random(seed).sample(found, 4)
 
 
-@pytest.mark.parametrize(("case", "first", "second"), pairs(0, 4))
-def test_of_three_runs_the_last_one_counts(tried, case, first, second):
-    tried.overlap(CASES[case], first, second)
+@pytest.mark.parametrize("schedule", some(0, cross=False), ids=repr)
+def test_of_three_runs_the_last_one_counts(tried, schedule):
+    tried.follow(schedule)
 
 
-@pytest.mark.parametrize(("case", "first", "second"), [("a new store", ROOT_PUT, ROOT_PUT), *pairs(1, 4)])
-def test_a_run_that_goes_on_while_another_takes_over_does_not_disturb_it(tried, case, first, second):
-    tried.cross(CASES[case], first, second)
+@pytest.mark.parametrize(
+    "schedule", [Schedule("a new store", ROOT_PUT, ROOT_PUT, cross=True), *some(1, cross=True)], ids=repr
+)
+def test_a_run_that_goes_on_while_another_takes_over_does_not_disturb_it(tried, schedule):
+    tried.follow(schedule)
 
 
 @pytest.mark.parametrize("put", range(3))  # of the root, of the arrays, of a shard
