@@ -24,7 +24,8 @@ class Door:
     """Forwards TCP connections to a port while it is open; a closed one ends them, and refuses new ones."""
 
     def __init__(self, behind: int) -> None:
-        self._behind, self._listener, self._pairs = behind, None, []
+        self._behind, self._listener = behind, None
+        self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._kept = socket.socket()  # bound, never listening: nobody else gets the port while the door is closed
         self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._kept.bind(("127.0.0.1", 0))
@@ -46,7 +47,7 @@ class Door:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for one in self._pairs:
+        for one in [one for pair in list(self._pairs) for one in pair]:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
@@ -58,11 +59,20 @@ class Door:
                     self.turn_away -= 1
                     near.close()
                     continue
-                far = socket.create_connection(("127.0.0.1", self._behind))
-                self._pairs += [near, far]
-                is_put = threading.Event()
-                for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=(one, other, is_put, other is near), daemon=True).start()
+                pair = (near, socket.create_connection(("127.0.0.1", self._behind)))
+                self._pairs.add(pair)
+                threading.Thread(target=self._forward, args=pair, daemon=True).start()
+
+    def _forward(self, near: socket.socket, far: socket.socket) -> None:
+        """Forward a connection both ways until it ends."""
+        is_put = threading.Event()
+        answers = threading.Thread(target=self._pump, args=(far, near, is_put, True), daemon=True)
+        answers.start()
+        self._pump(near, far, is_put, False)
+        answers.join()
+        self._pairs.discard((near, far))
+        near.close()
+        far.close()
 
     def _pump(self, source: socket.socket, sink: socket.socket, is_put: threading.Event, answers: bool) -> None:
         with contextlib.suppress(OSError):
