@@ -4,9 +4,9 @@ from functools import partial
 
 from etl.extract.run import extract
 from etl.extract.settings import ExtractSettings
-from etl.extract.watchdog import RESUME_ADVICE
+from etl.extract.watchdog import COMPLETION_ADVICE
 from etl.mpi import launch
 from etl.settings import load_settings
 
 if __name__ == "__main__":
-    launch(lambda: load_settings(ExtractSettings, "etl.extract"), partial(extract, lease_s=2.0), RESUME_ADVICE)
+    launch(lambda: load_settings(ExtractSettings, "etl.extract"), partial(extract, lease_s=2.0), COMPLETION_ADVICE)

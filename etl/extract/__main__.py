@@ -4,7 +4,7 @@ import signal
 
 from etl.extract.run import extract
 from etl.extract.settings import ExtractSettings
-from etl.extract.watchdog import RESUME_ADVICE
+from etl.extract.watchdog import COMPLETION_ADVICE
 from etl.extract.write_loop import STOP_SIGNALS
 from etl.mpi import launch
 from etl.settings import load_settings
@@ -12,4 +12,4 @@ from etl.settings import load_settings
 if __name__ == "__main__":
     for kind in STOP_SIGNALS:  # while rows are written, `WriteLoop` handles them
         signal.signal(kind, signal.default_int_handler)
-    launch(lambda: load_settings(ExtractSettings, "etl.extract"), extract, RESUME_ADVICE)
+    launch(lambda: load_settings(ExtractSettings, "etl.extract"), extract, COMPLETION_ADVICE)

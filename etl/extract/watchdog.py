@@ -26,7 +26,7 @@ from etl.store.interface import Backend
 from etl.store.stalled_units import add_stalled_units
 from etl.watchdog import IdleTime, exit_now
 
-__all__ = ["RESUME_ADVICE", "Watchdog", "watch_ranks"]
+__all__ = ["COMPLETION_ADVICE", "Watchdog", "watch_ranks"]
 
 _LONGEST_INTERVAL_S = 5.0
 
@@ -35,7 +35,7 @@ _NOTE_S = 10.0
 
 _DATAGRAM_BYTES = 8192
 
-RESUME_ADVICE = "--resume completes the store"
+COMPLETION_ADVICE = "--resume completes the store"
 
 
 class Watchdog(contextlib.AbstractContextManager["Watchdog"]):
@@ -173,7 +173,7 @@ class Watchdog(contextlib.AbstractContextManager["Watchdog"]):
 
     def _message(self, verdict: Verdict) -> str:
         """What is said of a verdict, once it has been written to the journal."""
-        return f"{verdict.message}; all ranks end. {RESUME_ADVICE}{self._noted(verdict)}"
+        return f"{verdict.message}; all ranks end. {COMPLETION_ADVICE}{self._noted(verdict)}"
 
     def _noted(self, verdict: Verdict) -> str:
         """Write a verdict to the journal; what to say of that."""
