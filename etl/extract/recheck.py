@@ -239,9 +239,8 @@ def _compare_arrays(
             columns[name] = copy
     changed = changed_arrays(store, initial_columns(inputs, selection))
     lost_digests = {DIGESTS} if DIGESTS in store and not stored_digests(store) else set[str]()
-    listed = (read_file(inputs.settings.out.with_suffix(".rejected.csv")) or b"").rstrip(
-        b"\n"
-    )  # blank lines: in a bucket
+    listed = read_file(inputs.settings.out.with_suffix(".rejected.csv")) or b""
+    expected = rejected_list(journal, selection.catalogue)
     return Review(
         store=store,
         selection=selection,
@@ -251,5 +250,5 @@ def _compare_arrays(
         state=np.where(named, journalled, results["state"]),
         sound=sound,
         doubtful=rows_of_parts(wrong.get("checksum", np.zeros(DIGEST_PARTS, bool)), schema.rows),
-        list_is_damaged=listed != rejected_list(journal, selection.catalogue).rstrip(b"\n"),
+        list_is_damaged=listed.rstrip(b"\r\n") != expected.rstrip(b"\r\n"),  # in a bucket it ends with blank lines
     )

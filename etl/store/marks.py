@@ -13,7 +13,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["empty_shard", "mark_json", "mark_shard", "mark_zstd", "shard_index"]
+__all__ = ["empty_shard", "mark_csv", "mark_json", "mark_shard", "mark_zstd", "shard_index"]
 
 _MARK_BYTES = 16
 _MISSING_CHUNK = 2**64 - 1
@@ -57,6 +57,12 @@ def mark_zstd(data: bytes) -> bytes:
     if data[-tail:].startswith(_SKIPPABLE_FRAME):
         data = data[:-tail]
     return data + _SKIPPABLE_FRAME + secrets.token_bytes(_MARK_BYTES)
+
+
+def mark_csv(data: bytes) -> bytes:
+    """CSV with blank lines at its end, which readers pass over; each ends at random in one of two ways."""
+    bits = secrets.randbits(8 * _MARK_BYTES)
+    return data + b"".join((b"\n", b"\r\n")[bits >> k & 1] for k in range(8 * _MARK_BYTES))
 
 
 def mark_json(data: bytes | None, key: str) -> bytes:

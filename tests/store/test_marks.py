@@ -1,5 +1,7 @@
 """Marks: bytes that make an object unique, and that no reader of Zarr sees."""
 
+import csv
+import io
 import json
 import warnings
 
@@ -16,7 +18,7 @@ from etl.schema import Schema
 from etl.store.backend import backend_of
 from etl.store.layout import Layout
 from etl.store.location import Location
-from etl.store.marks import empty_shard, mark_json, mark_shard, mark_zstd
+from etl.store.marks import empty_shard, mark_csv, mark_json, mark_shard, mark_zstd
 from etl.store.reader import StoreReader
 
 
@@ -89,3 +91,11 @@ def test_json_keeps_its_members_and_gets_one_more(text):
     one, other = (json.loads(mark_json(text, "fenced")) for _ in range(2))
     assert one["fenced"] != other["fenced"]
     assert one.get("rows") == (3 if text and b"rows" in text else None)
+
+
+def test_a_marked_csv_has_the_same_rows_and_other_bytes():
+    text = b"patch,reason\r\na,cloud\r\n"
+    one, other = mark_csv(text), mark_csv(text)
+    assert one != other
+    rows = [list(csv.DictReader(io.StringIO(data.decode(), newline=""))) for data in (text, one, other)]
+    assert rows[0] == rows[1] == rows[2] == [{"patch": "a", "reason": "cloud"}]

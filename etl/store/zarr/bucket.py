@@ -28,7 +28,7 @@ from etl.store.fencing import FencedObjects
 from etl.store.journal import FENCE, journal_location
 from etl.store.lease import LEASE_S, Lease
 from etl.store.location import Location
-from etl.store.marks import empty_shard, mark_json, mark_shard, mark_zstd
+from etl.store.marks import empty_shard, mark_csv, mark_json, mark_shard, mark_zstd
 from etl.store.object_store import (
     TENSORSTORE_ERRORS,
     RefusedError,
@@ -49,9 +49,6 @@ _SHARDS_AT_ONCE = 4
 """Shards with rows that are in memory together while they are put again."""
 
 _SMALL_AT_ONCE = 64
-
-
-_MOST_BLANK_LINES = 4096
 
 
 class BucketBackend(ZarrBackend):
@@ -257,8 +254,7 @@ class BucketBackend(ZarrBackend):
         elif location == journal_location(self.location):
             self.objects.put({location.name: _fenced_journal(location.name, data)})
         elif location == self.location.with_suffix(".rejected.csv"):
-            # blank lines, which readers of CSV pass over, make the bytes of each put unique
-            self.objects.put({location.name: data + b"\n" * (1 + secrets.randbelow(_MOST_BLANK_LINES))})
+            self.objects.put({location.name: mark_csv(data)})
         else:
             self.objects.put({location.name: data})
 
