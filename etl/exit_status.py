@@ -6,7 +6,7 @@ No MPI here: `etl.mpi` and the trainer's Horovod workers both gather the errors 
 from collections.abc import Mapping
 from enum import IntEnum
 
-__all__ = ["ExitStatus", "JobError", "exit_status_of", "joint_message"]
+__all__ = ["CollectiveError", "ExitStatus", "JobError", "exit_status_of", "joint_message"]
 
 _MOST_RANKS_LISTED = 8
 
@@ -36,6 +36,13 @@ class JobError(Exception):
     def __init__(self, message: str, status: ExitStatus = ExitStatus.FAILED) -> None:
         super().__init__(message)
         self.status = status
+
+
+class CollectiveError(Exception):
+    """A collective call failed on this rank, and others may wait in it for ever: the job is to be ended at once.
+
+    So it is neither an OSError nor a JobError, and must not be caught before `etl.mpi.launch`.
+    """
 
 
 def exit_status_of(error: JobError | ValueError | OSError) -> ExitStatus:

@@ -7,6 +7,7 @@ is done by polling with short sleeps, so that a waiting rank leaves its core to 
 
 import logging
 import os
+import signal
 import sys
 import time
 import traceback
@@ -23,7 +24,7 @@ except ModuleNotFoundError as error:
     error.add_note('The commands of etl need mpi4py: pip install "sentinel-etl[extract]"')
     raise
 
-from etl.exit_status import ExitStatus, JobError, exit_status_of, joint_message
+from etl.exit_status import CollectiveError, ExitStatus, JobError, exit_status_of, joint_message
 from etl.files import raise_open_files_limit
 from etl.heartbeat import doing
 from etl.launcher import launcher_rank, unconnected_ranks
@@ -145,6 +146,10 @@ def _abort(error: BaseException, comm: Comm, advice: str) -> NoReturn:
         text, status = "interrupted", ExitStatus.RESUMABLE
     elif isinstance(error, OSError):  # of a disk: no fault of the program
         text, status = str(error), exit_status_of(error)
+    elif isinstance(error, CollectiveError):
+        text = str(error)
+    for kind in (signal.SIGINT, signal.SIGTERM):  # by which the abort of another rank ends this one
+        signal.signal(kind, signal.SIG_DFL)
     time.sleep(min(0.05 * comm.rank, 2.0))  # if all ranks meet the same, the first one's abort ends the others
     print(f"error: {where}{_with_advice(text, status, advice)}", file=sys.stderr, flush=True)
     if comm.size > 1:

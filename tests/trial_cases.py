@@ -13,7 +13,7 @@ from etl.store.location import Location
 
 __all__ = ["CASES", "Case", "make_base", "train_base"]
 
-_EXTRACT = "etl.extract --catalogue patches.parquet --round-mib 1 --sync-s 0.1 --decode-threads 1"
+_EXTRACT = "etl.extract --catalogue patches.parquet --round-mib 1 --sync-s 0.1 --decode-threads 1 --stall 30"
 _TRAIN = "trainer.run --store train.h5 --bands rgb --batch 4 --steps 2 --checkpoint-steps 1 --threads 1 --out"
 _SCORE = "--run done --store train.h5 --batch 4"
 _AGAIN = "--resume --retry-rejected"

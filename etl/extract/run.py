@@ -22,12 +22,11 @@ from etl.extract.file_check import check_files
 from etl.extract.inputs import ExtractionInputs, inspect_inputs, pass_over_unusable
 from etl.extract.patch_rows import place_patches
 from etl.extract.pipeline import PatchPipeline
-from etl.extract.recheck import recheck_store, require_repaired
 from etl.extract.resume import ResumeState, begin_store, verify_finished_rows
 from etl.extract.same_patches import require_same_patches
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import ReadyUpsampling, open_upsampling
-from etl.extract.watchdog import watch_ranks
+from etl.extract.watchdog import end_if_held, watch_ranks
 from etl.extract.write_loop import WriteLoop
 from etl.heartbeat import doing, now_doing
 from etl.mpi import Comm, RootOnly, file_hints, on_every_rank, raise_if_any_failed
@@ -90,6 +89,8 @@ def _extract(settings: ExtractSettings, comm: Comm, held: contextlib.ExitStack, 
     now_doing(f"creating {settings.out}, or reading what it holds")
     sums, damage = Sums(inputs.schema.pixels), None
     if settings.recheck:
+        from etl.extract.recheck import recheck_store, require_repaired  # without it other runs start sooner
+
         damage, sums = recheck_store(inputs, selection, comm)
         now_doing(f"resuming {settings.out}")
     store_state = selection.apply_on_root(lambda chosen: begin_store(inputs, chosen, damage))
@@ -127,7 +128,8 @@ def _extract(settings: ExtractSettings, comm: Comm, held: contextlib.ExitStack, 
             inputs, state.journal, report.extraction_record(reports or [], assignment, steps) | upsampling.record
         )
     )
-    selection.apply_on_root(lambda chosen: require_repaired(settings.out, chosen, unrepaired))
+    if settings.recheck:
+        selection.apply_on_root(lambda chosen: require_repaired(settings.out, chosen, unrepaired))
     return _exit_status(settings, store_state)
 
 
@@ -201,7 +203,9 @@ def _write_rows(
     source = _source_of(inputs, assignment, exchange, timer)
     journal = store_state.apply_on_root(lambda state: state.journal).value_on_root
     stored = on_every_rank(comm, f"opening {settings.out} for reading", lambda: _stored_rows(inputs, assignment))
-    opened = on_every_rank(comm, f"opening {settings.out} for writing", lambda: inputs.store.writer(comm, file_hints()))
+    to_open = f"opening {settings.out} for writing"
+    with end_if_held(settings.stall, comm):
+        opened = on_every_rank(comm, to_open, lambda: inputs.store.writer(comm, file_hints()))
     pipeline = PatchPipeline(source, inputs.schema, upsampling, settings, assignment, exchange.post, stored, timer)
     with (
         report_progress("extract", len(assignment.rounds), "round", comm.rank == 0) as on_round,

@@ -6,6 +6,7 @@ writes to the journal and ends the job. Each rank ends itself if rank 0 does not
 """
 
 import contextlib
+import faulthandler
 import os
 import platform
 import secrets
@@ -13,8 +14,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from etl.exit_status import ExitStatus
 from etl.extract.rank_views import RankView, Verdict, find_hung, view_of
@@ -26,7 +28,7 @@ from etl.store.interface import Backend
 from etl.store.stalled_units import add_stalled_units
 from etl.watchdog import IdleTime, exit_now
 
-__all__ = ["COMPLETION_ADVICE", "Watchdog", "watch_ranks"]
+__all__ = ["COMPLETION_ADVICE", "Watchdog", "end_if_held", "watch_ranks"]
 
 _LONGEST_INTERVAL_S = 5.0
 
@@ -36,6 +38,22 @@ _NOTE_S = 10.0
 _DATAGRAM_BYTES = 8192
 
 COMPLETION_ADVICE = "--resume completes the store"
+
+
+@contextlib.contextmanager
+def end_if_held(limit_s: float, comm: Comm) -> Iterator[None]:
+    """End this process with status 1 if the `with` block takes `limit_s` seconds; 0 = never. Rank 0 tells where.
+
+    HDF5 keeps Python's global lock while it opens a file, so no thread of Python can watch it. If the disk fails on one
+    rank then, HDF5 itself waits for ever for the others.
+    """
+    with Path(os.devnull).open("w") if comm.rank else contextlib.nullcontext(sys.stderr) as told:
+        if limit_s:
+            faulthandler.dump_traceback_later(limit_s, exit=True, file=told)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
 
 class Watchdog(contextlib.AbstractContextManager["Watchdog"]):

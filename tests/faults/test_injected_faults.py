@@ -21,6 +21,9 @@ BROKE = [
     # HDF5 crashed while it wrote metadata, or extended the file
     ("extract", "pwrite new.h5.part 40 EIO"),
     ("extract-collective", "pwrite new.h5.part 70 EDQUOT lasting"),
+    # HDF5 failed on one rank, and the others waited for it: while it wrote rows, and while it opened the store
+    ("extract-collective", "pwrite new.h5 1 EIO"),
+    ("extract-collective", "pread new.h5 2 ESTALE"),
     ("convert-hdf5", "ftruncate .new.draft.h5.part 1 EFBIG"),
     ("convert-chunked", "pwrite .new.draft.h5 3 EDQUOT"),
     # a traceback in place of a message
@@ -62,10 +65,12 @@ def test_a_fault_that_broke_a_command_is_endured(name, text, base, references, t
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_a_command_endures_a_fault_at_a_call_site_drawn_at_random(name, base, references, tmp_path):
+def test_a_command_endures_a_fault_of_a_file_drawn_at_random(name, base, references, tmp_path):
     case, rng = CASES[name], random.Random(f"{SEED} {name}")
     rank = rng.randrange(case.size) if case.size > 1 else None
-    fault = rng.choice(every_fault(case, base, tmp_path / "sites", rank))
+    # first calls: how many calls of a file follow can differ from run to run
+    first = [fault for fault in every_fault(case, base, tmp_path / "sites", rank) if fault.call == 1]
+    fault = rng.choice(first)
     outcome = try_fault(case, base, tmp_path / "trial", fault, references(name), rank)
     assert not outcome.problem, f"{name}, {fault} on rank {rank}: {outcome.problem}"
 

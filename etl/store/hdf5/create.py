@@ -24,6 +24,7 @@ from h5py import h5d, h5p, h5s, h5z
 from etl.files import pwrite_exact, replace_atomically
 from etl.schema import COMPLETE, DataSet, Schema, encoded
 from etl.store.hdf5.file_object import SteadyFile
+from etl.store.hdf5.reader import open_hdf5, translated_hdf5_errors
 from etl.store.hdf5.writer import OffsetWriter
 from etl.store.layout import Layout, stored_attributes
 
@@ -169,10 +170,11 @@ def overwrite_hdf5(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Replace whole data sets by writes at their file offsets, and sync: no metadata byte changes.
 
     Raises:
-        ValueError: the size of an array in bytes differs from its data set's.
+        ValueError: the size of an array in bytes differs from its data set's, or that cannot be read.
+        OSError: the file cannot be read or written.
     """
     offsets = {}
-    with h5py.File(path, "r") as file:
+    with translated_hdf5_errors(), open_hdf5(path) as file:
         for name, array in arrays.items():
             target = file[name]
             if target.nbytes != array.nbytes:

@@ -17,7 +17,7 @@ from etl.store.byte_ranges import OffsetReader
 from etl.store.hdf5.members import list_arrays
 from etl.store.layout import as_json
 
-__all__ = ["ArrayInfo", "Hdf5Reader", "is_hdf5", "open_hdf5"]
+__all__ = ["ArrayInfo", "Hdf5Reader", "is_hdf5", "open_hdf5", "translated_hdf5_errors"]
 
 _CHUNK_CACHE_BYTES = 64 << 20
 """Bytes of memory for chunks that hold more rows than are asked for, in each data set."""
@@ -61,7 +61,7 @@ def open_hdf5(path: Path, **options: Any) -> h5py.File:
 
 
 @contextlib.contextmanager
-def _translated_errors() -> Iterator[None]:
+def translated_hdf5_errors() -> Iterator[None]:
     """Raise errors of h5py, which depend on where HDF5 meets damage, as a ValueError; an OSError stays one."""
     try:
         yield
@@ -93,7 +93,7 @@ class Hdf5Reader:
             ValueError: a member leads out of the file, or is damaged.
         """
         self._path = path
-        with _translated_errors(), open_hdf5(path) as file:
+        with translated_hdf5_errors(), open_hdf5(path) as file:
             datasets = list_arrays(file)  # before anything else, as HDF5 follows links and references unasked
             self.attributes = {key: as_json(value) for key, value in file.attrs.items()}
             self.arrays = {name: _describe(name, item) for name, item in datasets.items()}
@@ -112,7 +112,7 @@ class Hdf5Reader:
             OSError: the file cannot be read.
             ValueError: it is damaged.
         """
-        with _translated_errors(), open_hdf5(self._path) as file:
+        with translated_hdf5_errors(), open_hdf5(self._path) as file:
             return {name: np.asarray(file[name][()]) for name in names}
 
     def read_strings(self, name: str) -> list[str] | None:
@@ -125,7 +125,7 @@ class Hdf5Reader:
 
     def axis_names(self, name: str) -> list[tuple[str, ...]]:
         """Names of the dimension scales on each axis of an array."""
-        with _translated_errors(), open_hdf5(self._path) as file:
+        with translated_hdf5_errors(), open_hdf5(self._path) as file:
             axes = [file[name].dims[axis].values() for axis in range(file[name].ndim)]
             return [tuple(scale.name.rsplit("/", 1)[-1] for scale in scales) for scales in axes]
 
@@ -138,7 +138,7 @@ class Hdf5Reader:
         if name in self._contiguous or not len(rows):
             self._by_offset.read_rows(name, rows, out)
             return
-        with _translated_errors():
+        with translated_hdf5_errors():
             self._read_chunks(self._file[name], rows, out)
 
     def _read_chunks(self, array: h5py.Dataset, rows: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:

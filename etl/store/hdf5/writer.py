@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from h5py import h5f, h5fd, h5p, h5s
 
-from etl.exit_status import JobError
+from etl.exit_status import CollectiveError, JobError
 from etl.files import close_synced, pwrite_exact, sync_path
 from etl.store.hdf5.file_object import SteadyFile
+from etl.store.hdf5.reader import open_hdf5, translated_hdf5_errors
 from etl.store.interface import Writer
 from etl.store.location import Location, format_of
 from etl.store.sync import WriteBehind
@@ -26,25 +27,35 @@ class Hdf5Writer(Writer):
     """An existing store, open on all ranks for writing rows. Opening and closing are collective."""
 
     def __init__(self, path: Path, comm: "MPI.Intracomm", info: "MPI.Info | None", collective: bool) -> None:
-        """`info`: hints for MPI-IO; `collective`: collective instead of independent transfers."""
+        """`info`: hints for MPI-IO; `collective`: collective instead of independent transfers.
+
+        Raises:
+            OSError: on every rank, if the file cannot be written by one.
+            CollectiveError: HDF5 could not open it on this rank.
+        """
+        self._fd = _open_on_all(path, comm)
         access = h5p.create(h5p.FILE_ACCESS)
         access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_LATEST)
         access.set_fclose_degree(h5f.CLOSE_STRONG)
         access.set_fapl_mpio(comm, info)
-        self._file = h5f.open(os.fsencode(path), h5f.ACC_RDWR, fapl=access)
-        # all at once: after a failed write ROMIO can return other bytes than those of HDF5's metadata
-        items = h5py.File(self._file).items()
-        self._sets = {name: item.id for name, item in items if isinstance(item, h5py.Dataset)}
         self._transfer = h5p.create(h5p.DATASET_XFER)
         self._transfer.set_dxpl_mpio(h5fd.MPIO_COLLECTIVE if collective else h5fd.MPIO_INDEPENDENT)
-        self._fd = os.open(path, os.O_RDWR)
+        self._collective = collective
         self._behind = WriteBehind(self._fd)
+        try:
+            self._file = h5f.open(os.fsencode(path), h5f.ACC_RDWR, fapl=access)
+            # all at once: after a failed write ROMIO can return other bytes than those of HDF5's metadata
+            items = h5py.File(self._file).items()
+            self._sets = {name: item.id for name, item in items if isinstance(item, h5py.Dataset)}
+        except (OSError, LookupError, RuntimeError, ValueError) as error:
+            raise CollectiveError(f"{path} cannot be opened for writing: {error}") from error
 
     def write(self, name: str, first: int, rows: npt.NDArray[Any]) -> None:
         """Collective: write `rows`, shape (n, ...), to rows [first, first + n) of a data set; n may be 0 on some ranks.
 
         Raises:
-            OSError: this rank's rows were not written; other ranks do not raise.
+            OSError: this rank's rows were not written by an independent transfer; other ranks do not raise.
+            CollectiveError: they were not written by a collective one; other ranks need not return.
         """
         target = self._sets[name]
         space, some = target.get_space(), len(rows) > 0
@@ -57,7 +68,12 @@ class Hdf5Writer(Writer):
             memory.select_none()
         # text as it is: HDF5 would not convert bytes to UTF-8
         kind = target.get_type() if rows.dtype.kind == "S" else None
-        target.write(memory, space, rows, kind, dxpl=self._transfer)
+        try:
+            target.write(memory, space, rows, kind, dxpl=self._transfer)
+        except OSError as error:
+            if self._collective:  # HDF5 then sets the view of the file, also collectively, on the other ranks alone
+                raise CollectiveError(f"writing {name} failed: {error}; is the disk full?") from error
+            raise
         # only a contiguous array has an offset, which tells where the rows were written
         offset = target.get_offset()
         if offset is not None and some:
@@ -79,6 +95,25 @@ class Hdf5Writer(Writer):
             self.close()
 
 
+def _open_on_all(path: Path, comm: "MPI.Intracomm") -> int:
+    """Collective: a descriptor of the file on every rank, before HDF5 begins what only all ranks can end.
+
+    Raises:
+        OSError: on every rank, the first error of any.
+    """
+    fd, problem = -1, ""
+    try:
+        fd = os.open(path, os.O_RDWR)
+    except OSError as error:
+        problem = str(error)
+    problems = [text for text in comm.allgather(problem) if text]
+    if problems:
+        if fd >= 0:
+            close_synced(fd)
+        raise OSError(problems[0])
+    return fd
+
+
 class OffsetWriter(Writer):
     """A contiguous store, written by `pwrite` at the file offsets of its rows, on each rank independently.
 
@@ -86,7 +121,13 @@ class OffsetWriter(Writer):
     """
 
     def __init__(self, path: Path) -> None:
-        with h5py.File(path, "r") as file:
+        """Open the store.
+
+        Raises:
+            OSError: it cannot be opened.
+            ValueError: HDF5's description of it cannot be read.
+        """
+        with translated_hdf5_errors(), open_hdf5(path) as file:
             self._offsets = {k: item.id.get_offset() for k, item in file.items() if isinstance(item, h5py.Dataset)}
         self._fd = os.open(path, os.O_RDWR)
         self._behind = WriteBehind(self._fd)
