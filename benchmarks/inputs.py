@@ -1,6 +1,5 @@
 """Input data of scenarios: tiles made by `etl.sample`, a folder of patches, network weights; kept in the cache."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,8 +17,9 @@ from etl.catalogue.finder import find_products
 from etl.catalogue.names import parse_product
 from etl.catalogue.table import make_catalogue_table, write_catalogue
 from etl.files import replace_atomically
-from etl.grid import TileGrid
+from etl.grid import PixelWindow, TileGrid
 from etl.plan.layers import Layer, blocks_of
+from etl.raster import Georeference, RasterFile, write_geotiff
 from etl.source.safe import Product, read_product
 from etl.source.tiles import layers_of
 from etl.upsample.network import ConvWeights, NetworkWeights
@@ -183,25 +183,31 @@ def make_patch_folder(setup: Setup, source: TileInput) -> PatchFolder:
         _make_sample(home, 1200, archives=True)
         real = sorted((home / "BigEarthNet-v1.0").glob("S2*"))
     count = 60 if setup.size == "tiny" else 2000
-    home = setup.cache / f"patches-{count}"
+    home = setup.cache / f"placed-patches-{count}"
     j, i = np.divmod(np.arange(count), source.cells)
     if not home.exists():
         with replace_atomically(home, sync=False, concurrent=True) as temporary:
             temporary.mkdir(parents=True)
             names = _write_catalogue(temporary / "patches.parquet", source.product.name, source.product.grid, (j, i))
             for number, name in enumerate(names):
-                _copy_patch(real[number % len(real)], temporary / "patches" / name)
+                target = temporary / "patches" / name
+                _copy_patch(real[number % len(real)], target, source.product.grid, int(j[number]), int(i[number]))
     names = [path.name for path in (home / "patches").iterdir()]
     names.sort(key=lambda name: tuple(map(int, name.split("_")[:-3:-1])))
     folders = tuple(home / "patches" / name for name in names)
     return PatchFolder(home / "patches", home / "patches.parquet", folders, real[0].is_relative_to(REAL_DATA))
 
 
-def _copy_patch(source: Path, target: Path) -> None:
-    """Copy a patch under another name."""
+def _copy_patch(source: Path, target: Path, grid: TileGrid, row: int, column: int) -> None:
+    """Write the pixels of a patch again, under another name, at a row and column of a tile's patches."""
     target.mkdir(parents=True)
-    for file in source.iterdir():
-        shutil.copyfile(file, target / file.name.replace(source.name, target.name))
+    for group in GROUPS:
+        gsd_m = group.gsd_m
+        place = Georeference(grid.epsg, grid.ulx + PATCH_M * column, grid.uly - PATCH_M * row, gsd_m)
+        for band in group.bands:
+            pixels = np.empty((group.patch_px, group.patch_px), np.uint16)
+            RasterFile(str(source / f"{source.name}_{band}.tif")).read(PixelWindow(0, 0, *pixels.shape), pixels)
+            write_geotiff(target / f"{target.name}_{band}.tif", pixels, place)
 
 
 def make_network_weights(setup: Setup) -> dict[str, Path]:

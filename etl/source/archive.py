@@ -6,7 +6,6 @@ The files hold nothing beyond a patch's border, so the halo that upsampling need
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -116,7 +115,8 @@ class ArchivePatches:
         folder = self._open_folder(str(path))
         try:
             for gsd_m, planes in self._planes:
-                of_group = place and replace(place, gsd_m=gsd_m)
+                # not by `dataclasses.replace`, which takes 5 us
+                of_group = place and Georeference(place.epsg, place.ulx, place.uly, gsd_m)
                 for band, plane in planes:
                     file = f"{path}/{path.name}_{band}.tif"
                     if not self._plain.read(file, plane, of_group, folder):
