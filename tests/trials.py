@@ -193,17 +193,16 @@ def output_problem(case: Case, folder: Path, status: int, reference: Mapping[str
     except Exception as error:  # whatever the reader of a broken file raises
         return f"it ended with {status} and left an output that cannot be read: {error!r}"
     if status == 0:
-        well = left == reference or _rejected_rows(case, folder)
+        well = left == reference or _rejected_rows(folder)
         return "" if well else "it ended with 0, but its output differs from that of an undisturbed run"
     before = dict.fromkeys(left, _OLD if case.replaces else None)
     wrong = [name for name in left if left[name] not in (before[name], reference[name])]
     return f"it ended with {status} and left neither the older nor the new {wrong[0]}" if wrong else ""
 
 
-def _rejected_rows(case: Case, folder: Path) -> int:
-    """How many rows an extraction lists as rejected: with 0 it ends also if it could not read some, and says so."""
-    lists = [folder / name for name in case.leaves.split() if name.endswith("rejected.csv")]
-    return sum(path.read_bytes().count(b"\n") - 1 for path in lists if path.exists())
+def _rejected_rows(folder: Path) -> int:
+    """How many patches are listed as rejected: a command ends with 0 if it could not read some, and says so."""
+    return sum(path.read_bytes().count(b"\n") - 1 for path in folder.glob("*.rejected.csv"))
 
 
 def completing_problem(case: Case, folder: Path, reference: Mapping[str, Any]) -> str:

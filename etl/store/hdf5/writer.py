@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-from h5py import h5f, h5fd, h5p, h5s
+from h5py import h5d, h5f, h5fd, h5p, h5s
 
 from etl.exit_status import CollectiveError, JobError
 from etl.files import close_synced, pwrite_exact, sync_path
@@ -45,8 +45,7 @@ class Hdf5Writer(Writer):
         try:
             self._file = h5f.open(os.fsencode(path), h5f.ACC_RDWR, fapl=access)
             # all at once: after a failed write ROMIO can return other bytes than those of HDF5's metadata
-            items = h5py.File(self._file).items()
-            self._sets = {name: item.id for name, item in items if isinstance(item, h5py.Dataset)}
+            self._sets = _data_sets(h5py.File(self._file))
         except (OSError, LookupError, RuntimeError, ValueError) as error:
             raise CollectiveError(f"{path} cannot be opened for writing: {error}") from error
 
@@ -114,6 +113,12 @@ def _open_on_all(path: Path, comm: "MPI.Intracomm") -> int:
     return fd
 
 
+def _data_sets(file: h5py.File) -> dict[str, h5d.DatasetID]:
+    """The data sets of the root group by name."""
+    items = {name: file[name] for name in file}  # not `items()`, which gives None for what it cannot read
+    return {name: item.id for name, item in items.items() if isinstance(item, h5py.Dataset)}
+
+
 class OffsetWriter(Writer):
     """A contiguous store, written by `pwrite` at the file offsets of its rows, on each rank independently.
 
@@ -128,7 +133,7 @@ class OffsetWriter(Writer):
             ValueError: HDF5's description of it cannot be read.
         """
         with translated_hdf5_errors(), open_hdf5(path) as file:
-            self._offsets = {k: item.id.get_offset() for k, item in file.items() if isinstance(item, h5py.Dataset)}
+            self._offsets = {name: item.get_offset() for name, item in _data_sets(file).items()}
         self._fd = os.open(path, os.O_RDWR)
         self._behind = WriteBehind(self._fd)
 
