@@ -1,11 +1,15 @@
 """Lock a store on all ranks."""
 
+import logging
+
 from etl.extract.settings import ExtractSettings
 from etl.mpi import Comm, on_every_rank, on_root
 from etl.store.interface import Backend
 from etl.store.lock import StoreLock
 
 __all__ = ["lock_store"]
+
+log = logging.getLogger(__name__)
 
 
 def lock_store(settings: ExtractSettings, store: Backend, comm: Comm, lease_s: float | None = None) -> StoreLock:
@@ -27,6 +31,10 @@ def lock_store(settings: ExtractSettings, store: Backend, comm: Comm, lease_s: f
         lock = store.lock(lease_s)
         lock.acquire()
         try:
+            if lock.took_over:
+                log.warning("%s: processes of an ended run still hold its lock; the store is kept from them", out)
+                store.detach()
+                lock.detached()
             store.take_over()  # under the lock: nobody else is writing it
             refuse_existing()  # a run that held the lock before may have created it
         except (ValueError, OSError):

@@ -33,6 +33,7 @@ from etl.source.unit_guard import UnitGuard
 from etl.source.warning import log_warnings
 from etl.store.backend import backend_of
 from etl.store.interface import Backend
+from etl.store.lock import StoreLock
 from etl.upsample.method import UpsampleMethod
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class ExtractionInputs:
     """The store at --out."""
     guard: UnitGuard = field(default_factory=UnitGuard)
     """Limits the time for a block, and refuses what earlier runs hung at."""
+    lock: StoreLock | None = None
+    """This rank's lock of the store, once it is held."""
 
     @property
     def passes(self) -> int:

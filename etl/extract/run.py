@@ -84,8 +84,9 @@ def _extract(settings: ExtractSettings, comm: Comm, held: contextlib.ExitStack, 
 
     # The store, locked against other runs: created, or resumed from an interrupted run.
     now_doing(f"locking {settings.out}")
-    held.enter_context(lock_store(settings, inputs.store, comm, lease_s))
-    watchdog.store = inputs.store
+    lock = held.enter_context(lock_store(settings, inputs.store, comm, lease_s))
+    watchdog.store, watchdog.lock = inputs.store, lock
+    inputs = replace(inputs, lock=lock)
     now_doing(f"creating {settings.out}, or reading what it holds")
     sums, damage = Sums(inputs.schema.pixels), None
     if settings.recheck:
@@ -213,7 +214,7 @@ def _write_rows(
         opened as writer,
     ):
         pipeline.start()
-        loop = WriteLoop(comm, writer, pipeline, exchange, journal, settings.sync_s, on_round, timer)
+        loop = WriteLoop(comm, writer, pipeline, exchange, journal, settings.sync_s, on_round, timer, inputs.lock)
         loop.run(assignment.rounds)
     timer.add("cpu_s", time.process_time() - cpu_s)
     sums.merge([pipeline.sums.totals])
@@ -269,6 +270,8 @@ def _complete_store(
         return
     sums = Sums(inputs.schema.pixels)
     sums.merge(totals)
+    if inputs.lock is not None:
+        inputs.lock.require_held()
     inputs.store.overwrite(statistics_arrays(sums.totals))
     report.write_rejected(inputs.store, state)
     mark_complete(inputs.store)

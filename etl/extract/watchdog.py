@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from etl.exit_status import ExitStatus
 from etl.extract.rank_views import RankView, Verdict, find_hung, view_of
@@ -27,6 +28,9 @@ from etl.store.backend import backend_of
 from etl.store.interface import Backend
 from etl.store.stalled_units import add_stalled_units
 from etl.watchdog import IdleTime, exit_now
+
+if TYPE_CHECKING:
+    from etl.store.lock import StoreLock
 
 __all__ = ["COMPLETION_ADVICE", "Watchdog", "end_if_held", "watch_ranks"]
 
@@ -66,6 +70,8 @@ class Watchdog(contextlib.AbstractContextManager["Watchdog"]):
         """
         self.store: Backend | None = None
         """The store, once this run has locked it, so that the journal is its own."""
+        self.lock: StoreLock | None = None
+        """This rank's lock of it."""
         self._rank, self._size, self._host = comm.rank, comm.size, platform.node()
         self._limit_s, self._note = limit_s, note
         self._interval_s = min(_LONGEST_INTERVAL_S, limit_s / 10)
@@ -190,32 +196,38 @@ class Watchdog(contextlib.AbstractContextManager["Watchdog"]):
             self._socket.sendto(self._token + data, address)
 
     def _message(self, verdict: Verdict) -> str:
-        """What is said of a verdict, once it has been written to the journal."""
+        """What is said of a verdict, once it has been written to the lock file and the journal."""
+        self._in_time(lambda: self.lock.mark_ended(verdict.message) if self.lock else None)
         return f"{verdict.message}; all ranks end. {COMPLETION_ADVICE}{self._noted(verdict)}"
 
     def _noted(self, verdict: Verdict) -> str:
         """Write a verdict to the journal; what to say of that."""
         if not verdict.units:
             return ""
-        problems = ["it did not answer in time"]
-
-        def write() -> None:
-            try:
-                self._note(verdict, self.store)
-                problems.clear()
-            except (OSError, ValueError) as error:
-                problems[:] = [str(error)]
-
-        writer = threading.Thread(target=write, name="note", daemon=True)
-        writer.start()
-        writer.join(_NOTE_S)
-        if problems:
-            return f"; the journal cannot name what hangs: {problems[0]}"
+        problem = self._in_time(lambda: self._note(verdict, self.store))
+        if problem:
+            return f"; the journal cannot name what hangs: {problem}"
         return (
             "; the journal names it, and a second time rejects it"
             if verdict.lost
             else "; the journal names it, so that it is rejected then"
         )
+
+    def _in_time(self, write: Callable[[], None]) -> str:
+        """Write something within `_NOTE_S` seconds; what kept it from being written."""
+        problems = ["it did not answer in time"]
+
+        def attempt() -> None:
+            try:
+                write()
+                problems.clear()
+            except (OSError, ValueError) as error:
+                problems[:] = [str(error)]
+
+        writer = threading.Thread(target=attempt, name="note", daemon=True)
+        writer.start()
+        writer.join(_NOTE_S)
+        return problems[0] if problems else ""
 
 
 def _shortened(view: RankView) -> RankView:

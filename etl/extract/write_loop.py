@@ -26,6 +26,7 @@ from etl.schema import RowSpan
 from etl.stage_timer import StageTimer
 from etl.store.interface import Writer
 from etl.store.journal import Journal, row_ranges
+from etl.store.lock import StoreLock
 
 __all__ = ["STOP_SIGNALS", "WriteLoop"]
 
@@ -50,6 +51,8 @@ class WriteLoop:
     on_round: Callable[[int], None]
     """Called after each round with the number of rounds done."""
     timer: StageTimer
+    lock: StoreLock | None = None
+    """This rank's lock of the store: no other run may have taken it when rows are written."""
     _finished: list[RowSpan] = field(default_factory=list)
     """Rows written since the last sync."""
     _rejected: dict[int, str] = field(default_factory=dict)
@@ -122,6 +125,7 @@ class WriteLoop:
 
     def _write(self, batch: Batch | None) -> None:
         """Collective: write one batch, or take part with no rows."""
+        self._require_lock()
         with self.timer.stage("write_s"):
             span = f"rows {batch.first} to {batch.first + batch.rows - 1}" if batch else "no rows"
             # no return on the first error: the other ranks are in the same collective calls
@@ -141,6 +145,11 @@ class WriteLoop:
                     self._finished += row_ranges(batch.finished_rows)
                     self._rejected.update(batch.rejected)
                 self.pipeline.free.put(batch)  # after `wait`: nothing reads its memory any more
+
+    def _require_lock(self) -> None:
+        """Raise a TakenOverError if this process was cut off, and another run has begun meanwhile."""
+        if self.lock is not None:
+            self.lock.require_held()
 
     def _fail(self, text: str, error: OSError) -> None:
         """Keep the first error until all ranks end."""
@@ -168,6 +177,7 @@ class WriteLoop:
             rejected = {row: reason for _, reasons in parts for row, reason in reasons.items()}
             try:
                 if self.journal is not None:
+                    self._require_lock()
                     with doing("writing to the journal"):
                         self.journal.add(finished, rejected)
             except OSError as error:

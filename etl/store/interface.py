@@ -92,6 +92,13 @@ class Backend(ABC):
         """
         return FileLock(self.location)
 
+    def detach(self) -> None:  # noqa: B027  # shards are replaced as a whole, after a look at the lock
+        """Keep processes of an ended run, which have the store open, from changing it; the caller holds the lock.
+
+        Raises:
+            OSError: it cannot be copied.
+        """
+
     def take_over(self) -> None:  # noqa: B027  # HDF5 writes rows in place
         """Remove what a killed run left half-written; in a bucket, keep earlier runs from changing the journal.
 
