@@ -13,8 +13,8 @@ export OMPI_MCA_rmaps_base_oversubscribe := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo learn package test test-fast test-parallel test-nightly docs lint types format lock audit \
-	bench clean
+.PHONY: help install demo learn package test test-fast test-parallel test-nightly slow-links docs lint types \
+	format lock audit bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,7 +52,7 @@ test: install ## every check: lint, types, all tests, those on many ranks includ
 	$(MAKE) --jobs=3 --keep-going --output-sync=target lint types $(PARTS)
 
 # Parts that take about the same time, run at once because each waits much. Each part's output is printed at its end.
-PARTS = test-parallel test-faults test-others test-docs
+PARTS = test-parallel test-faults test-others test-cluster test-docs
 .PHONY: $(PARTS)
 # No binding to cores: otherwise the mpirun of each part would bind its first rank to the first core.
 $(PARTS): export OMPI_MCA_hwloc_base_binding_policy := none
@@ -63,10 +63,15 @@ test-parallel: install ## tests on 1, 2, 3, 7 and 72 ranks, and of bad input
 	$(PYTHON_VENV) -m pytest --durations=15 tests/parallel $(BAD_INPUT)
 test-faults: install ## tests of kills, full disks, lost workers and servers; benchmarks at tiny size
 	$(PYTHON_VENV) -m pytest --durations=15 $(addprefix --ignore=,$(BAD_INPUT)) tests/faults tests/test_benchmarks.py
+test-cluster: install ## tests on Slurm and on several hosts
+	$(PYTHON_VENV) -m pytest --durations=15 tests/cluster
 test-nightly: install ## disturb all commands for MINUTES=60, with SEED=0: counts are added to tests/faults/tries.json
 	PYTHONPATH=$(CURDIR):$(CURDIR)/tests nice $(PYTHON_VENV) tests/nightly.py --minutes $(MINUTES) --seed $(SEED)
+slow-links: install ## seconds of extraction and all-reduce on three hosts with slow links; needs root rights
+	PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(PYTHON_VENV) -m cluster.slow_link
 test-others: install ## all other tests
-	$(PYTHON_VENV) -m pytest --durations=15 --ignore=tests/parallel --ignore=tests/faults --ignore=tests/test_benchmarks.py
+	$(PYTHON_VENV) -m pytest --durations=15 \
+		$(addprefix --ignore=,tests/parallel tests/faults tests/cluster tests/test_benchmarks.py)
 
 test-docs: install ## build the documentation; warnings and dead internal links are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -84,7 +89,7 @@ FAST_TRAINER = tests/trainer tests/test_every_store.py
 test-fast-trainer:
 	$(FAST) $(FAST_TRAINER)
 test-fast-others:
-	$(FAST) $(addprefix --ignore=,$(FAST_TRAINER) tests/parallel tests/faults tests/real)
+	$(FAST) $(addprefix --ignore=,$(FAST_TRAINER) tests/parallel tests/faults tests/cluster tests/real)
 
 lint: install ## ruff, import-linter, codespell
 	$(BIN)/ruff check .

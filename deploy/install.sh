@@ -83,6 +83,7 @@ has_mpi() { has mpicc mpirun; }
 has_hdf5() { [ -n "$(hdf5_dir)" ]; }
 has_gdal() { has gdal-config gdalinfo && [ -e "$(gdal_include)/gdal.h" ]; }
 has_viewers() { has h5dump ncdump; }
+has_hosts() { PATH=$PATH:/usr/sbin:/sbin has sshd ip iptables ps; }
 
 gdal_include() { gdal-config --cflags | tr ' ' '\n' | sed -n 's/^-I//p' | head -n 1; }
 
@@ -113,6 +114,7 @@ TABLE
     if [ -n "$root" ]; then
         echo 'has_certificates|certificates for downloads|ca-certificates'
         echo 'has_viewers|h5dump and ncdump, to look into stores|hdf5-tools netcdf-bin'
+        echo 'has_hosts|sshd, ip and iptables, for tests on several hosts|openssh-server iproute2 iptables procps'
     fi
 }
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.host_trials import draw_trial, make_archive, try_to_cut
+from cluster.hosts import cluster, missing
 from injector import Fault
 from trial_cases import CASES, Case, make_base
 from trials import Outcome, every_fault, remove, try_fault, try_kill, undisturbed
@@ -139,8 +141,30 @@ def fuzz(night: Night) -> Iterator[Outcome]:
         yield Outcome(path, f"seed {seed}", done.returncode, True, problem, time.monotonic() - start)
 
 
+def hosts(night: Night) -> Iterator[Outcome]:
+    """Extractions on three hosts, of which one is cut off or frozen; every tenth with the times that users have."""
+    if reason := missing():
+        print(f"no trials on several hosts: {reason}")
+        return
+    archive = night.folder / "archive"
+    archive.mkdir()
+    make_archive(archive)
+    with cluster(night.folder / "keys") as made:
+        for number in range(10**6):
+            trial, folder = draw_trial(night.rng, number), night.folder / "hosts"
+            folder.mkdir()
+            start, problem = time.monotonic(), ""
+            try:
+                try_to_cut(made, archive, folder, trial, users=number % 10 > 7)
+            except AssertionError as error:
+                problem = str(error)
+            case = f"extract{trial.suffix}, {trial.kind}"
+            yield Outcome(case, str(trial), 75, happened=True, problem=problem, seconds=time.monotonic() - start)
+            remove(folder)
+
+
 KINDS: dict[str, Callable[[Night], Iterator[Outcome]]] = {
-    "faults": faults, "kills": kills, "two-writers": two_writers, "fuzz": fuzz,
+    "faults": faults, "kills": kills, "two-writers": two_writers, "fuzz": fuzz, "hosts": hosts,
 }  # fmt: skip
 """Kinds of trials: each yields outcomes until its share of the time is over, or nothing is left to try."""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import random
 import signal
 import time
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from etl.sample.safe import BLOCK_PX, write_product
 if TYPE_CHECKING:
     import subprocess
 
-__all__ = ["FAST", "Trial", "extraction", "make_archive", "try_to_cut"]
+__all__ = ["FAST", "Trial", "draw_trial", "extraction", "make_archive", "try_to_cut"]
 
 _TILE_PX = 720
 
@@ -45,6 +46,16 @@ class Trial:
 
     lines: int = 3
     """Lines of the journal after which it happens."""
+
+    def __str__(self) -> str:
+        what = "link of {} down" if self.kind == "link" else "processes of {} frozen"
+        return f"{what.format(self.victim)} after {self.lines} lines of the journal, {self.wakes} the resumed run awake"
+
+
+def draw_trial(rng: random.Random, number: int) -> Trial:
+    """A trial; numbers take turns between dead links and frozen processes."""
+    kind, suffix = ("link", "frozen")[number % 2], rng.choice([".h5", ".zarr"])
+    return Trial(kind, rng.choice(NAMES), suffix, rng.choice(["amid", "after"]), rng.randint(2, 6))
 
 
 def make_archive(folder: Path) -> Path:

@@ -40,13 +40,14 @@ def missing() -> str:
     packages = sorted({package for tool, package in _TOOLS.items() if _which(tool) is None})
     if packages:
         return f"hosts need Debian's {', '.join(packages)} (apt-get install)"
-    probe = subprocess.run(["ip", "netns", "add", f"{_PREFIX}probe"], capture_output=True, text=True)
-    subprocess.run(["ip", "netns", "delete", f"{_PREFIX}probe"], capture_output=True)
+    name = f"probe-{os.getpid()}"
+    probe = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, env=_environment())
+    subprocess.run(["ip", "netns", "delete", name], capture_output=True, env=_environment())
     return f"this machine makes no network namespaces: {probe.stderr.strip()}" if probe.returncode else ""
 
 
 def _which(tool: str) -> str | None:
-    return shutil.which(tool, path=_path())
+    return shutil.which(tool, path=_environment()["PATH"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,10 @@ class Cluster:
         line = self.line(hosts[0], *launcher, sys.executable, "-m", *command)
         agent = f"ssh -F {self.folder / 'ssh_config'} -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
         more = {"OMPI_MCA_plm_rsh_agent": agent, "PYTHONPATH": str(_LAUNCHER.parents[1]), "INTERFACE": "eth0"}
-        environment = {**os.environ, "PATH": _path(), **more, **variables}
+        environment = {**_environment(), **more, **variables}
         return subprocess.Popen(line, stdout=log, stderr=log, env=environment, start_new_session=True)
 
-    def run(self, hosts: Sequence[str], log: Path, *command: str, timeout: float = 240, **variables: str) -> int:
+    def run(self, hosts: Sequence[str], log: Path, *command: str, timeout: float = 600, **variables: str) -> int:
         """Do what `begin` does, to the end; its exit status."""
         with log.open("a") as file, self.begin(hosts, file, *command, **variables) as job:
             try:
@@ -106,16 +107,27 @@ class Cluster:
                 raise TimeoutError(f"processes of {host} outlive SIGKILL: {self.pids(host)}")
             time.sleep(0.05)
 
-    def limit(self, host: str, *, mbit_per_s: float) -> None:
-        """Limit the rate of what a host sends and of what is sent to it."""
-        rate = ("root", "tbf", "rate", f"{mbit_per_s}mbit", "burst", "64kb", "latency", "200ms")
-        _run("tc", "-n", f"{_PREFIX}net", "qdisc", "replace", "dev", f"to-{host}", *rate)
-        _run("tc", "-n", _PREFIX + host, "qdisc", "replace", "dev", "eth0", *rate)
-
-    def lose(self, host: str, *, share: float) -> None:
-        """Drop a share of the packets that come to a host."""
-        chance = ("-m", "statistic", "--mode", "random", "--probability", str(share), "-j", "DROP")
-        _run(*self.line(host, "iptables", "-A", "INPUT", "-i", "eth0", *chance))
+    def slow(self, host: str, *, mbit_per_s: float = 0, loss: float = 0, delay_s: float = 0) -> None:
+        """Limit the rate of a host's link, drop a share of the packets that come to it, and delay both ways."""
+        net, space = f"{_PREFIX}net", _PREFIX + host
+        if mbit_per_s:
+            rate = ("root", "tbf", "rate", f"{mbit_per_s}mbit", "burst", "256kb", "latency", "100ms")
+            _run("tc", "-n", net, "qdisc", "replace", "dev", f"to-{host}", *rate)
+            _run("tc", "-n", space, "qdisc", "replace", "dev", "eth0", *rate)
+        if loss:
+            chance = ("-m", "statistic", "--mode", "random", "--probability", str(loss), "-j", "DROP")
+            _run(*self.line(host, "iptables", "-A", "INPUT", "-i", "eth0", *chance))
+        if delay_s:
+            _run("ip", "-n", net, "link", "set", f"to-{host}", "nomaster")
+            _run("ip", "-n", net, "link", "add", f"a-{host}", "type", "veth", "peer", "name", f"b-{host}")
+            _run("ip", "-n", net, "link", "set", f"b-{host}", "master", "bridge", "up")
+            for device in (f"a-{host}", f"to-{host}"):
+                _run("ip", "-n", net, "link", "set", device, "promisc", "on", "up")
+            relay = (sys.executable, str(Path(__file__).with_name("relay.py")), f"a-{host}", f"to-{host}", str(delay_s))
+            # it ends with the namespaces
+            line = ["ip", "netns", "exec", net, *relay]
+            started = subprocess.Popen(line, stdout=subprocess.PIPE, start_new_session=True)
+            started.stdout.readline()
 
 
 def _name_of(pid: int) -> str:
@@ -127,7 +139,7 @@ def _name_of(pid: int) -> str:
 
 def _run(*command: str) -> str:
     """What a command prints; an error names it."""
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": _path()})
+    done = subprocess.run(command, capture_output=True, text=True, env=_environment())
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
     return done.stdout
@@ -234,6 +246,6 @@ def _remove() -> None:
         (_STATE / host).unlink(missing_ok=True)
 
 
-def _path() -> str:
-    """Where programs are found, those of a system's administrator too."""
-    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+def _environment() -> dict[str, str]:
+    """That of this process; programs of a system's administrator are found, too."""
+    return {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}

@@ -1,9 +1,17 @@
 """Three hosts on one machine: the same content, and the end and the resumption of a job that loses one."""
 
+import json
+import os
+import time
+from pathlib import Path
+
 import pytest
-from cluster.host_trials import Trial, extraction, make_archive, try_to_cut
+from cluster.host_trials import FAST, Trial, extraction, make_archive, try_to_cut
 from cluster.hosts import NAMES, cluster, missing
 from commands import content, same
+from stores import TRAIN, training_store
+
+from trainer.fit.checkpoint import LAST, Checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing())]
 
@@ -32,6 +40,7 @@ def test_three_hosts_write_what_one_writes(hosts, archive, tmp_path, suffix):
 TRIALS = [
     Trial("link", "host3", ".h5", "amid"),
     Trial("link", "host1", ".zarr", "after"),
+    Trial("link", "host2", ".h5", "after"),
     Trial("frozen", "host3", ".h5", "after"),
     Trial("frozen", "host2", ".h5", "amid"),
     Trial("frozen", "host3", ".zarr", "after"),
@@ -41,3 +50,39 @@ TRIALS = [
 @pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: f"{trial.kind}-{trial.victim}{trial.suffix}-{trial.wakes}")
 def test_a_job_that_loses_a_host_ends_with_75_and_what_wakes_there_changes_nothing(hosts, archive, tmp_path, trial):
     try_to_cut(hosts, archive, tmp_path, trial)
+
+
+HERE = Path(__file__).parents[1]
+
+
+def training(folder, out, *flags):
+    fixed = ("--store", folder / "store.h5", "--out", folder / out, "--bands", "rgb", "--batch", 2, "--warmup", 0)
+    more = ("--decay", "none", "--validate-every", 0, "--checkpoint-steps", 1, "--deterministic", "--threads", 1)
+    return ("small_training", *map(str, (*fixed, *more, *flags)))
+
+
+@pytest.mark.timeout(1500)
+def test_a_training_that_loses_a_host_ends_with_75_and_resumes_to_the_same_weights(hosts, tmp_path):
+    training_store(tmp_path / "store.h5", [TRAIN] * 11)
+    variables = {**FAST, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
+    log, others = tmp_path / "log", ["host1", "host3"]
+    with log.open("w") as file:
+        job = hosts.begin(["host1", "host2"], file, *training(tmp_path, "cut", "--steps", 10**6), **variables)
+        try:
+            while not (tmp_path / "cut" / LAST).exists():
+                assert job.poll() is None, log.read_text()
+                time.sleep(0.05)
+            hosts.link("host2", up=False)
+            assert job.wait(timeout=120) == 75, log.read_text()
+            step = Checkpoint.load(tmp_path / "cut" / LAST).state.step
+            last = str(step + 2)
+            assert hosts.run(others, log, *training(tmp_path, "cut", "--steps", last, "--resume"), **variables) == 0
+        finally:
+            hosts.link("host2", up=True)
+            for host in NAMES:
+                hosts.end(host)
+    assert f"resumed at step {step} of {last}" in log.read_text()
+    assert hosts.run(others, log, *training(tmp_path, "whole", "--steps", last), **variables) == 0, log.read_text()
+    cut, whole = (json.loads((tmp_path / run / "run.json").read_text()) for run in ("cut", "whole"))
+    assert cut["workers"] == 2
+    assert cut["weights_checksums"] == whole["weights_checksums"]
