@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.host_trials import draw_trial, make_archive, try_to_cut
+from cluster.host_trials import TooLateError, draw_trial, make_archive, try_to_cut
 from cluster.hosts import cluster, missing
 from injector import Fault
 from trial_cases import CASES, Case, make_base
@@ -153,13 +153,15 @@ def hosts(night: Night) -> Iterator[Outcome]:
         for number in range(10**6):
             trial, folder = draw_trial(night.rng, number), night.folder / "hosts"
             folder.mkdir()
-            start, problem = time.monotonic(), ""
+            start, problem, happened = time.monotonic(), "", True
             try:
                 try_to_cut(made, archive, folder, trial, users=number % 10 > 7)
-            except AssertionError as error:
+            except TooLateError:
+                happened = False
+            except (AssertionError, subprocess.TimeoutExpired) as error:
                 problem = str(error)
             case = f"extract{trial.suffix}, {trial.kind}"
-            yield Outcome(case, str(trial), 75, happened=True, problem=problem, seconds=time.monotonic() - start)
+            yield Outcome(case, str(trial), 75, happened=happened, problem=problem, seconds=time.monotonic() - start)
             remove(folder)
 
 

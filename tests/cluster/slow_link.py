@@ -23,7 +23,7 @@ LINKS: dict[str, dict[str, float]] = {
     "as the machine has it": {},
     "1 Gbit/s": {"mbit_per_s": 1000},
     "100 Mbit/s": {"mbit_per_s": 100},
-    "1 Gbit/s, 10 ms each way": {"mbit_per_s": 1000, "delay_s": 0.01},
+    "1 Gbit/s, 40 ms to another host and back": {"mbit_per_s": 1000, "delay_s": 0.01},
     "1 Gbit/s, 1 % lost": {"mbit_per_s": 1000, "loss": 0.01},
 }
 """What every host's link is like."""

@@ -2,11 +2,12 @@
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
-from cluster.host_trials import FAST, Trial, extraction, make_archive, try_to_cut
+from cluster.host_trials import FAST, Trial, extraction, make_archive, try_to_cut, wait_for_lines
 from cluster.hosts import NAMES, cluster, missing
 from commands import content, same
 from stores import TRAIN, training_store
@@ -50,6 +51,15 @@ TRIALS = [
 @pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: f"{trial.kind}-{trial.victim}{trial.suffix}-{trial.wakes}")
 def test_a_job_that_loses_a_host_ends_with_75_and_what_wakes_there_changes_nothing(hosts, archive, tmp_path, trial):
     try_to_cut(hosts, archive, tmp_path, trial)
+
+
+def test_a_signal_to_the_script_reaches_all_hosts_and_its_status_is_that_of_mpirun(hosts, archive, tmp_path):
+    out, log = tmp_path / "store.h5", tmp_path / "log"
+    with log.open("w") as file, hosts.begin(NAMES, file, *extraction(archive, out)) as job:
+        wait_for_lines(out, 3, job, log)
+        job.send_signal(signal.SIGUSR1)
+        assert job.wait(timeout=60) == 75, log.read_text()
+    assert "stopped by a signal; every row written so far is kept" in log.read_text()
 
 
 HERE = Path(__file__).parents[1]
