@@ -117,7 +117,7 @@ class FileLock(StoreLock):
 
     def require_held(self) -> None:
         """Raise a TakenOverError if another run has replaced the lock file."""
-        if not self._is_current():
+        if self.location.path.exists() and not self._is_current():  # a person may have removed it
             raise TakenOverError(f"another run has taken the store over: it has replaced {self.location}")
 
     def detached(self) -> None:

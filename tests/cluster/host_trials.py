@@ -102,6 +102,8 @@ def try_to_cut(hosts: Cluster, archive: Path, folder: Path, trial: Trial, users:
                     raise TooLateError(log.read_text())
                 assert status == 75, log.read_text()
             seconds = time.monotonic() - start
+            if trial.kind == "frozen":
+                assert "does not run (it is stopped, or its host is lost)" in log.read_text()
             _resume(hosts, others, archive, out, trial, times)
             assert job.wait(timeout=30) == 75, log.read_text()
         finally:

@@ -49,6 +49,12 @@ def test_a_run_that_has_not_been_ended_keeps_its_lock(location):
     earlier.require_held()
 
 
+def test_a_run_whose_lock_file_is_removed_goes_on(location):
+    lock = held(location)
+    location.path.with_name("store.h5.lock").unlink()
+    lock.require_held()
+
+
 def test_an_ended_run_without_processes_leaves_nothing_to_detach(location):
     earlier = held(location)
     earlier.mark_ended("a block hung")
