@@ -28,7 +28,7 @@ for kind in USR1 TERM INT; do
     trap "kill -$kind $launcher 2>/dev/null" "$kind"
 done
 
-has_ranks() { ps -o comm= --ppid "$launcher" | grep -qvxE "$agents"; }
+has_ranks() { ps -o stat=,comm= --ppid "$launcher" | grep -v '^Z' | awk '{ print $2 }' | grep -qvxE "$agents"; }
 
 started='' alone_s=0
 while kill -0 "$launcher" 2>/dev/null; do

@@ -75,7 +75,8 @@ def make_archive(folder: Path) -> Path:
 def extraction(archive: Path, out: Path, *flags: str) -> tuple[str, ...]:
     """The command that extracts an archive in small rounds, each of which is journalled."""
     paths = ("--catalogue", str(archive / "patches.parquet"), "--source", str(archive / "tiles"), "--out", str(out))
-    return ("etl.extract", *paths, "--round-mib", "2", "--sync-s", "0.1", "--decode-threads", "1", *flags)
+    shards = ("--shard-rows", "2") if out.suffix == ".zarr" else ()  # several for each rank
+    return ("etl.extract", *paths, *shards, "--round-mib", "2", "--sync-s", "0.1", "--decode-threads", "1", *flags)
 
 
 def try_to_cut(hosts: Cluster, archive: Path, folder: Path, trial: Trial, users: bool = False) -> float:
@@ -153,6 +154,8 @@ def wait_for_lines(out: Path, lines: int, job: "subprocess.Popen[bytes]", log: P
     """Wait until the journal has so many lines."""
     deadline = time.monotonic() + 120
     while _lines(out) < lines:
+        if job.poll() == 0:
+            raise TooLateError(log.read_text())
         assert job.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.01)
