@@ -96,14 +96,14 @@ def try_to_cut(hosts: Cluster, archive: Path, folder: Path, trial: Trial, users:
             _cut(hosts, trial)
             others = [host for host in NAMES if host != trial.victim]
             if trial.kind == "frozen" and trial.victim == NAMES[0]:  # mpirun is frozen with it
-                _wait_for_end(hosts, others, _LIMIT_S)
+                _wait_for_end(hosts, others, _LIMIT_S, but="orted")  # which waits for mpirun
             else:
                 status = job.wait(timeout=_LIMIT_S)
                 if not status:
                     raise TooLateError(log.read_text())
                 assert status == 75, log.read_text()
             seconds = time.monotonic() - start
-            if trial.kind == "frozen":
+            if trial.kind == "frozen" and trial.victim != NAMES[0]:
                 assert "does not run (it is stopped, or its host is lost)" in log.read_text()
             _resume(hosts, others, archive, out, trial, times)
             assert job.wait(timeout=30) == 75, log.read_text()
@@ -161,10 +161,10 @@ def wait_for_lines(out: Path, lines: int, job: "subprocess.Popen[bytes]", log: P
         time.sleep(0.01)
 
 
-def _wait_for_end(hosts: Cluster, names: list[str], timeout_s: float) -> None:
-    """Wait until no process is left on these hosts."""
+def _wait_for_end(hosts: Cluster, names: list[str], timeout_s: float, but: str = "") -> None:
+    """Wait until no process is left on these hosts, but those of a name."""
     deadline = time.monotonic() + timeout_s
-    while left := [pid for name in names for pid in hosts.pids(name)]:
+    while left := [pid for name in names for pid in hosts.pids(name, but)]:
         assert time.monotonic() < deadline, f"{left} outlive the job on {names}"
         time.sleep(0.1)
 

@@ -87,10 +87,10 @@ class Cluster:
         """Connect a host with the network, or cut it off."""
         _run("ip", "-n", f"{_PREFIX}net", "link", "set", f"to-{host}", "up" if up else "down")
 
-    def pids(self, host: str) -> list[int]:
-        """Processes of a host but its sshd, which has no part in a job once orted runs."""
+    def pids(self, host: str, but: str = "") -> list[int]:
+        """Processes of a host but its sshd, which has no part in a job once orted runs, and those of a name."""
         listed = _run("ip", "netns", "pids", _PREFIX + host).split()
-        return [int(pid) for pid in listed if _name_of(int(pid)) not in ("sshd", "")]
+        return [int(pid) for pid in listed if _name_of(int(pid)) not in ("sshd", "", but)]
 
     def send(self, host: str, kind: signal.Signals) -> None:
         """Send a signal to all processes of a host."""
