@@ -8,7 +8,10 @@
 #     VENV        folder of the environment (.venv beside this project's setup.cfg)
 #     HDF5_DIR    folder of a parallel HDF5, if it is neither the one of h5pcc on PATH nor Debian's package
 #     GPU         1: TensorFlow with CUDA; 0: without CUDA (1 if the machine has nvidia-smi; a login node may have none)
-#     HOROVOD_*   passed on to Horovod's build, e.g. HOROVOD_GPU_OPERATIONS=NCCL on a cluster with nvcc and NCCL
+#     HOROVOD_*   passed on to Horovod's build. HOROVOD_GPU_OPERATIONS=NCCL, together with GPU=1, builds it for GPUs:
+#                 with nvcc of HOROVOD_CUDA_HOME or PATH, else with CUDA 13's from PyPI; and with the NCCL of
+#                 HOROVOD_NCCL_HOME, else with the one that TensorFlow brings
+#     ONLY_NEEDS  1: all but the project itself, as for the lower layers of a container image (0)
 # The script uses MPI, HDF5 and GDAL that are on PATH, as from a cluster's modules, and installs missing ones with apt.
 # Without root rights it prints what is missing, and stops before it builds anything.
 set -euo pipefail
@@ -17,6 +20,7 @@ project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=${VENV:-$project/.venv}
 deploy=$project/deploy
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/sentinel-etl
+horovod_patch=$deploy/patches/horovod-0.28.1-tensorflow-2.21.patch
 wheels=$cache/wheels
 logs=$cache/logs
 
@@ -77,20 +81,24 @@ has_python() {
     python_is 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")'
 }
 has_compiler() { has cc c++ make; }
-has_build_helpers() { has cmake pkg-config git; }
+has_build_helpers() { has cmake pkg-config git patch; }
 has_certificates() { [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ]; }
 has_mpi() { has mpicc mpirun; }
 has_hdf5() { [ -n "$(hdf5_dir)" ]; }
 has_gdal() { has gdal-config gdalinfo && [ -e "$(gdal_include)/gdal.h" ]; }
 has_viewers() { has h5dump ncdump; }
 has_hosts() { PATH=$PATH:/usr/sbin:/sbin has sshd ip iptables ps; }
+has_mpich() { has mpiexec.hydra; }
 
 gdal_include() { gdal-config --cflags | tr ' ' '\n' | sed -n 's/^-I//p' | head -n 1; }
 
-# Folder of a parallel HDF5 with include/ and lib/: the user's, then the compiler wrapper's, then Debian's.
+# Debian's name of the MPI that is on PATH.
+mpi_flavour() { case $(mpi_version) in HYDRA*) echo mpich ;; *) echo openmpi ;; esac }
+
+# Folder of a parallel HDF5 with include/ and lib/: the user's, then the compiler wrapper's, then Debian's for this MPI.
 hdf5_dir() {
     local dir
-    for dir in "${HDF5_DIR:-}" "$(dirname "$(dirname "$(command -v h5pcc)")")" /usr/lib/*/hdf5/openmpi; do
+    for dir in "${HDF5_DIR:-}" "$(dirname "$(dirname "$(command -v h5pcc)")")" /usr/lib/*/hdf5/"$(mpi_flavour)"; do
         if grep -qs 'H5_HAVE_PARALLEL 1' "$dir/include/H5pubconf.h"; then
             printf '%s\n' "$dir"
             return
@@ -105,9 +113,9 @@ needs() {
     cat <<TABLE
 has_python|Python 3.11 or newer with venv and headers (or PYTHON=...)|$python_debs $python_debs-venv $python_debs-dev
 has_compiler|a C and C++ compiler and make|build-essential
-has_build_helpers|cmake, pkg-config and git|cmake pkg-config git
+has_build_helpers|cmake, pkg-config, git and patch|cmake pkg-config git patch
 has_mpi|MPI: mpicc and mpirun (a cluster: module load openmpi)|openmpi-bin libopenmpi-dev
-has_hdf5|parallel HDF5 (a cluster: module load hdf5, or HDF5_DIR=...)|libhdf5-openmpi-dev
+has_hdf5|parallel HDF5 (a cluster: module load hdf5, or HDF5_DIR=...)|libhdf5-$(mpi_flavour)-dev
 has_gdal|GDAL with headers: gdal-config and gdalinfo (a cluster: module load gdal)|gdal-bin libgdal-dev
 TABLE
     # Useful, but not required: without root rights the script goes on without them.
@@ -115,6 +123,7 @@ TABLE
         echo 'has_certificates|certificates for downloads|ca-certificates'
         echo 'has_viewers|h5dump and ncdump, to look into stores|hdf5-tools netcdf-bin'
         echo 'has_hosts|sshd, ip and iptables, for tests on several hosts|openssh-server iproute2 iptables procps'
+        echo 'has_mpich|MPICH beside the MPI in use, for tests|mpich'
     fi
 }
 
@@ -223,7 +232,31 @@ build_gdal() {
     numpy_first pip_wheel "$1" --require-hashes -r "$1.lock"
 }
 
-# The released source includes XLA headers that TensorFlow no longer ships; the one file that does so is optional.
+# Exports what Horovod's build for GPUs reads, of which it may write parts into a folder.
+find_cuda() {
+    local nccl
+    if [ -z "${HOROVOD_CUDA_HOME:-}" ] && ! has nvcc; then
+        pip_locked --target "$1/cuda" -r "$deploy/cuda.lock"
+        export HOROVOD_CUDA_HOME=$1/cuda/nvidia/cu13 HOROVOD_BUILD_CUDA_CC_LIST=${HOROVOD_BUILD_CUDA_CC_LIST:-75,80,90}
+        # Names by which nvcc and CMake look for the run-time library, and which the wheels lack.
+        ln -s lib "$HOROVOD_CUDA_HOME/lib64"
+        ln -s libcudart.so.13 "$HOROVOD_CUDA_HOME/lib/libcudart.so"
+    fi
+    if [ -n "${HOROVOD_NCCL_HOME:-}" ]; then return; fi
+    nccl=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/nvidia/nccl
+    if [ ! -e "$nccl/lib/libnccl.so.2" ]; then
+        echo "HOROVOD_GPU_OPERATIONS=NCCL needs NCCL: set GPU=1, and TensorFlow brings it, or set HOROVOD_NCCL_HOME"
+        return 1
+    fi
+    mkdir -p "$1/nccl/lib"
+    ln -s "$nccl/include" "$1/nccl/include"
+    ln -s "$nccl/lib/libnccl.so.2" "$1/nccl/lib/libnccl.so"
+    export HOROVOD_NCCL_HOME=$1/nccl HOROVOD_NCCL_LINK=SHARED
+    # from horovod/tensorflow to TensorFlow's NCCL, wherever the environment is
+    export LDFLAGS="-Wl,-rpath,\$ORIGIN/../../nvidia/nccl/lib ${LDFLAGS:-}"
+}
+
+# The patch takes out what TensorFlow 2.21 no longer ships or exports.
 build_horovod() {
     local source=$1.source
     mkdir -p "$source"
@@ -232,11 +265,23 @@ build_horovod() {
         --require-hashes -r "$1.lock"
     tar -xzf "$source"/horovod-*.tar.gz --strip-components 1 -C "$source"
     rm "$source"/horovod-*.tar.gz
-    sed -i '/xla_mpi_ops\.cc/d' "$source/horovod/tensorflow/CMakeLists.txt"
+    patch --directory "$source" --strip 1 --fuzz 0 <"$horovod_patch"
+    if [ "${HOROVOD_GPU_OPERATIONS:-}" = NCCL ]; then find_cuda "$1.needs"; fi
     # By default Horovod's build starts eight compilers, on any machine.
     MAKEFLAGS=${MAKEFLAGS:--j$(nproc)} PATH=$venv/bin:$PATH CMAKE_POLICY_VERSION_MINIMUM=3.5 HOROVOD_WITH_MPI=1 HOROVOD_WITH_GLOO=1 \
         HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 HOROVOD_WITHOUT_NVTX=1 \
         pip_wheel "$1" "$source"
+}
+
+# what a Horovod is built from, beside the versions in its key
+horovod_inputs() {
+    env | grep '^HOROVOD_' | sort
+    cat "$horovod_patch"
+    declare -f find_cuda
+    if [ "${HOROVOD_GPU_OPERATIONS:-}" = NCCL ]; then
+        cat "$deploy/cuda.lock"
+        PATH=${HOROVOD_CUDA_HOME:-}/bin:$PATH nvcc --version 2>/dev/null || true
+    fi
 }
 
 # compiled name version key: builds a wheel unless one with this key and build function is kept, then installs it
@@ -279,6 +324,39 @@ build_environment() {
     names=$(sed -n 's/==.*//p' "$deploy/requirements-build.txt" | tr '[:upper:]\n' '[:lower:]|')
     locked "${names}numpy|mpi4py" "$deploy/requirements.lock" >"$venv/build.lock"
     pip_locked -r "$venv/build.lock"
+}
+
+# libmpi that mpicc links, as h5py and Horovod do
+libmpi_of_mpicc() {
+    local program=$venv/.libmpi
+    echo 'int MPI_Finalize(void); int main(void) { return MPI_Finalize(); }' | mpicc -x c -o "$program" -
+    ldd "$program" | sed -n 's/.* => \(\/[^ ]*\/libmpi[^ ]*\).*/\1/p' | head -n 1
+    rm "$program"
+}
+
+# mpi4py's wheel opens libmpi.so, libmpi.so.12 (MPICH) or libmpi.so.40 (Open MPI), first in the environment's lib/. The
+# machine's may be of another MPI, and Debian's MPICH has another name: a library of the expected name then refers to it.
+mpi4py_opens_libmpi() {
+    local wanted lib=$venv/lib
+    rm -f "$lib"/libmpi.so*
+    wanted=$(libmpi_of_mpicc)
+    if mpi4py_uses "$wanted"; then return; fi
+    case $wanted in
+    */libmpi.so.*) ln -s "$wanted" "$lib/libmpi.so" ;;
+    *) mpicc -shared -Wl,-soname,libmpi.so.12 -Wl,--no-as-needed -x c /dev/null -o "$lib/libmpi.so.12" ;;
+    esac
+    mpi4py_uses "$wanted" || { echo "mpi4py cannot use $wanted, which mpicc links"; return 1; }
+}
+
+mpi4py_uses() {
+    "$venv/bin/python" - "$(realpath "$1")" <<'PYTHON'
+import sys
+from pathlib import Path
+
+from mpi4py import MPI
+
+sys.exit(sys.argv[1] not in Path("/proc/self/maps").read_text())
+PYTHON
 }
 
 tensorflow_here() {
@@ -330,15 +408,18 @@ main() {
     run_once "$(cat "$deploy/requirements-build.txt" "$deploy/requirements.lock")" \
         "build tools, numpy, mpi4py" build_environment
     local numpy mpi hdf5 gdal
+    run_once "$(command -v mpicc) $(mpi_version)" "mpi4py with the MPI of mpicc" mpi4py_opens_libmpi
     numpy=numpy$(pinned numpy) mpi=$(mpi_version) hdf5=HDF5_$(hdf5_version) gdal=$(gdal-config --version)
     compiled h5py "$(pinned h5py)" "h5py-$(pinned h5py)-$on-$mpi-$hdf5-$numpy"
     compiled gdal "$gdal" "gdal-$gdal-$on-$numpy"
     run_once "$(cat "$deploy/requirements.lock" "$deploy/$(tensorflow_here).lock")" "locked packages" pinned_packages
     local horovod_key
-    horovod_key=horovod-$(pinned horovod)-no_xla-$on-$mpi-$(locked 'tensorflow.*' "$deploy/$(tensorflow_here).lock" | tr -dc 'a-z0-9.=-' | cut -c1-40)
-    horovod_key+=-$(hash_of "$(env | grep '^HOROVOD_' | sort)")
+    horovod_key=horovod-$(pinned horovod)-patched-$on-$mpi-$(locked 'tensorflow.*' "$deploy/$(tensorflow_here).lock" | tr -dc 'a-z0-9.=-' | cut -c1-40)
+    horovod_key+=-$(hash_of "$(horovod_inputs)")
     compiled horovod "$(pinned horovod)" "$horovod_key"
-    run_once "$project $(<"$project/setup.cfg") $(<"$project/pyproject.toml")" "the project, editable" this_project
+    if [ "${ONLY_NEEDS:-0}" != 1 ]; then
+        run_once "$project $(<"$project/setup.cfg") $(<"$project/pyproject.toml")" "the project, editable" this_project
+    fi
     run_once "$(cat "${BASH_SOURCE[0]}" "$venv"/.steps/{install_*,pinned_packages})" "a first import of all of it" works
     say "ready: $venv ($((SECONDS - start)) s)"
 }

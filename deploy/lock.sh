@@ -4,7 +4,8 @@
 #     bash deploy/lock.sh     # after a change of deploy/requirements*.txt
 #
 # requirements.lock has all packages but TensorFlow, which tensorflow-cpu.lock and tensorflow-gpu.lock have with what it
-# alone needs there; gdal.lock has one entry for each version of GDAL's binding, since the machine's GDAL decides.
+# alone needs there; gdal.lock has one entry for each version of GDAL's binding, since the machine's GDAL decides;
+# cuda.lock has the compiler that builds Horovod for GPUs.
 set -euo pipefail
 
 deploy=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -30,6 +31,7 @@ with tensorflow-cpu "$work/cpu.lock" >"$work/tensorflow-cpu.lock"
 with 'tensorflow|nvidia-.*' "$work/gpu.lock" | sed 's/^tensorflow==/tensorflow[and-cuda]==/' >"$work/tensorflow-gpu.lock"
 diff <(without 'tensorflow|nvidia-.*' "$work/gpu.lock") "$work/requirements.lock" ||
     { echo "requirements.lock must not depend on the kind of TensorFlow; see the difference above" >&2; exit 1; }
+resolve "$deploy/requirements-cuda.txt" -o "$work/cuda.lock" >/dev/null
 
 versions=$("${PYTHON:-$deploy/../.venv/bin/python}" -m pip index versions gdal | sed -n 's/^Available versions: //p' | tr -d ',')
 for version in $versions; do
@@ -38,5 +40,5 @@ for version in $versions; do
     cat "$work/gdal.one"
 done >"$work/gdal.lock"
 
-for name in requirements tensorflow-cpu tensorflow-gpu gdal; do mv "$work/$name.lock" "$deploy/$name.lock"; done
+for name in requirements tensorflow-cpu tensorflow-gpu cuda gdal; do mv "$work/$name.lock" "$deploy/$name.lock"; done
 wc -l "$deploy"/*.lock
