@@ -53,6 +53,7 @@ test: install ## every check: lint, types, all tests, those on many ranks includ
 
 # Parts that take about the same time, run at once because each waits much. Each part's output is printed at its end.
 PARTS = test-parallel test-faults test-others test-cluster test-docs
+PARTS = test-parallel test-faults test-cluster test-others test-docs
 .PHONY: $(PARTS)
 # No binding to cores: otherwise the mpirun of each part would bind its first rank to the first core.
 $(PARTS): export OMPI_MCA_hwloc_base_binding_policy := none
@@ -72,6 +73,7 @@ slow-links: install ## seconds of extraction and all-reduce on three hosts with 
 test-others: install ## all other tests
 	$(PYTHON_VENV) -m pytest --durations=15 \
 		$(addprefix --ignore=,tests/parallel tests/faults tests/cluster tests/test_benchmarks.py)
+	$(PYTHON_VENV) -m pytest --durations=15 $(addprefix --ignore=tests/,parallel faults cluster test_benchmarks.py)
 
 test-docs: install ## build the documentation; warnings and dead internal links are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

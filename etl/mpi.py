@@ -81,6 +81,9 @@ _FIRST_PAUSE_S = 0.00005
 
 _LONGEST_PAUSE_S = 0.002
 
+_MPICH_OUTPUT_S = 0.5
+"""Time for MPICH's mpirun to show what a process has printed; an abort ends it without that."""
+
 
 def launch(parse: Callable[[], S], main: Callable[[S, Comm], int], advice: str = "") -> NoReturn:
     """Run a command on all ranks and end the process with its exit status.
@@ -108,6 +111,9 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int], advice: str =
         _abort(error, comm, advice)
     sys.stdout.flush()
     sys.stderr.flush()
+    if status == ExitStatus.RESUMABLE and comm.size > 1 and _is_mpich():
+        comm.Barrier()
+        _abort_job(comm, status)  # MPICH's mpirun, once it has handed on a signal, ends with 0 in a third of the cases
     if is_computing():  # a thread that decodes in C++ would end the interpreter's shutdown with a crash
         MPI.Finalize()
         os._exit(status)
@@ -153,10 +159,21 @@ def _abort(error: BaseException, comm: Comm, advice: str) -> NoReturn:
     time.sleep(min(0.05 * comm.rank, 2.0))  # if all ranks meet the same, the first one's abort ends the others
     print(f"error: {where}{_with_advice(text, status, advice)}", file=sys.stderr, flush=True)
     if comm.size > 1:
-        comm.Abort(status)
+        _abort_job(comm, status)
     # not sys.exit: a thread that is decoding in C++ would end the interpreter's shutdown with an abort
     sys.stdout.flush()
     os._exit(status)
+
+
+def _abort_job(comm: Comm, status: int) -> None:
+    """End all processes of the job with `status`."""
+    if _is_mpich():
+        time.sleep(_MPICH_OUTPUT_S)
+    comm.Abort(status)
+
+
+def _is_mpich() -> bool:
+    return MPI.get_vendor()[0] == "MPICH"
 
 
 def raise_if_any_failed(comm: Comm, what: str, error: str | None, status: ExitStatus = ExitStatus.FAILED) -> None:
