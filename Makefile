@@ -15,6 +15,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .DEFAULT_GOAL := help
 .PHONY: help install demo learn package test test-fast test-parallel test-nightly slow-links docs lint types \
 	format lock audit bench clean
+.PHONY: help install demo demo-slurm learn package test test-fast test-parallel test-nightly docs lint types format lock audit \
+	bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +40,9 @@ demo: install ## in demo/: a small archive -> store -> picture of patches -> sho
 	$(DEMO_MPI) trainer.evaluate --run run --store data/store.h5 --split test
 	$(DEMO) trainer.report run --out report
 	@echo "demo: look at demo/preview.png and demo/report/"
+
+demo-slurm: install ## in demo/slurm/: the chain as jobs of a Slurm on this machine, with interruptions; needs root
+	PYTHONPATH=$(CURDIR):$(CURDIR)/tests nice $(PYTHON_VENV) tests/demo_slurm.py
 
 learn: install ## half an hour: train on a larger sample, all bands and RGB, and compare with a logistic regression
 	$(PYTHON_VENV) -m benchmarks learn table --size laptop

@@ -3,8 +3,8 @@
 catalogue -> plan -> source -> upsample -> store == stream -> model -> fit -> report
 
 This package is what stands left of `==`. Every command is a module: `python -m etl.doctor`, `etl.sample`,
-`etl.catalogue`, `etl.extract`, `etl.superres`, `etl.verify`, `etl.preview`, `etl.stats`, `etl.convert`. To look at a
-store from Python: `etl.open_store`, `etl.to_tile_mosaic`, `etl.to_reflectance`.
+`etl.catalogue`, `etl.extract`, `etl.superres`, `etl.verify`, `etl.preview`, `etl.stats`, `etl.convert`,
+`etl.submit`. To look at a store from Python: `etl.open_store`, `etl.to_tile_mosaic`, `etl.to_reflectance`.
 """
 
 import importlib

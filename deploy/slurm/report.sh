@@ -1,0 +1,3 @@
+#!/bin/bash
+# Report: one page about the run, with its pictures.
+run trainer.report "$RUN" --out "$REPORT"

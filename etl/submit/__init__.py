@@ -1,0 +1,1 @@
+"""`python -m etl.submit`: a chain of batch jobs, from the catalogue to the report, rendered, submitted and watched."""
