@@ -90,7 +90,7 @@ class Chain:
         path = self.path / f"{name}.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def wait(self, what: str, condition: Callable[[], bool], job: str, timeout: float = 300) -> None:
+    def wait(self, what: str, condition: Callable[[], bool], job: str, timeout: float = 500) -> None:
         """Wait for a condition.
 
         Raises:
@@ -104,7 +104,7 @@ class Chain:
             assert time.monotonic() < deadline, f"no {told}\n{self.node.logs()}"
             time.sleep(0.1)
 
-    def wait_until_done(self, timeout: float = 300) -> str:
+    def wait_until_done(self, timeout: float = 500) -> str:
         """Wait until no job is left in the queue; returns what `--status` prints, and checks that all is done."""
         deadline = time.monotonic() + timeout
         while (status := self.submit("--status")).returncode == 75:

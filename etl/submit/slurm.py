@@ -74,7 +74,7 @@ def queued_jobs(numbers: Sequence[str]) -> dict[str, QueuedJob]:
         JobError: Slurm does not answer.
     """
     # of all jobs: asked for one that it has forgotten, squeue fails
-    lines = _run("squeue", "--noheader", "--format=%i|%T|%S|%r").splitlines()
+    lines = _run("squeue", "--me", "--noheader", "--format=%i|%T|%S|%r").splitlines()
     found = {}
     for line in lines:
         number, state, begin, reason = line.split("|", 3)
