@@ -63,7 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Arguments: `begin` or `end`, folder of the chain, name of the job, its mark of progress (see `read_progress`), the
     digest of the settings with which it was submitted; and, after `end`, the status of its command.
     """
-    event, chain, job, mark, digest, *status = sys.argv[1:] if argv is None else argv
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        return _note_attempt(*arguments)
+    except OSError as error:
+        print(f"chain: the attempt cannot be recorded, so the chain stops: {error}", file=sys.stderr, flush=True)
+        return ExitStatus.FAILED
+
+
+def _note_attempt(event: str, chain: str, job: str, mark: str, digest: str, *status: str) -> int:
     path = attempts_path(Path(chain), job)
     job_id = os.environ.get("SLURM_JOB_ID", "")
     earlier = [entry for entry in read_attempts(path) if entry.get("id") == job_id]

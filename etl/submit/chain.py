@@ -62,6 +62,9 @@ class ChainJob:
     paths: Mapping[str, str]
     """Values of the variables that its script uses."""
 
+    result: str = ""
+    """File or folder that the job makes, without which it is not done; empty if none is looked for."""
+
     mark: str = ""
     """File or object that tells how far it has come, see `progress.read_progress`; empty if it cannot be resumed."""
 
@@ -93,6 +96,7 @@ def plan_chain(settings: SubmitSettings, site: Site) -> list[ChainJob]:
         )
     paths = {"CATALOGUE": str(extract.catalogue), "STORE": store, "RUN": run, "REPORT": str(settings.report)}
     paths["STORE_FOLDER"] = "" if extract.out.is_remote else posixpath.dirname(store) or "."
+    results = {"catalogue": str(extract.catalogue), "extract": "" if extract.out.is_remote else store, "train": run}
     marks = {"extract": f"{store}.journal", "train": posixpath.join(run, "checkpoint.npz")}
     first, last = JOB_NAMES.index(settings.first or JOB_NAMES[0]), JOB_NAMES.index(settings.last)
     names = JOB_NAMES[first : last + 1]
@@ -104,6 +108,7 @@ def plan_chain(settings: SubmitSettings, site: Site) -> list[ChainJob]:
             tuple(need for need in NEEDS[name] if need in names),
             _shape(settings, site.jobs[scripts.get(name, name)], name),
             paths,
+            results.get(name, ""),
             marks.get(name, ""),
         )
         for name in names

@@ -43,7 +43,7 @@ def submit(settings: SubmitSettings) -> int:
     settings.chain.mkdir(parents=True, exist_ok=True)
     with lock_chain(settings.chain):
         earlier = _require_ended(settings.chain)
-        todo = [job for job in jobs if settings.first or not is_done(settings.chain, job.name)]
+        todo = [job for job in jobs if settings.first or not is_done(settings.chain, job)]
         for job in jobs:
             if job not in todo:
                 log.info("%s is done and is not submitted again; --first %s does so", job.name, job.name)
@@ -56,9 +56,11 @@ def submit(settings: SubmitSettings) -> int:
     return ExitStatus.DONE
 
 
-def is_done(chain: Path, job: str) -> bool:
-    """Whether the last attempt of a job ended with status 0, with the settings that pipeline.toml has now."""
-    attempts = read_attempts(attempts_path(chain, job))
+def is_done(chain: Path, job: ChainJob) -> bool:
+    """Whether the last attempt of a job ended with status 0, with the settings of now, and its result is there."""
+    if job.result and not Path(job.result).exists():
+        return False
+    attempts = read_attempts(attempts_path(chain, job.name))
     last = attempts[-1] if attempts else {}
     return (last.get("event"), last.get("status"), last.get("settings")) == ("end", 0, digest_settings())
 

@@ -87,6 +87,11 @@ def test_a_last_line_that_was_cut_off_is_passed_over_and_kept_apart(folder):
     assert len(path.read_bytes().splitlines()) == 2
 
 
+def test_an_attempt_that_cannot_be_recorded_stops_the_chain(folder, capsys):
+    assert main(["begin", str(folder / "gone"), "extract", "", digest_settings()]) == 1
+    assert "chain: the attempt cannot be recorded, so the chain stops: " in capsys.readouterr().err
+
+
 def test_settings_that_changed_since_the_submit_stop_the_job(folder, capsys):
     digest = digest_settings()
     Path("pipeline.toml").write_text("[run]\nepochs = 3\n")

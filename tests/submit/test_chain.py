@@ -9,8 +9,11 @@ import pytest
 from slurm_chain import SITE, toml
 
 import etl
+from etl.submit.attempts import digest_settings
+from etl.submit.attempts import main as note_attempt
 from etl.submit.chain import DEFAULT_RUN, NEEDS, plan_chain
 from etl.submit.render import job_title, render_script
+from etl.submit.run import is_done
 from etl.submit.settings import JOB_NAMES, SubmitSettings
 from etl.submit.site import load_site
 from trainer.config import EvaluateRunSettings, RunSettings
@@ -239,3 +242,19 @@ def test_neither_mpi_nor_tensorflow_is_loaded(folder):
         env={"PATH": "/nowhere", "PYTHONPATH": str(DEPLOY.parent)},
     )  # fmt: skip
     assert ast.literal_eval(done.stdout.splitlines()[-1]) == [], done.stderr
+
+
+def test_a_job_is_done_if_it_ended_well_with_these_settings_and_its_result_is_there(folder, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    job = jobs_of()[0]
+    chain = folder / "chain"
+    chain.mkdir()
+    assert not is_done(chain, job)
+    for event in (("begin",), ("end", "0")):
+        note_attempt([event[0], str(chain), "catalogue", "", digest_settings(), *event[1:]])
+    assert not is_done(chain, job)
+    Path(job.result).parent.mkdir()
+    Path(job.result).touch()
+    assert is_done(chain, job)
+    Path("pipeline.toml").write_text("[catalogue]\nstrict = true\n")
+    assert not is_done(chain, job)
