@@ -15,6 +15,8 @@ from pathlib import Path
 from slurm_chain import SITE, Chain
 from slurm_node import SlurmNode, missing_for_slurm, run_slurm
 
+from etl.files import remove_path
+
 _START_S = time.monotonic()
 
 _PIPELINE = {
@@ -32,7 +34,7 @@ def main() -> int:
     if problem := missing_for_slurm():
         print(f"error: {problem}", file=sys.stderr)
         return 1
-    subprocess.run(["rm", "-rf", "--", out], check=True)
+    remove_path(out)
     out.mkdir(parents=True)
     tell("drawing a sample of three small tiles")
     python(out, "etl.sample", "--out", "data", "--tile-px", "1980", "--tiles", "3")

@@ -74,8 +74,7 @@ class Chain:
 
     def state(self, name: str) -> str:
         """State of a job as Slurm has it."""
-        numbers = f"--jobs={self.job(name)}"
-        return self.node.run("squeue", "--noheader", "--states=all", numbers, "--format=%T").strip()
+        return self.node.state(self.job(name))
 
     def done(self, name: str) -> int:
         """Rows or steps that a job has done."""

@@ -82,13 +82,16 @@ class SlurmNode:
         done = subprocess.run(
             command, cwd=cwd, env=self.environment, capture_output=True, text=True, timeout=_SECONDS, check=False
         )
-        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{done.stdout}"
+        assert done.returncode == 0, f"{' '.join(command)}: status {done.returncode}: {done.stderr}{done.stdout}"
         return done.stdout
 
-    def jobs(self) -> dict[str, str]:
-        """State of every job by its name, ended ones too; of several of one name, the last."""
-        lines = self.run("squeue", "--noheader", "--states=all", "--sort=i", "--format=%j|%T").splitlines()
-        return dict(line.split("|") for line in lines)
+    def state(self, number: str) -> str:
+        """State of a job, also of one that has ended; empty if squeue fails, as it does now and then."""
+        try:
+            lines = self.run("squeue", "--noheader", "--states=all", "--format=%i|%T").splitlines()
+        except AssertionError:
+            return ""
+        return dict(line.split("|") for line in lines)[number]
 
     def preempt(self) -> None:
         """Have Slurm preempt all running jobs of chains: an urgent job takes the whole node for a moment."""

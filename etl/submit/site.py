@@ -157,7 +157,7 @@ def load_site(name: str, deploy: Path) -> Site:
         raise ValueError(f"--site must be {known} or the path of a .toml file, {path} is not there") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} must be valid TOML, in UTF-8: {error}") from None
-    tables.pop("projection", None)  # figures of its hardware, for estimates
+    tables.pop("hardware", None)  # rates of its parts, for projections
     try:
         jobs = tables.pop("jobs", {})
         _require(isinstance(jobs, dict), "jobs", "tables", jobs)

@@ -1,6 +1,8 @@
 """Slurm's commands: submit, release and cancel jobs, and ask for their states."""
 
+import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,9 @@ __all__ = ["QueuedJob", "accounted_states", "cancel_jobs", "queued_jobs", "relea
 
 _TIMEOUT_S = 120
 """A controller that restarts answers within a minute or not at all."""
+
+_PAUSES_S = (1, 5)
+"""Before the queue is asked again: a busy controller fails now and then, and a question can be repeated."""
 
 _GONE = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE", "BOOT_FAIL"}
 """States in which a job does not come back. Source: squeue(1), job state codes."""
@@ -74,7 +79,7 @@ def queued_jobs(numbers: Sequence[str]) -> dict[str, QueuedJob]:
         JobError: Slurm does not answer.
     """
     # of all jobs: asked for one that it has forgotten, squeue fails
-    lines = _run("squeue", "--me", "--noheader", "--format=%i|%T|%S|%r").splitlines()
+    lines = _ask("squeue", "--me", "--noheader", "--format=%i|%T|%S|%r").splitlines()
     found = {}
     for line in lines:
         number, state, begin, reason = line.split("|", 3)
@@ -97,6 +102,16 @@ def accounted_states(numbers: Sequence[str]) -> dict[str, str]:
     return states
 
 
+def _ask(*command: str) -> str:
+    """What a command that changes nothing prints; it is tried three times."""
+    for pause_s in _PAUSES_S if shutil.which(command[0]) else ():
+        try:
+            return _run(*command)
+        except JobError:
+            time.sleep(pause_s)
+    return _run(*command)
+
+
 def _run(*command: str) -> str:
     """What a command prints.
 
@@ -114,5 +129,6 @@ def _run(*command: str) -> str:
     except subprocess.TimeoutExpired:
         raise JobError(f"{command[0]} did not answer for {_TIMEOUT_S} s; try again later") from None
     if done.returncode:
-        raise JobError(f"{' '.join(command)} failed: {done.stderr.strip() or done.stdout.strip()}")
+        said = done.stderr.strip() or done.stdout.strip()
+        raise JobError(f"{' '.join(command)} failed with status {done.returncode}: {said}")
     return done.stdout

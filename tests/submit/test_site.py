@@ -30,8 +30,8 @@ def test_a_site_of_the_checkout_is_valid(name):
     assert all(shape.ranks_per_node <= site.nodes_of(shape).cores for shape in site.jobs.values())
 
 
-def test_figures_of_the_hardware_are_left_to_estimates(tmp_path):
-    assert load_site(site_with(tmp_path, projection={"write_gib_per_second": 5}), DEPLOY).launcher == "mpirun"
+def test_rates_of_the_hardware_are_left_to_projections(tmp_path):
+    assert load_site(site_with(tmp_path, hardware={"gpu_rate": 5}), DEPLOY).launcher == "mpirun"
 
 
 def test_an_unknown_site_is_refused_with_the_names_of_the_known_ones():

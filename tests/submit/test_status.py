@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from etl.submit import slurm
 from etl.submit.attempts import attempts_path
 from etl.submit.record import ChainRecord, read_chain, write_chain
 from etl.submit.status import print_status
@@ -17,6 +18,7 @@ NUMBERS = {"catalogue": "11", "extract": "12", "verify": "13"}
 @pytest.fixture
 def chain(tmp_path, monkeypatch):
     """The folder of a chain of three jobs, whose squeue and sacct list nothing."""
+    monkeypatch.setattr(slurm, "_PAUSES_S", (0, 0))
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     (tmp_path / "bin").mkdir()
     answer(tmp_path, squeue="", sacct="")
@@ -107,6 +109,13 @@ def test_without_a_queue_the_records_tell_what_they_know(chain, capsys, caplog):
     assert "the queue cannot be asked" in caplog.text
     assert found["catalogue"][0] == "done"
     assert found["extract"] == ("unknown", "last recorded: begin 2026-11-30T08:00:00+00:00")
+
+
+def test_a_controller_that_fails_once_is_asked_again(chain, capsys):
+    answer(chain, squeue="12|RUNNING|2026-11-30T09:00:00|None\n")
+    text = (chain / "bin/squeue").read_text()
+    (chain / "bin/squeue").write_text(text.replace("#!/bin/sh\n", f"#!/bin/sh\nmkdir {chain}/asked && exit 1\n"))
+    assert states(chain, capsys)[1]["extract"][0] == "running"
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"numbers": 3, "settings": "", "complete": true}', "{", '{"numbers": {}}'])
