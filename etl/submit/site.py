@@ -8,13 +8,11 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from etl.submit.settings import JOB_NAMES
 
 __all__ = ["JobShape", "NodeKind", "Site", "default_deploy", "load_site"]
-
-T = TypeVar("T")
 
 _TIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
 
@@ -68,7 +66,7 @@ class JobShape:
     @property
     def seconds(self) -> int:
         """Time limit in seconds."""
-        days, hours, minutes, seconds = (int(part or 0) for part in _TIME.fullmatch(self.time).groups())  # type: ignore[union-attr]
+        days, hours, minutes, seconds = (int(part or 0) for part in _TIME.findall(self.time)[0])
         return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
@@ -164,12 +162,13 @@ def load_site(name: str, deploy: Path) -> Site:
         tables["jobs"] = {key: _filled(JobShape, f"[jobs.{key}]", table) for key, table in jobs.items()}
         for kind in ("cpu", "gpu"):
             tables[kind] = _filled(NodeKind, f"[{kind}]", tables.get(kind, {}))
-        return _filled(Site, "the file", tables)
+        site: Site = _filled(Site, "the file", tables)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    return site
 
 
-def _filled(cls: type[T], where: str, table: object) -> T:
+def _filled(cls: type[Any], where: str, table: object) -> Any:
     """An object of a dataclass from the table of a file; its keys are the fields."""
     if not isinstance(table, dict):
         raise ValueError(f"{where} must be a table, got {table!r}")
@@ -179,7 +178,7 @@ def _filled(cls: type[T], where: str, table: object) -> T:
         if key not in hints:
             raise ValueError(f"{where} has an unknown key {key!r}{_nearest(key, hints)}")
         values[key] = _checked(f"{where}: {key}", value, hints[key])
-    for item in dataclasses.fields(cls):  # type: ignore[arg-type]
+    for item in dataclasses.fields(cls):
         has_default = item.default is not dataclasses.MISSING or item.default_factory is not dataclasses.MISSING
         if item.name not in values and not has_default:
             raise ValueError(f"{where} must have the key {item.name}")
