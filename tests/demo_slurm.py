@@ -22,7 +22,7 @@ _START_S = time.monotonic()
 _PIPELINE = {
     "catalogue": {"source": "data/labels", "lists": "data/lists"},
     "extract": {"source": "data/tiles", "out": "data/store.h5", "sync_s": 0.2, "round_mib": 1},
-    "run": {"bands": "rgb", "batch": 8, "steps": 120, "checkpoint_steps": 20, "validate_every": 0, "threads": 1},
+    "run": {"bands": "rgb", "batch": 8, "steps": 60, "checkpoint_steps": 5, "validate_every": 0, "threads": 1},
 }
 
 
@@ -62,7 +62,7 @@ def show_chain(chain: Chain) -> None:
     stop_in_the_middle(chain, "extract", 400)
     chain.wait("step", lambda: chain.done("train") > 0, "train", 600)
     tell(f"training has begun: step {chain.done('train')}; its time limit is two minutes")
-    stop_in_the_middle(chain, "train", 80)
+    stop_in_the_middle(chain, "train", 30)
     step = chain.done("train")
     chain.wait("further step", lambda: chain.done("train") > step or chain.state("train") == "COMPLETED", "train", 600)
     tell(f"training goes on: step {chain.done('train')}; an urgent job takes the node away from it")
