@@ -85,7 +85,8 @@ def stop_in_the_middle(chain: Chain, job: str, most: int) -> None:
         tell(f"the {job} job is fast: it is told to stop now, as near its time limit")
         chain.node.run("scancel", "--signal=USR1", "--batch", chain.job(job))
     chain.wait("second attempt", lambda: "queued again" in chain.log(job), job)
-    tell(f"it has stopped at {chain.done(job)} and is queued again")
+    chain.lift_limit(job)
+    tell(f"it has stopped at {chain.done(job)} and is queued again, now with a limit of 20 minutes")
 
 
 def tell(what: str) -> None:

@@ -88,7 +88,7 @@ def test_a_chain_ended_by_its_limit_told_to_stop_and_preempted_gives_what_an_und
     assert again.returncode == 2
     assert "error: the chain in chain has not ended: extract (" in again.stderr
     chain.wait("end of the first attempt", lambda: bool(attempts(chain, "extract")), "extract")
-    node.run("scontrol", "update", f"JobId={chain.job('extract')}", "TimeLimit=20")  # one limit is enough
+    chain.lift_limit("extract")
     chain.wait("training", lambda: chain.done("train") > 0, "train")
     node.run("scancel", "--signal=USR1", "--batch", chain.job("train"))
     chain.wait("end of the first attempt", lambda: len(attempts(chain, "train")) == 1, "train")
