@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from etl.catalogue.bigearthnet_v1 import read_v1
+from etl.catalogue.columns import CATALOGUE_SCHEMA
 from etl.catalogue.images import read_image_table
 from etl.catalogue.list_file import read_names, read_names_and_products
 from etl.catalogue.names import is_patch, is_product, parse_patch, parse_time
-from etl.catalogue.table import CATALOGUE_SCHEMA
 from etl.grid import nominal_origin
 from etl.input_files import MOST_METADATA_BYTES
 from etl.product_files import ProductError

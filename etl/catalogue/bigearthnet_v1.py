@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 
 from etl.bands import PATCH_M
+from etl.catalogue.columns import CATALOGUE_SCHEMA
 from etl.catalogue.georeference import Rejections
 from etl.catalogue.names import parse_product
-from etl.catalogue.table import CATALOGUE_SCHEMA
 from etl.input_files import NO_LINKS, Links, RefusedFileError, fault_text, read_bytes, shortened
 
 __all__ = ["V1_METADATA_SUFFIX", "read_v1"]

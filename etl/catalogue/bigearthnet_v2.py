@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from etl.catalogue.columns import cast_column
 from etl.catalogue.georeference import Rejections, georeference_patches, split_patch_names
 from etl.catalogue.parquet_file import checked_table, read_parquet
-from etl.catalogue.table import cast_column, replace_columns
+from etl.catalogue.table import replace_columns
 from etl.input_files import fault_text
 
 __all__ = ["V2_COLUMNS", "join_v2_metadata", "list_v2_patches", "read_v2", "read_v2_metadata"]

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from etl.catalogue.bigearthnet_v2 import join_v2_metadata, list_v2_patches, read_v2, read_v2_metadata
 from etl.catalogue.cells import list_grid_cells
+from etl.catalogue.columns import sort_in_store_order
 from etl.catalogue.coverage import ListCoverage, measure_coverage, report_coverage
 from etl.catalogue.georeference import Rejections
 from etl.catalogue.images import list_class_folders, read_image_table
@@ -20,7 +21,6 @@ from etl.catalogue.refused_names import find_refused_names, shown_names
 from etl.catalogue.source_kind import CatalogueSource, find_v2_tables
 from etl.catalogue.table import (
     read_catalogue_table,
-    sort_in_store_order,
     write_catalogue,
 )
 from etl.catalogue.validation import find_problems, multi_hot

@@ -4,8 +4,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.bands import PATCH_M
+from etl.catalogue.columns import CATALOGUE_SCHEMA
 from etl.catalogue.names import parse_product
-from etl.catalogue.table import CATALOGUE_SCHEMA, make_catalogue_table, replace_columns
+from etl.catalogue.table import make_catalogue_table, replace_columns
 from etl.grid import nominal_origin
 
 __all__ = ["Rejections", "drop_rejected", "georeference_patches", "georeference_products", "split_patch_names"]

@@ -1,6 +1,6 @@
 """Read tables of a source from Parquet files: batch by batch, and no more than memory can hold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from etl.input_files import NO_LINKS, Links, check_link, require_regular
 
-__all__ = ["checked_table", "read_parquet"]
+__all__ = ["checked_table", "parquet_batches", "read_parquet"]
 
 _MOST_ROWS = 50_000_000
 """Most rows of a table: a hundred times those of BigEarthNet."""
@@ -46,19 +46,35 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise ValueError(f"must be a Parquet file: {str(error).splitlines()[0]}") from None  # Arrow's, of a bad page
 
 
+def parquet_batches(path: Path) -> Iterator[pa.Table]:
+    """The table in a Parquet file in parts, none of them empty; each has the metadata of the file.
+
+    Raises as `read_parquet` does.
+    """
+    with pq.ParquetFile(checked_table(path)) as file:
+        for batch in _batches(file, None):
+            yield pa.Table.from_batches([batch], file.schema_arrow)
+
+
 def _read(path: str, columns: Sequence[str] | None) -> pa.Table:
     with pq.ParquetFile(path) as file:
-        _check_size(file.metadata)
-        batches, size = list[pa.RecordBatch](), 0
-        for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
-            size += batch.nbytes
-            if size > _MOST_BYTES:
-                raise ValueError(f"must have at most {_MOST_BYTES} bytes in memory, got more")
-            batches.append(batch)
+        batches = list(_batches(file, columns))
         schema = file.schema_arrow
         if columns is not None:
             schema = pa.schema([schema.field(name) for name in columns], schema.metadata)
         return pa.Table.from_batches(batches, schema)
+
+
+def _batches(file: pq.ParquetFile, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    """Batches of rows, after the size of the whole table was checked."""
+    _check_size(file.metadata)
+    size = 0
+    for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
+        size += batch.nbytes
+        if size > _MOST_BYTES:
+            raise ValueError(f"must have at most {_MOST_BYTES} bytes in memory, got more")
+        if len(batch):
+            yield batch
 
 
 def _check_size(metadata: pq.FileMetaData) -> None:

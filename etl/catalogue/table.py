@@ -3,7 +3,7 @@
 A store holds the same columns in the same order of rows, and pixels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,55 +11,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from etl.catalogue.columns import CATALOGUE_SCHEMA, as_arrays, conform, sort_in_store_order
+from etl.catalogue.in_order import read_in_order
 from etl.catalogue.metadata import class_names_of, is_images, stated_class_names, stated_nomenclature
 from etl.catalogue.parquet_file import read_parquet
-from etl.catalogue.refused_names import shown_names
 from etl.catalogue.validation import find_problems, multi_hot
 from etl.files import replace_atomically
 from etl.labels import classes_of
-from etl.schema import SPLITS
 from etl.software import software_versions
 
 __all__ = [
-    "CATALOGUE_SCHEMA",
     "Catalogue",
-    "cast_column",
     "make_catalogue_table",
     "read_catalogue",
     "read_catalogue_table",
     "replace_columns",
-    "sort_in_store_order",
     "write_catalogue",
 ]
-
-CATALOGUE_SCHEMA = pa.schema(
-    [
-        ("patch", pa.string()),
-        ("tile", pa.string()),
-        ("product", pa.string()),
-        ("acquired", pa.timestamp("s", tz="UTC")),
-        ("epsg", pa.int32()),
-        ("ulx", pa.float64()),
-        ("uly", pa.float64()),
-        ("labels", pa.list_(pa.string())),
-        ("split", pa.string()),
-        ("snow", pa.bool_()),
-        ("cloud", pa.bool_()),
-        ("country", pa.string()),
-    ]
-)
-"""Columns of `patches.parquet`; `acquired`, `labels`, `split` (train, val, test) and `country` may be null.
-
-Null labels mean that nobody labelled the patch, an empty list that it has none of the classes. In a catalogue of image
-files `patch` is the path below --source, and `tile`, `product`, `epsg`, `ulx` and `uly` may be null, too."""
-
-_TEXTS = ("patch", "tile", "product", "country")
-_NULLABLE = ("acquired", "labels", "split", "country")
-_NULLABLE_OF_IMAGES = (*_NULLABLE, "tile", "product", "epsg", "ulx", "uly")
-_ROWS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,35 +97,40 @@ class Catalogue:
         return replace(self, **columns)
 
 
-def read_catalogue(path: Path) -> Catalogue:
+def read_catalogue(path: Path, keep_snow: bool = True, keep_cloud: bool = True) -> Catalogue:
     """The catalogue in a Parquet file with the columns of CATALOGUE_SCHEMA, put in store order.
 
-    Strings become fixed-length UTF-8 bytes, labels a multi-hot array of shape (patch, class), uint8.
+    Strings become fixed-length UTF-8 bytes, labels a multi-hot array of shape (patch, class), uint8. `keep_snow`,
+    `keep_cloud`: whether patches on the published lists of snow, and of cloud, are in it; it may be empty without them.
 
     Raises:
         ValueError: the file is no Parquet, holds no patch, or a column is missing, of another type or null although it
             must not be.
         OSError: the file cannot be opened.
     """
+    try:
+        read = read_in_order(path)
+    except (ValueError, OSError):
+        read = None  # reading it whole tells what is wrong with it
+    if read is None:
+        catalogue = _read_whole(path)
+        return catalogue.take((keep_snow | ~catalogue.snow) & (keep_cloud | ~catalogue.cloud))
+    class_names, parts = read
+    snow, cloud = (np.concatenate(parts[name]) for name in ("snow", "cloud"))
+    keep = np.flatnonzero((keep_snow | ~snow) & (keep_cloud | ~cloud))
+    columns = {}
+    for name in list(parts):  # one column after the other, to hold no two copies of the catalogue
+        whole = np.concatenate(parts.pop(name))
+        columns[name] = whole if len(keep) == len(snow) else whole[keep]
+    return Catalogue(class_names, is_images=False, **columns)
+
+
+def _read_whole(path: Path) -> Catalogue:
     table = sort_in_store_order(read_catalogue_table(path))
     class_names = class_names_of(table)
     classes, unknown = multi_hot(table["labels"], class_names)
-    texts: dict[str, Any] = {name: _fixed_bytes(shown_names(table[name])) for name in _TEXTS}
-    unknown_values = {"epsg": 0, "ulx": np.nan, "uly": np.nan, "snow": False, "cloud": False}
-    numbers: dict[str, Any] = {
-        name: pc.fill_null(table[name], value).to_numpy() for name, value in unknown_values.items()
-    }
-    split = pc.fill_null(pc.index_in(table["split"], value_set=pa.array(SPLITS)), 0)
-    return Catalogue(
-        class_names=class_names,
-        is_images=is_images(table),
-        acquired=table["acquired"].cast(pa.timestamp("s")).to_numpy(),
-        classes=classes,
-        split=split.to_numpy().astype(np.uint8),
-        problem=find_problems(table, unknown),
-        **texts,
-        **numbers,
-    )
+    problem = find_problems(table, unknown)
+    return Catalogue(class_names, is_images(table), classes=classes, problem=problem, **as_arrays(table))
 
 
 def read_catalogue_table(path: Path) -> pa.Table:
@@ -171,7 +146,7 @@ def read_catalogue_table(path: Path) -> pa.Table:
         raise ValueError(f"{path} {error}") from None
     try:
         _ = stated_nomenclature(table), stated_class_names(table)
-        return _conform(table).replace_schema_metadata(table.schema.metadata)
+        return conform(table).replace_schema_metadata(table.schema.metadata)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -193,7 +168,7 @@ def write_catalogue(path: Path, table: pa.Table, nomenclature: int = 43) -> None
             for key in (b"kind", b"classes")
             if key in table.schema.metadata
         }
-    ordered = sort_in_store_order(_conform(table)).replace_schema_metadata(
+    ordered = sort_in_store_order(conform(table)).replace_schema_metadata(
         {**stated, "software": f"sentinel-etl {software}"}
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -215,79 +190,3 @@ def make_catalogue_table(**columns: Any) -> pa.Table:
 def replace_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
     """`table` with these columns, each of shape (patch,) and its own type, in place of those of the same names."""
     return pa.table({**dict(zip(table.column_names, table.columns, strict=True)), **columns}, schema=table.schema)
-
-
-def sort_in_store_order(table: pa.Table) -> pa.Table:
-    """The rows in the order (tile, acquired, product, uly descending, ulx), then name, then all else; nulls last.
-
-    A pure function of the set of rows: the order in which they come makes no difference.
-    """
-    # Arrow cannot sort lists, so labels are compared as one text a patch.
-    keyed = table.append_column("joined_labels", pc.binary_join(table["labels"], "\n"))
-    keys = ("tile", "acquired", "product", "uly", "ulx", "patch", "epsg", "split", "snow", "cloud", "country")
-    # Northings in metres fall from row to row of a tile.
-    order = [(name, "descending" if name == "uly" else "ascending") for name in (*keys, "joined_labels")]
-    return table.take(pc.sort_indices(keyed, order)).combine_chunks()
-
-
-def _conform(table: pa.Table) -> pa.Table:
-    """`table` with exactly the columns of CATALOGUE_SCHEMA and their types."""
-    for item in CATALOGUE_SCHEMA:
-        if table.column_names.count(item.name) != 1:
-            needed = "must be there" if item.name not in table.column_names else "must be there once"
-            raise ValueError(f"column {item.name} ({item.type}) {needed}; it has {', '.join(table.column_names)}")
-    if not len(table):
-        raise ValueError("holds no patch")
-    nullable = _NULLABLE_OF_IMAGES if is_images(table) else _NULLABLE
-    table = pa.table([_convert(table[item.name], item, nullable) for item in CATALOGUE_SCHEMA], schema=CATALOGUE_SCHEMA)
-    unknown = [split for split in pc.unique(table["split"]).to_pylist() if split not in (*SPLITS[1:], None)]
-    if unknown:
-        raise ValueError(f"column split must be one of {', '.join(SPLITS[1:])} or null, got {unknown[0]!r}")
-    return table
-
-
-def _convert(column: pa.ChunkedArray, item: pa.Field, nullable: Sequence[str]) -> pa.ChunkedArray:
-    """`column` in the type of `item`, without nulls where none may be."""
-    if column.null_count and item.name not in nullable:
-        raise ValueError(f"column {item.name} must have a value in every row, but is null in {column.null_count}")
-    return cast_column(column, item.name, item.type)
-
-
-def cast_column(column: pa.ChunkedArray, name: str, kind: pa.DataType) -> pa.ChunkedArray:
-    """`column` in the type `kind`: only width and encoding may differ, as other writers of Parquet choose them.
-
-    Raises:
-        ValueError: the column is of another type; the message names it with the first value.
-    """
-    problem = f"column {name} must be of type {kind}, got {column.type}"
-    # Arrow would also cast texts to numbers and numbers to times, which hides a wrong column.
-    if column.type != kind and _type_family(column.type) not in (_type_family(kind), "null"):
-        example = column.drop_null()[:1].to_pylist()
-        raise ValueError(f"{problem}, such as {example[0]!r}" if example else problem)
-    try:
-        return column.cast(kind)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"{problem}: {error}") from None
-
-
-def _type_family(kind: pa.DataType) -> str:
-    """One name for types that differ in width or encoding only."""
-    if pa.types.is_dictionary(kind):
-        return _type_family(kind.value_type)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return f"list of {_type_family(kind.value_type)}"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return "text"
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return "number"
-    return "time" if pa.types.is_timestamp(kind) else str(kind)
-
-
-def _fixed_bytes(column: pa.ChunkedArray) -> npt.NDArray[np.bytes_]:
-    """Texts as fixed-length UTF-8 bytes, shape (patch,), null as empty."""
-    longest = pc.max(pc.binary_length(column)).as_py() or 1
-    texts = np.zeros(len(column), f"S{longest}")
-    for first in range(0, len(column), _ROWS_AT_ONCE):  # few Python objects at a time
-        part = pc.fill_null(column[first : first + _ROWS_AT_ONCE], "").cast(pa.binary())
-        texts[first : first + _ROWS_AT_ONCE] = part.to_pylist()
-    return texts

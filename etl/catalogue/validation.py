@@ -1,6 +1,6 @@
 """Why listed patches cannot be extracted: unknown labels, corners off the grid, names listed twice; whole columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from etl.catalogue.refused_names import find_refused_names
 from etl.grid import TileGrid, nominal_origin, patch_cell
 from etl.input_files import refused_name
 
-__all__ = ["find_problems", "multi_hot"]
+__all__ = ["find_problems", "join_problems", "multi_hot", "repeated", "row_problems"]
 
 _MOST_CHARACTERS = 1000
 """Most of a reason that is kept: a cell of a table, which it cites, can hold any text."""
@@ -44,17 +44,35 @@ def find_problems(table: pa.Table, unknown: dict[int, str]) -> npt.NDArray[np.ob
     """
     problem = np.full(len(table), "", object)
     names = table["patch"].combine_chunks().dictionary_encode().indices.to_numpy()
-    repeated = np.ones(len(names), np.bool_)
-    repeated[np.unique(names, return_index=True)[1]] = False  # where each name comes first
-    for row in np.flatnonzero(repeated).tolist():
-        problem[row] = f"patch is listed more than once: {table['patch'][row].as_py()[:100]}; its first row counts"
+    is_again = np.ones(len(names), np.bool_)
+    is_again[np.unique(names, return_index=True)[1]] = False  # where each name comes first
+    for row in np.flatnonzero(is_again).tolist():
+        problem[row] = repeated(table["patch"][row].as_py())
     if is_images(table):
         for row, name in enumerate(table["patch"].to_pylist()):
             problem[row] = problem[row] or refused_name(name)
-    misplaced = {} if is_images(table) else _misplaced(table)
-    for row, why in (*find_refused_names(table).items(), *misplaced.items(), *unknown.items()):
-        problem[row] = "; ".join(part for part in (problem[row], why) if part)[:_MOST_CHARACTERS]
+    for row, why in row_problems(table, unknown).items():
+        problem[row] = join_problems(problem[row], why)
     return problem
+
+
+def row_problems(table: pa.Table, unknown: Mapping[int, str]) -> dict[int, str]:
+    """By row, what is wrong with it alone, whatever the others are; `unknown` holds the problems of labels."""
+    misplaced = {} if is_images(table) else _misplaced(table)
+    problems = dict[int, str]()
+    for row, why in (*find_refused_names(table).items(), *misplaced.items(), *unknown.items()):
+        problems[row] = join_problems(problems.get(row, ""), why)
+    return problems
+
+
+def repeated(name: str) -> str:
+    """The problem of a row whose name an earlier row has."""
+    return f"patch is listed more than once: {name[:100]}; its first row counts"
+
+
+def join_problems(*problems: str) -> str:
+    """Problems of one row as one text, without the empty ones."""
+    return "; ".join(filter(None, problems))[:_MOST_CHARACTERS]
 
 
 def _misplaced(table: pa.Table) -> dict[int, str]:

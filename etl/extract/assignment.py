@@ -25,6 +25,7 @@ __all__ = [
     "ExtractionPlan",
     "RankAssignment",
     "image_files",
+    "make_assignments",
     "patch_folders",
     "plan_extraction",
     "scatter_assignments",
@@ -112,11 +113,13 @@ def scatter_assignments(
     `candidate`: number of the candidate from which all of them are read.
     """
     return store_state.scatter(
-        lambda state: _assign(inputs, state, plan_extraction(inputs, state.rows, comm.size, on_gpu, candidate))
+        lambda state: make_assignments(inputs, state, plan_extraction(inputs, state.rows, comm.size, on_gpu, candidate))
     )
 
 
-def _assign(inputs: ExtractionInputs, state: ResumeState, extraction_plan: ExtractionPlan) -> list[RankAssignment]:
+def make_assignments(
+    inputs: ExtractionInputs, state: ResumeState, extraction_plan: ExtractionPlan
+) -> list[RankAssignment]:
     """The assignment of every rank."""
     plan, product_patches = extraction_plan.plan, extraction_plan.product_patches
     selection, candidate = state.rows.selection, extraction_plan.candidate

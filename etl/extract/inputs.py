@@ -46,6 +46,7 @@ __all__ = [
     "first_candidates",
     "initial_columns",
     "inspect_inputs",
+    "listed_products",
     "pass_over_unusable",
 ]
 
@@ -165,7 +166,7 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
     now_doing(f"reading {settings.catalogue}")
     catalogue, source = _read_catalogue(settings), settings.source
     now_doing(f"searching {source}")
-    names, product_index = _listed_products(catalogue.product)
+    names, product_index = listed_products(catalogue.product)
     if not source.exists():
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which does not exist")
     links = Links.into(source, *settings.allow_links)
@@ -190,7 +191,7 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
     return CatalogueSelection(catalogue, product_index, names, (), own, folder, links)
 
 
-def _listed_products(products: npt.NDArray[np.bytes_]) -> tuple[tuple[str, ...], npt.NDArray[np.intp]]:
+def listed_products(products: npt.NDArray[np.bytes_]) -> tuple[tuple[str, ...], npt.NDArray[np.intp]]:
     """Different names among `products`, shape (patch,), by first appearance; and the number of each patch's name."""
     starts = np.flatnonzero(np.append(True, products[1:] != products[:-1]))  # neighbours mostly have the same one
     unique_names, first, index = np.unique(products[starts], return_index=True, return_inverse=True)
@@ -204,16 +205,16 @@ def _read_catalogue(settings: ExtractSettings) -> "Catalogue":
     from etl.catalogue.table import read_catalogue  # on rank 0 alone: pyarrow takes 40 MiB
 
     try:
-        catalogue = read_catalogue(settings.catalogue)
+        catalogue = read_catalogue(settings.catalogue, settings.keep_snow, settings.keep_cloud)
+        rows = len(catalogue) or len(read_catalogue(settings.catalogue))
     except (OSError, ValueError) as error:
         raise ValueError(f"{error}; make it with python -m etl.catalogue") from None
-    keep = (settings.keep_snow | ~catalogue.snow) & (settings.keep_cloud | ~catalogue.cloud)
-    if not keep.any():
+    if not len(catalogue):
         raise ValueError(
-            f"all {len(keep)} patches of {settings.catalogue} are marked as snow or cloud; "
+            f"all {rows} patches of {settings.catalogue} are marked as snow or cloud; "
             "--keep-snow and --keep-cloud extract them"
         )
-    return catalogue.take(keep)
+    return catalogue
 
 
 def first_candidates(inputs: ExtractionInputs, selection: CatalogueSelection) -> list[ProductInspection]:
@@ -240,12 +241,12 @@ def _schema_for(selection: CatalogueSelection, inspections: Sequence[ProductInsp
 def initial_columns(inputs: ExtractionInputs, selection: CatalogueSelection) -> dict[str, npt.NDArray[Any]]:
     """Columns that are known before any pixel is read, by array name, shape (patch, ...)."""
     catalogue, product_index = selection.catalogue, selection.product_index
-    served = np.array([served_by(item) for item in first_candidates(inputs, selection)], "S")[product_index]
-    rows = len(catalogue)
+    served = np.array([served_by(item) for item in first_candidates(inputs, selection)], "S").reshape(-1, 2)
+    product, rows = served[:, 0].astype(f"S{inputs.schema.product_bytes}"), len(catalogue)
     return {
         **{name: getattr(catalogue, name) for name in ("patch", "tile", "epsg", "ulx", "uly", "split", "classes")},
-        "product": served[:, 0],
-        "baseline": served[:, 1].astype("S5"),
+        "product": product[product_index],
+        "baseline": served[:, 1].astype("S5")[product_index],
         "acquired": catalogue.acquired.astype("datetime64[s]").astype(np.int64),
         "state": np.full(rows, UNWRITTEN, np.uint8),
         "checksum": np.zeros(rows, np.uint64),

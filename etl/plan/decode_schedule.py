@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from etl.plan.layers import IntArray, blocks_of
+from etl.plan.layers import IntArray, block_pixel_counts, blocks_of
 from etl.plan.work import Block, ProductPatches, RankWork
 
-__all__ = ["DecodeSchedule", "ScheduledDecode", "schedule_decoding", "smooth_load"]
+__all__ = ["BlockUses", "DecodeSchedule", "ScheduledDecode", "block_uses", "schedule_decoding", "smooth_load"]
 
 
 class ScheduledDecode(NamedTuple):
@@ -42,14 +42,35 @@ class DecodeSchedule:
     """Largest number of patches from a block's first use to its last."""
 
 
-def schedule_decoding(work: RankWork, products: Mapping[int, ProductPatches]) -> DecodeSchedule:
-    """Schedule of one rank's decoding, weighted by the pixels of each block.
+@dataclass(frozen=True, slots=True, eq=False)
+class BlockUses:
+    """Blocks that one rank's patches need, by the patch that needs each first; arrays of shape (block,).
 
-    Blocks that the rank sends to others are decoded before all patches and are not in `decodes`.
+    Arrays instead of objects: rank 0 predicts the decoding of all ranks, millions of blocks.
     """
-    uses: Counter[Block] = Counter()
-    first_use: dict[Block, int] = {}
-    lifetime, start = 1, 0
+
+    number: IntArray
+    """Each block as one number, see `_number`."""
+
+    patches: IntArray
+    """Number of patches that need it."""
+
+    first_use: IntArray
+    """First patch that needs it, ascending."""
+
+    pixels: IntArray
+    """Number of its pixels, all bands counted."""
+
+    before_patch: IntArray
+    """Patch just before which the rank decodes it, ascending; -1 if another rank decodes it, or it is sent."""
+
+    lifetime: int
+    """Largest number of patches from a block's first use to its last."""
+
+
+def block_uses(work: RankWork, products: Mapping[int, ProductPatches]) -> BlockUses:
+    """What one rank's patches need of its blocks, and when the rank decodes those that are its own."""
+    columns, lifetime, start = [np.empty((4, 0), np.intp)], 1, 0
     for part in work.patches:
         product, patches = products[part.product], slice(part.first, part.stop)
         for number, layer in enumerate(product.layers):
@@ -60,18 +81,42 @@ def schedule_decoding(work: RankWork, products: Mapping[int, ProductPatches]) ->
             index, begins, count = np.unique(flat, return_index=True, return_counts=True)
             ends = len(flat) - 1 - np.unique(flat[::-1], return_index=True)[1]
             lifetime = max(lifetime, int((patch[ends] - patch[begins]).max(initial=0)) + 1)
-            for flat_index, n, k in zip(index.tolist(), count.tolist(), patch[begins].tolist(), strict=True):
-                block = Block(part.product, number, flat_index)
-                uses[block] += n
-                first_use.setdefault(block, start + k)
+            block = _number(part.product, number, 0) + index
+            columns.append(np.stack((block, count, start + patch[begins], block_pixel_counts(layer)[index])))
         start += len(part)
+    blocks, counts, first_use, pixels = np.concatenate(columns, axis=1)
+    # a block that two parts need is one; its first use is in the first of them
+    block, place, again = np.unique(blocks, return_index=True, return_inverse=True)
+    patches_ = np.zeros(len(block), np.intp)
+    np.add.at(patches_, again, counts)
+    order = np.argsort(first_use[place], kind="stable")
+    block, place, patches_ = block[order], place[order], patches_[order]
     # other ranks decode those of `receives`; those of `sends` are decoded before all patches
-    unscheduled = {*work.receives, *work.sends}
-    needed_first = sorted((k, block) for block, k in first_use.items() if block not in unscheduled)
-    pixels = np.array([products[b.product].layers[b.layer].block_pixels(b.index) for _, b in needed_first], np.intp)
-    before = smooth_load(np.array([k for k, _ in needed_first], np.intp), pixels, start, lifetime)
-    decodes = [ScheduledDecode(k, block) for k, (_, block) in zip(before.tolist(), needed_first, strict=True)]
-    return DecodeSchedule(uses, decodes, lifetime)
+    others = [_number(b.product, b.layer, b.index) for b in (*work.receives, *work.sends)]
+    own = ~np.isin(block, np.array(others, np.intp))
+    before = np.full(len(block), -1)
+    before[own] = smooth_load(first_use[place[own]], pixels[place[own]], start, lifetime)
+    return BlockUses(block, patches_, first_use[place], pixels[place], before, lifetime)
+
+
+def _number(product: int, layer: int, index: int) -> int:
+    """A block as one number, which grows with product, layer and flat index."""
+    return product << 40 | layer << 32 | index
+
+
+def _block(number: int) -> Block:
+    return Block(number >> 40, number >> 32 & 0xFF, number & 0xFFFFFFFF)
+
+
+def schedule_decoding(work: RankWork, products: Mapping[int, ProductPatches]) -> DecodeSchedule:
+    """Schedule of one rank's decoding, weighted by the pixels of each block.
+
+    Blocks that the rank sends to others are decoded before all patches and are not in `decodes`.
+    """
+    uses = block_uses(work, products)
+    blocks, before = list(map(_block, uses.number.tolist())), uses.before_patch.tolist()
+    decodes = [ScheduledDecode(patch, block) for patch, block in zip(before, blocks, strict=True) if patch >= 0]
+    return DecodeSchedule(Counter(dict(zip(blocks, uses.patches.tolist(), strict=True))), decodes, uses.lifetime)
 
 
 def smooth_load(first_use: IntArray, weight: IntArray, patches: int, horizon: int) -> IntArray:

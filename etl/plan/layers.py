@@ -5,6 +5,7 @@ column in a layer; sizes are in the layer's own pixels.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from etl.bands import PATCH_M
 from etl.grid import PixelWindow
 
-__all__ = ["IntArray", "Layer", "blocks_of", "patch_window"]
+__all__ = ["IntArray", "Layer", "block_pixel_counts", "blocks_of", "patch_window"]
 
 IntArray = npt.NDArray[np.intp]
 
@@ -59,6 +60,18 @@ class Layer:
         """Number of pixels of a block, all bands counted, by its flat index."""
         window = self.block_window(index)
         return self.band_count * window.height * window.width
+
+
+@lru_cache(maxsize=256)  # products of a few kinds share their layers
+def block_pixel_counts(layer: Layer) -> IntArray:
+    """Number of pixels of each block of a layer, all bands counted, shape (block,), by flat index."""
+    height, width = (
+        np.minimum(block, size - block * np.arange(count))
+        for block, size, count in zip(layer.block_px, layer.size_px, layer.block_grid, strict=True)
+    )
+    counts: IntArray = layer.band_count * np.outer(height, width).ravel()
+    counts.flags.writeable = False
+    return counts
 
 
 def patch_window(layer: Layer, patch_row: int, patch_col: int) -> PixelWindow:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from etl.plan.decode_schedule import schedule_decoding
+from etl.plan.decode_schedule import block_uses
 from etl.plan.layers import IntArray
 from etl.plan.work import Block, Cost, ProductPatches, RankWork
 from etl.schema import RowSpan
@@ -26,9 +26,9 @@ Seconds = npt.NDArray[np.float64]
 def predict_ready_s(work: RankWork, products: Mapping[int, ProductPatches], cost: Cost) -> Seconds:
     """Seconds after which each patch of a rank is ready, shape (patch,), ascending, if it never waits for others."""
     patches = work.patch_count
-    decodes = schedule_decoding(work, products).decodes
-    decoded = np.zeros(patches)
-    np.add.at(decoded, [patch for patch, _ in decodes], [_block_s(products, block, cost) for _, block in decodes])
+    uses, decoded = block_uses(work, products), np.zeros(patches)
+    own = uses.before_patch >= 0
+    np.add.at(decoded, uses.before_patch[own], cost.pixels_s(uses.pixels[own]))
     sent = sum(_block_s(products, block, cost) for block in work.sends)
     ready: Seconds = sent + np.cumsum(decoded) + np.arange(1, patches + 1) * cost.patch_s
     return ready

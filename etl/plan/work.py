@@ -19,9 +19,13 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from etl.plan.layers import IntArray, Layer, blocks_of
+from etl.plan.layers import IntArray, Layer, block_pixel_counts, blocks_of
 
 __all__ = ["Block", "Cost", "PatchRange", "Plan", "ProductPatches", "RankWork", "assign_tiles", "make_plan"]
+
+
+_PATCHES_AT_ONCE = 1 << 20
+"""Patches whose owners are computed at once: temporary arrays of millions of patches would fill rank 0's memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,10 @@ class Cost:
     def block_s(self, layer: Layer, index: int) -> float:
         """Time in seconds to decode one block of all bands of a layer."""
         return self.decode_s_per_mpx * layer.block_pixels(index) * 1e-6
+
+    def pixels_s(self, pixels: IntArray) -> npt.NDArray[np.float64]:
+        """Time in seconds to decode blocks of so many pixels, all bands counted, shape (block,)."""
+        return self.decode_s_per_mpx * pixels.astype(np.float64) * 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -221,21 +229,24 @@ class _WorkSequence:
     @classmethod
     def of(cls, products: Sequence[ProductPatches], cost: Cost) -> "_WorkSequence":
         """Sequence of the work of all products, with the seconds that each block takes."""
-        keys, seconds, start = [np.empty((4, 0), np.intp)], [np.empty(0)], 0
+        columns, seconds, start = [np.empty((4, 0), np.intp)], [np.empty(0)], 0
         for number, product in enumerate(products):
+            of_product, pixels = [np.empty((4, 0), np.intp)], [np.empty(0, np.intp)]
             for layer_number, layer in enumerate(product.layers):
                 needed = blocks_of(layer, product.patch_row, product.patch_col)
                 # np.unique gives the first position of a value: reversed, the last patch that needs the block
                 index, from_end = np.unique(needed.ravel()[::-1], return_index=True)
                 last = len(product.rows) - 1 - from_end // needed.shape[1]
-                keys.append(np.stack(np.broadcast_arrays(number, layer_number, index, start + last)))
-                seconds.append(np.array([cost.block_s(layer, block) for block in index.tolist()]))
+                of_product.append(np.stack(np.broadcast_arrays(number, layer_number, index, start + last)))
+                pixels.append(block_pixel_counts(layer)[index])
+            keys = np.concatenate(of_product, axis=1)
+            order = np.lexsort((keys[2], keys[1], keys[3]))
+            columns.append(keys[:, order])
+            seconds.append(cost.pixels_s(np.concatenate(pixels)[order]))
             start += len(product.rows)
-        product_, layer_, index_, last_ = np.concatenate(keys, axis=1)
-        order = np.lexsort((index_, layer_, last_))
         patch_product = np.repeat(np.arange(len(products)), [len(item.rows) for item in products])
-        seconds_ = np.concatenate(seconds)
-        return cls(patch_product, product_[order], layer_[order], index_[order], last_[order], seconds_[order])
+        product_, layer_, index_, last_ = np.concatenate(columns, axis=1)
+        return cls(patch_product, product_, layer_, index_, last_, np.concatenate(seconds))
 
     def cut(self, ranks: int, cost: Cost) -> tuple[IntArray, IntArray]:
         """Owner of each patch and of each block: the sequence cut into parts of equal seconds.
@@ -246,11 +257,14 @@ class _WorkSequence:
         before_block = np.cumsum(self.block_s) - self.block_s
         block_middle = before_block + self.block_s / 2 + (self.block_last + 1) * cost.patch_s
         decoded = np.concatenate(([0.0], np.cumsum(self.block_s)))
-        blocks_before_patch = np.searchsorted(self.block_last, np.arange(patches), side="left")
-        patch_middle = decoded[blocks_before_patch] + (np.arange(patches) + 0.5) * cost.patch_s
         part_s = (decoded[-1] + patches * cost.patch_s) / ranks
-        owners = [np.minimum((middle / part_s).astype(np.intp), ranks - 1) for middle in (patch_middle, block_middle)]
-        return owners[0], owners[1]
+        patch_owner = np.empty(patches, np.intp)
+        for first in range(0, patches, _PATCHES_AT_ONCE):
+            patch = np.arange(first, min(patches, first + _PATCHES_AT_ONCE))
+            decoded_before = decoded[np.searchsorted(self.block_last, patch, side="left")]
+            patch_middle = decoded_before + (patch + 0.5) * cost.patch_s
+            patch_owner[patch] = np.minimum((patch_middle / part_s).astype(np.intp), ranks - 1)
+        return patch_owner, np.minimum((block_middle / part_s).astype(np.intp), ranks - 1)
 
 
 def _keep_shards_whole(products: Sequence[ProductPatches], patch_owner: IntArray, shard_rows: int) -> IntArray:
@@ -273,17 +287,34 @@ def _add_transfers(
     block_owner: IntArray,
 ) -> None:
     """Add to every rank's work the blocks that it sends and receives; `owners`: by product, the rank of each patch."""
-    needers: dict[Block, list[int]] = {}  # ranks that need each block, ascending
+    transfers = [np.empty((2, 0), np.intp)]
+    starts = np.searchsorted(sequence.block_product, np.arange(len(products) + 1))
     for number, (product, patch_ranks) in enumerate(zip(products, owners, strict=True)):
+        own = np.arange(starts[number], starts[number + 1])
+        if len(own) and (patch_ranks == patch_ranks[0]).all() and (block_owner[own] == patch_ranks[0]).all():
+            continue  # one rank has the whole product, as most of a large archive
         for layer_number, layer in enumerate(product.layers):
             needed = blocks_of(layer, product.patch_row, product.patch_col)
+            places = np.zeros(layer.block_grid[0] * layer.block_grid[1], np.intp)  # in the sequence, by block
+            of_layer = own[sequence.block_layer[own] == layer_number]
+            places[sequence.block_index[of_layer]] = of_layer
             # each (block, rank) is one number, so that np.unique finds the distinct pairs
-            for pair in np.unique((needed * len(work) + patch_ranks[:, None]).ravel()).tolist():
-                needers.setdefault(Block(number, layer_number, pair // len(work)), []).append(pair % len(work))
-    blocks = map(Block, sequence.block_product.tolist(), sequence.block_layer.tolist(), sequence.block_index.tolist())
-    for block, owner in zip(blocks, block_owner.tolist(), strict=True):
-        receivers = tuple(rank for rank in needers[block] if rank != owner)
-        if receivers:
-            work[owner].sends[block] = receivers
-            for rank in receivers:
-                work[rank].receives[block] = owner
+            index, rank = np.divmod(np.unique((needed * len(work) + patch_ranks[:, None]).ravel()), len(work))
+            pairs = np.stack((places[index], rank))
+            transfers.append(pairs[:, block_owner[pairs[0]] != rank])
+    _share_blocks(work, sequence, block_owner, np.concatenate(transfers, axis=1))
+
+
+def _share_blocks(
+    work: Sequence[RankWork], sequence: _WorkSequence, block_owner: IntArray, transfers: IntArray
+) -> None:
+    """Let owners send blocks; `transfers`, shape (2, pair): a block's place in the sequence, a rank that needs it."""
+    place, rank = transfers[:, np.lexsort((transfers[1], transfers[0]))]
+    first = np.flatnonzero(np.diff(place, prepend=-1))  # where the pairs of the next block begin
+    columns = (sequence.block_product, sequence.block_layer, sequence.block_index, block_owner)
+    blocks = zip(*(column[place[first]].tolist() for column in columns), strict=True)
+    for (product, layer, index, owner), receivers in zip(blocks, np.split(rank, first[1:]), strict=False):
+        block = Block(product, layer, index)
+        work[owner].sends[block] = tuple(receivers.tolist())
+        for receiver in receivers.tolist():
+            work[receiver].receives[block] = owner

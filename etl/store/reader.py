@@ -154,6 +154,11 @@ class StoreReader:
         """
         return self._reader.read_strings(name)
 
+    def forget(self, *names: str) -> None:
+        """Keep these columns in memory no longer: of millions of rows they fill it."""
+        for name in names:
+            self._columns.pop(name, None)
+
     @property
     def columns(self) -> Mapping[str, npt.NDArray[Any]]:
         """All columns by name: `Schema.identity` and `Schema.results`, shape (patch,), but `classes` (patch, class)."""

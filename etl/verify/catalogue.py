@@ -1,6 +1,7 @@
 """Compare a store with its catalogue: same patches in the same order, with the same labels, splits and corners."""
 
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +36,8 @@ def check_catalogue(store: StoreReader, given: Path | None) -> list[Check]:
     if not path.is_file():
         why = f"{recorded}, which the store was made from, is not here" if recorded else "the store does not say which"
         return [Check("catalogue", None, f"{why}; name one with --catalogue")]
-    catalogue = read_catalogue(path)
-    for name in ("snow", "cloud"):
-        if store.settings.get(f"keep_{name}") != "True":  # the run left these patches out
-            catalogue = catalogue.take(~getattr(catalogue, name))
+    # the run left out those that it was not told to keep
+    catalogue = read_catalogue(path, *(store.settings.get(f"keep_{name}") == "True" for name in ("snow", "cloud")))
     rows = min(store.schema.rows, len(catalogue))
     same = np.asarray(store.column("patch")[:rows] == catalogue.patch[:rows])
     return [
@@ -69,7 +68,11 @@ def _labels(store: StoreReader, catalogue: Catalogue, same: npt.NDArray[np.bool_
     faults = Faults()
     faults.extend(f"class {k} must be {name}, got {got[k]}" for k, name in enumerate(names) if got[k] != name)
     stored, listed = store.column("classes")[: len(same)], catalogue.classes[: len(same)]
-    for row in np.flatnonzero(same & (stored != listed).any(1)).tolist():
+    store.forget("classes")
+    differs = np.zeros(len(same), np.bool_)
+    for k in range(len(names)):  # class by class, because an array of all differences is as large as the labels
+        differs |= stored[:, k] != listed[:, k]
+    for row in np.flatnonzero(same & differs).tolist():
         wrong = np.flatnonzero(stored[row] != listed[row]).tolist()
         texts = [f"{names[k]} is {stored[row, k]}, must be {listed[row, k]}" for k in wrong]
         faults.add(f"{store.row_name(row)}: {', '.join(texts[:3])}{', ...' if len(texts) > 3 else ''}")
@@ -87,6 +90,7 @@ def _equal(store: StoreReader, catalogue: Catalogue, same: npt.NDArray[np.bool_]
         for row in np.flatnonzero(same & (stored != listed) & ~unknown).tolist():
             got, must = (_as_text(name, values[row]) for values in (stored, listed))
             faults.add(f"{store.row_name(row)}: {name} is {got}, must be {must}")
+        store.forget(name)
     return judge(check, f"{', '.join(_EQUAL[check])} of {len(same)} rows", faults)
 
 
@@ -100,16 +104,24 @@ def _as_text(name: str, value: object) -> str:
 
 def _products(store: StoreReader, catalogue: Catalogue, same: npt.NDArray[np.bool_]) -> Check:
     """Check that each row was read from the product it is listed under, or from another of the same acquisition."""
-    faults, products = Faults(), store.column("product")
-    matches = lru_cache(None)(_match)  # a few pairs of products for many rows
-    for row in np.flatnonzero(same).tolist():
-        pair = [name.decode(errors="replace") for name in (products[row], catalogue.product[row])]
-        if not matches(*pair):
-            faults.add(f"{store.row_name(row)}: read from {pair[0]}, listed under {pair[1]}")
-    number = matches.cache_info().currsize
-    return judge("products", f"{number} products, each shows the acquisition that the catalogue names", faults)
+    faults, rows = Faults(), len(same)
+    stored, listed = store.column("product")[:rows], catalogue.product[:rows]
+    store.forget("product")
+    changes = np.append(True, (stored[1:] != stored[:-1]) | (listed[1:] != listed[:-1]))[:rows]
+    starts = np.flatnonzero(changes).tolist()  # neighbours mostly have one pair of products
+    pairs = set[tuple[str, str]]()
+    for first, stop in pairwise([*starts, rows]):
+        of_run = first + np.flatnonzero(same[first:stop])
+        if not len(of_run):
+            continue
+        read_from, wanted = (name.decode(errors="replace") for name in (stored[first], listed[first]))
+        pairs.add((read_from, wanted))
+        if not _match(read_from, wanted):
+            faults.extend(f"{store.row_name(k)}: read from {read_from}, listed under {wanted}" for k in of_run.tolist())
+    return judge("products", f"{len(pairs)} products, each shows the acquisition that the catalogue names", faults)
 
 
+@lru_cache
 def _match(read_from: str, listed: str) -> bool:
     try:
         return read_from == listed or same_acquisition(parse_product(read_from), parse_product(listed))

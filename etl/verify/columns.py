@@ -80,6 +80,7 @@ def check_values(store: StoreReader) -> Check:
         largest = store.column(name).reshape(len(patch), -1).max(1, initial=0)
         rows = np.flatnonzero(largest > most).tolist()
         faults.extend(f"{store.row_name(row)}: {name} must be at most {most}, got {largest[row]}" for row in rows)
+    store.forget("classes")
     for name in [item.name for item in store.schema.results if item.name.endswith("_share")]:
         share = store.column(name)
         valid = np.isnan(share) | ((share >= 0) & (share <= 1)) | (store.column("state") == UNWRITTEN)

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from commands import ranks
 
-from etl.catalogue.table import CATALOGUE_SCHEMA, read_catalogue, read_catalogue_table
+from etl.catalogue.columns import CATALOGUE_SCHEMA
+from etl.catalogue.table import read_catalogue, read_catalogue_table
 from etl.grid import nominal_origin
 
 STEM = "S2A_MSIL2A_20170613T101031"

@@ -11,10 +11,11 @@ import pytest
 from etl.catalogue.bigearthnet_v1 import read_v1
 from etl.catalogue.bigearthnet_v2 import join_v2_metadata, list_v2_patches, read_v2, read_v2_metadata
 from etl.catalogue.cells import list_grid_cells
+from etl.catalogue.columns import CATALOGUE_SCHEMA
 from etl.catalogue.finder import find_products
 from etl.catalogue.lists import find_lists, join_lists, list_patches, read_lists, unread_files
 from etl.catalogue.source_kind import detect_source
-from etl.catalogue.table import CATALOGUE_SCHEMA, make_catalogue_table
+from etl.catalogue.table import make_catalogue_table
 from etl.grid import TileGrid, nominal_origin
 from etl.product_files import ProductFiles, read_tile_grid
 

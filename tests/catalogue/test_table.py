@@ -11,15 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from etl.catalogue.columns import CATALOGUE_SCHEMA, sort_in_store_order
 from etl.catalogue.metadata import detect_nomenclature
-from etl.catalogue.table import (
-    CATALOGUE_SCHEMA,
-    make_catalogue_table,
-    read_catalogue,
-    read_catalogue_table,
-    sort_in_store_order,
-    write_catalogue,
-)
+from etl.catalogue.table import make_catalogue_table, read_catalogue, read_catalogue_table, write_catalogue
 from etl.grid import nominal_origin
 from etl.labels import CLASSES_19, CLASSES_43
 from etl.schema import SPLITS

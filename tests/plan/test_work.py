@@ -139,3 +139,21 @@ def test_a_plan_for_no_rank_or_of_unknown_kind_is_refused():
         make_plan([], 0)
     with pytest.raises(ValueError, match="cost or paper, got 'fair'"):
         make_plan([], 1, "fair")
+
+
+@given(products=products(), ranks=st.integers(1, 5), shard_rows=st.integers(1, 9))
+@settings(max_examples=40)
+def test_a_block_is_sent_to_each_other_rank_that_needs_it_and_to_no_other(products, ranks, shard_rows):
+    work = make_plan(products, ranks, shard_rows=shard_rows).work
+    needers: dict[Block, set[int]] = {}
+    for rank, own in enumerate(work):
+        for part in own.patches:
+            product, at = products[part.product], slice(part.first, part.stop)
+            for number, layer in enumerate(product.layers):
+                for index in np.unique(blocks_of(layer, product.patch_row[at], product.patch_col[at])).tolist():
+                    needers.setdefault(Block(part.product, number, index), set()).add(rank)
+    for rank, own in enumerate(work):
+        for block, receivers in own.sends.items():
+            assert set(receivers) == needers.get(block, set()) - {rank}
+            assert list(receivers) == sorted(receivers)
+        assert all(block in work[owner].sends for block, owner in own.receives.items())

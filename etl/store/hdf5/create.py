@@ -94,7 +94,7 @@ def _create_file(
         for item in (*schema.identity, *schema.results, *schema.pixels):
             dataset = _create_dataset(file, item, layout if item in schema.pixels else _CONTIGUOUS)
             if item.name in identity:
-                _write_whole(dataset, identity[item.name].astype(item.dtype))
+                _write_whole(dataset, identity[item.name].astype(item.dtype, copy=False))
             elif item.name == "state":
                 dataset[...] = 0
         scales["patch"] = file["patch"]
