@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.compare import compare
 from benchmarks.peers import make_peers
+from benchmarks.projection.command import project
 from benchmarks.runner import RESULTS, SCENARIOS, print_answer, run_scenario
 from benchmarks.setup import SIZES, Setup, default_cache
 from benchmarks.table import README, write_tables
@@ -25,7 +26,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks",
         description="Measure speed and memory. Each scenario answers one question and writes one JSON record. `table` "
         "writes the table of bars in benchmarks/README.md from the records. `peers` installs the other readers that "
-        "archive and loader compare with. `compare A.json B.json` prints which figures got worse.",
+        "archive and loader compare with. `compare A.json B.json` prints which figures got worse. `project` prints "
+        "hours and bytes of all jobs on a cluster; `project --help` explains it.",
         allow_abbrev=False,
     )
     parser.add_argument("scenario", nargs="*", help=f"{', '.join(SCENARIOS)}, table or peers (default: all scenarios)")
@@ -55,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["compare"]:
         return _compare(given[1:])
+    if given[:1] == ["project"]:
+        return project(given[1:])
     parser = _parser()
     asked = parser.parse_args(given)
     unknown = [name for name in asked.scenario if name not in (*SCENARIOS, *_OTHERS)]

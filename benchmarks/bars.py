@@ -202,8 +202,9 @@ BAR_ROWS = (
         "RGB: {f1_micro_rgb_*:.3f}",
         case="thresholds *",
     ),
+    BarRow("large_store", "Peak memory of rank 0 for 10 million patches, MiB", "rank_0_peak_mib"),
     BarRow(
-        "project",
+        "projection",
         "Projected epochs: largest error",
         "paper_largest_error_share",
         peer="the paper's own epochs on 8 to 24 nodes",

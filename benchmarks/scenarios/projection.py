@@ -1,92 +1,63 @@
-"""Projection of the measured parts to more GPUs and ranks, by a model that is tested on the paper's own times."""
+"""How far the projection of `python -m benchmarks project` is off, and what it gives for 1, 10 and 100 archives."""
 
-import json
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-from benchmarks.findings import Bar, Findings, Skipped
-from benchmarks.model import Model, fit_model
+from benchmarks.findings import Bar, Findings
+from benchmarks.model import fit_model
+from benchmarks.projection.check import PAPER_GPUS_A_NODE, PAPER_S, compare_projection
+from benchmarks.projection.jobs import ProjectedJob, Workload, project_chain
+from benchmarks.projection.parts import PAPER_RATE, read_parts
+from benchmarks.projection.site import Cluster, Hardware
 from benchmarks.setup import Setup
 
 __all__ = ["QUESTION", "measure"]
 
-QUESTION = "How long would an epoch take on 1 to 96 GPUs, and an extraction on 72 to 1,024 ranks?"
-
-PAPER_S = {1: 347, 2: 172, 4: 86, 8: 42, 12: 27, 16: 20, 24: 15}
-"""Seconds per epoch by number of nodes with four V100. Source: Sedona et al. 2019, figure 3."""
+QUESTION = "How far off is the projection on one and two ranks of this machine, and on the paper's epochs?"
 
 _FITTED_NODES = (1, 2, 4)
-_GPUS_A_NODE = 4
-_TRAIN_ROWS = 269_695
-_BATCH = 64
+_BATCH, _TRAIN_ROWS = Workload().batch, Workload().split[0]
 
-_GRADIENT_BYTES = 4 * 23_600_000
-"""Size of the gradients of ResNet-50 with twelve bands and 43 classes, float32."""
-_LINK_BYTES_S = 10e9
-"""Assumed bytes per second that a node sends: one link of 100 Gbit/s at four fifths of its speed."""
-
-_GPUS = (1, 4, 8, 32, 96)
-_RANKS = (72, 256, 1024)
-_TILES, _PATCHES = 125, 519_339
-
-_RECORDS = Path(__file__).resolve().parents[1] / "results"
+_PAPER_CLUSTER = Cluster(
+    "JUWELS",
+    cpu_cores=48,
+    gpu_cores=40,
+    gpus=PAPER_GPUS_A_NODE,
+    ranks_per_node={"extract": 36, "statistics": 16, "evaluate": PAPER_GPUS_A_NODE},
+    hardware=Hardware(192, 5.0, 5.0, 100.0, 100.0, 25.0, "nodes as published in 2019; file system assumed"),
+)
+"""The paper's cluster, whose file system's rates are assumed. 72 ranks, as the paper used, take two nodes."""
 
 
 def measure(setup: Setup) -> Findings:
-    """Project the paper's epochs to test the model; then this project's, from the records of three scenarios."""
-    findings = Findings(ranks=[1])
-    _put_paper(findings)
-    parts = {name: _figures(name) for name in ("extract", "balance", "loader")}
-    _put_training(findings, parts["loader"])
-    _put_extraction(findings, parts["extract"], parts["balance"])
-    findings.data = {"train_rows": _TRAIN_ROWS, "patches": _PATCHES, "tiles": _TILES, "records": sorted(parts)}
-    findings.layout = {"batch": _BATCH, "link_bytes_per_second": _LINK_BYTES_S, "gpu_patches_per_second": 194}
+    """Compare the projection with records and with the paper; nothing runs, whatever the size."""
+    parts, findings = read_parts(), Findings(ranks=[1, 2])
+    for item in compare_projection(parts):
+        findings.repeats.append({"run": item.name, "projected_s": item.projected_s, "measured_s": item.measured_s})
+        findings.figures[f"{item.name}_projected_over_measured_ratio"] = item.ratio
+    _put_fit(findings)
+    for times in (1, 10, 100):
+        for job in project_chain(_PAPER_CLUSTER, parts, Workload(times), (2, 96), PAPER_RATE):
+            findings.figures |= dict(_figures(job, times))
+    findings.data = {"train_rows": _TRAIN_ROWS, "patches": Workload().patches, "products": Workload().products}
+    findings.layout = {"batch": _BATCH, "size": setup.size}
     findings.notes.append(
-        "Nothing here was measured on a cluster. Assumed: GPUs as the paper's V100 (194 patches per second), links of "
-        "10 GB/s, cores as in the records, and a file system that is not the limit."
+        "Nothing ran. Archives of 1, 10 and 100 BigEarthNets: 2 nodes with 72 ranks extract, 96 GPUs as the paper's "
+        "V100 train 100 epochs; links and file system are assumed."
     )
     return findings
 
 
-def _put_paper(findings: Findings) -> None:
-    steps = {nodes: _TRAIN_ROWS / (_BATCH * _GPUS_A_NODE * nodes) for nodes in PAPER_S}
+def _put_fit(findings: Findings) -> None:
+    """Fit a model of epochs to few nodes of the paper, and project the others with it."""
+    steps = {nodes: _TRAIN_ROWS / (_BATCH * PAPER_GPUS_A_NODE * nodes) for nodes in PAPER_S}
     model = fit_model(_FITTED_NODES, [steps[n] for n in _FITTED_NODES], [PAPER_S[n] for n in _FITTED_NODES])
-    largest = 0.0
-    for nodes, seconds in PAPER_S.items():
-        projected_s = model.epoch_s(nodes, steps[nodes])
-        findings.repeats.append({"run": f"paper_{nodes}_nodes", "seconds": seconds, "projected_s": projected_s})
-        if nodes not in _FITTED_NODES:
-            findings.figures[f"paper_{nodes}_nodes_projected_over_measured_ratio"] = projected_s / seconds
-            largest = max(largest, abs(projected_s / seconds - 1))
-    findings.figures["paper_largest_error_share"] = largest
+    ratios = {n: model.epoch_s(n, steps[n]) / seconds for n, seconds in PAPER_S.items() if n not in _FITTED_NODES}
+    for nodes, ratio in ratios.items():
+        findings.figures[f"paper_{nodes}_nodes_fitted_over_measured_ratio"] = ratio
+    findings.figures["paper_largest_error_share"] = max(abs(ratio - 1) for ratio in ratios.values())
     findings.bars.append(Bar("paper_largest_error_share", 0.1))
 
 
-def _put_training(findings: Findings, loader: dict[str, float]) -> None:
-    """Project epochs from the speed of a V100, a ring all-reduce over links, and the rate of one node's stream."""
-    model = Model(_TRAIN_ROWS / 194, 2 * _GRADIENT_BYTES / _LINK_BYTES_S, 0.0)
-    read_s = 1 / loader["warm_ours_hdf5_patches_per_second_median"]
-    for gpus in _GPUS:
-        nodes = -(-gpus // _GPUS_A_NODE)
-        epoch_s = model.epoch_s(gpus, _TRAIN_ROWS / (_BATCH * gpus))
-        findings.figures[f"train_{gpus}_gpus_epoch_projected_seconds"] = max(epoch_s, _TRAIN_ROWS * read_s / nodes)
-        findings.figures[f"train_{gpus}_gpus_efficiency_projected_share"] = _TRAIN_ROWS / 194 / gpus / epoch_s
-
-
-def _put_extraction(findings: Findings, extract: dict[str, float], balance: dict[str, float]) -> None:
-    """Project extractions from the CPU seconds of a full tile and the inefficiency of the plan."""
-    core_s = _TILES * extract["extract_cpu_seconds_median_1_ranks"]
-    for ranks in _RANKS:
-        uneven = balance[f"inefficiency_all_work_cost_{ranks}_ranks"]
-        findings.figures[f"extract_{ranks}_ranks_projected_seconds"] = core_s * uneven / ranks
-        paper = balance[f"inefficiency_all_work_paper_{ranks}_ranks"]
-        findings.figures[f"extract_algorithm_1_{ranks}_ranks_projected_seconds"] = core_s * paper / ranks
-
-
-def _figures(name: str) -> dict[str, float]:
-    path = _RECORDS / f"{name}.laptop.json"
-    if not path.exists():
-        raise Skipped(f"{path.name} must be there; python -m benchmarks {name} --size laptop makes it")
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    figures: dict[str, float] = record["figures"]
-    return figures
+def _figures(job: ProjectedJob, times: int) -> Iterator[tuple[str, float]]:
+    yield f"archives_{times}_{job.name}_projected_seconds", job.seconds
+    yield f"archives_{times}_{job.name}_projected_node_seconds", job.nodes * job.seconds
