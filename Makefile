@@ -13,10 +13,8 @@ export OMPI_MCA_rmaps_base_oversubscribe := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo learn package test test-fast test-parallel test-nightly slow-links docs lint types \
+.PHONY: help install demo demo-slurm learn package test test-fast test-parallel test-nightly slow-links docs lint types \
 	format lock audit bench clean
-.PHONY: help install demo demo-slurm learn package test test-fast test-parallel test-nightly docs lint types format lock audit \
-	bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,7 +55,6 @@ test: install ## every check: lint, types, all tests, those on many ranks includ
 	$(MAKE) --jobs=3 --keep-going --output-sync=target lint types $(PARTS)
 
 # Parts that take about the same time, run at once because each waits much. Each part's output is printed at its end.
-PARTS = test-parallel test-faults test-others test-cluster test-docs
 PARTS = test-parallel test-faults test-cluster test-others test-docs
 .PHONY: $(PARTS)
 # No binding to cores: otherwise the mpirun of each part would bind its first rank to the first core.
@@ -76,8 +73,6 @@ test-nightly: install ## disturb all commands for MINUTES=60, with SEED=0: count
 slow-links: install ## seconds of extraction and all-reduce on three hosts with slow links; needs root rights
 	PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(PYTHON_VENV) -m cluster.slow_link
 test-others: install ## all other tests
-	$(PYTHON_VENV) -m pytest --durations=15 \
-		$(addprefix --ignore=,tests/parallel tests/faults tests/cluster tests/test_benchmarks.py)
 	$(PYTHON_VENV) -m pytest --durations=15 $(addprefix --ignore=tests/,parallel faults cluster test_benchmarks.py)
 
 test-docs: install ## build the documentation; warnings and dead internal links are errors
