@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.large_catalogue import large_inputs, make_large_table
 from etl.catalogue.table import read_catalogue, write_catalogue
 from etl.extract.assignment import make_assignments, plan_extraction
+from etl.extract.finished_rows import NO_ROWS
 from etl.extract.inputs import ExtractionInputs, initial_columns
 from etl.extract.patch_rows import place_patches
 from etl.extract.provenance import store_attributes
@@ -79,7 +80,7 @@ def _plan(job: dict[str, Any], steps: Steps) -> None:
     steps.run("create_store", partial(inputs.store.create, inputs.schema, columns, attributes))
     del columns
     journal = Journal.begin(journal_location(inputs.settings.out), {}, {}, {})
-    state = ResumeState(journal, rows, np.empty(0, np.intp), inputs.schema, inputs.candidates)
+    state = ResumeState(journal, rows, NO_ROWS, inputs.schema, inputs.candidates)
     for ranks in job["ranks"]:
         plan = steps.run(f"plan_{ranks}_ranks", partial(plan_extraction, inputs, rows, ranks))
         steps.run(f"assign_{ranks}_ranks", partial(make_assignments, inputs, state, plan))
