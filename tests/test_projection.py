@@ -144,6 +144,12 @@ def test_the_projection_is_near_what_was_measured_here_and_by_the_paper(site, ca
     assert all("measured" in line for line in lines)
 
 
+@pytest.mark.parametrize("name", ["generic", "jsc", "nersc"])
+def test_each_site_of_deploy_can_be_projected(name, capsys):
+    assert main(["project", "--site", name, "--nodes", "2", "--gpus", "96"]) == 0
+    assert f"{name}, 1 x BigEarthNet" in capsys.readouterr().out
+
+
 def test_dsen2_is_named_as_what_limits(site):
     dsen2 = chain(site, Workload(dsen2=True))["extraction"]
     assert dsen2.limit == "DSen2 on CPUs"

@@ -3,19 +3,23 @@
 import logging
 import shutil
 import signal
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 from etl.exit_status import ExitStatus, JobError
+from etl.extract.settings import ExtractSettings
 from etl.files import replace_atomically
+from etl.settings import SETTINGS_FILE, load_settings
 from etl.submit.attempts import attempts_path, digest_settings, read_attempts
-from etl.submit.chain import ChainJob, plan_chain
+from etl.submit.chain import DEFAULT_RUN, ChainJob, plan_chain
+from etl.submit.kubernetes import is_kubernetes_site, render_manifests
 from etl.submit.record import ChainRecord, lock_chain, read_chain, write_chain
 from etl.submit.render import JOB_FUNCTIONS, render_script
 from etl.submit.settings import SubmitSettings
-from etl.submit.site import default_deploy, load_site
+from etl.submit.site import default_deploy, load_site, site_path
 from etl.submit.slurm import cancel_jobs, queued_jobs, release_job, submit_script
 
 __all__ = ["is_done", "submit"]
@@ -33,6 +37,8 @@ def submit(settings: SubmitSettings) -> int:
     deploy = settings.deploy or default_deploy()
     if not (deploy / "slurm" / JOB_FUNCTIONS).is_file():
         raise ValueError(f"--deploy must be the folder deploy/ of the checkout, with slurm/ and sites/, got {deploy}")
+    if is_kubernetes_site(site_path(settings.site, deploy)):
+        return _print_manifests(settings, deploy)
     site = load_site(settings.site, deploy)
     jobs = plan_chain(settings, site)
     scripts = {job.name: render_script(job, site, settings, deploy) for job in jobs}
@@ -53,6 +59,19 @@ def submit(settings: SubmitSettings) -> int:
         _write_scripts(settings.chain, deploy, scripts)
         _submit_jobs(settings.chain, todo, earlier)
     print(f"{len(todo)} jobs are submitted; their state: python -m etl.submit --status --chain {settings.chain}")
+    return ExitStatus.DONE
+
+
+def _print_manifests(settings: SubmitSettings, deploy: Path) -> int:
+    path = site_path(settings.site, deploy)
+    if not settings.dry_run:
+        raise ValueError(
+            f"--dry-run must be given for {path}, whose kind is kubernetes; kubectl apply submits the output"
+        )
+    extract = load_settings(ExtractSettings, "etl.extract", [])
+    text = SETTINGS_FILE.read_text(encoding="utf-8") if SETTINGS_FILE.is_file() else ""
+    run = str(tomllib.loads(text).get("run", {}).get("out", DEFAULT_RUN))
+    print(render_manifests(path, (str(extract.catalogue), str(extract.out), run), text), end="")
     return ExitStatus.DONE
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from etl.submit.settings import JOB_NAMES
 
-__all__ = ["JobShape", "NodeKind", "Site", "default_deploy", "load_site"]
+__all__ = ["JobShape", "NodeKind", "Site", "default_deploy", "load_site", "site_path"]
 
 _TIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
 
@@ -141,13 +141,18 @@ def default_deploy() -> Path:
     return Path(__file__).resolve().parents[2] / "deploy"
 
 
+def site_path(name: str, deploy: Path) -> Path:
+    """The site file called `name`, of deploy/sites/, or of that path."""
+    return Path(name).expanduser() if name.endswith(".toml") else deploy / "sites" / f"{name}.toml"
+
+
 def load_site(name: str, deploy: Path) -> Site:
     """The site called `name`, of deploy/sites/, or in the file of that path.
 
     Raises:
         ValueError: there is no such file, or it is not a site file; names the file and the key.
     """
-    path = Path(name).expanduser() if name.endswith(".toml") else deploy / "sites" / f"{name}.toml"
+    path = site_path(name, deploy)
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

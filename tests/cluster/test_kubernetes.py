@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from etl.submit.kubernetes import is_kubernetes_site, load_kubernetes_site, render_manifests
+from etl.submit.run import submit
+from etl.submit.settings import SubmitSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "deploy" / "sites" / "kubernetes.toml"
@@ -164,6 +166,18 @@ def test_the_secret_in_the_docs_is_one():
         kubernetes_validate.validate(secret, version, strict=True)
     assert secret["metadata"]["name"] == load_kubernetes_site(SITE).secret
     assert set(secret["stringData"]) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+
+
+def test_etl_submit_prints_the_manifests_of_such_a_site_and_submits_none(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipeline.toml").write_text('[extract]\nout = "store/all.h5"\n[run]\nout = "runs/one"\n')
+    assert submit(SubmitSettings(site="kubernetes", dry_run=True)) == 0
+    documents = list(yaml.safe_load_all(capsys.readouterr().out))
+    extract, train = (pods_of(document)["Launcher"]["spec"]["containers"][0]["command"] for document in documents[2:])
+    assert "store/all.h5" in extract
+    assert train[-3:] == ["--out", "runs/one", "--resume"]
+    with pytest.raises(ValueError, match=r"--dry-run must be given for .*kubernetes\.toml, whose kind is kubernetes"):
+        submit(SubmitSettings(site="kubernetes"))
 
 
 def test_the_kind_of_a_site_file_is_told_without_an_error(tmp_path):
