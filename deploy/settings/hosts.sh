@@ -21,8 +21,8 @@ export OMPI_MCA_oob_tcp_keepalive_time=${OMPI_MCA_oob_tcp_keepalive_time:-10}
 export OMPI_MCA_oob_tcp_keepalive_intvl=${OMPI_MCA_oob_tcp_keepalive_intvl:-5}
 export OMPI_MCA_oob_tcp_keepalive_probes=${OMPI_MCA_oob_tcp_keepalive_probes:-3}
 
-# ssh notices it, too, while it starts the daemons.
-export OMPI_MCA_plm_rsh_agent=${OMPI_MCA_plm_rsh_agent:-ssh -o ServerAliveInterval=5 -o ServerAliveCountMax=3 -o ConnectTimeout=20}
+# No ServerAliveInterval here: if ssh ends before the keepalive does, mpirun says that a daemon did not start: status 1.
+export OMPI_MCA_plm_rsh_agent=${OMPI_MCA_plm_rsh_agent:-ssh -o ConnectTimeout=20 -o ServerAliveInterval=0}
 
 # Seconds for which deploy/mpirun.sh lets mpirun wait for lost hosts once no rank runs any more beside mpirun.
 LOST_HOST_S=${LOST_HOST_S:-20}

@@ -68,7 +68,7 @@ class Cluster:
         """Start `python -m <command>` by deploy/mpirun.sh on the first host, with a rank on each of the hosts."""
         launcher = ("bash", str(_LAUNCHER), "-n", str(len(hosts)), "--host", ",".join(f"{host}:1" for host in hosts))
         line = self.line(hosts[0], *launcher, sys.executable, "-m", *command)
-        agent = f"ssh -F {self.folder / 'ssh_config'} -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
+        agent = f"ssh -F {self.folder / 'ssh_config'}"
         more = {"OMPI_MCA_plm_rsh_agent": agent, "PYTHONPATH": str(_LAUNCHER.parents[1]), "INTERFACE": "eth0"}
         environment = {**_environment(), **more, **variables}
         return subprocess.Popen(line, stdout=log, stderr=log, env=environment, start_new_session=True)
