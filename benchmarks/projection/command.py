@@ -9,7 +9,8 @@ from benchmarks.projection.check import compare_projection
 from benchmarks.projection.jobs import Workload, project_chain
 from benchmarks.projection.parts import PAPER_RATE, Part, read_parts
 from benchmarks.projection.report import check_text, projection_text
-from benchmarks.projection.site import Cluster, read_cluster, site_path
+from benchmarks.projection.site import Cluster, read_cluster
+from etl.submit.site import default_deploy, site_path
 
 __all__ = ["project"]
 
@@ -50,7 +51,7 @@ def project(argv: Sequence[str]) -> int:
     if asked.gpu_rate is not None and not asked.gpu_rate > 0:
         parser.error(f"--gpu-rate must be above 0, got {asked.gpu_rate:g}")
     try:
-        cluster, parts = read_cluster(site_path(asked.site)), read_parts()
+        cluster, parts = read_cluster(site_path(asked.site, default_deploy())), read_parts()
         work = Workload(asked.times, asked.epochs, asked.batch, asked.upsample == "dsen2")
     except (ValueError, OSError, Skipped) as error:
         parser.error(str(error))

@@ -6,9 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Cluster", "Hardware", "read_cluster", "site_path"]
-
-_SITES = Path(__file__).resolve().parents[2] / "deploy" / "sites"
+__all__ = ["Cluster", "Hardware", "read_cluster"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +72,6 @@ class Cluster:
     """Ranks on a node, by the name of the job in the site file."""
 
     hardware: Hardware
-
-
-def site_path(site: str) -> Path:
-    """The site file that a command line names: a path, or the name of one in deploy/sites."""
-    path = Path(site)
-    return path if path.suffix == ".toml" else _SITES / f"{site}.toml"
 
 
 def read_cluster(path: Path) -> Cluster:

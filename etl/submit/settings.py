@@ -20,7 +20,9 @@ class SubmitSettings:
     are done are left out.
     """
 
-    site: str = setting("generic", "what the cluster is like: generic, jsc, nersc, or the path of a site file (.toml)")
+    site: str = setting(
+        "generic", "what the cluster is like: generic, jsc, nersc, kubernetes, or the path of a site file (.toml)"
+    )
     chain: Path = setting(Path("chain"), "folder for the scripts, logs and records of the jobs")
     account: str = setting("", "account that the jobs are charged to; empty = the one of the site file, if any")
     first: str = setting(

@@ -176,7 +176,7 @@ def test_names_in_slurm_have_no_spaces(folder):
         (["--chain", "pipeline.toml"], "--chain must be a folder, pipeline.toml is a file"),
         (["--last", "trn"], "invalid choice: 'trn'"),
         (["--train-nodes", "-1"], "--train-nodes must be at least 0, got -1"),
-        (["--site", "nowhere"], "--site must be generic, jsc, nersc or the path"),
+        (["--site", "nowhere"], "--site must be generic, jsc, kubernetes, nersc or the path"),
         (["--deploy", "."], "--deploy must be the folder deploy/ of the checkout"),
         (["--sit", "jsc"], "unknown argument '--sit'; did you mean --site?"),
         (["--status"], "--chain must be the folder of a submitted chain, chain holds none"),

@@ -36,7 +36,7 @@ def test_rates_of_the_hardware_are_left_to_projections(tmp_path):
 
 def test_an_unknown_site_is_refused_with_the_names_of_the_known_ones():
     with pytest.raises(
-        ValueError, match=r"--site must be generic, jsc, nersc or the path of a .toml file, .*nrsc.toml"
+        ValueError, match=r"--site must be generic, jsc, kubernetes, nersc or the path of a .toml file, .*nrsc.toml"
     ):
         load_site("nrsc", DEPLOY)
 
