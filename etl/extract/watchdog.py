@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 from etl.exit_status import ExitStatus
 from etl.extract.rank_views import RankView, Verdict, find_hung, view_of
 from etl.extract.settings import ExtractSettings
-from etl.heartbeat import activities
-from etl.mpi import Comm
+from etl.heartbeat import activities, doing
+from etl.mpi import Comm, wait_polling
 from etl.store.backend import backend_of
 from etl.store.interface import Backend
 from etl.store.stalled_units import add_stalled_units
@@ -61,7 +61,11 @@ def end_if_held(limit_s: float, comm: Comm) -> Iterator[None]:
 
 
 class Watchdog(contextlib.AbstractContextManager["Watchdog"]):
-    """The watchdog of one rank; its thread ends with the `with` block, as the process may go on afterwards."""
+    """The watchdog of one rank; its thread ends with the `with` block, as the process may go on afterwards.
+
+    The end of the block is collective, unless it raises: all ranks are watched until the last one gets there, as they
+    would otherwise wait in MPI_Finalize, forever, for one that does not.
+    """
 
     def __init__(self, comm: Comm, limit_s: float, note: Callable[[Verdict, Backend | None], None]) -> None:
         """Collective: start the thread, if there is a limit. `note` writes a verdict to the journal.
@@ -72,7 +76,7 @@ class Watchdog(contextlib.AbstractContextManager["Watchdog"]):
         """The store, once this run has locked it, so that the journal is its own."""
         self.lock: StoreLock | None = None
         """This rank's lock of it."""
-        self._rank, self._size, self._host = comm.rank, comm.size, platform.node()
+        self._comm, self._rank, self._size, self._host = comm, comm.rank, comm.size, platform.node()
         self._limit_s, self._note = limit_s, note
         self._interval_s = min(_LONGEST_INTERVAL_S, limit_s / 10)
         self._grace_s = max(4 * self._interval_s, 1.0)
@@ -83,7 +87,10 @@ class Watchdog(contextlib.AbstractContextManager["Watchdog"]):
         if limit_s:
             threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            with doing("waiting for other ranks", waits=True):
+                wait_polling(self._comm.Ibarrier())
         self._over.set()
 
     def _meet(self, comm: Comm) -> tuple[str, int, bytes]:
