@@ -81,6 +81,9 @@ _FIRST_PAUSE_S = 0.00005
 
 _LONGEST_PAUSE_S = 0.002
 
+_FINALIZE_S = 60
+"""Most seconds that a rank takes to end once all are about to: one that is stopped then would hold the others."""
+
 _MPICH_OUTPUT_S = 0.5
 """Time for MPICH's mpirun to show what a process has printed; an abort ends it without that."""
 
@@ -111,8 +114,10 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int], advice: str =
         _abort(error, comm, advice)
     sys.stdout.flush()
     sys.stderr.flush()
+    if comm.size > 1:
+        wait_polling(comm.Ibarrier())
+        signal.alarm(_FINALIZE_S)  # by which the system ends this process: MPI_Finalize keeps Python's global lock
     if status == ExitStatus.RESUMABLE and comm.size > 1 and _is_mpich():
-        comm.Barrier()
         _abort_job(comm, status)  # MPICH's mpirun, once it has handed on a signal, ends with 0 in a third of the cases
     if is_computing():  # a thread that decodes in C++ would end the interpreter's shutdown with a crash
         MPI.Finalize()

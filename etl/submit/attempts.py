@@ -22,9 +22,9 @@ __all__ = ["MOST_IDLE", "attempts_path", "digest_settings", "main", "read_attemp
 MOST_IDLE = 3
 """Attempts in a row without progress after which a job is not queued again."""
 
-_RESUMABLE = {ExitStatus.RESUMABLE, 128 + 9, 128 + 10, 205}
+_RESUMABLE = {ExitStatus.RESUMABLE, 128 + 9, 128 + 10, 128 + 14, 205}
 """Statuses after which a job goes on: its own; a rank killed, as without memory; SIGUSR1 to a command that has no
-handler for it; Open MPI's mpirun that has lost a host."""
+handler for it; SIGALRM to ranks whose job cannot end; Open MPI's mpirun that has lost a host."""
 
 
 def attempts_path(chain: Path, job: str) -> Path:

@@ -37,7 +37,7 @@ def write_rows(folder, rows):
     return str(location)
 
 
-@pytest.mark.parametrize("status", [75, 137, 138, 205])
+@pytest.mark.parametrize("status", [75, 137, 138, 142, 205])
 def test_a_command_that_was_stopped_or_killed_is_queued_again(folder, status):
     assert begin(folder) == 0
     assert end(folder, status) == 75
