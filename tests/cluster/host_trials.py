@@ -4,10 +4,11 @@ import hashlib
 import itertools
 import random
 import signal
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 from unittest import mock
 
 from bad_input import SMALL_BLOCKS, listed, product_of, put_catalogue, random_pixels
@@ -15,9 +16,6 @@ from cluster.hosts import NAMES, Cluster
 from commands import content, reference_of, same
 
 from etl.sample.safe import BLOCK_PX, write_product
-
-if TYPE_CHECKING:
-    import subprocess
 
 __all__ = ["FAST", "TooLateError", "Trial", "draw_trial", "extraction", "make_archive", "try_to_cut", "wait_for_lines"]
 
@@ -98,7 +96,7 @@ def try_to_cut(hosts: Cluster, archive: Path, folder: Path, trial: Trial, users:
             if trial.kind == "frozen" and trial.victim == NAMES[0]:  # mpirun is frozen with it
                 _wait_for_end(hosts, others, _LIMIT_S, but="orted")  # which waits for mpirun
             else:
-                status = job.wait(timeout=_LIMIT_S)
+                status = _status(hosts, job, _LIMIT_S, log)
                 if not status:
                     raise TooLateError(log.read_text())
                 assert status == 75, log.read_text()
@@ -106,7 +104,7 @@ def try_to_cut(hosts: Cluster, archive: Path, folder: Path, trial: Trial, users:
             if trial.kind == "frozen" and trial.victim != NAMES[0]:
                 assert "does not run (it is stopped, or its host is lost)" in log.read_text()
             _resume(hosts, others, archive, out, trial, times)
-            assert job.wait(timeout=30) == 75, log.read_text()
+            assert _status(hosts, job, 30, log) == 75, log.read_text()
         finally:
             hosts.link(trial.victim, up=True)
             for host in NAMES:
@@ -122,13 +120,24 @@ def _resume(hosts: Cluster, others: list[str], archive: Path, out: Path, trial: 
         if trial.wakes == "amid":
             wait_for_lines(out, lines + 1, resumed, log)
             _wake(hosts, trial)
-        assert resumed.wait(timeout=200) == 0, log.read_text()
+        assert _status(hosts, resumed, 200, log) == 0, log.read_text()
     complete = _digests(out)
     if trial.wakes == "after":
         _wake(hosts, trial)
     _wait_for_end(hosts, [trial.victim], 60)
     changed = [name for name, digest in _digests(out).items() if complete.get(name) != digest]
     assert not changed, f"processes of {trial.victim} have changed {changed}"
+
+
+def _status(hosts: Cluster, job: "subprocess.Popen[Any]", timeout_s: float, log: Path) -> int:
+    """Exit status of a job; a hang is an error that lists what runs on each host."""
+    try:
+        return job.wait(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        pids = [str(pid) for host in NAMES for pid in hosts.pids(host)]
+        line = ["ps", "-o", "pid=,stat=,wchan:20=,args=", "-p", ",".join(pids)]
+        left = subprocess.run(line, capture_output=True, text=True, check=False).stdout
+        raise AssertionError(f"the job hangs for {timeout_s:g} s; on the hosts run:\n{left}{log.read_text()}") from None
 
 
 def _cut(hosts: Cluster, trial: Trial) -> None:
@@ -150,7 +159,7 @@ def _lines(out: Path) -> int:
     return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
 
-def wait_for_lines(out: Path, lines: int, job: "subprocess.Popen[bytes]", log: Path) -> None:
+def wait_for_lines(out: Path, lines: int, job: "subprocess.Popen[Any]", log: Path) -> None:
     """Wait until the journal has so many lines."""
     deadline = time.monotonic() + 120
     while _lines(out) < lines:

@@ -44,7 +44,7 @@ TRIALS = [
     Trial("link", "host2", ".h5", "after"),
     Trial("frozen", "host3", ".h5", "after"),
     Trial("frozen", "host2", ".h5", "amid"),
-    Trial("frozen", "host3", ".zarr", "after"),
+    Trial("frozen", "host1", ".zarr", "amid"),
 ]
 
 
