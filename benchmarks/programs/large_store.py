@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from benchmarks.large_catalogue import large_inputs, make_large_table
 from etl.catalogue.table import read_catalogue, write_catalogue
@@ -66,6 +67,7 @@ def _write(job: dict[str, Any], steps: Steps) -> None:
     table = make_large_table(job["rows"], job["products"])
     shuffled = table.take(np.random.default_rng(1).permutation(len(table)))
     del table
+    pa.default_memory_pool().release_unused()
     steps.run("write_catalogue", lambda: write_catalogue(Path(job["catalogue"]), shuffled))
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "conform",
     "is_in_store_order",
     "sort_in_store_order",
+    "store_order",
 ]
 
 CATALOGUE_SCHEMA = pa.schema(
@@ -56,16 +57,16 @@ def sort_in_store_order(table: pa.Table) -> pa.Table:
 
     A pure function of the set of rows: the order in which they come makes no difference.
     """
-    return table.take(_store_order(table)).combine_chunks()
+    return table.take(store_order(table)).combine_chunks()
 
 
 def is_in_store_order(table: pa.Table) -> bool:
     """Whether sorting by `sort_in_store_order` would leave all rows where they are."""
-    return np.array_equal(_store_order(table).to_numpy(), np.arange(len(table)))
+    return np.array_equal(store_order(table).to_numpy(), np.arange(len(table)))
 
 
-def _store_order(table: pa.Table) -> pa.UInt64Array:
-    """Numbers of the rows in store order; equal rows stay as they are."""
+def store_order(table: pa.Table) -> pa.UInt64Array:
+    """Numbers of the rows of `table` in the order of `sort_in_store_order`; equal rows stay as they are."""
     # Arrow cannot sort lists, so labels are compared as one text a patch.
     keyed = table.append_column("joined_labels", pc.binary_join(table["labels"], "\n"))
     # Northings in metres fall from row to row of a tile.

@@ -3,7 +3,6 @@
 Its table is converted batch by batch, because Arrow's texts and a sorted copy of them need several times as much.
 """
 
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pyarrow as pa
 
 from etl.catalogue.columns import as_arrays, conform, is_in_store_order
 from etl.catalogue.metadata import class_names_of, is_images, stated_class_names, stated_nomenclature
-from etl.catalogue.parquet_file import parquet_batches
+from etl.catalogue.parquet_file import parquet_batches, stated_rows
 from etl.catalogue.refused_names import find_refused_names
 from etl.catalogue.validation import join_problems, multi_hot, repeated, row_problems
 
@@ -23,8 +22,8 @@ _HASHED_ROWS = 100_000
 """Names that are hashed at once."""
 
 
-def read_in_order(path: Path) -> tuple[tuple[str, ...], dict[str, list[npt.NDArray[Any]]]] | None:
-    """Names of the classes, and the columns of `Catalogue` by name, in parts; None if the table must be read whole.
+def read_in_order(path: Path) -> tuple[tuple[str, ...], dict[str, npt.NDArray[Any]]] | None:
+    """Names of the classes, and the columns of `Catalogue` by name; None if the table must be read whole.
 
     It must be if its rows are in another order or are image files, if it does not state its classes, or if a name can
     not be used.
@@ -33,7 +32,7 @@ def read_in_order(path: Path) -> tuple[tuple[str, ...], dict[str, list[npt.NDArr
         ValueError: the table is not what it should be; reading it whole tells why.
         OSError: it cannot be opened.
     """
-    parts: dict[str, list[npt.NDArray[Any]]] = defaultdict(list)
+    columns = _Columns(stated_rows(path))
     problems, class_names, last, rows = dict[int, str](), tuple[str, ...](), None, 0
     for batch in parquet_batches(path):
         table = conform(batch)
@@ -48,13 +47,35 @@ def read_in_order(path: Path) -> tuple[tuple[str, ...], dict[str, list[npt.NDArr
         classes, unknown = multi_hot(table["labels"], class_names)
         problems |= {rows + row: why for row, why in row_problems(table, unknown).items()}
         for name, values in {**as_arrays(table), "classes": classes}.items():
-            parts[name].append(values)
+            columns.fill(name, rows, values)
         last, rows = table.slice(len(table) - 1), rows + len(table)
-    if not rows:
+    if rows != columns.rows or not rows:
         return None
     pa.default_memory_pool().release_unused()  # what Arrow keeps of the batches
-    parts["problem"] = [_problem_column(problems, np.concatenate(parts["patch"]))]
-    return class_names, parts
+    return class_names, {**columns.arrays, "problem": _problem_column(problems, columns.arrays["patch"])}
+
+
+class _Columns:
+    """Arrays of all rows, filled part by part: parts that are joined at the end leave holes in the memory."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.arrays: dict[str, npt.NDArray[Any]] = {}
+        """By name, shape (patch, ...)."""
+
+    def fill(self, name: str, first: int, values: npt.NDArray[Any]) -> None:
+        """Set the rows from `first` on of a column; one of texts becomes as wide as the longest.
+
+        Raises:
+            ValueError: there are more rows than the file said.
+        """
+        whole = self.arrays.get(name)
+        if whole is None or whole.dtype.itemsize < values.dtype.itemsize:
+            wider = np.zeros((self.rows, *values.shape[1:]), values.dtype)
+            if whole is not None:
+                wider[:first] = whole[:first]
+            self.arrays[name] = whole = wider
+        whole[first : first + len(values)] = values
 
 
 def _problem_column(problems: dict[int, str], names: npt.NDArray[np.bytes_]) -> npt.NDArray[np.object_]:

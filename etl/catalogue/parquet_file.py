@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from etl.input_files import NO_LINKS, Links, check_link, require_regular
 
-__all__ = ["checked_table", "parquet_batches", "read_parquet"]
+__all__ = ["checked_table", "parquet_batches", "read_parquet", "stated_rows"]
 
 _MOST_ROWS = 50_000_000
 """Most rows of a table: a hundred times those of BigEarthNet."""
@@ -44,6 +44,13 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         if error.errno is not None:
             raise
         raise ValueError(f"must be a Parquet file: {str(error).splitlines()[0]}") from None  # Arrow's, of a bad page
+
+
+def stated_rows(path: Path) -> int:
+    """How many rows a Parquet file says that it has. Raises as `read_parquet` does."""
+    with pq.ParquetFile(checked_table(path)) as file:
+        _check_size(file.metadata)
+        return int(file.metadata.num_rows)
 
 
 def parquet_batches(path: Path) -> Iterator[pa.Table]:

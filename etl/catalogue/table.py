@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from etl.catalogue.columns import CATALOGUE_SCHEMA, as_arrays, conform, sort_in_store_order
+from etl.catalogue.columns import CATALOGUE_SCHEMA, as_arrays, conform, sort_in_store_order, store_order
 from etl.catalogue.in_order import read_in_order
 from etl.catalogue.metadata import class_names_of, is_images, stated_class_names, stated_nomenclature
 from etl.catalogue.parquet_file import read_parquet
@@ -30,6 +30,9 @@ __all__ = [
     "replace_columns",
     "write_catalogue",
 ]
+
+_ROW_GROUP = 1 << 20
+"""Rows of a row group of the Parquet file."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,13 +118,11 @@ def read_catalogue(path: Path, keep_snow: bool = True, keep_cloud: bool = True) 
     if read is None:
         catalogue = _read_whole(path)
         return catalogue.take((keep_snow | ~catalogue.snow) & (keep_cloud | ~catalogue.cloud))
-    class_names, parts = read
-    snow, cloud = (np.concatenate(parts[name]) for name in ("snow", "cloud"))
-    keep = np.flatnonzero((keep_snow | ~snow) & (keep_cloud | ~cloud))
-    columns = {}
-    for name in list(parts):  # one column after the other, to hold no two copies of the catalogue
-        whole = np.concatenate(parts.pop(name))
-        columns[name] = whole if len(keep) == len(snow) else whole[keep]
+    class_names, columns = read
+    keep = np.flatnonzero((keep_snow | ~columns["snow"]) & (keep_cloud | ~columns["cloud"]))
+    if len(keep) < len(columns["snow"]):
+        for name in columns:  # one column after the other, to hold no two copies of the catalogue
+            columns[name] = columns[name][keep]
     return Catalogue(class_names, is_images=False, **columns)
 
 
@@ -168,12 +169,12 @@ def write_catalogue(path: Path, table: pa.Table, nomenclature: int = 43) -> None
             for key in (b"kind", b"classes")
             if key in table.schema.metadata
         }
-    ordered = sort_in_store_order(conform(table)).replace_schema_metadata(
-        {**stated, "software": f"sentinel-etl {software}"}
-    )
+    table = conform(table).replace_schema_metadata({**stated, "software": f"sentinel-etl {software}"})
+    order = store_order(table)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replace_atomically(path) as temporary:
-        pq.write_table(ordered, temporary)
+    with replace_atomically(path) as temporary, pq.ParquetWriter(temporary, table.schema) as file:
+        for first in range(0, len(table), _ROW_GROUP):  # not sorted as a whole, to hold no two copies of it
+            file.write_table(table.take(order[first : first + _ROW_GROUP]).combine_chunks())
 
 
 def make_catalogue_table(**columns: Any) -> pa.Table:

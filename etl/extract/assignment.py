@@ -70,7 +70,10 @@ class RankAssignment:
     """Split of each of `rows`."""
 
     served: dict[str, npt.NDArray[np.bytes_]]
-    """`product` and `baseline` that each of `rows` is read from, by array name, shape (patch,)."""
+    """`product` and `baseline` of the products that `rows` are read from, by array name, shape (product,)."""
+
+    serving: npt.NDArray[np.intp]
+    """Which of them serves each of `rows`, shape (patch,)."""
 
     candidate: int
     """Number of the candidate that each of `rows` is read from: 0 in the first pass."""
@@ -133,7 +136,8 @@ def make_assignments(
         rows = work.store_rows(product_patches)
         parts: list[PatchRange | Block] = [*work.patches, *work.receives, *work.sends]
         used = sorted({part.product for part in parts})
-        product, baseline = served[read_from[rows]].T
+        numbers, serving = np.unique(read_from[rows], return_inverse=True)
+        product, baseline = served[numbers].T
         assignments.append(
             RankAssignment(
                 work=work,
@@ -142,6 +146,7 @@ def make_assignments(
                 rows=rows,
                 splits=selection.catalogue.split[rows],
                 served={"product": product, "baseline": baseline},
+                serving=serving,
                 candidate=candidate,
                 following=following[selection.product_index[rows]],
                 earlier={row: state.open_rows[row] for row in rows.tolist()} if candidate else {},

@@ -219,7 +219,7 @@ class PatchPipeline:
         position = patch.row - batch.first
         results, pixels = batch.results, {name: array[position] for name, array in batch.pixels.items()}
         for name, values in self.assignment.served.items():
-            results[name][position] = values[number]
+            results[name][position] = values[self.assignment.serving[number]]
         for name, share in patch.shares._asdict().items():
             if f"{name}_share" in results:  # stores of schema version 1 have no `nodata_share`
                 results[f"{name}_share"][position] = share

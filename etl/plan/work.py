@@ -208,19 +208,19 @@ class _WorkSequence:
     Arrays have shape (patch,) or (block,).
     """
 
-    patch_product: IntArray
+    patch_product: npt.NDArray[np.int32]
     """Product of each pending patch."""
 
-    block_product: IntArray
+    block_product: npt.NDArray[np.int32]
     """Product of each needed block."""
 
-    block_layer: IntArray
+    block_layer: npt.NDArray[np.int32]
     """Layer of each needed block."""
 
-    block_index: IntArray
+    block_index: npt.NDArray[np.int32]
     """Flat index of each needed block within its layer."""
 
-    block_last: IntArray
+    block_last: npt.NDArray[np.int32]
     """Pending patch, counted over all products, that needs the block last; ascending."""
 
     block_s: npt.NDArray[np.float64]
@@ -229,22 +229,24 @@ class _WorkSequence:
     @classmethod
     def of(cls, products: Sequence[ProductPatches], cost: Cost) -> "_WorkSequence":
         """Sequence of the work of all products, with the seconds that each block takes."""
-        columns, seconds, start = [np.empty((4, 0), np.intp)], [np.empty(0)], 0
+        # 32 bits, as a large archive has as many blocks as patches
+        columns, seconds, start = [np.empty((4, 0), np.int32)], [np.empty(0)], 0
         for number, product in enumerate(products):
-            of_product, pixels = [np.empty((4, 0), np.intp)], [np.empty(0, np.intp)]
+            of_product, pixels = [np.empty((4, 0), np.int32)], [np.empty(0, np.intp)]
             for layer_number, layer in enumerate(product.layers):
                 needed = blocks_of(layer, product.patch_row, product.patch_col)
                 # np.unique gives the first position of a value: reversed, the last patch that needs the block
                 index, from_end = np.unique(needed.ravel()[::-1], return_index=True)
                 last = len(product.rows) - 1 - from_end // needed.shape[1]
-                of_product.append(np.stack(np.broadcast_arrays(number, layer_number, index, start + last)))
+                keys = np.stack(np.broadcast_arrays(number, layer_number, index, start + last)).astype(np.int32)
+                of_product.append(keys)
                 pixels.append(block_pixel_counts(layer)[index])
             keys = np.concatenate(of_product, axis=1)
             order = np.lexsort((keys[2], keys[1], keys[3]))
             columns.append(keys[:, order])
             seconds.append(cost.pixels_s(np.concatenate(pixels)[order]))
             start += len(product.rows)
-        patch_product = np.repeat(np.arange(len(products)), [len(item.rows) for item in products])
+        patch_product = np.repeat(np.arange(len(products), dtype=np.int32), [len(item.rows) for item in products])
         product_, layer_, index_, last_ = np.concatenate(columns, axis=1)
         return cls(patch_product, product_, layer_, index_, last_, np.concatenate(seconds))
 

@@ -155,8 +155,8 @@ class StoreReader:
         return self._reader.read_strings(name)
 
     def forget(self, *names: str) -> None:
-        """Keep these columns in memory no longer: of millions of rows they fill it."""
-        for name in names:
+        """Keep these columns, or all if none is named, in memory no longer: of millions of rows they fill it."""
+        for name in names or tuple(self._columns):
             self._columns.pop(name, None)
 
     @property

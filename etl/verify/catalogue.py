@@ -36,10 +36,12 @@ def check_catalogue(store: StoreReader, given: Path | None) -> list[Check]:
     if not path.is_file():
         why = f"{recorded}, which the store was made from, is not here" if recorded else "the store does not say which"
         return [Check("catalogue", None, f"{why}; name one with --catalogue")]
+    store.forget()  # what other checks have read
     # the run left out those that it was not told to keep
     catalogue = read_catalogue(path, *(store.settings.get(f"keep_{name}") == "True" for name in ("snow", "cloud")))
     rows = min(store.schema.rows, len(catalogue))
     same = np.asarray(store.column("patch")[:rows] == catalogue.patch[:rows])
+    store.forget("patch")
     return [
         _patches(store, catalogue, same),
         _labels(store, catalogue, same),
