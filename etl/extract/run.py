@@ -271,7 +271,7 @@ def _complete_store(
     sums = Sums(inputs.schema.pixels)
     sums.merge(totals)
     if inputs.lock is not None:
-        inputs.lock.require_held()
+        inputs.lock.require_not_replaced()
     inputs.store.overwrite(statistics_arrays(sums.totals))
     report.write_rejected(inputs.store, state)
     mark_complete(inputs.store)

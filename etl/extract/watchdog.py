@@ -36,6 +36,9 @@ __all__ = ["COMPLETION_ADVICE", "Watchdog", "end_if_held", "watch_ranks"]
 
 _LONGEST_INTERVAL_S = 5.0
 
+_STDERR = 2
+"""Descriptor of the standard error: `sys.stderr` can be an object without one."""
+
 _NOTE_S = 10.0
 """How long writing to the journal may take: the disk can be what hangs."""
 
@@ -51,9 +54,9 @@ def end_if_held(limit_s: float, comm: Comm) -> Iterator[None]:
     HDF5 keeps Python's global lock while it opens a file, so no thread of Python can watch it. If the disk fails on one
     rank then, HDF5 itself waits for ever for the others.
     """
-    with Path(os.devnull).open("w") if comm.rank else contextlib.nullcontext(sys.stderr) as told:
+    with Path(os.devnull).open("w") as nowhere:
         if limit_s:
-            faulthandler.dump_traceback_later(limit_s, exit=True, file=told)
+            faulthandler.dump_traceback_later(limit_s, exit=True, file=nowhere if comm.rank else _STDERR)
         try:
             yield
         finally:

@@ -149,7 +149,7 @@ class WriteLoop:
     def _require_lock(self) -> None:
         """Raise a TakenOverError if this process was cut off, and another run has begun meanwhile."""
         if self.lock is not None:
-            self.lock.require_held()
+            self.lock.require_not_replaced()
 
     def _fail(self, text: str, error: OSError) -> None:
         """Keep the first error until all ranks end."""

@@ -44,8 +44,8 @@ class StoreLock(ABC):
     def __init__(self, store: Location) -> None:
         self.location = store.sibling(store.name + ".lock")
 
-    def require_held(self) -> None:  # noqa: B027  # each put of a run in a bucket has a condition
-        """Raise a TakenOverError if another run has taken the lock, as this one was ended."""
+    def require_not_replaced(self) -> None:  # noqa: B027  # each put of a run in a bucket has a condition
+        """On any rank: raise a TakenOverError if another run has replaced the lock, as this one was ended."""
 
     def detached(self) -> None:  # noqa: B027  # only a file can be held by processes that never go
         """Note that no process of an ended run can change the store any more."""
@@ -115,7 +115,7 @@ class FileLock(StoreLock):
         """Hold the lock together with the other ranks."""
         self._flock(self._fd, fcntl.LOCK_SH)
 
-    def require_held(self) -> None:
+    def require_not_replaced(self) -> None:
         """Raise a TakenOverError if another run has replaced the lock file."""
         if self.location.path.exists() and not self._is_current():  # a person may have removed it
             raise TakenOverError(f"another run has taken the store over: it has replaced {self.location}")

@@ -27,13 +27,13 @@ def held(location):
 def test_a_run_that_has_been_ended_loses_its_lock_though_it_holds_the_file(location):
     earlier = held(location)
     earlier.mark_ended("rank 2 of 3 does not run")
-    earlier.require_held()
+    earlier.require_not_replaced()
     later = FileLock(location)
     later.acquire()
     assert later.took_over
     with pytest.raises(TakenOverError, match="another run has taken the store over"):
-        earlier.require_held()
-    later.require_held()
+        earlier.require_not_replaced()
+    later.require_not_replaced()
     later.detached()
     with pytest.raises(ValueError, match="held by another run"):
         FileLock(location).acquire()
@@ -46,13 +46,13 @@ def test_a_run_that_has_not_been_ended_keeps_its_lock(location):
     earlier = held(location)
     with pytest.raises(ValueError, match="held by another run"):
         FileLock(location).acquire()
-    earlier.require_held()
+    earlier.require_not_replaced()
 
 
 def test_a_run_whose_lock_file_is_removed_goes_on(location):
     lock = held(location)
     location.path.with_name("store.h5.lock").unlink()
-    lock.require_held()
+    lock.require_not_replaced()
 
 
 def test_an_ended_run_without_processes_leaves_nothing_to_detach(location):
@@ -91,7 +91,7 @@ def test_whoever_waits_while_another_replaces_the_file_does_not_get_the_old_one(
         waiting.acquire()
     later.release()
     waiting.acquire()
-    waiting.require_held()
+    waiting.require_not_replaced()
 
 
 def test_a_watchdog_that_only_notes_a_unit_replaces_nothing(location):
