@@ -62,10 +62,10 @@ $(PARTS): export OMPI_MCA_hwloc_base_binding_policy := none
 $(PARTS): export OMPI_MCA_mpi_yield_when_idle := 1
 BAD_INPUT = $(addprefix tests/faults/test_,$(addsuffix .py,bad_products bad_patches bad_settings bad_resume bad_disks \
 	broken_runs odd_input))
-test-parallel: install ## tests on 1, 2, 3, 7 and 72 ranks, and of bad input
-	$(PYTHON_VENV) -m pytest --durations=15 tests/parallel $(BAD_INPUT)
-test-faults: install ## tests of kills, full disks, lost workers and servers; benchmarks at tiny size
-	$(PYTHON_VENV) -m pytest --durations=15 $(addprefix --ignore=,$(BAD_INPUT)) tests/faults tests/test_benchmarks.py
+test-parallel: install ## tests on 1, 2, 3, 7 and 72 ranks, and of bad input; benchmarks at tiny size
+	$(PYTHON_VENV) -m pytest --durations=15 tests/parallel $(BAD_INPUT) tests/test_benchmarks.py
+test-faults: install ## tests of kills, full disks, lost workers and servers
+	$(PYTHON_VENV) -m pytest --durations=15 $(addprefix --ignore=,$(BAD_INPUT)) tests/faults
 test-cluster: install ## tests on Slurm and on several hosts
 	$(PYTHON_VENV) -m pytest --durations=15 tests/cluster
 test-nightly: install ## disturb all commands for MINUTES=60, with SEED=0: counts are added to tests/faults/tries.json
