@@ -23,6 +23,7 @@ def main() -> None:
     result: dict[str, Any] = {"blocks": []}
 
     def work() -> None:
+        """Read this rank's part, and keep how long it took."""
         start, cpu = time.perf_counter(), time.process_time()
         if "files" in job:
             result["blocks"] = decode_blocks(job["files"], comm.rank, comm.size)

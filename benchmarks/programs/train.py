@@ -124,6 +124,7 @@ def _ours(rows: SelectedRows, sampler: DistributedSampler, epochs: int, turns: T
     stream = BatchStream(rows, sampler.batch, lambda step: sampler.rank_batch(step, 0))
 
     def batches(steps: range) -> Iterator[Any]:
+        """Batches of `steps`, taken in this program's turns."""
         source = stream(steps)
         for number in steps:
             turns.take("ours")

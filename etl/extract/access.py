@@ -26,6 +26,7 @@ def lock_store(settings: ExtractSettings, store: Backend, comm: Comm, lease_s: f
             raise ValueError(f"{out} exists; name another --out, or complete it with --resume")
 
     def acquire() -> StoreLock:
+        """On rank 0: the lock, held, of a store that no other run changes."""
         store.prepare_parent()
         refuse_existing()
         lock = store.lock(lease_s)

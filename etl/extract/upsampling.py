@@ -61,6 +61,7 @@ def open_upsampling(method: UpsampleMethod, settings: ExtractSettings, comm: Com
     number = local_rank(comm)
 
     def open_networks() -> "tuple[Upsampler | None, Device]":
+        """What upsamples, and the device that it runs on."""
         try:
             with suppress_stderr():
                 from etl.upsample.dsen2 import configure_tensorflow  # TensorFlow takes 600 MiB and three seconds

@@ -122,6 +122,7 @@ def _block_painter(settings: SampleRecipe, index: int, canvas: _Canvas) -> Calla
     px, landscape = settings.tile_px, REGIONS[index].landscape
 
     def paint(first: int) -> None:
+        """Draw one block of rows, from row `first` on."""
         rows = RowRange(first, min(first + BLOCK_PX, px), px)
         rng = np.random.default_rng([settings.seed, index, 1 + first // BLOCK_PX])
         # one more row on either side, which the blur of the optics takes away again

@@ -18,7 +18,7 @@ from etl.submit.settings import JOB_NAMES, SubmitSettings
 from etl.submit.site import JobShape, Site
 from etl.verify.settings import VerifySettings
 
-__all__ = ["DEFAULT_RUN", "NEEDS", "ChainJob", "plan_chain"]
+__all__ = ["DEFAULT_RUN", "NEEDS", "ChainJob", "pipeline_tables", "plan_chain", "run_folder"]
 
 DEFAULT_RUN = "runs/latest"
 """The default of trainer.run --out."""
@@ -83,8 +83,8 @@ def plan_chain(settings: SubmitSettings, site: Site) -> list[ChainJob]:
         raise ValueError("--account must name the account that the jobs are charged to: this cluster needs one")
     extract = load_settings(ExtractSettings, "etl.extract", [])
     _check_tables()
-    tables = _tables()
-    store, run = str(extract.out), str(tables.get("run", {}).get("out", DEFAULT_RUN))
+    tables = pipeline_tables()
+    store, run = str(extract.out), run_folder(tables)
     _require_same(tables, "catalogue", "out", str(extract.catalogue), "[extract] catalogue")
     for table in ("verify", "stats", "run", "evaluate"):
         _require_same(tables, table, "store", store, "[extract] out")
@@ -134,7 +134,12 @@ def _shape(settings: SubmitSettings, shape: JobShape, name: str) -> JobShape:
     return replace(shape, nodes=nodes or shape.nodes)
 
 
-def _tables() -> dict[str, Any]:
+def run_folder(tables: Mapping[str, Any]) -> str:
+    """Folder of the training, as the table [run] of pipeline.toml gives it."""
+    return str(tables.get("run", {}).get("out", DEFAULT_RUN))
+
+
+def pipeline_tables() -> dict[str, Any]:
     """Tables of pipeline.toml, which `load_settings` has found to be valid TOML."""
     if not SETTINGS_FILE.is_file():
         return {}

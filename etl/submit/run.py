@@ -3,7 +3,6 @@
 import logging
 import shutil
 import signal
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ from etl.extract.settings import ExtractSettings
 from etl.files import replace_atomically
 from etl.settings import SETTINGS_FILE, load_settings
 from etl.submit.attempts import attempts_path, digest_settings, read_attempts
-from etl.submit.chain import DEFAULT_RUN, ChainJob, plan_chain
+from etl.submit.chain import ChainJob, pipeline_tables, plan_chain, run_folder
 from etl.submit.kubernetes import is_kubernetes_site, render_manifests
 from etl.submit.record import ChainRecord, lock_chain, read_chain, write_chain
 from etl.submit.render import JOB_FUNCTIONS, render_script
@@ -70,8 +69,8 @@ def _print_manifests(settings: SubmitSettings, deploy: Path) -> int:
         )
     extract = load_settings(ExtractSettings, "etl.extract", [])
     text = SETTINGS_FILE.read_text(encoding="utf-8") if SETTINGS_FILE.is_file() else ""
-    run = str(tomllib.loads(text).get("run", {}).get("out", DEFAULT_RUN))
-    print(render_manifests(path, (str(extract.catalogue), str(extract.out), run), text), end="")
+    paths = (str(extract.catalogue), str(extract.out), run_folder(pipeline_tables()))
+    print(render_manifests(path, paths, text), end="")
     return ExitStatus.DONE
 
 

@@ -139,6 +139,7 @@ class BatchStream:
         weak_self = weakref.ref(self)
 
         def fetch(step: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
+            """The arrays of one step, for TensorFlow."""
             stream = weak_self()
             if stream is None:
                 raise OSError(f"batches cannot be read: the stream was closed before step {int(step)}")

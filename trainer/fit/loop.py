@@ -88,6 +88,7 @@ def _training_graph(setup: TrainingSetup, workers: Workers) -> Callable[..., tf.
     positive_weights = tf.constant(setup.positive_weights)
 
     def train_step(batch: TensorBatch, step: tf.Tensor, stop: tf.Tensor, own_rows: int, step_rows: int) -> tf.Tensor:
+        """Train on one batch; returns loss, loss with penalties, and whether to stop, shape (3,)."""
         epoch = step // setup.sampler.steps_per_epoch
         pixels, labels = _augment(settings, batch, epoch, tf.gather(store_rows, batch.positions))
         reseed_dropout(model, workers.rank, step)

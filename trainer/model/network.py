@@ -180,6 +180,7 @@ def regularise(plain: keras.Model, design: NetworkDesign, average: Averager | No
     """
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        """The layer with the regulariser and normalisation of `design`."""
         config, kind = layer.get_config(), type(layer)
         if isinstance(layer, keras.layers.Conv2D) and design.l2:
             config["kernel_regularizer"] = keras.regularizers.L2(design.l2)

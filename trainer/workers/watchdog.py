@@ -21,6 +21,7 @@ def start_watchdog(workers: Workers, limit_s: int) -> None:
     """
 
     def watch() -> None:
+        """End this process once there was no progress for the limit."""
         idle = IdleTime()
         # worker 0 ends 2 s before the others and so is the one that prints, unless it is the one that hangs
         while idle.after(1, workers.progress_count) < limit_s + 2 * (workers.rank > 0):
