@@ -6,6 +6,7 @@ from etl.catalogue.source_kind import detect_source
 from etl.exit_status import ExitStatus
 from etl.mpi import Comm, RootOnly, launch
 from etl.settings import load_settings
+from etl.without_pandas import leave_out_pandas
 
 
 def catalogue(settings: CatalogueSettings, comm: Comm) -> int:
@@ -24,4 +25,5 @@ def catalogue(settings: CatalogueSettings, comm: Comm) -> int:
 
 
 if __name__ == "__main__":
+    leave_out_pandas()
     launch(lambda: load_settings(CatalogueSettings, "etl.catalogue"), catalogue)
