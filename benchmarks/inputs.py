@@ -20,7 +20,8 @@ from etl.files import replace_atomically
 from etl.grid import PixelWindow, TileGrid
 from etl.plan.layers import Layer, blocks_of
 from etl.raster import Georeference, RasterFile, write_geotiff
-from etl.source.safe import Product, read_product
+from etl.source.open_product import read_product
+from etl.source.product import Product
 from etl.source.tiles import layers_of
 from etl.upsample.network import ConvWeights, NetworkWeights
 from etl.upsample.weights import write_weights

@@ -1,6 +1,7 @@
 """Names and bytes of all files in a folder or a zip file, as far as they may be read."""
 
 import os
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import NamedTuple, cast
 
 from etl.input_files import Links, RefusedFileError, open_regular, read_bytes, walk_folders
 
-__all__ = ["MOST_FILES", "FileStat", "FolderFiles", "ZipFiles", "files_in"]
+__all__ = ["MOST_FILES", "FileStat", "FolderFiles", "RangeFile", "ZipFiles", "files_in"]
 
 MOST_FILES = 100_000
 """Most files of a product: real ones have 100 to 400. More are another folder's, or made to fill memory."""
@@ -20,6 +21,12 @@ _MOST_DIRECTORY_BYTES = 8 << 20
 
 _MOST_BYTES = 1 << 30
 """Most bytes of a file that is read whole: a band has 140 MB, as uncompressed GeoTIFF 240 MB."""
+
+_LOCAL_HEADER, _LOCAL_SIGNATURE = struct.Struct("<4s22xHH"), b"PK\3\4"
+"""What precedes a file in a zip file: a signature, and at its end the lengths of the name and of more that follow."""
+
+_ENCRYPTED = 0x1
+"""Flag of an encrypted file."""
 
 _UNPACKED_BY_GDAL = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -35,6 +42,27 @@ class FileStat(NamedTuple):
 
     crc32: int | None
     """Checksum that a zip file gives for it; None in a folder."""
+
+
+class RangeFile:
+    """A file, open for reading of any range of its bytes."""
+
+    def __init__(self, file: FileIO | bytes, start: int, size_bytes: int) -> None:
+        """Args: bytes, or an open file in which this one begins at byte `start`; its size."""
+        self.size_bytes = size_bytes
+        """Size of the file."""
+        self._file, self._start = file, start
+
+    def read(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset`, fewer at the end of the file.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        size = max(0, min(size, self.size_bytes - offset))
+        if isinstance(self._file, bytes):
+            return self._file[offset : offset + size]
+        return os.pread(self._file.fileno(), size, self._start + offset)
 
 
 class FolderFiles:
@@ -69,10 +97,20 @@ class FolderFiles:
     def open(self, name: str) -> Iterator[BufferedIOBase]:
         """A file, open for reading."""
         with os.fdopen(open_regular(self.path / name, self._links), "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > _MOST_BYTES:  # a file with holes can have any size
-                raise RefusedFileError(self.path / name, f"must have at most {_MOST_BYTES} bytes, got {size}")
+            self._size_of(file.fileno(), name)
             yield file
+
+    def open_ranges(self, name: str) -> RangeFile:
+        """A file, open for reading of any range of its bytes."""
+        file = FileIO(open_regular(self.path / name, self._links), "rb")
+        return RangeFile(file, 0, self._size_of(file.fileno(), name))
+
+    def _size_of(self, fd: int, name: str) -> int:
+        """Size of an open file."""
+        size = os.fstat(fd).st_size
+        if size > _MOST_BYTES:  # a file with holes can have any size
+            raise RefusedFileError(self.path / name, f"must have at most {_MOST_BYTES} bytes, got {size}")
+        return size
 
     def stat(self, name: str) -> FileStat:
         """What is known of a file without reading it."""
@@ -125,6 +163,24 @@ class ZipFiles:
         """A file, open for reading its decompressed bytes."""
         with _open_zip(self.path) as archive, archive.open(self._entries[name].filename) as member:
             yield cast("BufferedIOBase", member)
+
+    def open_ranges(self, name: str) -> RangeFile:
+        """A file, open for reading of any range of its decompressed bytes; one that is compressed is read whole.
+
+        Raises:
+            OSError, zipfile.BadZipFile: as `open`; or its place in the zip file is not where the directory says.
+        """
+        entry = self._entries[name]
+        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & _ENCRYPTED:
+            with self.open(name) as member:
+                data = member.read()
+            return RangeFile(data, 0, len(data))
+        file = FileIO(self.path, "rb")
+        head = os.pread(file.fileno(), _LOCAL_HEADER.size, entry.header_offset)
+        signature, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(head.ljust(_LOCAL_HEADER.size, b"\0"))
+        if signature != _LOCAL_SIGNATURE:
+            raise zipfile.BadZipFile(f"{name} does not begin where the list of files says")
+        return RangeFile(file, entry.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes, entry.file_size)
 
     def stat(self, name: str) -> FileStat:
         """What is known of a file without reading it."""

@@ -1,33 +1,29 @@
-"""The files of one product, as folder or zip file in any packing, and the georeference in its tile metadata."""
+"""The files of one product, in the format SAFE or EOPF's Zarr, as folder or zip file in any packing."""
 
 import errno
+import json
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 from xml.etree import ElementTree
 
-from etl.grid import TileGrid
 from etl.input_files import MOST_METADATA_BYTES, NO_LINKS, Links, fault_text, shortened
-from etl.packed_files import FileStat, files_in
+from etl.packed_files import FileStat, RangeFile, files_in
 
 __all__ = [
+    "ZARR_METADATA",
     "ProductError",
     "ProductFiles",
-    "find_granule",
-    "find_text",
     "is_macos_clutter",
+    "is_zarr_product",
     "missing_in_product",
-    "number_in",
     "product_errors",
-    "read_tile_grid",
 ]
-
-T = TypeVar("T", int, float)
 
 # today's form, and the one before December 2016
 _METADATA_NAME = r"MTD_MSIL(?:1C|2A)[^/]*\.xml|S2[A-D]_\w{4}_MTD_SAFL(?:1C|2A)_[^/]*\.xml"
@@ -40,16 +36,14 @@ _METADATA_NAMES = (
     r"MTD_MSIL1C\.xml",
     r"MTD_MSIL1C[^/]*\.xml|S2[A-D]_\w{4}_MTD_SAFL1C_[^/]*\.xml",
 )
-_EPSG = (32601, 32760)
-"""Codes of the UTM zones of WGS 84, in which all tiles lie."""
-
-_METRES = (-1_000_000, 11_000_000)
-"""Least and most easting or northing of a tile's corner, in m."""
-
-_SIDE_PX = (1, 10_980)
-"""Least and most side of a tile on the 10 m grid, in pixels."""
-
 _GRANULE = re.compile(r"(?P<root>(?:.*?/)?)GRANULE/", re.IGNORECASE | re.DOTALL)
+_REFLECTANCE = re.compile(r"(?P<root>(?:.*?/)?)measurements/reflectance/", re.DOTALL)
+ZARR_METADATA = ("zarr.json", ".zmetadata", ".zattrs", ".zgroup")
+"""Files of a Zarr group, of format 3 and 2."""
+
+
+_READ_ERRORS = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What reading a file raises; RuntimeError of an encrypted zip file."""
 
 
 class ProductError(Exception):
@@ -60,7 +54,8 @@ class ProductFiles:
     """Names and content of the files of the one product in a folder or zip file, however it is packed.
 
     The product's own folder is the one with its metadata file and GRANULE (or, without one, with the other), at any
-    depth. What macOS adds (`__MACOSX`, `._*`, `.DS_Store`) is left out.
+    depth; of EOPF's Zarr the one with measurements/reflectance. What macOS adds (`__MACOSX`, `._*`, `.DS_Store`) is
+    left out.
 
     Raises:
         ProductError: the zip file is broken, or there are several products.
@@ -75,8 +70,12 @@ class ProductFiles:
         names = [name for name in self._files.names if not is_macos_clutter(name)]
         granules = {match["root"] for match in map(_GRANULE.match, names) if match}
         roots = {match["root"] for match in map(_METADATA.fullmatch, names) if match} or granules
+        self.is_zarr = not roots
+        """Whether it is a product in EOPF's Zarr format, if it is one at all."""
+        if self.is_zarr:
+            roots = {match["root"] for match in map(_REFLECTANCE.match, names) if match}
         self.holds_product = bool(roots)
-        """Whether there is a metadata file of a product, or a folder GRANULE."""
+        """Whether there is a metadata file of a product, a folder GRANULE, or one with reflectances in Zarr."""
         self._root = min(roots & granules or roots, key=len, default="")  # metadata alone can lie around a product
         if not all(root.startswith(self._root) or self._root.startswith(root) for root in roots):
             found = ", ".join(root.rstrip("/") for root in sorted(roots))
@@ -84,6 +83,7 @@ class ProductFiles:
         self.names = {name.removeprefix(self._root) for name in names if name.startswith(self._root)}
         """Paths of all files, relative to the product's folder."""
         self._parsed: dict[str, ElementTree.Element] = {}  # name, granule and offsets come from the same few files
+        self._json: dict[str, dict[str, Any]] = {}
 
     @property
     def hint(self) -> str:
@@ -114,12 +114,32 @@ class ProductFiles:
             if name not in self._parsed:
                 self._parsed[name] = ElementTree.fromstring(self._files.read(self._root + name, MOST_METADATA_BYTES))
             return self._parsed[name]
-        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # also an encrypted zip file
+        except _READ_ERRORS as error:
             raise ProductError(f"{self.path}: {name} cannot be read: {error}") from None
         except (ElementTree.ParseError, LookupError, ValueError) as error:  # LookupError: an unknown encoding
             raise ProductError(f"{self.path}: {name} must be well-formed XML: {error}") from None
         except (MemoryError, RecursionError) as error:
             raise ProductError(f"{self.path}: {name} cannot be parsed: {fault_text(error)}") from None
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The object in a JSON file of the product, which is read once.
+
+        Raises:
+            ProductError: the file is missing, cannot be read, or holds no JSON object.
+        """
+        if name in self._json:
+            return self._json[name]
+        if name not in self.names:
+            raise ProductError(f"{self.path} must hold {name}, which is missing{self.hint}")
+        try:
+            value = json.loads(self._files.read(self._root + name, MOST_METADATA_BYTES))
+        except _READ_ERRORS as error:
+            raise ProductError(f"{self.path}: {name} cannot be read: {error}") from None
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise ProductError(f"{self.path}: {name} must be JSON: {fault_text(error)}") from None
+        if not isinstance(value, dict):
+            raise ProductError(f"{self.path}: {name} must hold a JSON object, got {shortened(repr(value), 40)}")
+        return self._json.setdefault(name, value)
 
     def metadata_name(self, *, of_today: bool = False) -> str:
         """Name of the metadata file that is read: MTD_MSIL2A.xml, else the only one that is named alike.
@@ -150,15 +170,6 @@ class ProductFiles:
         """
         return self._parse(self.metadata_name(of_today=of_today))
 
-    def read_product_uri(self) -> str:
-        """Name of the product by its own metadata, mostly with .SAFE, of Level-1C or Level-2A.
-
-        Raises:
-            ProductError: there is no metadata file, or it does not give the name.
-        """
-        where = f"{self.path}: its product metadata"
-        return shortened(find_text(self.read_metadata(), where, "PRODUCT_URI", "PRODUCT_URI_2A"))
-
     @contextmanager
     def open(self, name: str) -> Iterator[BufferedIOBase]:
         """A file of the product, open for reading its bytes; of a zip file the decompressed ones.
@@ -170,6 +181,14 @@ class ProductFiles:
             raise FileNotFoundError(errno.ENOENT, "it is not in the product any more", name)
         with self._files.open(self._root + name) as file:
             yield file
+
+    def open_ranges(self, name: str) -> RangeFile:
+        """A file of the product, of which any range of bytes can be read; of a zip file of the decompressed ones.
+
+        Raises:
+            OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error: it cannot be opened or, later, read.
+        """
+        return self._files.open_ranges(self._root + name)
 
     def stat(self, name: str) -> FileStat:
         """What is known of a file without reading it."""
@@ -205,96 +224,6 @@ def missing_in_product(folders: Iterable[str], files: Iterable[str]) -> list[str
     return ["MTD_MSIL2A.xml"] * (not metadata) + ["GRANULE"] * (not granule)
 
 
-def find_text(root: ElementTree.Element, where: str, *paths: str) -> str:
-    """Text of the first element at one of `paths`, in any XML namespace, without surrounding blanks.
-
-    Raises:
-        ProductError: no such element holds text; the message begins with `where`.
-    """
-    for path in paths:
-        for element in root.iterfind(".//{*}" + path.replace("/", "/{*}")):
-            if element.text:
-                return element.text.strip()
-    raise ProductError(f"{where} must hold {' or '.join(paths)}{'; it holds neither' if len(paths) > 1 else ''}")
-
-
-def find_granule(files: ProductFiles) -> str:
-    """Folder of the granule that is the product's tile, e.g. GRANULE/L2A_T33UUP_A010312_20170613T101608.
-
-    Its name must not name another tile than the product's. Of several, it is the one whose images the product's
-    metadata list.
-
-    Raises:
-        ProductError: there is none, or no single one is the product's tile.
-    """
-    matches = (re.fullmatch(r"(GRANULE/[^/]+)/MTD_TL\.xml", name, re.IGNORECASE) for name in files.names)
-    granules = sorted({match[1] for match in matches if match})
-    if not granules:
-        raise ProductError(f"{files.path} must hold GRANULE/*/MTD_TL.xml, which is missing{files.hint}")
-    names, tile = ", ".join(granule.partition("/")[2] for granule in granules), _tile_of(files)
-    of_tile = [granule for granule in granules if not tile or _tile_in(granule) in ("", tile)]
-    if not of_tile:
-        raise ProductError(f"{files.path} must hold the granule of its tile {tile}, got {names}")
-    if len(of_tile) == 1:
-        return of_tile[0]
-    texts = "\n".join(element.text or "" for element in files.read_metadata().iter())
-    listed = [granule for granule in of_tile if f"{granule}/" in texts]
-    if len(listed) != 1:
-        needed = "its metadata must list the images of exactly one of them"
-        raise ProductError(f"{files.path} holds {len(granules)} granules: {names}; {needed}")
-    return listed[0]
-
-
-def _tile_of(files: ProductFiles) -> str:
-    """MGRS tile that the product's own metadata name, or else its folder or zip file; empty if neither does."""
-    try:
-        uri = files.read_product_uri()
-    except ProductError:
-        uri = ""
-    return _tile_in(uri) or _tile_in(files.path.name)
-
-
-def _tile_in(name: str) -> str:
-    """MGRS tile in the name of a product or granule; empty if it names none."""
-    match = re.search(r"_T(\d{2}[A-Z]{3})(?![A-Za-z0-9])", name)
-    return match[1] if match else ""
-
-
-def read_tile_grid(files: ProductFiles) -> TileGrid:
-    """Georeference of a product's tile at 10 m, from its `MTD_TL.xml`: EPSG code, corner in metres, side in pixels.
-
-    Raises:
-        ProductError: the file is missing or broken, or lacks one of these.
-    """
-    where = f"{files.path}: its tile metadata"
-    root = files.read_xml("GRANULE/*/MTD_TL.xml", re.escape(f"{find_granule(files)}/MTD_TL.xml"))
-    size, corner = "Size[@resolution='10']", "Geoposition[@resolution='10']"  # also listed at 20 m and 60 m
-    paths = ("HORIZONTAL_CS_CODE", f"{size}/NROWS", f"{size}/NCOLS", f"{corner}/ULX", f"{corner}/ULY")
-    epsg, rows, columns, ulx, uly = (find_text(root, where, path) for path in paths)
-    if rows != columns:
-        raise ProductError(
-            f"{where} must give a square tile, got {shortened(rows, 40)} x {shortened(columns, 40)} pixels"
-        )
-    code = number_in(int, epsg.rsplit(":", 1)[-1], f"{where}, EPSG code", _EPSG)
-    easting, northing = (number_in(float, x, f"{where}, {name}", _METRES) for name, x in (("ULX", ulx), ("ULY", uly)))
-    side_px = number_in(int, rows, f"{where}, NROWS at 10 m", _SIDE_PX)
-    try:
-        return TileGrid(code, easting, northing, side_px)
-    except ValueError as error:
-        raise ProductError(f"{where} must give EPSG code, size and corner of the 10 m grid: {error}") from None
-
-
-def number_in(kind: Callable[[str], T], text: str, what: str, bounds: tuple[float, float]) -> T:
-    """The number in a text of a product's metadata, which must lie in [least, most].
-
-    Raises:
-        ProductError: it is none, or out of these bounds; the message begins with `what`.
-    """
-    least, most = bounds
-    try:
-        value = kind(text)
-    except (ValueError, OverflowError):
-        raise ProductError(f"{what} must be a number, got {shortened(text, 40)!r}") from None
-    if not least <= value <= most:  # neither nan nor inf is within
-        raise ProductError(f"{what} must lie in [{least:.10g}, {most:.10g}], got {shortened(text, 40)}")
-    return value
+def is_zarr_product(folders: Iterable[str], files: Iterable[str]) -> bool:
+    """Whether a folder that holds these folders and files is a product in EOPF's Zarr format."""
+    return "measurements" in folders and any(name in ZARR_METADATA for name in files)

@@ -24,7 +24,7 @@ from etl.raster import Georeference, utm_wkt, write_geotiff
 from etl.sample.safe import write_product
 from etl.source.file_checksums import needed_checksums
 from etl.source.geotiff import PlainGeoTiffs
-from etl.source.safe import read_product
+from etl.source.open_product import read_product
 
 NUMBERS = [
     "9" * 400, "9" * 5000, "-1", "0", "1e400", "-1e400", "nan", "inf", "1_000", "\u0663", "0x10",

@@ -18,8 +18,8 @@ from etl.mpi import local_rank
 from etl.plan.work import Block, PatchRange, ProductPatches, RankWork
 from etl.raster import configure
 from etl.source.block import BlockData
+from etl.source.open_product import read_product
 from etl.source.patch import PatchError
-from etl.source.safe import read_product
 from etl.source.tiles import TilePatches, layers_of
 from etl.upsample.dsen2 import DSen2, configure_tensorflow, network_inputs
 from etl.upsample.method import PROCESSING_LEVEL

@@ -13,7 +13,8 @@ from etl.catalogue.georeference import Rejections
 from etl.catalogue.names import PatchName
 from etl.catalogue.table import make_catalogue_table
 from etl.grid import nominal_origin
-from etl.product_files import ProductError, ProductFiles, product_errors, read_tile_grid
+from etl.product_files import ProductError, ProductFiles, product_errors
+from etl.product_metadata import read_tile_grid
 
 __all__ = ["list_grid_cells"]
 

@@ -13,11 +13,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from etl.catalogue.names import ProductName, is_product, parse_product, product_stem
-from etl.catalogue.search import FolderSearch, is_safe, is_zip
+from etl.catalogue.search import FolderSearch, is_product_folder, is_zip
 from etl.heartbeat import doing, now_doing
 from etl.input_files import NO_LINKS, Links, walk_folders
 from etl.plural import counted
 from etl.product_files import ProductError, ProductFiles, product_errors
+from etl.product_metadata import read_product_uri
 
 __all__ = [
     "FoundInputs",
@@ -171,7 +172,7 @@ def collect_inputs(
     what the walk leaves out, once it has ended.
     """
     search = FolderSearch()
-    if folder.is_file() or (is_safe(folder.name) and is_product(folder.name)):
+    if folder.is_file() or is_product_folder(folder.name):
         search.products.append(folder)
     else:
         for here, folders, files in walk:
@@ -233,9 +234,11 @@ def _identify(path: Path, links: Links) -> FoundProduct:
     if not is_product(stem):
         files = ProductFiles(path, links)
         if not files.holds_product:
-            raise ProductError(f"holds no product: neither MTD_MSIL2A.xml nor GRANULE{files.hint}")
+            raise ProductError(
+                f"holds no product: neither MTD_MSIL2A.xml nor GRANULE nor measurements/reflectance{files.hint}"
+            )
         with product_errors(path):
-            stem = product_stem(files.read_product_uri())
+            stem = product_stem(read_product_uri(files))
     name = parse_product(stem)
     if name.level != "2A":
         raise ValueError(
@@ -255,7 +258,7 @@ def name_of_product(files: ProductFiles) -> str:
     """
     stem = product_stem(files.path.name)
     try:
-        uri = product_stem(files.read_product_uri())
+        uri = product_stem(read_product_uri(files))
     except ProductError:
         return stem
     if not is_product(stem):

@@ -44,7 +44,7 @@ _V1_STEM = re.compile(_START, re.ASCII)
 PATCH_PATTERN = rf"S2[A-D]_MSIL(?:1C|2A)_{_TIME}(?:_N\d{{4}}_R\d{{3}}_T\d{{2}}[A-Z]{{3}})?_\d{{1,3}}_\d{{1,3}}"
 """Regular expression, also of RE2, for patch names of both versions; no groups: it is matched half a million times."""
 _PATCH = re.compile(PATCH_PATTERN, re.ASCII)
-_SUFFIX = re.compile(r"(?:\.SAFE)?(?:\.zip)?\Z", re.IGNORECASE)
+_SUFFIX = re.compile(r"(?:\.SAFE|\.zarr)?(?:\.zip)?\Z", re.IGNORECASE)
 _CELL = re.compile(r"(?P<stem>.+)_(?P<col>\d{1,3})_(?P<row>\d{1,3})", re.ASCII)
 
 
@@ -136,7 +136,7 @@ def parse_time(text: str) -> datetime:
 
 @functools.lru_cache  # half a million patches come from some hundred products
 def parse_product(name: str) -> ProductName:
-    """The parts of a product's name in the form since December 2016 or the one before, with or without .SAFE, .zip.
+    """The parts of a product's name in the form since December 2016 or the one before, without suffix or with it.
 
     Times are in whole seconds of UTC.
 
@@ -170,7 +170,7 @@ def parse_patch(name: str) -> PatchName:
 
 
 def product_stem(name: str) -> str:
-    """The name without .SAFE, .zip or .SAFE.zip, in upper or lower case."""
+    """The name without .SAFE or .zarr, then without .zip, in upper or lower case."""
     return _SUFFIX.sub("", name)
 
 

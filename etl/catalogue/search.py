@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from etl.catalogue.names import is_patch, is_product
-from etl.product_files import is_macos_clutter, missing_in_product
+from etl.product_files import is_macos_clutter, is_zarr_product, missing_in_product
 
-__all__ = ["FolderSearch", "is_safe", "is_zip"]
+__all__ = ["FolderSearch", "is_product_folder", "is_zip"]
 
 # in an archive that is no zip file, or with a download that has not ended
 _UNUSABLE = re.compile(
-    r"(?P<name>.+?)(?:\.SAFE)?(?:\.zip)?"
+    r"(?P<name>.+?)(?:\.SAFE|\.zarr)?(?:\.zip)?"
     r"(?:\.(?:tar|tgz|gz|bz2|xz|zst|7z|rar|part|partial|crdownload|download|incomplete|tmp))+",
     re.IGNORECASE,
 )
@@ -44,12 +44,13 @@ class FolderSearch:
         if patches := [name for name in folders if is_patch(name)]:  # first, and once: there can be half a million
             self.patches[here] = patches
             others = {*folders}.difference(patches) if len(patches) < len(folders) else ()
-            strays = [*others, *(name for name in files if is_safe(name) or is_zip(name))]
+            strays = [*others, *(name for name in files if _is_suffixed(name) or is_zip(name))]
             self.passed_over |= {here / name: _STRAY for name in strays}
             folders.clear()
             return
-        missing, is_named = missing_in_product(folders, files), is_product(here.name) or is_safe(here.name)
-        if not missing or (len(missing) == 1 and is_named):
+        missing = missing_in_product(folders, files)
+        is_named = is_product(here.name) or here.name[-5:].lower() == ".safe"
+        if not missing or is_zarr_product(folders, files) or (len(missing) == 1 and is_named):
             self.products.append(here)
             folders.clear()
         else:
@@ -64,11 +65,11 @@ class FolderSearch:
     def _visit_file(self, path: Path) -> None:
         unusable = _UNUSABLE.fullmatch(path.name)
         if is_macos_clutter(path.name):
-            if is_zip(path.name) or is_safe(path.name):
+            if is_zip(path.name) or _is_suffixed(path.name):
                 self.passed_over[path] = "is a file that macOS added"
         elif unusable is not None and is_product(unusable["name"]):
             self.passed_over[path] = "must be a folder or a .zip file; unpack it, or finish its download"
-        elif (is_zip(path.name) or is_safe(path.name)) and is_product(path.name):
+        elif (is_zip(path.name) or _is_suffixed(path.name)) and is_product(path.name):
             self.products.append(path)  # a link to nothing as well: opening it says why
         elif is_zip(path.name):
             self.unnamed_zips.append(path)
@@ -77,7 +78,7 @@ class FolderSearch:
         if path.name == "__MACOSX" or path.name.startswith("."):
             self.passed_over[path] = "is a hidden folder, or one that macOS added"
             return False
-        if is_safe(path.name) and is_product(path.name):
+        if is_product_folder(path.name):
             self.products.append(path)
             return False
         if not os.access(path, os.R_OK | os.X_OK):  # the walk would leave it out without a word
@@ -96,12 +97,18 @@ class FolderSearch:
         inside = [*known, *self.patches, *self.passed_over]
         for path in self._suspects:
             if not any(other.is_relative_to(path) for other in inside):
-                self.passed_over[path] = "is named like a product, but holds neither MTD_MSIL2A.xml nor GRANULE"
+                self.passed_over[path] = (
+                    "is named like a product, but holds neither MTD_MSIL2A.xml nor GRANULE nor measurements"
+                )
 
 
-def is_safe(name: str) -> bool:
-    """Whether a name ends in .SAFE, in upper or lower case."""
-    return name[-5:].upper() == ".SAFE"
+def is_product_folder(name: str) -> bool:
+    """Whether a folder is a product's by its name alone, which ends in .SAFE or .zarr, in upper or lower case."""
+    return _is_suffixed(name) and is_product(name)
+
+
+def _is_suffixed(name: str) -> bool:
+    return name[-5:].lower() in (".safe", ".zarr")
 
 
 def is_zip(name: str) -> bool:

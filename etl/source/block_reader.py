@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from etl.grid import PixelWindow
 from etl.raster import RasterError, RasterFile, configure
+from etl.source.open_product import OpenBand, open_band
+from etl.source.product import Product
 from etl.source.unit_guard import SlowUnitError, UnitError, UnitGuard
 
 __all__ = ["BlockReader"]
@@ -33,18 +35,18 @@ class BlockReader:
         self._guard = guard
         self._slow: set[str] = set()
 
-    def open(self, path: str) -> RasterFile:
-        """The file at `path`.
+    def open(self, product: Product, band: str) -> OpenBand:
+        """The file of a band of a product.
 
         Raises:
             RasterError: it cannot be opened, or an earlier run hung there.
         """
         try:
-            return self._guard.run_unlimited("opening", path, lambda: RasterFile(path))
+            return self._guard.run_unlimited("opening", product.files[band], lambda: open_band(product, band))
         except UnitError as error:
             raise RasterError(str(error)) from None
 
-    def read(self, file: RasterFile, window: PixelWindow, out: npt.NDArray[np.uint16]) -> None:
+    def read(self, file: OpenBand, window: PixelWindow, out: npt.NDArray[np.uint16]) -> None:
         """Decode a window of a file into `out`, shape (row, col), uint16.
 
         Raises:
@@ -53,7 +55,9 @@ class BlockReader:
         """
         unit = f"{file.path}, block at row {window.row}, column {window.col}"
         try:
-            if file.path in self._slow:  # an abandoned thread may still use the open file
+            if file.path in self._slow and isinstance(
+                file, RasterFile
+            ):  # an abandoned thread may still use the open file
                 self._guard.run_unlimited("decoding", unit, lambda: self._read_in_child(unit, file.path, window, out))
             else:
                 self._guard.run("decoding", unit, lambda: file.read(window, out))

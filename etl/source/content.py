@@ -1,7 +1,7 @@
 """Size, time and digests of each file of a product that extraction reads: do two products have the same content?
 
-Files are told apart by what they hold (B02, SCL, MTD_MSIL2A.xml, MTD_TL.xml), so that a product that was copied,
-renamed, unpacked or zipped is still the same.
+Files are told apart by what they hold (B02, SCL, MTD_MSIL2A.xml, MTD_TL.xml; of Zarr B02/0.0), so that a product that
+was copied, renamed, unpacked or zipped is still the same.
 """
 
 import hashlib
@@ -15,9 +15,11 @@ from typing import Any, NamedTuple, Protocol
 
 import xxhash
 
+from etl.eopf import array_name
 from etl.input_files import Links
-from etl.product_files import ProductError, ProductFiles, find_granule, product_errors
-from etl.source.safe import Product
+from etl.product_files import ZARR_METADATA, ProductError, ProductFiles, product_errors
+from etl.product_metadata import find_granule
+from etl.source.product import Product
 
 __all__ = [
     "READ_ERRORS",
@@ -67,7 +69,8 @@ class FileContent(NamedTuple):
 
 
 ProductContent = Mapping[str, FileContent]
-"""Files of a product that are read, by what they hold: B01 to B12, SCL, MTD_MSIL2A.xml, MTD_TL.xml."""
+"""Files of a product that are read, by what they hold: B01 to B12, SCL, MTD_MSIL2A.xml, MTD_TL.xml; of a product in
+Zarr by band and chunk, such as B02/0.0, and by name of the metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,15 +171,30 @@ def read_files(product: Product, *, sampled: bool) -> list[ReadFile]:
 
 def _read_files(product: Product, sampled: bool) -> list[ReadFile]:
     files = ProductFiles(Path(product.path), product.links)
+    names = _zarr_names(files, product) if product.is_zarr else _safe_names(files, product)
+    return [
+        ReadFile(files.path, name, holds, _content_of(files, name, sampled), product.links)
+        for holds, name in sorted(names.items())
+    ]
+
+
+def _safe_names(files: ProductFiles, product: Product) -> dict[str, str]:
+    """Names of the files of a product in SAFE that are read, by what they hold."""
     holds_by_path = {path: holds for holds, path in product.files.items()}
     names = {holds_by_path[path]: name for name in files.names if (path := files.gdal_path(name)) in holds_by_path}
     tile_metadata = f"{find_granule(files)}/MTD_TL.xml".lower()
     names["MTD_MSIL2A.xml"] = files.metadata_name(of_today=True)
     names["MTD_TL.xml"] = next(name for name in files.names if name.lower() == tile_metadata)
-    return [
-        ReadFile(files.path, name, holds, _content_of(files, name, sampled), product.links)
-        for holds, name in sorted(names.items())
-    ]
+    return names
+
+
+def _zarr_names(files: ProductFiles, product: Product) -> dict[str, str]:
+    """The same of a product in Zarr: by band and chunk, such as B02/0.1, and by name of the metadata."""
+    names = dict[str, str]()
+    for band in product.files:
+        top = f"{array_name(band)}/"
+        names |= {f"{band}/{name.removeprefix(top)}": name for name in files.names if name.startswith(top)}
+    return names | {name: name for name in ZARR_METADATA if name in files.names}
 
 
 def _content_of(files: ProductFiles, name: str, sampled: bool) -> FileContent:

@@ -22,7 +22,8 @@ from etl.source.content import (
     read_files,
 )
 from etl.source.file_checksums import FileChecksum, foreign_manifest, needed_checksums, wrong_file
-from etl.source.safe import Product, read_product
+from etl.source.open_product import read_product
+from etl.source.product import Product
 from etl.source.tiles import layers_of
 from etl.source.unit_guard import UnitError, UnitGuard
 from etl.source.warning import SourceWarning

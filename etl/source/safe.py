@@ -7,80 +7,31 @@ never inferred from dates or names. Products of BigEarthNet's time call the same
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 from xml.etree import ElementTree
 
-from etl.bands import BANDS, GROUPS, SATURATED
-from etl.catalogue.finder import name_of_product
-from etl.grid import TileGrid
-from etl.input_files import NO_LINKS, Links, shortened
-from etl.product_files import ProductError, ProductFiles, find_granule, find_text, product_errors, read_tile_grid
+from etl.bands import BANDS, GROUPS
+from etl.input_files import Links, shortened
+from etl.product_files import ProductError, ProductFiles
+from etl.product_metadata import find_granule, find_text, read_tile_grid
+from etl.source.product import Product, check_offset, checked_quantification, unlisted_offset
 from etl.source.warning import SourceWarning
 
-__all__ = ["ASSUMED_OFFSET", "NO_OFFSET", "UNUSED_GEOTIFF", "Product", "read_product"]
+__all__ = ["UNUSED_GEOTIFF", "read_safe"]
 
-NO_OFFSET = "products of a user's own processing without BOA_ADD_OFFSET, read with offset 0"
-ASSUMED_OFFSET = "products without BOA_ADD_OFFSET, read with the offset of --assume-offset"
 UNUSED_GEOTIFF = "GeoTIFF files beside JPEG 2000 files of the same bands, which are read instead"
-"""What `SourceWarning` says of such products and files."""
-
-_MAX_OFFSET = 10_000  # reflectance 1 of ESA's products, whose offset is -1000: more is an error of whoever wrote them
+"""What `SourceWarning` says of such files."""
 
 T = TypeVar("T", int, float)
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
-    """Metadata of one Level-2A product."""
-
-    path: str
-    """Folder or zip file."""
-
-    name: str
-    """Product name, without .SAFE."""
-
-    baseline: str
-    """Processing baseline, e.g. 05.10."""
-
-    grid: TileGrid
-    """Georeference and size of its tile."""
-
-    files: dict[str, str]
-    """Path for GDAL of each band's file at its native ground sample distance, and of SCL at 20 m if it has one."""
-
-    offsets: dict[str, int]
-    """What is added to each band's pixel values before dividing by `quantification`; 0 before baseline 04.00."""
-
-    quantification: float
-    """Pixel value that stands for reflectance 1."""
-
-    warnings: tuple[SourceWarning, ...] = ()
-    """What is odd about its metadata, but no reason to reject it."""
-
-    links: Links = NO_LINKS
-    """Where links in it may lead, other than to places within it."""
-
-
-def read_product(path: Path, assume_offset: int | None = None, links: Links = NO_LINKS) -> Product:
-    """Read the metadata of the product at `path`: grid in pixels and metres, files, offsets, quantification value.
-
-    `assume_offset`: offset of all bands, in units of the pixel values, of a product of baseline 04.00 or later whose
-    metadata give none; if this is None as well, such a product is refused. `links`: where links in the product may
-    lead, other than to places within it.
+def read_safe(files: ProductFiles, name: str, assume_offset: int | None, links: Links) -> Product:
+    """Read the metadata of the product `name` in SAFE; arguments otherwise as of `etl.source.product.read_product`.
 
     Raises:
-        ProductError: its XML is missing, malformed, or lacks what extraction needs; or anything else went wrong.
+        ProductError: its XML is missing, malformed, or lacks what extraction needs.
     """
-    with product_errors(path):
-        return _read_product(path, assume_offset, links)
-
-
-def _read_product(path: Path, assume_offset: int | None, links: Links) -> Product:
-    files = ProductFiles(path, links)
-    name = name_of_product(files)
-    metadata, where = files.read_metadata(of_today=True), f"{path}: its product metadata"
+    metadata, where = files.read_metadata(of_today=True), f"{files.path}: its product metadata"
     baseline = find_text(metadata, where, "PROCESSING_BASELINE")
     if not re.fullmatch(r"[0-9]{1,2}\.[0-9]{1,2}", baseline):
         raise ProductError(
@@ -90,18 +41,15 @@ def _read_product(path: Path, assume_offset: int | None, links: Links) -> Produc
     grid, (images, warnings) = read_tile_grid(files), _image_files(metadata, files)
     offsets = _offsets(metadata, where)
     if not offsets:
-        offset, unlisted = _unlisted_offset(baseline, where, assume_offset)
+        offset, unlisted = unlisted_offset(baseline, where, assume_offset)
         warnings += unlisted
         offsets = dict.fromkeys((band.name for band in BANDS), offset)
-    return Product(str(path), name, baseline, grid, images, offsets, quantification, warnings, links)
+    return Product(str(files.path), name, baseline, grid, images, offsets, quantification, warnings, links)
 
 
 def _quantification(metadata: ElementTree.Element, where: str) -> float:
     text = find_text(metadata, where, "BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE")
-    value = _number(float, text, f"{where}, quantification value")
-    if not 1 <= value <= SATURATED:  # pixels are 16 bits wide; neither nan nor inf is within
-        raise ProductError(f"{where} must give a quantification value in [1, {SATURATED}], got {value:.10g}")
-    return value
+    return checked_quantification(_number(float, text, f"{where}, quantification value"), where)
 
 
 def _offsets(metadata: ElementTree.Element, where: str) -> dict[str, int]:
@@ -113,30 +61,8 @@ def _offsets(metadata: ElementTree.Element, where: str) -> dict[str, int]:
     named = {band.name: texts[str(band.band_id)] for band in BANDS if texts}
     offsets = {name: _number(int, text, f"{where}, BOA_ADD_OFFSET of {name}") for name, text in named.items()}
     for name, offset in offsets.items():
-        if abs(offset) > _MAX_OFFSET:
-            limits = f"[-{_MAX_OFFSET}, {_MAX_OFFSET}]"
-            shown = shortened(str(offset), 40)
-            raise ProductError(f"{where} must give BOA_ADD_OFFSET in {limits}, got {shown} for {name}")
+        check_offset(offset, f"{where}, BOA_ADD_OFFSET of {name}")
     return offsets
-
-
-def _unlisted_offset(baseline: str, where: str, assumed: int | None) -> tuple[int, tuple[SourceWarning, ...]]:
-    """Offset of all bands of a product without a list of offsets, and what to warn of.
-
-    ESA's products have no offset before baseline 04.00, and always list it since. Baseline 99.99 is processing by a
-    user, of data of any time. Source: ESA, Sentinel-2 Products Specification Document, `BOA_ADD_OFFSET`.
-    """
-    number = float(baseline)
-    if number < 4:
-        return 0, ()
-    if number >= 99:
-        return 0, (SourceWarning(NO_OFFSET, where),)
-    if assumed is None:
-        raise ProductError(
-            f"{where} must list BOA_ADD_OFFSET, as baseline {baseline} is 04.00 or later, but does not; "
-            "etl.extract --assume-offset COUNTS, such as -1000, takes an offset for such products"
-        )
-    return assumed, (SourceWarning(ASSUMED_OFFSET, where),)
 
 
 def _number(kind: Callable[[str], T], text: str, what: str) -> T:

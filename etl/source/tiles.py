@@ -21,20 +21,23 @@ from etl.plan.decode_schedule import schedule_decoding
 from etl.plan.layers import Layer, patch_window
 from etl.plan.work import Block, ProductPatches, RankWork
 from etl.product_files import ProductError
-from etl.raster import Georeference, RasterError, RasterFile
+from etl.raster import Georeference, RasterError
 from etl.source.block import BlockData, OutgoingBlock
 from etl.source.block_reader import BlockReader
 from etl.source.interface import BlockReceiver, SourcePatch
+from etl.source.open_product import OpenBand, open_band
 from etl.source.patch import Patch, PatchError, mirror_border
+from etl.source.product import Product
 from etl.source.radiometry import lookup_table
-from etl.source.safe import Product
 from etl.source.unit_guard import UnitGuard
 from etl.source.warning import UNPLACED, SourceWarning
+from etl.source.zarr_band import ZarrBand
 from etl.stage_timer import StageTimer
 
-__all__ = ["UNCLASSIFIED", "UNUSED_SCL", "ProductLayers", "TilePatches", "layers_of"]
+__all__ = ["ABSENT_CHUNKS", "UNCLASSIFIED", "UNUSED_SCL", "ProductLayers", "TilePatches", "layers_of"]
 
 UNUSED_SCL = "products whose scene classification cannot be used, so that cloud and snow shares are NaN"
+ABSENT_CHUNKS = "bands of Zarr products with chunks that have no file, which are read as pixels without data"
 UNCLASSIFIED = "patches whose part of the scene classification is broken, so that cloud and snow shares are NaN"
 """What `SourceWarning` says of such products and patches."""
 
@@ -58,10 +61,12 @@ def layers_of(product: Product, halo_px: Sequence[int]) -> ProductLayers:
     Raises:
         ProductError: a band's file cannot be opened, or differs from the metadata.
     """
-    layers, unplaced, warnings = list[Layer](), list[str](), list[SourceWarning]()
+    layers, warnings = list[Layer](), list[SourceWarning]()
+    unplaced, absent = list[str](), list[str]()
     for group, halo in zip(GROUPS, halo_px, strict=True):
         files = [_open_checked(product, band, group.gsd_m, "UInt16") for band in group.bands]
         unplaced += [file.path for file in files if not file.is_placed]
+        absent += [file.path for file in files if isinstance(file, ZarrBand) and file.absent_chunks]
         layers.append(Layer(group.name, group.gsd_m, len(files), files[-1].shape, files[-1].block, halo))
     if "SCL" in product.files:
         try:
@@ -70,16 +75,18 @@ def layers_of(product: Product, halo_px: Sequence[int]) -> ProductLayers:
             layers.append(Layer("scl", 20, 1, file.shape, file.block, 0))
         except ProductError as error:
             warnings.append(SourceWarning(UNUSED_SCL, f"{product.name}: {error}"))
+    if absent:
+        warnings.append(SourceWarning(ABSENT_CHUNKS, absent[0], len(absent)))
     if unplaced:
         warnings.append(SourceWarning(UNPLACED, unplaced[0], len(unplaced)))
     return ProductLayers(tuple(layers), tuple(warnings))
 
 
-def _open_checked(product: Product, band: str, gsd_m: int, dtype: str) -> RasterFile:
+def _open_checked(product: Product, band: str, gsd_m: int, dtype: str) -> OpenBand:
     """A band's file, which must have the size and place that the metadata give, and GDAL's pixel type `dtype`."""
     grid, size = product.grid, product.grid.size_px * 10 // gsd_m
     try:
-        file = RasterFile(product.files[band])
+        file = open_band(product, band)
         mismatch = file.mismatch((size, size), dtype, Georeference(grid.epsg, grid.ulx, grid.uly, gsd_m))
     except RasterError as error:
         raise ProductError(f"band {band}: {error}") from None
@@ -115,7 +122,7 @@ class TilePatches:
         # how far to decode ahead while waiting for another rank: more would hold more blocks in memory
         self._patches_ahead = schedule.lifetime // 2
         self._patches_done = 0
-        self._files: dict[tuple[int, int], list[tuple[RasterFile, npt.NDArray[np.uint16] | None]]] = {}
+        self._files: dict[tuple[int, int], list[tuple[OpenBand, npt.NDArray[np.uint16] | None]]] = {}
         self._buffers: dict[Layer, npt.NDArray[np.uint16]] = {}
         self._unclassified, self._first_unclassified = 0, ""
 
@@ -229,7 +236,7 @@ class TilePatches:
         self.decoded += 1
         return data
 
-    def _open(self, block: Block, layer: Layer) -> list[tuple[RasterFile, npt.NDArray[np.uint16] | None]]:
+    def _open(self, block: Block, layer: Layer) -> list[tuple[OpenBand, npt.NDArray[np.uint16] | None]]:
         """Open file and lookup table of each band of a block's layer."""
         key = (block.product, block.layer)
         if key not in self._files:
@@ -237,7 +244,5 @@ class TilePatches:
             bands = ("SCL",) if layer.name == "scl" else GROUPS[block.layer].bands
             # scene classes are no reflectances and stay as they are
             tables = [None if b == "SCL" else lookup_table(product.offsets[b], product.quantification) for b in bands]
-            self._files[key] = [
-                (self._reader.open(product.files[b]), lut) for b, lut in zip(bands, tables, strict=True)
-            ]
+            self._files[key] = [(self._reader.open(product, b), lut) for b, lut in zip(bands, tables, strict=True)]
         return self._files[key]

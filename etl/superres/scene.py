@@ -10,11 +10,12 @@ from etl.bands import GROUPS
 from etl.catalogue.finder import FoundProduct, find_products
 from etl.grid import PixelWindow
 from etl.product_files import ProductError
-from etl.raster import RasterError, RasterFile
+from etl.raster import RasterError
 from etl.source.archive import ArchivePatches, PlacedFolder
+from etl.source.open_product import open_band, read_product
 from etl.source.patch import PatchError
+from etl.source.product import Product
 from etl.source.radiometry import lookup_table
-from etl.source.safe import Product, read_product
 from etl.source.tiles import layers_of
 from etl.superres.settings import SuperresSettings
 
@@ -83,7 +84,7 @@ def _read(product: Product, number: int, region: tuple[int, ...]) -> npt.NDArray
     row, column, side = (px // group.factor for px in region)
     out = np.empty((side, side, len(group.bands)), np.uint16)
     for k, band in enumerate(group.bands):
-        RasterFile(product.files[band]).read(PixelWindow(row, column, side, side), out[..., k])
+        open_band(product, band).read(PixelWindow(row, column, side, side), out[..., k])
         values = lookup_table(product.offsets[band], product.quantification)
         if values is not None:
             out[..., k] = values[out[..., k]]

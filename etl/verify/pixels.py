@@ -22,8 +22,9 @@ from etl.pixel_groups import IMAGES, PixelGroup
 from etl.product_files import ProductError
 from etl.raster import Georeference, RasterError, RasterFile, configure
 from etl.source.images import read_image
+from etl.source.open_product import OpenBand, open_band, read_product
+from etl.source.product import Product
 from etl.source.radiometry import lookup_table
-from etl.source.safe import Product, read_product
 from etl.store.errors import DamagedStoreError
 from etl.store.location import Location
 from etl.store.reader import StoreReader
@@ -33,7 +34,7 @@ from etl.verify.settings import VerifySettings
 
 __all__ = ["SourceRow", "check_pixels", "find_source_rows"]
 
-OpenProduct = tuple[Product, dict[str, RasterFile]]
+OpenProduct = tuple[Product, dict[str, OpenBand]]
 """A product, and its open files by band."""
 
 
@@ -148,17 +149,17 @@ def _open_product(path: Path, assume_offset: int | None, links: Links) -> OpenPr
 
 
 def _read(
-    source: SourceRow, group: Group, product: Product | None, files: dict[str, RasterFile]
+    source: SourceRow, group: Group, product: Product | None, files: dict[str, OpenBand]
 ) -> npt.NDArray[np.uint16]:
     """The patch's pixels of one group, shape (row, col, band), on the store's scale."""
     out = np.empty((group.patch_px, group.patch_px, len(group.bands)), np.uint16)
     for k, band in enumerate(group.bands):
         if product is None:
-            file = RasterFile(check_link(f"{source.path / source.path.name}_{band}.tif", source.links))
+            file: OpenBand = RasterFile(check_link(f"{source.path / source.path.name}_{band}.tif", source.links))
             default, lut = Georeference(source.epsg, *source.corner, group.gsd_m), None
         else:
             if band not in files:
-                files[band] = RasterFile(product.files[band])
+                files[band] = open_band(product, band)
             file, grid = files[band], product.grid
             default = Georeference(grid.epsg, grid.ulx, grid.uly, group.gsd_m)
             lut = lookup_table(product.offsets[band], product.quantification)
@@ -174,7 +175,7 @@ def _read_image(source: SourceRow, group: PixelGroup) -> npt.NDArray[Any]:
     return out.transpose(1, 2, 0)
 
 
-def _window(file: RasterFile, source: SourceRow, georeference: Georeference, group: Group) -> PixelWindow:
+def _window(file: OpenBand, source: SourceRow, georeference: Georeference, group: Group) -> PixelWindow:
     """Window of the patch in a file with this georeference."""
     side, (ulx, uly) = group.patch_px, source.corner
     row, column = (georeference.uly - uly) / group.gsd_m, (ulx - georeference.ulx) / group.gsd_m

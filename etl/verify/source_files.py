@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from etl.mpi import Comm
 from etl.product_files import ProductError
 from etl.source.inspection import compare_files, describe_checks
-from etl.source.safe import Product, read_product
+from etl.source.open_product import read_product
+from etl.source.product import Product
 from etl.verify.check import Check, Faults, judge
 from etl.verify.pixels import SourceRow
 

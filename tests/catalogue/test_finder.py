@@ -30,7 +30,7 @@ from etl.extract.settings import ExtractSettings
 from etl.grid import nominal_origin
 from etl.raster import Georeference, utm_wkt, write_geotiff
 from etl.sample.safe import write_product, zip_product
-from etl.source.safe import read_product
+from etl.source.open_product import read_product
 from etl.store.location import Location
 from etl.verify.run import verify
 from etl.verify.settings import VerifySettings

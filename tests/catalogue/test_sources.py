@@ -17,7 +17,8 @@ from etl.catalogue.lists import find_lists, join_lists, list_patches, read_lists
 from etl.catalogue.source_kind import detect_source
 from etl.catalogue.table import make_catalogue_table
 from etl.grid import TileGrid, nominal_origin
-from etl.product_files import ProductFiles, read_tile_grid
+from etl.product_files import ProductFiles
+from etl.product_metadata import read_tile_grid
 
 PATCH = "S2A_MSIL2A_20170613T101031_26_57"
 V2_PATCH = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_26_57"

@@ -11,7 +11,7 @@ from etl.extract.patch_rows import PatchRows
 from etl.extract.resume import ResumeState
 from etl.grid import TileGrid, nominal_origin
 from etl.source.inspection import ProductInspection
-from etl.source.safe import Product
+from etl.source.product import Product
 
 NAME = "S2A_MSIL2A_20170613T101031_N0205_R022_T33UUP_2017061{}T101608"
 NOMINAL = nominal_origin("33UUP")

@@ -6,7 +6,7 @@ from bad_input import image, product_of, random_pixels
 from etl.sample.safe import write_product
 from etl.source.content import digests_of
 from etl.source.inspection import compare_files
-from etl.source.safe import read_product
+from etl.source.open_product import read_product
 
 
 @pytest.mark.mpi(ranks=[1, 2, 3], timeout=60)

@@ -23,7 +23,7 @@ from etl.raster import Georeference, write_jp2
 from etl.sample.pixels import TilePixels
 from etl.sample.product import OFFSET, ProductSpec
 from etl.sample.safe import BLOCK_PX, to_stored, write_product, zip_product
-from etl.source.safe import read_product
+from etl.source.open_product import read_product
 
 
 def extract(folder, source, *flags, size=1, lists=None):

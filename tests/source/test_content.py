@@ -10,7 +10,7 @@ from mpi4py import MPI
 from etl.sample.safe import write_product, zip_product
 from etl.source.content import content_of_record, describe_difference, digests_of, record_of_content
 from etl.source.inspection import DigestRequest, digest_files
-from etl.source.safe import read_product
+from etl.source.open_product import read_product
 
 
 @pytest.fixture(scope="module")

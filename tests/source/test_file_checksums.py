@@ -12,7 +12,7 @@ from mpi4py import MPI
 from etl.sample.safe import write_product, zip_product
 from etl.source.file_checksums import needed_checksums
 from etl.source.inspection import compare_files, describe_checks
-from etl.source.safe import read_product
+from etl.source.open_product import read_product
 
 REAL_PRODUCTS = {"S2A_MSIL2A_20190212T192651_N0212_R013_T07HFE_20201007T160857.SAFE": 15,
                  "S2B_MSIL2A_20220413T150759_N0400_R025_T33XWJ_20220414T082126.SAFE": 15}  # fmt: skip

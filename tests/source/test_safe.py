@@ -15,13 +15,16 @@ from etl.bands import BANDS, GROUPS
 from etl.grid import PixelWindow, nominal_origin
 from etl.input_files import Links
 from etl.product_files import ProductError, ProductFiles
+from etl.product_metadata import read_product_uri
 from etl.raster import Georeference, RasterFile, write_jp2
 from etl.sample.pixels import TilePixels
 from etl.sample.product import OFFSET, ProductSpec
 from etl.sample.safe import write_product, zip_product
 from etl.source.block import BlockData
 from etl.source.file_checksums import needed_checksums
-from etl.source.safe import ASSUMED_OFFSET, NO_OFFSET, UNUSED_GEOTIFF, read_product
+from etl.source.open_product import read_product
+from etl.source.product import ASSUMED_OFFSET, NO_OFFSET
+from etl.source.safe import UNUSED_GEOTIFF
 from etl.source.tiles import UNUSED_SCL, layers_of
 from etl.source.warning import UNPLACED
 
@@ -542,7 +545,7 @@ def test_the_metadata_file_of_the_exact_name_is_read_and_checked_beside_a_copy_o
     path = zip_product(folder) if packed else folder
     product = read_product(path)
     assert product.baseline == "05.10"
-    assert ProductFiles(path).read_product_uri() == folder.name
+    assert read_product_uri(ProductFiles(path)) == folder.name
     metadata = {file.name for file in needed_checksums(product) if file.name.startswith("MTD")}
     assert metadata == {"MTD_MSIL2A.xml"}
 
@@ -556,7 +559,7 @@ def test_of_metadata_files_with_other_names_a_single_one_is_read_and_several_are
     with pytest.raises(ProductError, match=wanted):
         read_product(folder)
     with pytest.raises(ProductError, match=wanted):
-        ProductFiles(folder).read_product_uri()
+        read_product_uri(ProductFiles(folder))
 
 
 # --- why a block could not be decoded --------------------------------------------------------------------------------

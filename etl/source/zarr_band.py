@@ -1,0 +1,216 @@
+"""One band of a product in EOPF's Zarr format: read a window without decoding whole chunks.
+
+A chunk of such a product can be a whole tile, 60 MB. Its usual codec, Blosc, compresses pieces of some rows, so a strip
+of rows is decoded from its own pieces alone, each about once. A chunk in other codecs is decoded whole, by zarr.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import product as pairs_of
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.eopf import ArrayDocument, array_name, read_array
+from etl.grid import PixelWindow
+from etl.input_files import Links, fault_text
+from etl.placement import Georeference, georeference_of, place_mismatch
+from etl.product_files import ProductError, ProductFiles
+from etl.raster import RasterError
+from etl.raster_limits import oversize
+from etl.source.blosc_frame import BloscFrame, read_blosc_frame
+from etl.source.product import Product
+
+if TYPE_CHECKING:
+    import zarr
+
+    from etl.packed_files import RangeFile
+
+__all__ = ["ZarrBand", "open_zarr_band"]
+
+T = TypeVar("T")
+
+_MOST_STRIP_ROWS = 640
+"""Most rows of a strip: fewer would decode more pieces twice, more would take more memory."""
+
+_MOST_OPEN = 4
+"""Most chunks of a band that are open at once: those around a corner."""
+
+_GDAL_TYPES = {"uint8": "Byte", "uint16": "UInt16"}
+"""GDAL's name of a pixel type."""
+
+
+class ZarrBand:
+    """One band of a product, an array of two axes, with the same methods as `etl.raster.RasterFile`.
+
+    Raises:
+        RasterError: the array is absent, zarr cannot read its metadata, or it claims to be larger than any real one.
+    """
+
+    def __init__(self, files: ProductFiles, name: str) -> None:
+        """Args: the files of the product; path of the array within it."""
+        self.path = files.gdal_path(name)
+        """Path of the array, for messages."""
+        self._files, self._name = files, name
+        self._document = self._opening(lambda: _document(files, name))
+        self._array = self._opening(lambda: _zarr_array(self._document, {}))
+        if self._array.ndim != 2:
+            raise RasterError(f"{self.path} must have two axes, got {self._array.ndim}")
+        rows, columns = self._array.shape
+        self.shape = (rows, columns)
+        """(rows, columns)."""
+        self.dtype = _GDAL_TYPES.get(self._array.dtype.name, self._array.dtype.name)
+        """GDAL's name of the pixel type, e.g. UInt16, or else NumPy's."""
+        height, width = self._array.shards or self._array.chunks
+        self._chunk = (height, width)
+        self._by_strips = self._opening(lambda: _is_plain_blosc(self._array))
+        self.block = (_strip_rows(height), width) if self._by_strips else self._chunk
+        """(rows, columns) of what is decoded at once; at the lower and right border it may be cut."""
+        if problem := oversize(self.shape, self._chunk, 1, self._array.dtype.itemsize):
+            raise RasterError(f"{self.path} {problem}")
+        self._opened: dict[tuple[int, int], tuple[RangeFile, BloscFrame]] = {}
+
+    def _opening(self, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except Exception as error:  # zarr raises of many kinds
+            raise RasterError(f"{self.path} cannot be opened: {fault_text(error)}") from None
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the array itself says where it lies: by transform and projection."""
+        return self._document.transform is not None and bool(self._document.projection)
+
+    @property
+    def georeference(self) -> Georeference | None:
+        """Position and pixel size in metres from the attributes; None if they give none, or not north-up and square."""
+        return georeference_of(self._document.transform, self._document.projection)
+
+    @property
+    def absent_chunks(self) -> int:
+        """Number of chunks that have no file. Zarr's writers leave out those that hold no data."""
+        numbers = (range(-(-side // part)) for side, part in zip(self.shape, self._chunk, strict=True))
+        return sum(self._key(*at) not in self._files.names for at in pairs_of(*numbers))
+
+    def mismatch(self, shape: tuple[int, int], dtype: str, expected: Georeference | None) -> str:
+        """How the array differs from what it must be, as "must be ..., got ..."; empty if it does not.
+
+        Arguments as of `etl.raster.RasterFile.mismatch`.
+        """
+        if self.shape != shape or self.dtype != dtype:
+            return (
+                f"must be {shape[0]} x {shape[1]} pixels of {dtype}, "
+                f"got {self.shape[0]} x {self.shape[1]} of {self.dtype}"
+            )
+        if self._array.fill_value not in (0, None):
+            return f"must have the fill value 0, got {self._array.fill_value}"
+        if expected is None:
+            return ""
+        return place_mismatch(self._document.transform, self._document.projection, expected, shape)
+
+    def read(self, window: PixelWindow, out: npt.NDArray[Any]) -> None:
+        """Decode a window into `out`, shape (row, col), of any strides.
+
+        Raises:
+            RasterError: the file of a chunk is broken there.
+        """
+        (height, width), inside = self._chunk, PixelWindow(0, 0, *self.shape).intersection(window)
+        rows = range(inside.row // height, (inside.row + inside.height - 1) // height + 1)
+        columns = range(inside.col // width, (inside.col + inside.width - 1) // width + 1)
+        for at in pairs_of(rows, columns):
+            chunk = PixelWindow(at[0] * height, at[1] * width, height, width)
+            part = inside.intersection(chunk)
+            target = out[part.slices_in(window)]
+            try:
+                self._read_part(at, part._replace(row=part.row - chunk.row, col=part.col - chunk.col), target)
+            except Exception as error:  # numcodecs and zarr raise of many kinds
+                raise RasterError(
+                    f"{self.path} is broken at row {part.row}, column {part.col}: {fault_text(error)}"
+                ) from None
+
+    def _read_part(self, at: tuple[int, int], part: PixelWindow, out: npt.NDArray[Any]) -> None:
+        """Decode a window of the chunk `at` (row, column), counted from the chunk's corner."""
+        key = self._key(*at)
+        if key not in self._files.names:
+            out[...] = 0
+        elif self._by_strips:
+            file, frame = self._open(at, key)
+            item, width = self._array.dtype.itemsize, self._chunk[1]
+            first, stop = (row * width * item for row in (part.row, part.row + part.height))
+            strip = np.frombuffer(frame.read(file.read, first, stop), self._array.dtype).reshape(part.height, width)
+            out[...] = strip[:, part.col : part.col + part.width]
+        else:
+            file = self._files.open_ranges(key)
+            (row, column), (height, width) = at, self._chunk
+            array = _zarr_array(self._document, {key.removeprefix(f"{self._name}/"): file.read(0, file.size_bytes)})
+            window = part._replace(row=part.row + row * height, col=part.col + column * width)
+            out[...] = array[window.row : window.row + window.height, window.col : window.col + window.width]
+
+    def _key(self, row: int, column: int) -> str:
+        """Name of the file of a chunk within the product."""
+        return f"{self._name}/{self._array.metadata.encode_chunk_key((row, column))}"
+
+    def _open(self, at: tuple[int, int], key: str) -> "tuple[RangeFile, BloscFrame]":
+        """File and places of the pieces of a chunk."""
+        if at not in self._opened:
+            while len(self._opened) >= _MOST_OPEN:
+                del self._opened[next(iter(self._opened))]
+            file = self._files.open_ranges(key)
+            size = self._chunk[0] * self._chunk[1] * self._array.dtype.itemsize
+            self._opened[at] = file, read_blosc_frame(file.read, size)
+        return self._opened[at]
+
+
+def _document(files: ProductFiles, name: str) -> ArrayDocument:
+    document = read_array(files, name)
+    if document is None:
+        raise ProductError(f"it is missing{files.hint}")
+    return document
+
+
+def _zarr_array(document: ArrayDocument, chunks: dict[str, bytes]) -> "zarr.Array[Any]":
+    """The array with some of its chunks, by their keys, in memory: zarr opens no file."""
+    import json
+
+    import zarr
+    from zarr.core.buffer.cpu import Buffer
+    from zarr.storage import MemoryStore
+
+    texts = {name: json.dumps(content).encode() for name, content in document.files.items()}
+    store = MemoryStore({key: Buffer.from_bytes(data) for key, data in {**texts, **chunks}.items()}, read_only=True)
+    return zarr.open_array(store, mode="r")
+
+
+def _is_plain_blosc(array: "zarr.Array[Any]") -> bool:
+    """Whether a chunk's file is its pixels, row by row, in one Blosc buffer."""
+    little = array.dtype.itemsize == 1 or array.dtype.newbyteorder("<") == array.dtype
+    plain = not array.filters and array.shards is None and array.order == "C"
+    codecs = [type(codec).__name__ for codec in array.compressors]
+    serializer = getattr(array.serializer, "endian", None)
+    native = array.serializer is None or serializer is None or serializer.value == "little"
+    return little and plain and native and codecs in (["Blosc"], ["BloscCodec"])
+
+
+def _strip_rows(height: int) -> int:
+    """Rows of a strip of a chunk of `height` rows, which is divided as evenly as possible."""
+    return -(-height // -(-height // _MOST_STRIP_ROWS))
+
+
+@lru_cache(maxsize=2)
+def _files_of(path: str, links: Links) -> ProductFiles:
+    """Files of a product: its bands are opened one after another, and listing hundreds of files takes as long."""
+    return ProductFiles(Path(path), links)
+
+
+def open_zarr_band(product: Product, band: str) -> ZarrBand:
+    """A band of a product, or its scene classification, SCL.
+
+    Raises:
+        RasterError: as `ZarrBand`, or the product is none any more.
+    """
+    try:
+        return ZarrBand(_files_of(product.path, product.links), array_name(band))
+    except ProductError as error:
+        raise RasterError(str(error)) from None
