@@ -9,6 +9,7 @@ and `eopf`; Zarr specification, formats 2 and 3.
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from etl.bands import GROUPS
@@ -21,12 +22,10 @@ __all__ = [
     "SCENE_CLASSIFICATION",
     "ArrayDocument",
     "array_name",
-    "discovery",
+    "baseline_of",
+    "grid_of",
+    "product_uri_of",
     "read_array",
-    "read_baseline",
-    "read_product_uri",
-    "read_root",
-    "read_tile_grid",
 ]
 
 SCENE_CLASSIFICATION = "conditions/mask/l2a_classification/r20m/scl"
@@ -38,7 +37,8 @@ _GROUP_OF = {band: group.gsd_m for group in GROUPS for band in group.bands}
 class ArrayDocument:
     """Metadata of one array, as Zarr reads them."""
 
-    def __init__(self, name: str, files: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+    def __init__(self, product: Path, name: str, files: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+        self._where = f"{product}: {name}"
         self.name = name
         """Path within the product."""
         self.files = files
@@ -58,10 +58,10 @@ class ArrayDocument:
             return None
         if not isinstance(given, Sequence) or len(given) not in (6, 9):
             raise ProductError(
-                f"{self.name}, proj:transform must hold 6 or 9 numbers, got {shortened(repr(given), 80)}"
+                f"{self._where}, proj:transform must hold 6 or 9 numbers, got {shortened(repr(given), 80)}"
             )
         limits = (-1e8, 1e8)
-        a, b, c, d, e, f = (number_in(float, str(x), f"{self.name}, proj:transform", limits) for x in given[:6])
+        a, b, c, d, e, f = (number_in(float, str(x), f"{self._where}, proj:transform", limits) for x in given[:6])
         return (c, a, b, f, d, e)
 
     @property
@@ -80,7 +80,7 @@ def _epsg(attributes: Mapping[str, Any]) -> str:
     return "" if code is None else shortened(str(code) if str(code).startswith("EPSG:") else f"EPSG:{code}", 40)
 
 
-def read_root(files: ProductFiles) -> Mapping[str, Any]:
+def _group(files: ProductFiles) -> Mapping[str, Any]:
     """Attributes of the product's own group.
 
     Raises:
@@ -104,7 +104,11 @@ def read_array(files: ProductFiles, name: str) -> ArrayDocument | None:
         document = held.get(name)
         if document is None and f"{name}/zarr.json" in files.names:
             document = files.read_json(f"{name}/zarr.json")
-        return None if document is None else ArrayDocument(name, {"zarr.json": document}, _attributes(document))
+        return (
+            None
+            if document is None
+            else ArrayDocument(files.path, name, {"zarr.json": document}, _attributes(document))
+        )
     if ".zmetadata" in files.names:
         held = _consolidated(files)
         array, attributes = held.get(f"{name}/.zarray"), held.get(f"{name}/.zattrs")
@@ -113,7 +117,7 @@ def read_array(files: ProductFiles, name: str) -> ArrayDocument | None:
             files.read_json(f"{name}/{file}") if f"{name}/{file}" in files.names else None
             for file in (".zarray", ".zattrs")
         )
-    return None if array is None else ArrayDocument(name, {".zarray": array}, _mapping(attributes))
+    return None if array is None else ArrayDocument(files.path, name, {".zarray": array}, _mapping(attributes))
 
 
 def _consolidated(files: ProductFiles) -> Mapping[str, Any]:
@@ -128,31 +132,31 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def discovery(files: ProductFiles) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def _discovery(files: ProductFiles) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The STAC item among the attributes of the product's own group, and the item's properties."""
-    item = _mapping(read_root(files).get("stac_discovery"))
+    item = _mapping(_group(files).get("stac_discovery"))
     return item, _mapping(item.get("properties"))
 
 
-def read_product_uri(files: ProductFiles) -> str:
+def product_uri_of(files: ProductFiles) -> str:
     """Name of the product by its own attributes, mostly with .SAFE.
 
     Raises:
         ProductError: they are missing, or do not give the name.
     """
-    name = discovery(files)[0].get("id")
+    name = _discovery(files)[0].get("id")
     if not isinstance(name, str) or not name:
         raise ProductError(f"{files.path}: its attributes must hold stac_discovery/id, the name of the product")
     return shortened(name)
 
 
-def read_baseline(files: ProductFiles) -> str:
+def baseline_of(files: ProductFiles) -> str:
     """Processing baseline of the product, e.g. 05.11.
 
     Raises:
         ProductError: its attributes do not give it.
     """
-    properties = discovery(files)[1]
+    properties = _discovery(files)[1]
     given = properties.get("eopf:baseline") or properties.get("processing:version") or ""
     if not re.fullmatch(r"[0-9]{1,2}\.[0-9]{1,2}", str(given)):
         raise ProductError(
@@ -162,7 +166,7 @@ def read_baseline(files: ProductFiles) -> str:
     return str(given)
 
 
-def read_tile_grid(files: ProductFiles) -> TileGrid:
+def grid_of(files: ProductFiles) -> TileGrid:
     """Georeference of the product's tile at 10 m, from the array of B02: EPSG code, corner in metres, side in pixels.
 
     Raises:

@@ -5,7 +5,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
@@ -70,10 +70,10 @@ class ProductFiles:
         names = [name for name in self._files.names if not is_macos_clutter(name)]
         granules = {match["root"] for match in map(_GRANULE.match, names) if match}
         roots = {match["root"] for match in map(_METADATA.fullmatch, names) if match} or granules
-        self.is_zarr = not roots
-        """Whether it is a product in EOPF's Zarr format, if it is one at all."""
-        if self.is_zarr:
-            roots = {match["root"] for match in map(_REFLECTANCE.match, names) if match}
+        of_zarr = {match["root"] for match in map(_REFLECTANCE.match, names) if match}
+        self.is_zarr = not roots and bool(of_zarr)
+        """Whether it is a product in EOPF's Zarr format."""
+        roots = roots or of_zarr
         self.holds_product = bool(roots)
         """Whether there is a metadata file of a product, a folder GRANULE, or one with reflectances in Zarr."""
         self._root = min(roots & granules or roots, key=len, default="")  # metadata alone can lie around a product
@@ -86,9 +86,14 @@ class ProductFiles:
         self._json: dict[str, dict[str, Any]] = {}
 
     @property
+    def refused(self) -> Mapping[str, str]:
+        """Why files and folders are left out, by their paths within the folder or zip file."""
+        return self._files.refused
+
+    @property
     def hint(self) -> str:
         """End of a message that something is missing: what may not be read, and why; may be empty."""
-        if not (refused := self._files.refused):
+        if not (refused := self.refused):
             return ""
         name, reason = min(refused.items())
         return f"; {len(refused)} not read, the first: {shortened(name)} {reason}"

@@ -19,7 +19,7 @@ def read_product_uri(files: ProductFiles) -> str:
         ProductError: there is no metadata file, or it does not give the name.
     """
     if files.is_zarr:
-        return eopf.read_product_uri(files)
+        return eopf.product_uri_of(files)
     where = f"{files.path}: its product metadata"
     return shortened(find_text(files.read_metadata(), where, "PRODUCT_URI", "PRODUCT_URI_2A"))
 
@@ -88,7 +88,7 @@ def read_tile_grid(files: ProductFiles) -> TileGrid:
         ProductError: the metadata are missing or broken, or lack one of these.
     """
     if files.is_zarr:
-        return eopf.read_tile_grid(files)
+        return eopf.grid_of(files)
     where = f"{files.path}: its tile metadata"
     root = files.read_xml("GRANULE/*/MTD_TL.xml", re.escape(f"{find_granule(files)}/MTD_TL.xml"))
     size, corner = "Size[@resolution='10']", "Geoposition[@resolution='10']"  # also listed at 20 m and 60 m

@@ -102,6 +102,8 @@ class RasterFile:
         columns, rows = self._band.GetBlockSize()
         self.block = (rows, columns)
         """(rows, columns) of one block; blocks at the lower and right border may be cut."""
+        self.decode_cost = 1.0
+        """Time to decode a pixel, relative to one of lossless JPEG 2000."""
         self.dtype = gdal.GetDataTypeName(self._band.DataType)
         """GDAL's name of the pixel type, e.g. UInt16."""
         pixel_bytes = gdal.GetDataTypeSize(self._band.DataType) // 8

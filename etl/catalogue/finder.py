@@ -234,9 +234,7 @@ def _identify(path: Path, links: Links) -> FoundProduct:
     if not is_product(stem):
         files = ProductFiles(path, links)
         if not files.holds_product:
-            raise ProductError(
-                f"holds no product: neither MTD_MSIL2A.xml nor GRANULE nor measurements/reflectance{files.hint}"
-            )
+            raise ProductError(f"holds no product: none of MTD_MSIL2A.xml, GRANULE, measurements{files.hint}")
         with product_errors(path):
             stem = product_stem(read_product_uri(files))
     name = parse_product(stem)

@@ -98,7 +98,7 @@ class FolderSearch:
         for path in self._suspects:
             if not any(other.is_relative_to(path) for other in inside):
                 self.passed_over[path] = (
-                    "is named like a product, but holds neither MTD_MSIL2A.xml nor GRANULE nor measurements"
+                    "is named like a product, but holds none of MTD_MSIL2A.xml, GRANULE, measurements"
                 )
 
 

@@ -185,7 +185,8 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
     folder = found.folder_of
     if folder is None or not any(folder(name.decode()).is_dir() for name in catalogue.patch):
         raise ValueError(
-            f"--source must hold products (.SAFE, .zip) or the catalogue's patch folders, got {source}{found.hint}"
+            "--source must hold products (.SAFE, .zarr, .zip) or the catalogue's patch folders, "
+            f"got {source}{found.hint}"
         )
     own = tuple((k,) for k in range(len(names)))
     return CatalogueSelection(catalogue, product_index, names, (), own, folder, links)

@@ -59,7 +59,7 @@ class BlockUses:
     """First patch that needs it, ascending."""
 
     pixels: IntArray
-    """Number of its pixels, all bands counted."""
+    """Pixels of JPEG 2000 that take as long to decode, all bands counted."""
 
     before_patch: IntArray
     """Patch just before which the rank decodes it, ascending; -1 if another rank decodes it, or it is sent."""

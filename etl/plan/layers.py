@@ -40,6 +40,9 @@ class Layer:
     halo_px: int = 0
     """Own pixels around a patch that its upsampling reads."""
 
+    decode_cost: float = 1.0
+    """Time to decode a pixel, relative to one of lossless JPEG 2000."""
+
     @property
     def patch_px(self) -> int:
         """Side of a patch in own pixels."""
@@ -64,12 +67,16 @@ class Layer:
 
 @lru_cache(maxsize=256)  # products of a few kinds share their layers
 def block_pixel_counts(layer: Layer) -> IntArray:
-    """Number of pixels of each block of a layer, all bands counted, shape (block,), by flat index."""
+    """Pixels of JPEG 2000 that take as long to decode as each block of a layer, shape (block,), by flat index.
+
+    All bands are counted.
+    """
     height, width = (
         np.minimum(block, size - block * np.arange(count))
         for block, size, count in zip(layer.block_px, layer.size_px, layer.block_grid, strict=True)
     )
-    counts: IntArray = layer.band_count * np.outer(height, width).ravel()
+    pixels = layer.band_count * np.outer(height, width).ravel()
+    counts: IntArray = pixels if layer.decode_cost == 1 else np.ceil(pixels * layer.decode_cost).astype(np.intp)
     counts.flags.writeable = False
     return counts
 

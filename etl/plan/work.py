@@ -40,10 +40,10 @@ class Cost:
 
     def block_s(self, layer: Layer, index: int) -> float:
         """Time in seconds to decode one block of all bands of a layer."""
-        return self.decode_s_per_mpx * layer.block_pixels(index) * 1e-6
+        return self.decode_s_per_mpx * layer.decode_cost * layer.block_pixels(index) * 1e-6
 
     def pixels_s(self, pixels: IntArray) -> npt.NDArray[np.float64]:
-        """Time in seconds to decode blocks of so many pixels, all bands counted, shape (block,)."""
+        """Time in seconds to decode blocks of so many pixels of JPEG 2000, all bands counted, shape (block,)."""
         return self.decode_s_per_mpx * pixels.astype(np.float64) * 1e-6
 
 

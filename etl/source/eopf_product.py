@@ -5,7 +5,7 @@ the same numbers as SAFE's quantification value and `BOA_ADD_OFFSET`: 0.0001 and
 """
 
 from etl.bands import BANDS
-from etl.eopf import ArrayDocument, array_name, read_array, read_baseline, read_tile_grid
+from etl.eopf import ArrayDocument, array_name, baseline_of, grid_of, read_array
 from etl.input_files import Links, shortened
 from etl.metadata_numbers import number_in
 from etl.product_files import ProductError, ProductFiles
@@ -30,7 +30,7 @@ def read_eopf(files: ProductFiles, name: str, assume_offset: int | None, links: 
     Raises:
         ProductError: they are missing, malformed, or lack what extraction needs.
     """
-    baseline, grid = read_baseline(files), read_tile_grid(files)
+    baseline, grid = baseline_of(files), grid_of(files)
     documents = {band.name: read_array(files, array_name(band.name)) for band in BANDS}
     missing = [band for band, document in documents.items() if document is None]
     if missing:
@@ -81,7 +81,7 @@ def _offset(files: ProductFiles, document: ArrayDocument, scale: float) -> int |
         raise ProductError(
             f"{where} must be whole counts of {scale:.10g}, got {shortened(str(value), 40)}, that is {counts:.10g}"
         )
-    check_offset(round(counts), where)
+    check_offset(round(counts), str(files.path), "add_offset", document.name)
     return round(counts)
 
 

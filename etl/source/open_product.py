@@ -25,6 +25,7 @@ class OpenBand(Protocol):
     path: str
     shape: tuple[int, int]
     block: tuple[int, int]
+    decode_cost: float
 
     @property
     def is_placed(self) -> bool:

@@ -65,14 +65,17 @@ def checked_quantification(value: float, where: str) -> float:
     return value
 
 
-def check_offset(offset: int, where: str) -> None:
-    """Check that an offset in units of the pixel values is one that a processor can mean.
+def check_offset(offset: int, where: str, name: str, band: str) -> None:
+    """Check that the offset of a band, in units of the pixel values, is one that a processor can mean.
+
+    `name`: what the metadata call it.
 
     Raises:
         ProductError: it is not; the message begins with `where`.
     """
     if abs(offset) > _MAX_OFFSET:
-        raise ProductError(f"{where} must lie in [-{_MAX_OFFSET}, {_MAX_OFFSET}], got {shortened(str(offset), 40)}")
+        limits, shown = f"[-{_MAX_OFFSET}, {_MAX_OFFSET}]", shortened(str(offset), 40)
+        raise ProductError(f"{where} must give {name} in {limits}, got {shown} for {band}")
 
 
 def unlisted_offset(baseline: str, where: str, assumed: int | None) -> tuple[int, tuple[SourceWarning, ...]]:

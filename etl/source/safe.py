@@ -61,7 +61,7 @@ def _offsets(metadata: ElementTree.Element, where: str) -> dict[str, int]:
     named = {band.name: texts[str(band.band_id)] for band in BANDS if texts}
     offsets = {name: _number(int, text, f"{where}, BOA_ADD_OFFSET of {name}") for name, text in named.items()}
     for name, offset in offsets.items():
-        check_offset(offset, f"{where}, BOA_ADD_OFFSET of {name}")
+        check_offset(offset, where, "BOA_ADD_OFFSET", name)
     return offsets
 
 

@@ -61,25 +61,29 @@ def layers_of(product: Product, halo_px: Sequence[int]) -> ProductLayers:
     Raises:
         ProductError: a band's file cannot be opened, or differs from the metadata.
     """
-    layers, warnings = list[Layer](), list[SourceWarning]()
-    unplaced, absent = list[str](), list[str]()
+    layers, opened, warnings = list[Layer](), list[OpenBand](), list[SourceWarning]()
     for group, halo in zip(GROUPS, halo_px, strict=True):
         files = [_open_checked(product, band, group.gsd_m, "UInt16") for band in group.bands]
-        unplaced += [file.path for file in files if not file.is_placed]
-        absent += [file.path for file in files if isinstance(file, ZarrBand) and file.absent_chunks]
-        layers.append(Layer(group.name, group.gsd_m, len(files), files[-1].shape, files[-1].block, halo))
+        layers.append(_layer(group.name, group.gsd_m, files, halo))
+        opened += files
     if "SCL" in product.files:
         try:
-            file = _open_checked(product, "SCL", 20, "Byte")
-            unplaced += [] if file.is_placed else [file.path]
-            layers.append(Layer("scl", 20, 1, file.shape, file.block, 0))
+            opened.append(_open_checked(product, "SCL", 20, "Byte"))
+            layers.append(_layer("scl", 20, opened[-1:], 0))
         except ProductError as error:
             warnings.append(SourceWarning(UNUSED_SCL, f"{product.name}: {error}"))
-    if absent:
-        warnings.append(SourceWarning(ABSENT_CHUNKS, absent[0], len(absent)))
-    if unplaced:
-        warnings.append(SourceWarning(UNPLACED, unplaced[0], len(unplaced)))
+    for what, paths in (
+        (ABSENT_CHUNKS, [file.path for file in opened if isinstance(file, ZarrBand) and file.absent_chunks]),
+        (UNPLACED, [file.path for file in opened if not file.is_placed]),
+    ):
+        if paths:
+            warnings.append(SourceWarning(what, paths[0], len(paths)))
     return ProductLayers(tuple(layers), tuple(warnings))
+
+
+def _layer(name: str, gsd_m: int, files: Sequence[OpenBand], halo_px: int) -> Layer:
+    cost = max(file.decode_cost for file in files)
+    return Layer(name, gsd_m, len(files), files[-1].shape, files[-1].block, halo_px, cost)
 
 
 def _open_checked(product: Product, band: str, gsd_m: int, dtype: str) -> OpenBand:

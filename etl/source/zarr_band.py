@@ -38,6 +38,9 @@ _MOST_STRIP_ROWS = 640
 _MOST_OPEN = 4
 """Most chunks of a band that are open at once: those around a corner."""
 
+_DECODE_COST = 0.04
+"""Measured for Blosc with zstd, the codec of published products."""
+
 _GDAL_TYPES = {"uint8": "Byte", "uint16": "UInt16"}
 """GDAL's name of a pixel type."""
 
@@ -65,11 +68,17 @@ class ZarrBand:
         """GDAL's name of the pixel type, e.g. UInt16, or else NumPy's."""
         height, width = self._array.shards or self._array.chunks
         self._chunk = (height, width)
+        if min(self._chunk) < 1:
+            raise RasterError(f"{self.path} must have chunks of at least one pixel, got {height} x {width}")
+        if left_out := [text for path, text in files.refused.items() if f"/{name}/" in f"/{path}/"]:
+            raise RasterError(f"{self.path} cannot be read as a whole: a file of it {left_out[0]}")
         self._by_strips = self._opening(lambda: _is_plain_blosc(self._array))
         self.block = (_strip_rows(height), width) if self._by_strips else self._chunk
         """(rows, columns) of what is decoded at once; at the lower and right border it may be cut."""
         if problem := oversize(self.shape, self._chunk, 1, self._array.dtype.itemsize):
             raise RasterError(f"{self.path} {problem}")
+        self.decode_cost = _DECODE_COST
+        """Time to decode a pixel, relative to one of lossless JPEG 2000."""
         self._opened: dict[tuple[int, int], tuple[RangeFile, BloscFrame]] = {}
 
     def _opening(self, read: Callable[[], T]) -> T:

@@ -39,7 +39,7 @@ class SuperresSettings:
 
     source: Path = setting(
         Path("data/tiles"),
-        "one Level-2A product (.SAFE or .zip), a folder with exactly one, or a folder of BigEarthNet patches",
+        "one Level-2A product (.SAFE, .zarr or .zip), a folder with exactly one, or a folder of BigEarthNet patches",
     )
     weights: Path = setting(Path("data/weights/l2a"), "folder of the weights for 20 m and 60 m bands")
     out: Path = setting(Path("data/superres"), "folder to write scores.json, scores.md and picture.png to")

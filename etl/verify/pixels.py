@@ -85,7 +85,8 @@ def find_source_rows(store: StoreReader, settings: VerifySettings, source: Path)
         products, locator = found.products, found.folder_of
         if not products and locator is None:
             raise ValueError(
-                f"--source must hold Level-2A products (.SAFE or .zip) or patch folders, got {source}{found.hint}"
+                "--source must hold Level-2A products (.SAFE, .zarr or .zip) or patch folders, "
+                f"got {source}{found.hint}"
             )
     assumed = store.attributes.get("assume_offset")
     copies_of = lru_cache(None)(partial(usable_copies, products, assume_offset=assumed))

@@ -230,7 +230,7 @@ PASSED_OVER = {
     f"{L1C}.zip": (put_file, "Level-1C"),
     "uuid": (lambda path: put_folder(path, "MTD_MSIL1C.xml", metadata_of(f"{L1C}.SAFE")), "Level-1C"),
     f"{OLD}.SAFE": (Path.mkdir, "several tiles"),
-    "notes.zip": (lambda path: put_zip(path, "notes.txt"), "holds no product: neither MTD_MSIL2A.xml nor GRANULE"),
+    "notes.zip": (lambda path: put_zip(path, "notes.txt"), "holds no product: none of MTD_MSIL2A.xml, GRANULE, mea"),
     "two.zip": (lambda path: put_zip(path, "a/MTD_MSIL2A.xml", "b/MTD_MSIL2A.xml"), "must hold one product, got 2"),
     f"{STEM}(1).zip": (lambda path: put_file(path, b"PK half"), "must be a zip file"),
     "gone.zip": (lambda path: path.symlink_to("nowhere"), "holds no product"),
@@ -238,8 +238,8 @@ PASSED_OVER = {
     "misnamed": (lambda path: put_folder(path, "MTD_MSIL2A.xml", metadata_of("my product")), "must be named like"),
     "without granule": (lambda path: put_file(path / "MTD_MSIL2A.xml"), "must hold GRANULE, which is missing"),
     "without metadata": (lambda path: put_file(path / "GRANULE" / "x"), "must hold MTD_MSIL2A.xml, which is"),
-    "empty.SAFE": (Path.mkdir, "named like a product, but holds neither MTD_MSIL2A.xml nor GRANULE"),
-    STEM: (Path.mkdir, "named like a product, but holds neither"),
+    "empty.SAFE": (Path.mkdir, "named like a product, but holds none of MTD_MSIL2A.xml, GRANULE, measurements"),
+    STEM: (Path.mkdir, "named like a product, but holds none of"),
     f"{STEM}.tar.gz": (put_file, "must be a folder or a .zip file; unpack it"),
     f"{STEM}.SAFE.zip.part": (put_file, "finish its download"),
     f"._{STEM}.zip": (put_file, "macOS"),
@@ -302,7 +302,7 @@ def test_what_was_passed_over_is_counted_always_and_listed_at_level_debug(tmp_pa
     with caplog.at_level(logging.DEBUG, "etl"):
         find_products(tmp_path)
     assert caplog.messages[2:] == [
-        f"passed over: {tmp_path / 'notes.zip'} holds no product: neither MTD_MSIL2A.xml nor GRANULE"
+        f"passed over: {tmp_path / 'notes.zip'} holds no product: none of MTD_MSIL2A.xml, GRANULE, measurements"
     ]
 
 
