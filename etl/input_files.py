@@ -12,10 +12,13 @@ from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 __all__ = [
+    "MOST_FILES",
     "MOST_METADATA_BYTES",
     "NO_LINKS",
+    "FileStat",
     "Links",
     "RefusedFileError",
     "check_link",
@@ -31,6 +34,9 @@ __all__ = [
 MOST_METADATA_BYTES = 16 << 20
 """Most bytes of one file of metadata, XML or JSON: real ones have 1 KB to 2 MB, and parsing takes up to 50 times as
 much memory."""
+
+MOST_FILES = 100_000
+"""Most files of a product: real ones have 100 to 400. More are another folder's, or made to fill memory."""
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -54,6 +60,22 @@ class RefusedFileError(OSError):
         super().__init__(f"{path} {reason}")
         self.reason = reason
         """Why, as what follows the path in a sentence."""
+
+
+class FileStat(NamedTuple):
+    """What is known of a file without reading it."""
+
+    size_bytes: int
+    """Without compression."""
+
+    changed_ns: int
+    """Time of the last change of the file, or of the zip file with it, in nanoseconds since 1970."""
+
+    crc32: int | None
+    """Checksum that a zip file gives for it; None in a folder."""
+
+    etag: str = ""
+    """What the server of a bucket calls its version, mostly a digest of its bytes; empty elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Names and bytes of all files in a folder or a zip file, as far as they may be read."""
+"""Names and bytes of all files in a folder or a zip file, or in a bucket, as far as they may be read."""
 
 import os
 import struct
@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase, FileIO
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, cast
+from typing import cast
 
-from etl.input_files import Links, RefusedFileError, open_regular, read_bytes, walk_folders
+from etl.bucket_files import BucketFiles, is_remote
+from etl.input_files import MOST_FILES, FileStat, Links, RefusedFileError, open_regular, read_bytes, walk_folders
 
-__all__ = ["MOST_FILES", "FileStat", "FolderFiles", "RangeFile", "ZipFiles", "files_in"]
-
-MOST_FILES = 100_000
-"""Most files of a product: real ones have 100 to 400. More are another folder's, or made to fill memory."""
+__all__ = ["MOST_FILES", "FolderFiles", "RangeFile", "ZipFiles", "files_in"]
 
 _MOST_DIRECTORY_BYTES = 8 << 20
 """Most bytes of the list of files in a zip file, which is read at once."""
@@ -29,19 +27,6 @@ _ENCRYPTED = 0x1
 """Flag of an encrypted file."""
 
 _UNPACKED_BY_GDAL = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-
-
-class FileStat(NamedTuple):
-    """What is known of a file without reading it."""
-
-    size_bytes: int
-    """Without compression."""
-
-    changed_ns: int
-    """Time of the last change of the file, or of the zip file with it, in nanoseconds since 1970."""
-
-    crc32: int | None
-    """Checksum that a zip file gives for it; None in a folder."""
 
 
 class RangeFile:
@@ -196,8 +181,10 @@ class ZipFiles:
         return data
 
 
-def files_in(path: Path, links: Links) -> FolderFiles | ZipFiles:
-    """The files in a folder or zip file; none if `path` is neither."""
+def files_in(path: Path, links: Links) -> FolderFiles | ZipFiles | BucketFiles:
+    """The files in a folder or zip file, or below a prefix of a bucket; none if `path` is none of these."""
+    if is_remote(path):
+        return BucketFiles(path)
     return ZipFiles(path) if path.is_file() else FolderFiles(path, links)
 
 

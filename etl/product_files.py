@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from etl.input_files import MOST_METADATA_BYTES, NO_LINKS, Links, fault_text, shortened
-from etl.packed_files import FileStat, RangeFile, files_in
+from etl.bucket_files import RemoteFile
+from etl.input_files import MOST_METADATA_BYTES, NO_LINKS, FileStat, Links, fault_text, shortened
+from etl.packed_files import RangeFile, files_in
 
 __all__ = [
     "ZARR_METADATA",
@@ -119,6 +120,8 @@ class ProductFiles:
             if name not in self._parsed:
                 self._parsed[name] = ElementTree.fromstring(self._files.read(self._root + name, MOST_METADATA_BYTES))
             return self._parsed[name]
+        except ConnectionError:
+            raise
         except _READ_ERRORS as error:
             raise ProductError(f"{self.path}: {name} cannot be read: {error}") from None
         except (ElementTree.ParseError, LookupError, ValueError) as error:  # LookupError: an unknown encoding
@@ -138,6 +141,8 @@ class ProductFiles:
             raise ProductError(f"{self.path} must hold {name}, which is missing{self.hint}")
         try:
             value = json.loads(self._files.read(self._root + name, MOST_METADATA_BYTES))
+        except ConnectionError:
+            raise
         except _READ_ERRORS as error:
             raise ProductError(f"{self.path}: {name} cannot be read: {error}") from None
         except (ValueError, RecursionError, MemoryError) as error:
@@ -187,7 +192,7 @@ class ProductFiles:
         with self._files.open(self._root + name) as file:
             yield file
 
-    def open_ranges(self, name: str) -> RangeFile:
+    def open_ranges(self, name: str) -> RangeFile | RemoteFile:
         """A file of the product, of which any range of bytes can be read; of a zip file of the decompressed ones.
 
         Raises:
@@ -206,10 +211,11 @@ def product_errors(path: Path) -> Iterator[None]:
 
     Raises:
         ProductError: anything but an interrupt was raised; the message names the product.
+        ConnectionError: a server does not answer; a later run can succeed.
     """
     try:
         yield
-    except ProductError:
+    except (ProductError, ConnectionError):
         raise
     except zipfile.BadZipFile as error:
         raise ProductError(f"{path} must be a zip file: {fault_text(error)}") from None

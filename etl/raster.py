@@ -8,8 +8,10 @@ file or address that a file under the name of an image tells them to.
 """
 
 import contextlib
+import itertools
 import logging
 import os
+import weakref
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
@@ -56,6 +58,9 @@ _IMAGE_DRIVERS = [*_BAND_DRIVERS, "PNG", "JPEG", "BMP"]
 
 _OPEN_FLAGS = gdal.OF_RASTER | gdal.OF_VERBOSE_ERROR
 
+_numbers = itertools.count()
+"""Names of files in memory."""
+
 _ZIP = "/vsizip/{"
 """How the path of a file in a zip file begins, which `etl.packed_files` makes."""
 
@@ -82,13 +87,19 @@ class RasterFile:
         RasterError: the file is absent, GDAL cannot read it, or it claims to be larger than any real one.
     """
 
-    def __init__(self, path: str | Path, any_message: bool = False) -> None:
-        """Args: `any_message`: what GDAL says while decoding is an error in all formats, not only in JPEG 2000."""
+    def __init__(self, path: str | Path, any_message: bool = False, content: bytes | None = None) -> None:
+        """Args: `any_message`: what GDAL says while decoding is an error in all formats, not only in JPEG 2000.
+
+        `content`: bytes of a file in JPEG 2000, to be read instead of the one at `path`, which only messages name.
+        """
         self.path = str(path)
         if any_message:  # a message reaches the thread that decodes, so that must be the calling one
             gdal.SetThreadLocalConfigOption("GDAL_NUM_THREADS", "1")
         try:
-            self._file = _open(self.path, _IMAGE_DRIVERS if any_message else _BAND_DRIVERS)
+            if content is None:
+                self._file = _open(self.path, _IMAGE_DRIVERS if any_message else _BAND_DRIVERS)
+            else:
+                self._file = _open_content(self, content)
             self._band = self._file.GetRasterBand(1)
         except (OSError, ValueError) as error:
             raise RasterError(f"{self.path} cannot be opened: {_reason(error)}") from None
@@ -215,6 +226,21 @@ def _open(path: str, drivers: list[str]) -> gdal.Dataset:
         finally:
             os.close(fd)
     return gdal.OpenEx(os.fsencode(path), _OPEN_FLAGS, drivers)  # bytes: not every name of a file is UTF-8
+
+
+def _open_content(owner: object, content: bytes) -> gdal.Dataset:
+    """A file in JPEG 2000 of which all bytes are given; they are kept as long as `owner` lives.
+
+    Raises:
+        ValueError: it claims to be larger than any real one, or is no JPEG 2000.
+        RuntimeError: it is broken.
+    """
+    if read_jp2_header(lambda offset, size: content[offset : offset + size], lambda: len(content)) is None:
+        raise ValueError("it must be JPEG 2000")
+    name = f"/vsimem/{next(_numbers)}.jp2"
+    gdal.FileFromMemBuffer(name, content)
+    weakref.finalize(owner, gdal.Unlink, name)
+    return gdal.OpenEx(name, _OPEN_FLAGS, [driver for driver in _BAND_DRIVERS if driver != "GTiff"])
 
 
 def _check_zipped(path: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from etl.bucket_files import is_remote, walk_bucket
 from etl.catalogue.names import ProductName, is_product, parse_product, product_stem
 from etl.catalogue.search import FolderSearch, is_product_folder, is_zip
 from etl.heartbeat import doing, now_doing
@@ -152,13 +153,14 @@ class FoundInputs:
 def find_products(folder: Path, allow_links: Sequence[Path] = ()) -> FoundInputs:
     """All products of `folder` at any depth or, if there are none, its patches; logs what was found.
 
-    `folder` may itself be a product's folder or zip file. Links are followed if they lead below `folder` or one of
+    `folder` may itself be a product's folder or zip file, and a prefix of a bucket, where only products count. Links are followed if they lead below `folder` or one of
     `allow_links`, and each folder is searched once. Products, patches, hidden folders, and folders among patches are
     not searched.
     """
     links, refused = Links.into(folder, *allow_links), dict[Path, str]()
+    walk = walk_bucket(folder) if is_remote(folder) else walk_folders(folder, links, refused)
     with doing(f"searching {folder}"):
-        found = collect_inputs(folder, walk_folders(folder, links, refused), links, refused)
+        found = collect_inputs(folder, walk, links, refused)
     found.log()
     return found
 
@@ -180,6 +182,8 @@ def collect_inputs(
             search.visit(here, folders, files)
     search.passed_over |= refused
     search.pass_over_strays()
+    if is_remote(folder):
+        search.pass_over_unread()
     if search.patches:  # a zip file beside patches can be their archive, with millions of entries: it is not opened
         search.passed_over |= dict.fromkeys(search.unnamed_zips, "lies beside patches, and is not named like a product")
     else:
@@ -211,7 +215,8 @@ def _identify_all(search: FolderSearch, links: Links) -> tuple[FoundProduct, ...
     """The products that the search met, in order of path; others are added to what it passes over."""
     products, seen = [], dict[Path, Path]()
     for path in sorted(search.products):
-        first = seen.setdefault(Path(os.path.realpath(path)), path)  # resolve() raises where links go in circles
+        # resolve() raises where links go in circles
+        first = seen.setdefault(path if is_remote(path) else Path(os.path.realpath(path)), path)
         if first != path:
             search.passed_over[path] = f"is the same as {first}, by a link"
             continue

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from etl.bucket_files import is_remote
 from etl.catalogue.names import is_patch, is_product
 from etl.product_files import is_macos_clutter, is_zarr_product, missing_in_product
 
@@ -81,7 +82,7 @@ class FolderSearch:
         if is_product_folder(path.name):
             self.products.append(path)
             return False
-        if not os.access(path, os.R_OK | os.X_OK):  # the walk would leave it out without a word
+        if not is_remote(path) and not os.access(path, os.R_OK | os.X_OK):  # the walk would leave it out without a word
             self.passed_over[path] = "cannot be read: its permissions do not allow it"
             return False
         return True
@@ -91,6 +92,15 @@ class FolderSearch:
         roots = {holder.parent for holder, names in self.patches.items() if holder.name == names[0].rsplit("_", 2)[0]}
         self.passed_over |= {path: _STRAY for path in self.products if path.parent in roots}
         self.products = [path for path in self.products if path.parent not in roots]
+
+    def pass_over_unread(self) -> None:
+        """Pass over what is read from a disk only: zip files and patches."""
+        zips = [path for path in (*self.products, *self.unnamed_zips) if is_zip(path.name)]
+        self.passed_over |= dict.fromkeys(zips, "is a zip file in a bucket; unpack it there, or copy it to a disk")
+        self.passed_over |= dict.fromkeys(self.patches, "holds patches, which are read from a disk only")
+        self.products = [path for path in self.products if not is_zip(path.name)]
+        self.unnamed_zips.clear()
+        self.patches.clear()
 
     def pass_over_suspects(self, known: Iterable[Path]) -> None:
         """Pass over folders named like a product, unless one of `known`, patches or what is passed over lies inside."""

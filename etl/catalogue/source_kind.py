@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.catalogue.bigearthnet_v1 import V1_METADATA_SUFFIX
+from etl.bucket_files import is_remote
 from etl.catalogue.finder import FoundInputs, FoundProduct, PatchLocator, collect_inputs, find_products
 from etl.catalogue.images import PATH_COLUMNS, has_class_folders, names_images
 from etl.catalogue.lists import PRODUCT_LIST, find_lists
@@ -79,9 +80,11 @@ def detect_source(path: Path, allow_links: Sequence[Path] = ()) -> CatalogueSour
     Raises:
         ValueError: it is absent, or none of what a source can be.
     """
-    if not path.exists():
+    if is_remote(path):
+        source = _source_of(find_products(path), {})
+    elif not path.exists():
         raise ValueError(f"--source {path} does not exist; it can be {_ALL_KINDS}")
-    if path.is_dir():
+    elif path.is_dir():
         source = _detect_folder(path, Links.into(path, *allow_links))
     else:
         _require_file(path)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from etl.bucket_files import can_exist, is_remote
 from etl.catalogue.finder import FoundProduct, PatchLocator, find_products, index_products, matching_products
 from etl.extract.candidates import (
     Candidates,
@@ -167,10 +168,10 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
     catalogue, source = _read_catalogue(settings), settings.source
     now_doing(f"searching {source}")
     names, product_index = listed_products(catalogue.product)
-    if not source.exists():
+    if not can_exist(source):
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which does not exist")
     links = Links.into(source, *settings.allow_links)
-    images = detect_images(settings, catalogue, links)
+    images = None if is_remote(source) else detect_images(settings, catalogue, links)
     if images is not None:
         own = tuple((k,) for k in range(len(names)))
         return CatalogueSelection(catalogue, product_index, names, (), own, None, links, images)

@@ -40,6 +40,9 @@ __all__ = [
 CRC32 = "CRC32"
 """Kind of a digest that a zip file gives for each of its entries."""
 
+ETAG = "ETAG"
+"""Kind of a digest that the server of a bucket gives for each of its files."""
+
 WHOLE = "XXH3"
 """Kind of a digest of all bytes of a file."""
 
@@ -203,6 +206,8 @@ def _content_of(files: ProductFiles, name: str, sampled: bool) -> FileContent:
         digests: tuple[str, ...] = ()
         if stat.crc32 is not None:
             digests = (_digest(CRC32, f"{stat.crc32:08x}"),)
+        elif stat.etag:
+            digests = (_digest(ETAG, stat.etag.strip('"')),)
         elif sampled:
             digests = (_sampled(files, name, stat.size_bytes),)
     except READ_ERRORS:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
+from etl.bucket_files import is_remote
 from etl.input_files import Links, shortened
 from etl.product_files import ProductError, ProductFiles, product_errors
 from etl.product_metadata import find_granule
@@ -55,7 +56,7 @@ def needed_checksums(product: Product) -> list[FileChecksum]:
     Raises:
         ProductError: the manifest cannot be read, or gives a checksum of another kind.
     """
-    if product.is_zarr:  # EOPF's format has no manifest
+    if product.is_zarr or is_remote(Path(product.path)):  # EOPF's format has no manifest; no file of a bucket is read whole
         return []
     with product_errors(Path(product.path)):
         return _needed_checksums(product)

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
+from etl.bucket_files import is_remote
 from etl.catalogue.finder import name_of_product
 from etl.grid import PixelWindow
 from etl.input_files import NO_LINKS, Links
@@ -13,6 +14,7 @@ from etl.product_files import ProductFiles, product_errors
 from etl.raster import RasterFile
 from etl.source.eopf_product import read_eopf
 from etl.source.product import Product
+from etl.source.remote_image import open_remote_image
 from etl.source.safe import read_safe
 from etl.source.zarr_band import open_zarr_band
 
@@ -64,6 +66,6 @@ def open_band(product: Product, band: str) -> OpenBand:
     Raises:
         RasterError: its file is absent, cannot be read, or claims to be larger than any real one.
     """
-    if not product.is_zarr:
-        return RasterFile(product.files[band])
-    return open_zarr_band(product, band)
+    if product.is_zarr:
+        return open_zarr_band(product, band)
+    return open_remote_image(product, band) if is_remote(Path(product.path)) else RasterFile(product.files[band])

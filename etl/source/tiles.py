@@ -235,6 +235,8 @@ class TilePatches:
                         np.take(table, plane, out=plane, mode="clip")
             except RasterError as error:
                 data.fail(str(error))
+            except ConnectionError:  # a server does not answer: a later run can succeed
+                raise
             except Exception as error:  # one block must not end the run
                 data.fail(f"{self._products[block.product].path} cannot be read: {fault_text(error)}")
         self.decoded += 1

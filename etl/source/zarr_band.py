@@ -26,6 +26,7 @@ from etl.source.product import Product
 if TYPE_CHECKING:
     import zarr
 
+    from etl.bucket_files import RemoteFile
     from etl.packed_files import RangeFile
 
 __all__ = ["ZarrBand", "open_zarr_band"]
@@ -79,11 +80,13 @@ class ZarrBand:
             raise RasterError(f"{self.path} {problem}")
         self.decode_cost = _DECODE_COST
         """Time to decode a pixel, relative to one of lossless JPEG 2000."""
-        self._opened: dict[tuple[int, int], tuple[RangeFile, BloscFrame]] = {}
+        self._opened: dict[tuple[int, int], tuple[RangeFile | RemoteFile, BloscFrame]] = {}
 
     def _opening(self, read: Callable[[], T]) -> T:
         try:
             return read()
+        except ConnectionError:
+            raise
         except Exception as error:  # zarr raises of many kinds
             raise RasterError(f"{self.path} cannot be opened: {fault_text(error)}") from None
 
@@ -134,6 +137,8 @@ class ZarrBand:
             target = out[part.slices_in(window)]
             try:
                 self._read_part(at, part._replace(row=part.row - chunk.row, col=part.col - chunk.col), target)
+            except ConnectionError:
+                raise
             except Exception as error:  # numcodecs and zarr raise of many kinds
                 raise RasterError(
                     f"{self.path} is broken at row {part.row}, column {part.col}: {fault_text(error)}"
@@ -161,7 +166,7 @@ class ZarrBand:
         """Name of the file of a chunk within the product."""
         return f"{self._name}/{self._array.metadata.encode_chunk_key((row, column))}"
 
-    def _open(self, at: tuple[int, int], key: str) -> "tuple[RangeFile, BloscFrame]":
+    def _open(self, at: tuple[int, int], key: str) -> "tuple[RangeFile | RemoteFile, BloscFrame]":
         """File and places of the pieces of a chunk."""
         if at not in self._opened:
             while len(self._opened) >= _MOST_OPEN:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import tensorstore as ts
 
-from etl.store.aws import AwsSettingError, attempts, credentials, endpoint, region
+from etl.aws import AwsSettingError, attempts, credentials, endpoint, region
 from etl.store.location import Location
 
 __all__ = [

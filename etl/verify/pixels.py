@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS, Group
+from etl.bucket_files import can_exist
 from etl.catalogue.finder import FoundProduct, PatchLocator, find_products
 from etl.grid import PixelWindow
 from etl.input_files import Links, check_link, fault_text
@@ -75,7 +76,7 @@ def find_source_rows(store: StoreReader, settings: VerifySettings, source: Path)
     Raises:
         ValueError: `source` holds neither products nor patches.
     """
-    if not source.exists():
+    if not can_exist(source):
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which is not there")
     products: Sequence[FoundProduct] = ()
     locator: PatchLocator | None = None
@@ -144,7 +145,7 @@ def _differences(reader: StoreReader, source: SourceRow, open_product: Callable[
 
 def _open_product(path: Path, assume_offset: int | None, links: Links) -> OpenProduct:
     """A product, and an empty dictionary for its open files by band."""
-    if not path.exists():
+    if not can_exist(path):
         raise ProductError(f"product {path.name} must be below --source, it is not")
     return read_product(path, assume_offset, links), {}
 

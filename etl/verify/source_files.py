@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from etl.bucket_files import can_exist
 from etl.mpi import Comm
 from etl.product_files import ProductError
 from etl.source.inspection import compare_files, describe_checks
@@ -31,7 +32,7 @@ def check_source_files(rows: Sequence[SourceRow], comm: Comm) -> Check:
 def _readable_products(rows: Sequence[SourceRow]) -> list[Product]:
     """The products of `rows`; without those that cannot be read, which comparing pixels reports."""
     products = []
-    found = {(row.path, row.assume_offset, row.links) for row in rows if row.tiled and row.path.exists()}
+    found = {(row.path, row.assume_offset, row.links) for row in rows if row.tiled and can_exist(row.path)}
     for path, assumed, links in sorted(found, key=str):
         try:
             products.append(read_product(path, assumed, links))

@@ -4,7 +4,7 @@ import pytest
 
 import etl
 from etl.store import aws
-from etl.store.aws import AwsSettingError
+from etl.aws import AwsSettingError
 from etl.store.location import Location
 from etl.store.object_store import read_objects, tensorstore_context
 

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["AwsSettingError", "attempts", "credentials", "endpoint", "region"]
+__all__ = ["AwsSettingError", "access_keys", "attempts", "credentials", "endpoint", "is_unsigned", "region"]
 
 # Pauses between attempts double from half a second up to ten: about half a minute in all.
 _ATTEMPTS = 8
@@ -44,6 +44,30 @@ def credentials() -> dict[str, str]:
     if not file.exists():
         return {"type": "default"}
     return {"type": "profile", "profile": _profile(), "credentials_file": str(file), "config_file": str(config)}
+
+
+def access_keys() -> dict[str, str]:
+    """Keys of the profile, by the names of their environment variables; empty if the environment or nothing has them.
+
+    Raises:
+        AwsSettingError: the file with them cannot be read.
+    """
+    if "AWS_ACCESS_KEY_ID" in os.environ:
+        return {}
+    found = dict[str, str]()
+    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    for variable, name, section in (
+        ("AWS_CONFIG_FILE", "config", _section()),
+        ("AWS_SHARED_CREDENTIALS_FILE", "credentials", _profile()),
+    ):
+        config = _read(_file(variable, name))
+        found |= {key.upper(): value for key in names if (value := config.get(section, key, fallback=""))}
+    return found
+
+
+def is_unsigned() -> bool:
+    """Whether requests go without a signature, as to a public bucket: `AWS_NO_SIGN_REQUEST`, as for GDAL."""
+    return os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "1", "ON")
 
 
 def endpoint() -> str:
@@ -92,14 +116,23 @@ def _setting(option: str, *variables: str) -> str:
     values = [os.environ.get(variable, "") for variable in variables]
     if given := next(filter(None, values), ""):
         return given
-    file = _file("AWS_CONFIG_FILE", "config")
+    return _read(_file("AWS_CONFIG_FILE", "config")).get(_section(), option, fallback="")
+
+
+def _read(file: Path) -> configparser.ConfigParser:
+    """The settings in a file of AWS; none if it is absent."""
     config = configparser.ConfigParser(interpolation=None)
     try:
         config.read(file)
     except (configparser.Error, UnicodeDecodeError, OSError) as error:
-        raise AwsSettingError(f"{file} must be a configuration file of AWS: {error}") from None
-    section = "default" if _profile() == "default" else f"profile {_profile()}"
-    return config.get(section, option, fallback="")
+        text = str(error).splitlines()[0]  # further lines can show keys
+        raise AwsSettingError(f"{file} must be a configuration file of AWS: {text}") from None
+    return config
+
+
+def _section() -> str:
+    """Section of ~/.aws/config with the settings of the profile."""
+    return "default" if _profile() == "default" else f"profile {_profile()}"
 
 
 def _file(variable: str, name: str) -> Path:

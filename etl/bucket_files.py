@@ -1,0 +1,192 @@
+"""Files of a source in an S3 bucket: their names and sizes, and any range of their bytes; nothing is copied to a disk.
+
+A place in a bucket is a path that begins with `s3:`, as `pathlib` writes `s3://BUCKET/KEY`. Requests go through obstore.
+A file that is replaced while it is read is noticed: each request asks for the version that the listing showed.
+"""
+
+import datetime
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from io import BufferedIOBase, BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etl.aws import AwsSettingError, access_keys, attempts, endpoint, is_unsigned, region
+from etl.input_files import MOST_FILES, FileStat, RefusedFileError
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+__all__ = ["BucketFiles", "RemoteFile", "can_exist", "is_remote", "walk_bucket"]
+
+_TIMEOUT = "60s"
+"""Most time for a request; it is tried again `AWS_MAX_ATTEMPTS` times."""
+
+
+def is_remote(path: Path) -> bool:
+    """Whether a path names a place in a bucket."""
+    return path.parts[:1] == ("s3:",)
+
+
+@cache
+def _store(bucket: str) -> "S3Store":
+    from obstore.store import S3Store
+
+    address, keys = endpoint(), access_keys()
+    config: Any = dict(keys)
+    config |= {"AWS_ENDPOINT_URL": address} if address else {}
+    config["AWS_REGION"] = region() or "us-east-1"
+    if is_unsigned():
+        config["AWS_SKIP_SIGNATURE"] = "true"
+    second = datetime.timedelta(seconds=1)
+    backoff = {"init_backoff": second / 2, "max_backoff": 10 * second, "base": 2.0}
+    retries: Any = {"max_retries": attempts() - 1, "backoff": backoff, "retry_timeout": 300 * second}
+    options: Any = {"timeout": _TIMEOUT, "connect_timeout": "10s", "allow_http": True}
+    try:
+        return S3Store(bucket, config=config, client_options=options, retry_config=retries)
+    except Exception as error:
+        raise AwsSettingError(f"s3://{bucket} cannot be an address in a bucket: {_reason(error)}") from None
+
+
+def _place(path: Path) -> tuple["S3Store", str]:
+    """Client of the bucket, and the key of a path without a slash at its end."""
+    if len(path.parts) < 2:
+        raise AwsSettingError(f"a place in a bucket must be s3://BUCKET/KEY, got {path}")
+    return _store(path.parts[1]), "/".join(path.parts[2:])
+
+
+def _reason(error: Exception) -> str:
+    """What an error of obstore says, in one line; without request headers, which hold signatures."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return re.sub(r"(?i)(authorization|x-amz-[a-z-]+|signature|credential)\S*", "...", text)[:300]
+
+
+def _translated(path: Path, error: Exception) -> OSError:
+    from obstore import exceptions
+
+    if isinstance(error, (exceptions.NotFoundError, FileNotFoundError)):
+        return FileNotFoundError(f"{path} is not in the bucket")
+    if isinstance(error, (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)):
+        advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        public = "for a public bucket set AWS_NO_SIGN_REQUEST=YES"
+        return ConnectionError(f"{path}: the server refused the request; {advice}; {public}")
+    if isinstance(error, exceptions.PreconditionError):
+        return OSError(f"{path} was replaced while it was read")
+    return ConnectionError(f"{path}: the server does not answer as it should ({_reason(error)})")
+
+
+def walk_bucket(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As `etl.input_files.walk_folders`, with the prefixes of a bucket as folders.
+
+    Raises:
+        OSError: a prefix cannot be listed.
+    """
+    import obstore
+
+    pending = [top]
+    while pending:
+        here = pending.pop()
+        store, key = _place(here)
+        try:
+            found = obstore.list_with_delimiter(store, f"{key}/" if key else None)
+        except Exception as error:
+            raise _translated(here, error) from None
+        folders = sorted(prefix.rstrip("/").rsplit("/", 1)[-1] for prefix in found["common_prefixes"])
+        yield here, folders, sorted(meta["path"].rsplit("/", 1)[-1] for meta in found["objects"])
+        pending += [here / name for name in reversed(folders)]
+
+
+def can_exist(path: Path) -> bool:
+    """Whether a file or folder is there, or can be: what is in a bucket, only a listing shows."""
+    return is_remote(path) or path.exists()
+
+
+class RemoteFile:
+    """A file in a bucket, of which any range of bytes can be read; as `etl.packed_files.RangeFile`."""
+
+    def __init__(self, path: Path, stat: FileStat) -> None:
+        self.path, self.size_bytes, self._etag = path, stat.size_bytes, stat.etag
+
+    def read(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset`, fewer at the end of the file, by one request.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        import obstore
+
+        stop = min(self.size_bytes, offset + size)
+        if offset >= stop:
+            return b""
+        store, key = _place(self.path)
+        condition: Any = {"range": (offset, stop), **({"if_match": self._etag} if self._etag else {})}
+        try:
+            data = bytes(obstore.get(store, key, options=condition).bytes())
+        except Exception as error:
+            raise _translated(self.path, error) from None
+        if len(data) != stop - offset:
+            raise ConnectionError(f"{self.path}: the server sent {len(data)} of {stop - offset} bytes")
+        return data
+
+
+class BucketFiles:
+    """The files below a prefix of a bucket, as `etl.packed_files.FolderFiles` has those of a folder."""
+
+    def __init__(self, path: Path) -> None:
+        """List the files.
+
+        Raises:
+            OSError: they cannot be listed, or there are too many.
+        """
+        import obstore
+
+        self.path = path
+        self.refused: Mapping[str, str] = {}
+        """Why files are left out: none is."""
+        self._stats = dict[str, FileStat]()
+        store, key = _place(path)
+        try:
+            for batch in obstore.list(store, f"{key}/", chunk_size=1000):
+                for meta in batch:
+                    name = meta["path"].removeprefix(f"{key}/")
+                    changed_ns = int(meta["last_modified"].timestamp()) * 1_000_000_000
+                    self._stats[name] = FileStat(meta["size"], changed_ns, None, meta.get("e_tag") or "")
+                if len(self._stats) > MOST_FILES:
+                    raise RefusedFileError(path, f"must hold at most {MOST_FILES} files, got more")
+        except RefusedFileError:
+            raise
+        except Exception as error:
+            raise _translated(path, error) from None
+
+    @property
+    def names(self) -> list[str]:
+        """Paths of all files, relative to the prefix."""
+        return list(self._stats)
+
+    def gdal_path(self, name: str) -> str:
+        """The path of a file; GDAL cannot open it."""
+        return str(self.path / name)
+
+    def stat(self, name: str) -> FileStat:
+        """What the listing says of a file."""
+        return self._stats[name]
+
+    def open_ranges(self, name: str) -> RemoteFile:
+        """A file, of which any range of bytes can be read."""
+        return RemoteFile(self.path / name, self._stats[name])
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BufferedIOBase]:
+        """A file, open for reading; it is read whole at once."""
+        file = self.open_ranges(name)
+        yield BytesIO(file.read(0, file.size_bytes))
+
+    def read(self, name: str, most: int) -> bytes:
+        """All bytes of a file, which must not be more than `most`."""
+        size = self._stats[name].size_bytes
+        if size > most:
+            raise RefusedFileError(self.path / name, f"must have at most {most} bytes, got {size}")
+        return self.open_ranges(name).read(0, size)

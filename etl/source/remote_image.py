@@ -1,0 +1,153 @@
+"""One band of a product in a bucket, JPEG 2000: only the tiles that are read are fetched, neighbours together.
+
+Where a file's tiles lie is found out at its first opening, and kept in the user's cache folder for all later runs.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from etl.bucket_files import RemoteFile
+from etl.grid import PixelWindow
+from etl.input_files import Links, fault_text
+from etl.placement import Georeference
+from etl.product_files import ProductError, ProductFiles
+from etl.raster import RasterError, RasterFile
+from etl.source.jp2_parts import Jp2Parts, index_jp2
+from etl.source.product import Product
+
+__all__ = ["RemoteImage", "open_remote_image"]
+
+_MOST_RUN_BYTES = 4 << 20
+"""Most bytes that are fetched together, and held until they are decoded."""
+
+
+class RemoteImage:
+    """One band of a product in a bucket, with the same methods as `etl.raster.RasterFile`.
+
+    Raises:
+        RasterError: the file is no JPEG 2000, or broken.
+        ConnectionError: the server does not answer.
+    """
+
+    def __init__(self, file: RemoteFile, etag: str) -> None:
+        """Args: the file; what the server calls its version, to know what the cache holds of it."""
+        self.path = str(file.path)
+        """Path of the file, for messages."""
+        self._file = file
+        try:
+            self._parts = _parts_of(file, etag)
+            # the last marker of a whole file lets the decoder read the header as if all tiles were empty
+            self._header = RasterFile(self.path, content=self._parts.head + self._first_part())
+        except ConnectionError:
+            raise
+        except (ValueError, OSError) as error:
+            raise RasterError(f"{self.path} cannot be opened: {fault_text(error)}") from None
+        self.shape, self.block, self.dtype = self._header.shape, self._header.block, self._header.dtype
+        self.decode_cost = self._header.decode_cost
+        self._expected = dict[int, range]()
+        self._held = dict[int, bytes]()
+
+    def _first_part(self) -> bytes:
+        """Beginning of the first tile-part: a decoder reads a header up to there."""
+        return b"\xff\x90\0\x0a\0\0\0\0\0\x0e\0\1\xff\x93\xff\xd9"
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the file itself says where it lies: by transform and projection."""
+        return self._header.is_placed
+
+    @property
+    def georeference(self) -> Georeference | None:
+        """Position and pixel size in metres from the file; None if it has none or is not north-up and square."""
+        return self._header.georeference
+
+    def mismatch(self, shape: tuple[int, int], dtype: str, expected: Georeference | None) -> str:
+        """How the file differs from what it must be; as `etl.raster.RasterFile.mismatch`."""
+        return self._header.mismatch(shape, dtype, expected)
+
+    def expect(self, windows: Sequence[PixelWindow]) -> None:
+        """Say which windows will be read, in this order, so that parts which are neighbours are fetched together."""
+        numbers = np.concatenate([np.empty(0, np.intp), *(self._parts.parts_in(window) for window in windows)]).tolist()
+        first, size = 0, 0
+        for at, number in enumerate(numbers):
+            size += int(self._parts.length[number])
+            last = at + 1 == len(numbers)
+            if last or numbers[at + 1] != number + 1 or size + self._parts.length[number + 1] > _MOST_RUN_BYTES:
+                run = range(numbers[first], number + 1)
+                self._expected |= dict.fromkeys(run, run)
+                first, size = at + 1, 0
+
+    def read(self, window: PixelWindow, out: npt.NDArray[Any]) -> None:
+        """Decode a window into `out`, shape (row, col), of any strides.
+
+        Raises:
+            RasterError: the file is broken there.
+            ConnectionError: the server does not answer.
+        """
+        try:
+            stream = self._parts.stream(b"".join(self._take(number) for number in self._parts.parts_in(window).tolist()))
+        except ConnectionError:
+            raise
+        except OSError as error:
+            raise RasterError(f"{self.path} cannot be read: {fault_text(error)}") from None
+        RasterFile(self.path, content=stream).read(window, out)
+
+    def _take(self, number: int) -> bytes:
+        """A tile-part, and no longer hold it; with it all of its run are fetched."""
+        if number not in self._held:
+            run, offset, length = self._expected.pop(number, range(number, number + 1)), self._parts.offset, self._parts.length
+            begin, end = int(offset[run[0]]), int(offset[run[-1]] + length[run[-1]])
+            data = self._file.read(begin, end - begin)
+            if len(data) < end - begin:
+                raise OSError(f"it must have {end} bytes, but ends at byte {begin + len(data)}")
+            for part in run:
+                at = int(offset[part]) - begin
+                self._held[part] = data[at : at + int(length[part])]
+        return self._held.pop(number)
+
+
+def _parts_of(file: RemoteFile, etag: str) -> Jp2Parts:
+    """Where the tiles of a file lie: from the cache, else from the file."""
+    name = hashlib.sha256(f"{file.path}\0{etag}\0{file.size_bytes}".encode(errors="surrogateescape")).hexdigest()
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    kept = home / "sentinel-etl" / "jp2-parts" / name[:2] / f"{name}.npz"
+    parts = Jp2Parts.load(kept)
+    if parts is None:
+        parts = index_jp2(file.read, file.size_bytes)
+        try:
+            parts.save(kept)
+        except OSError:  # a cache that cannot be written: the next run asks again
+            return parts
+    return parts
+
+
+@lru_cache(maxsize=2)
+def _files_of(path: str, links: Links) -> ProductFiles:
+    """Files of a product: its bands are opened one after another, and listing takes a request."""
+    return ProductFiles(Path(path), links)
+
+
+def open_remote_image(product: Product, band: str) -> RemoteImage:
+    """A band of a product in a bucket, or its scene classification, SCL.
+
+    Raises:
+        RasterError: as `RemoteImage`, or the product is none any more.
+        ConnectionError: the server does not answer.
+    """
+    try:
+        files = _files_of(product.path, product.links)
+    except ProductError as error:
+        raise RasterError(str(error)) from None
+    path = product.files[band]
+    name = next((name for name in files.names if files.gdal_path(name) == path), "")
+    file = files.open_ranges(name) if name else None
+    if not isinstance(file, RemoteFile):
+        raise RasterError(f"{path} is not in the bucket any more")
+    return RemoteImage(file, files.stat(name).etag)
