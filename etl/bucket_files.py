@@ -1,7 +1,7 @@
 """Files of a source in an S3 bucket: their names and sizes, and any range of their bytes; nothing is copied to a disk.
 
-A place in a bucket is a path that begins with `s3:`, as `pathlib` writes `s3://BUCKET/KEY`. Requests go through obstore.
-A file that is replaced while it is read is noticed: each request asks for the version that the listing showed.
+A place in a bucket is a path that begins with `s3:`, as `pathlib` writes `s3://BUCKET/KEY`. Requests go through
+obstore. A file that is replaced while it is read is noticed: each request asks for the version that the listing showed.
 """
 
 import datetime

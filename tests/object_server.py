@@ -25,6 +25,8 @@ class Request(NamedTuple):
     """Whether it put or removed an object."""
     returned: bool
     """Whether the object then had bytes that it has had before, and so an ETag for which an earlier run may wait."""
+    sent: int
+    """Bytes of the answer."""
 
 
 class ObjectServer(ThreadingHTTPServer):
@@ -88,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
             known = self.server.etags.setdefault(key, set())
             returned = self.command == "PUT" and status == 200 and _etag(after or b"") in known
             known |= {_etag(data) for data in (before, after) if data is not None}
-            self.server.requests.append(Request(run, self.command, key, after != before, returned))
+            self.server.requests.append(Request(run, self.command, key, after != before, returned, len(answer)))
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -102,7 +104,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self, key: str, body: bytes, query: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         objects = self.server.objects
         if not key:
-            return 200, {"Content-Type": "application/xml"}, self._list(query.get("prefix", ""))
+            return (
+                200,
+                {"Content-Type": "application/xml"},
+                self._list(query.get("prefix", ""), query.get("delimiter", "")),
+            )
         old = objects.get(key)
         if self.command == "PUT":
             if self.server.honours_conditions and not self._may_put(old):
@@ -114,7 +120,9 @@ class _Handler(BaseHTTPRequestHandler):
             return 204, {}, b""
         if old is None:
             return 404, {}, b"<Error><Code>NoSuchKey</Code></Error>"
-        headers = {"ETag": _etag(old)}
+        headers = {"ETag": _etag(old), "Last-Modified": "Mon, 30 Nov 2026 00:00:00 GMT"}
+        if self.headers.get("If-Match") not in (None, _etag(old)):
+            return 412, {}, b"<Error><Code>PreconditionFailed</Code></Error>"
         kind, _, span = (self.headers.get("Range") or "").partition("=")
         if kind != "bytes" or self.command == "HEAD":
             return 200, headers, old
@@ -129,11 +137,16 @@ class _Handler(BaseHTTPRequestHandler):
             return False
         return self.headers.get("If-None-Match") != "*" or old is None
 
-    def _list(self, prefix: str) -> bytes:
+    def _list(self, prefix: str, delimiter: str) -> bytes:
+        found = {key: data for key, data in sorted(self.server.objects.items()) if key.startswith(prefix)}
+        inner = {key: key.removeprefix(prefix).partition(delimiter) for key in found if delimiter}
+        folders = dict.fromkeys(f"{prefix}{first}{mark}" for first, mark, _ in inner.values() if mark)
         items = "".join(
-            f"<Contents><Key>{escape(key)}</Key><Size>{len(data)}</Size><ETag>{escape(_etag(data))}</ETag></Contents>"
-            for key, data in sorted(self.server.objects.items())
-            if key.startswith(prefix)
+            f"<Contents><Key>{escape(key)}</Key><Size>{len(data)}</Size><ETag>{escape(_etag(data))}</ETag>"
+            "<LastModified>2026-11-30T00:00:00.000Z</LastModified></Contents>"
+            for key, data in found.items()
+            if not (delimiter and inner[key][1])
         )
+        items += "".join(f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>" for name in folders)
         head = '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult>'
         return f"{head}<IsTruncated>false</IsTruncated>{items}</ListBucketResult>".encode()

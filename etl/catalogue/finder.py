@@ -153,9 +153,9 @@ class FoundInputs:
 def find_products(folder: Path, allow_links: Sequence[Path] = ()) -> FoundInputs:
     """All products of `folder` at any depth or, if there are none, its patches; logs what was found.
 
-    `folder` may itself be a product's folder or zip file, and a prefix of a bucket, where only products count. Links are followed if they lead below `folder` or one of
-    `allow_links`, and each folder is searched once. Products, patches, hidden folders, and folders among patches are
-    not searched.
+    `folder` may itself be a product's folder or zip file, or a prefix of a bucket, where only products count. Links are
+    followed if they lead below `folder` or one of `allow_links`, and each folder is searched once. Products, patches,
+    hidden folders, and folders among patches are not searched.
     """
     links, refused = Links.into(folder, *allow_links), dict[Path, str]()
     walk = walk_bucket(folder) if is_remote(folder) else walk_folders(folder, links, refused)

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from etl.catalogue.bigearthnet_v1 import V1_METADATA_SUFFIX
 from etl.bucket_files import is_remote
+from etl.catalogue.bigearthnet_v1 import V1_METADATA_SUFFIX
 from etl.catalogue.finder import FoundInputs, FoundProduct, PatchLocator, collect_inputs, find_products
 from etl.catalogue.images import PATH_COLUMNS, has_class_folders, names_images
 from etl.catalogue.lists import PRODUCT_LIST, find_lists

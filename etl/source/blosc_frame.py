@@ -7,8 +7,9 @@ Source: c-blosc 1.21, README_CHUNK_FORMAT.rst.
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,12 @@ _MOST_BYTES = 512 << 20
 """Most bytes of a decoded chunk: a band of 10 m without division has 241 MB."""
 
 _LEAST_BLOCK_BYTES = 128
+
+_HEAD_BYTES = 4096
+"""Bytes that are read first: those of real chunks hold the places of all blocks."""
+
+_GAP_BYTES = 8192
+"""Most bytes between two blocks that are read with them: another request would take longer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,10 +74,9 @@ class BloscFrame:
         if last == len(self.starts) - 1 and first == last > 0:
             first -= 1  # a buffer must not be shorter than its blocks, which the last block alone can be
         size = min(self.size_bytes, (last + 1) * self.block_bytes) - first * self.block_bytes
-        pieces = [b"".join(self._pieces(read, first, last))]
-        lengths = (self.stops - self.starts)[first : last + 1]
-        places = _HEADER.size + 4 * len(lengths) + np.cumsum(lengths) - lengths
-        total = _HEADER.size + 4 * len(lengths) + len(pieces[0])
+        places, pieces = self._pieces(read, first, last)
+        places += _HEADER.size + 4 * len(places)
+        total = _HEADER.size + 4 * len(places) + sum(map(len, pieces))
         part = b"".join(
             (_HEADER.pack(*self.header, size, self.block_bytes, total), places.astype("<i4").tobytes(), *pieces)
         )
@@ -82,19 +88,21 @@ class BloscFrame:
             raise ValueError(f"it is damaged in its blocks {first} to {last}: {error}") from None
         return decoded[start - first * self.block_bytes : stop - first * self.block_bytes]
 
-    def _pieces(self, read: Read, first: int, last: int) -> Iterator[bytes]:
-        """Compressed bytes of the blocks `first` to `last`, each; neighbours in the buffer are read together."""
-        at = first
-        while at <= last:
-            end = at
-            while end < last and self.starts[end + 1] == self.stops[end]:
-                end += 1
-            begin, size = int(self.starts[at]), int(self.stops[end] - self.starts[at])
+    def _pieces(self, read: Read, first: int, last: int) -> tuple[npt.NDArray[np.int64], list[bytes]]:
+        """Bytes of the blocks `first` to `last`, those that lie close together read together; where each begins in them."""
+        blocks = np.arange(first, last + 1)[np.argsort(self.starts[first : last + 1], kind="stable")]
+        starts, stops = self.starts[blocks], self.stops[blocks]
+        edges = [0, *(np.flatnonzero(starts[1:] - stops[:-1] > _GAP_BYTES) + 1).tolist(), len(blocks)]
+        places, pieces, total = np.empty(len(blocks), np.int64), list[bytes](), 0
+        for at, end in pairwise(edges):
+            begin, size = int(starts[at]), int(stops[end - 1] - starts[at])
             data = read(begin, size)
             if len(data) < size:
                 raise ValueError(f"it must have {self.buffer_bytes} bytes, but ends at byte {begin + len(data)}")
-            yield data
-            at = end + 1
+            places[blocks[at:end] - first] = total + starts[at:end] - begin
+            pieces.append(data)
+            total += size
+        return places, pieces
 
 
 def read_blosc_frame(read: Read, size: int) -> BloscFrame:
@@ -103,10 +111,10 @@ def read_blosc_frame(read: Read, size: int) -> BloscFrame:
     Raises:
         ValueError: it is none, it decodes to another number of bytes, or its blocks lie outside of it.
     """
-    head = read(0, _HEADER.size)
+    head = read(0, _HEAD_BYTES)
     if len(head) < _HEADER.size:
         raise ValueError(f"it must begin with the {_HEADER.size} bytes of Blosc's header, got {len(head)}")
-    *first, size_bytes, block_bytes, buffer_bytes = _HEADER.unpack(head)
+    *first, size_bytes, block_bytes, buffer_bytes = _HEADER.unpack_from(head)
     header = (first[0], first[1], first[2], first[3])
     if size_bytes != size or size > _MOST_BYTES:
         raise ValueError(f"it must decode to {size} bytes, at most {_MOST_BYTES}, its header claims {size_bytes}")
@@ -119,7 +127,9 @@ def read_blosc_frame(read: Read, size: int) -> BloscFrame:
             f"its blocks must have {_LEAST_BLOCK_BYTES} to {size_bytes} bytes, its header claims {block_bytes}"
         )
     blocks = -(-size_bytes // block_bytes)
-    table = read(_HEADER.size, 4 * blocks)
+    if len(head) < _HEADER.size + 4 * blocks:
+        head = read(0, _HEADER.size + 4 * blocks)
+    table = head[_HEADER.size : _HEADER.size + 4 * blocks]
     starts = np.frombuffer(table[: len(table) // 4 * 4], "<i4").astype(np.int64)
     if len(starts) < blocks or starts.min() < _HEADER.size + 4 * blocks or starts.max() >= buffer_bytes:
         raise ValueError(f"it must give the places of its {blocks} blocks within its {buffer_bytes} bytes")

@@ -56,7 +56,9 @@ def needed_checksums(product: Product) -> list[FileChecksum]:
     Raises:
         ProductError: the manifest cannot be read, or gives a checksum of another kind.
     """
-    if product.is_zarr or is_remote(Path(product.path)):  # EOPF's format has no manifest; no file of a bucket is read whole
+    if product.is_zarr or is_remote(
+        Path(product.path)
+    ):  # EOPF's format has no manifest; no file of a bucket is read whole
         return []
     with product_errors(Path(product.path)):
         return _needed_checksums(product)

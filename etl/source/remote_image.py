@@ -92,7 +92,9 @@ class RemoteImage:
             ConnectionError: the server does not answer.
         """
         try:
-            stream = self._parts.stream(b"".join(self._take(number) for number in self._parts.parts_in(window).tolist()))
+            stream = self._parts.stream(
+                b"".join(self._take(number) for number in self._parts.parts_in(window).tolist())
+            )
         except ConnectionError:
             raise
         except OSError as error:
@@ -102,7 +104,11 @@ class RemoteImage:
     def _take(self, number: int) -> bytes:
         """A tile-part, and no longer hold it; with it all of its run are fetched."""
         if number not in self._held:
-            run, offset, length = self._expected.pop(number, range(number, number + 1)), self._parts.offset, self._parts.length
+            run, offset, length = (
+                self._expected.pop(number, range(number, number + 1)),
+                self._parts.offset,
+                self._parts.length,
+            )
             begin, end = int(offset[run[0]]), int(offset[run[-1]] + length[run[-1]])
             data = self._file.read(begin, end - begin)
             if len(data) < end - begin:

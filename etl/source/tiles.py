@@ -29,6 +29,7 @@ from etl.source.open_product import OpenBand, open_band
 from etl.source.patch import Patch, PatchError, mirror_border
 from etl.source.product import Product
 from etl.source.radiometry import lookup_table
+from etl.source.remote_image import RemoteImage
 from etl.source.unit_guard import UnitGuard
 from etl.source.warning import UNPLACED, SourceWarning
 from etl.source.zarr_band import ZarrBand
@@ -123,6 +124,7 @@ class TilePatches:
         self._cache: dict[Block, BlockData] = {}
         schedule = schedule_decoding(work, product_patches)
         self._uses_left, self._to_decode = schedule.uses, deque(schedule.decodes)
+        self._unsent = deque(work.sends)
         # how far to decode ahead while waiting for another rank: more would hold more blocks in memory
         self._patches_ahead = schedule.lifetime // 2
         self._patches_done = 0
@@ -139,6 +141,7 @@ class TilePatches:
     def outgoing(self) -> Iterator[OutgoingBlock]:
         """Blocks of pixels that other ranks wait for; to be exhausted before `patches`."""
         for block, ranks in self._work.sends.items():
+            self._unsent.popleft()
             data = self._decode(block)
             if self._uses_left[block]:
                 self._cache[block] = data
@@ -250,5 +253,16 @@ class TilePatches:
             bands = ("SCL",) if layer.name == "scl" else GROUPS[block.layer].bands
             # scene classes are no reflectances and stay as they are
             tables = [None if b == "SCL" else lookup_table(product.offsets[b], product.quantification) for b in bands]
-            self._files[key] = [(self._reader.open(product, b), lut) for b, lut in zip(bands, tables, strict=True)]
+            files = [self._reader.open(product, b) for b in bands]
+            if remote := [file for file in files if isinstance(file, RemoteImage)]:
+                windows = [layer.block_window(index) for index in self._coming(block)]
+                for file in remote:
+                    file.expect(windows)
+            self._files[key] = list(zip(files, tables, strict=True))
         return self._files[key]
+
+    def _coming(self, block: Block) -> list[int]:
+        """Flat index of a block, and of those of the same layer that this rank decodes after it, in that order."""
+        coming = (*self._unsent, *(item.block for item in self._to_decode))
+        same = (one.index for one in coming if (one.product, one.layer) == (block.product, block.layer))
+        return list(dict.fromkeys((block.index, *same)))
