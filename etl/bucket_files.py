@@ -69,7 +69,8 @@ def _translated(path: Path, error: Exception) -> OSError:
 
     if isinstance(error, (exceptions.NotFoundError, FileNotFoundError)):
         return FileNotFoundError(f"{path} is not in the bucket")
-    if isinstance(error, (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)):
+    kinds = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
+    if isinstance(error, kinds) or re.search(r"status code: 40[13]\b", str(error)):  # listing has no kinds of errors
         advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         public = "for a public bucket set AWS_NO_SIGN_REQUEST=YES"
         return ConnectionError(f"{path}: the server refused the request; {advice}; {public}")

@@ -89,7 +89,7 @@ class BloscFrame:
         return decoded[start - first * self.block_bytes : stop - first * self.block_bytes]
 
     def _pieces(self, read: Read, first: int, last: int) -> tuple[npt.NDArray[np.int64], list[bytes]]:
-        """Bytes of the blocks `first` to `last`, those that lie close together read together; where each begins in them."""
+        """Where each of the blocks `first` to `last` begins in bytes of theirs, and these, read in few pieces."""
         blocks = np.arange(first, last + 1)[np.argsort(self.starts[first : last + 1], kind="stable")]
         starts, stops = self.starts[blocks], self.stops[blocks]
         edges = [0, *(np.flatnonzero(starts[1:] - stops[:-1] > _GAP_BYTES) + 1).tolist(), len(blocks)]

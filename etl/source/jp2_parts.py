@@ -138,7 +138,10 @@ def index_jp2(read: Read, size: int) -> Jp2Parts:
     if sum(length for _, length in lengths) != size - at - len(_EOC) or any(tile < 0 for tile, _ in lengths):
         lengths = _walk(read, at, size)
     tile, length_ = np.array(lengths, np.int64).reshape(-1, 2).T
-    return Jp2Parts(head, start, tile, at + np.cumsum(length_) - length_, length_)
+    parts = Jp2Parts(head, start, tile, at + np.cumsum(length_) - length_, length_)
+    if not np.array_equal(np.unique(tile), np.arange(parts.size.tiles)):
+        raise ValueError(f"it must hold its {parts.size.tiles} tiles, but holds {len(np.unique(tile))}")
+    return parts
 
 
 def _tlm(segment: bytes) -> list[tuple[int, int]]:
