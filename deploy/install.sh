@@ -88,7 +88,7 @@ has_hdf5() { [ -n "$(hdf5_dir)" ]; }
 has_gdal() { has gdal-config gdalinfo && [ -e "$(gdal_include)/gdal.h" ]; }
 has_viewers() { has h5dump ncdump; }
 has_hosts() { PATH=$PATH:/usr/sbin:/sbin has sshd ip iptables ps; }
-has_mpich() { has mpiexec.hydra; }
+has_mpich() { has mpiexec.hydra mpicc.mpich && mpicc.mpich -x c -o /dev/null - <<<'int main(void) { return 0; }' 2>/dev/null; }
 has_slurm() { has sbatch && PATH=$PATH:/usr/sbin has slurmctld slurmd munged; }
 
 gdal_include() { gdal-config --cflags | tr ' ' '\n' | sed -n 's/^-I//p' | head -n 1; }
@@ -124,7 +124,7 @@ TABLE
         echo 'has_certificates|certificates for downloads|ca-certificates'
         echo 'has_viewers|h5dump and ncdump, to look into stores|hdf5-tools netcdf-bin'
         echo 'has_hosts|sshd, ip and iptables, for tests on several hosts|openssh-server iproute2 iptables procps'
-        echo 'has_mpich|MPICH beside the MPI in use, for tests|mpich'
+        echo 'has_mpich|MPICH beside the MPI in use, for tests|mpich libmpich-dev'
         echo 'has_slurm|a Slurm, for tests and make demo-slurm|slurmctld slurmd slurm-client munge'
     fi
 }

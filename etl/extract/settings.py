@@ -18,7 +18,8 @@ class ExtractSettings:
     catalogue: Path = setting(Path("data/patches.parquet"), "table of the patches to extract, made by etl.catalogue")
     source: Path = setting(
         Path("data/tiles"),
-        "folder of Level-2A products (.SAFE, .zarr or .zip), of BigEarthNet patches, or of the catalogue's image files",
+        "folder of Level-2A products (.SAFE, .zarr or .zip), of BigEarthNet patches, or of the catalogue's image "
+        "files; or s3://BUCKET/PREFIX of products",
     )
     out: Location = setting(DEFAULT_STORE, "store to write: FILE.h5, FOLDER.zarr or s3://BUCKET/NAME.zarr")
     upsample: str = setting("bilinear", "how to resample 20 m and 60 m bands to 10 m, if at all", choices=METHODS)

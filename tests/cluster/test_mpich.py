@@ -15,7 +15,7 @@ MPIRUN, MPICC = shutil.which("mpirun.mpich"), shutil.which("mpicc.mpich")
 
 pytestmark = [
     pytest.mark.process,
-    pytest.mark.skipif(not (MPIRUN and MPICC), reason="no MPICH here: sudo apt-get install mpich"),
+    pytest.mark.skipif(not (MPIRUN and MPICC), reason="no MPICH here: sudo apt-get install mpich libmpich-dev"),
 ]
 
 
