@@ -24,6 +24,9 @@ from etl.source.product import Product
 
 __all__ = ["RemoteImage", "open_remote_image"]
 
+_EMPTY_PART = b"\xff\x90\0\x0a\0\0\0\0\0\x0e\0\1\xff\x93\xff\xd9"
+"""A tile-part without data, and the end of the code stream: a decoder reads a header up to there."""
+
 _MOST_RUN_BYTES = 4 << 20
 """Most bytes that are fetched together, and held until they are decoded."""
 
@@ -43,20 +46,17 @@ class RemoteImage:
         self._file = file
         try:
             self._parts = _parts_of(file, etag)
-            # the last marker of a whole file lets the decoder read the header as if all tiles were empty
-            self._header = RasterFile(self.path, content=self._parts.head + self._first_part())
+            self._header = RasterFile(self.path, content=self._parts.head + _EMPTY_PART)
         except ConnectionError:
             raise
         except (ValueError, OSError) as error:
             raise RasterError(f"{self.path} cannot be opened: {fault_text(error)}") from None
         self.shape, self.block, self.dtype = self._header.shape, self._header.block, self._header.dtype
         self.decode_cost = self._header.decode_cost
-        self._expected = dict[int, range]()
+        self._expected = dict[int, int]()
+        """By tile-part: the end of the run of parts that are fetched with it."""
         self._held = dict[int, bytes]()
-
-    def _first_part(self) -> bytes:
-        """Beginning of the first tile-part: a decoder reads a header up to there."""
-        return b"\xff\x90\0\x0a\0\0\0\0\0\x0e\0\1\xff\x93\xff\xd9"
+        """Tile-parts that were fetched, and not decoded yet."""
 
     @property
     def is_placed(self) -> bool:
@@ -80,8 +80,7 @@ class RemoteImage:
             size += int(self._parts.length[number])
             last = at + 1 == len(numbers)
             if last or numbers[at + 1] != number + 1 or size + self._parts.length[number + 1] > _MOST_RUN_BYTES:
-                run = range(numbers[first], number + 1)
-                self._expected |= dict.fromkeys(run, run)
+                self._expected |= dict.fromkeys(range(numbers[first], number + 1), number + 1)
                 first, size = at + 1, 0
 
     def read(self, window: PixelWindow, out: npt.NDArray[Any]) -> None:
@@ -92,30 +91,25 @@ class RemoteImage:
             ConnectionError: the server does not answer.
         """
         try:
-            stream = self._parts.stream(
-                b"".join(self._take(number) for number in self._parts.parts_in(window).tolist())
-            )
+            parts = [self._take(number) for number in self._parts.parts_in(window).tolist()]
         except ConnectionError:
             raise
         except OSError as error:
             raise RasterError(f"{self.path} cannot be read: {fault_text(error)}") from None
-        RasterFile(self.path, content=stream).read(window, out)
+        RasterFile(self.path, content=self._parts.stream(b"".join(parts))).read(window, out)
 
     def _take(self, number: int) -> bytes:
-        """A tile-part, and no longer hold it; with it all of its run are fetched."""
+        """A tile-part, which is no longer held then; it is fetched with those that follow it in its run."""
         if number not in self._held:
-            run, offset, length = (
-                self._expected.pop(number, range(number, number + 1)),
-                self._parts.offset,
-                self._parts.length,
-            )
-            begin, end = int(offset[run[0]]), int(offset[run[-1]] + length[run[-1]])
-            data = self._file.read(begin, end - begin)
-            if len(data) < end - begin:
-                raise OSError(f"it must have {end} bytes, but ends at byte {begin + len(data)}")
-            for part in run:
-                at = int(offset[part]) - begin
-                self._held[part] = data[at : at + int(length[part])]
+            run = range(number, self._expected.get(number, number + 1))
+            begins, ends = self._parts.offset[run.start : run.stop], self._parts.length[run.start : run.stop].cumsum()
+            begin, size = int(begins[0]), int(ends[-1])
+            data = self._file.read(begin, size)
+            if len(data) < size:
+                raise OSError(f"it must have {begin + size} bytes, but ends at byte {begin + len(data)}")
+            for part, offset, end in zip(run, begins.tolist(), ends.tolist(), strict=True):
+                self._expected.pop(part, None)
+                self._held[part] = data[offset - begin : end]
         return self._held.pop(number)
 
 
