@@ -52,10 +52,10 @@ package: install ## source archive and wheel in dist/, checked for PyPI
 	$(BIN)/twine check --strict dist/*
 
 test: install ## every check: lint, types, all tests, those on many ranks included
-	$(MAKE) --jobs=3 --keep-going --output-sync=target lint types $(PARTS)
+	$(MAKE) --jobs=4 --keep-going --output-sync=target lint types $(PARTS)
 
-# Parts that take about the same time, run at once because each waits much. Each part's output is printed at its end.
-PARTS = test-parallel test-faults test-cluster test-others test-docs
+# The three long parts and that of the cluster run at once, because each waits much. Each part's output is printed at its end.
+PARTS = test-parallel test-faults test-others test-cluster test-docs
 .PHONY: $(PARTS)
 # No binding to cores: otherwise the mpirun of each part would bind its first rank to the first core.
 $(PARTS): export OMPI_MCA_hwloc_base_binding_policy := none

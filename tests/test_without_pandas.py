@@ -22,7 +22,7 @@ def test_commands_that_read_a_catalogue_import_no_pandas(sample: Path, reference
         assert done.returncode == 0, done.stderr
         imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
         assert "pyarrow.compute" in imported
-        assert not {name for name in imported if name.partition(".")[0] == "pandas"}
+        assert not {name for name in imported if name.startswith("pandas.")}  # an import that fails is listed, too
 
 
 def test_without_pandas_pyarrow_takes_lists_and_gives_arrays():
