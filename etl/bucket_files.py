@@ -1,7 +1,8 @@
 """Files of a source in an S3 bucket: their names and sizes, and any range of their bytes; nothing is copied to a disk.
 
 A place in a bucket is a path that begins with `s3:`, as `pathlib` writes `s3://BUCKET/KEY`. Requests go through
-obstore. A file that is replaced while it is read is noticed: each request asks for the version that the listing showed.
+obstore. A file that is replaced while it is read is noticed by its ETag: each request asks for that of the listing, and
+that of the answer is compared with it. A server without ETags gives no such protection.
 """
 
 import datetime
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etl.aws import AwsSettingError, access_keys, attempts, endpoint, is_unsigned, region
-from etl.input_files import MOST_FILES, FileStat, RefusedFileError
+from etl.input_files import MOST_BYTES, MOST_FILES, FileStat, RefusedFileError
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -64,19 +65,34 @@ def _reason(error: Exception) -> str:
     return re.sub(r"(?i)(authorization|x-amz-[a-z-]+|signature|credential)\S*", "...", text)[:300]
 
 
-def _translated(path: Path, error: Exception) -> OSError:
-    from obstore import exceptions
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Raise errors of obstore as errors of the system, which name the place and say what to do.
 
-    if isinstance(error, (exceptions.NotFoundError, FileNotFoundError)):
-        return FileNotFoundError(f"{path} is not in the bucket")
-    kinds = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
-    if isinstance(error, kinds) or re.search(r"status code: 40[13]\b", str(error)):  # listing has no kinds of errors
-        advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        public = "for a public bucket set AWS_NO_SIGN_REQUEST=YES"
-        return ConnectionError(f"{path}: the server refused the request; {advice}; {public}")
-    if isinstance(error, exceptions.PreconditionError):
-        return OSError(f"{path} was replaced while it was read")
-    return ConnectionError(f"{path}: the server does not answer as it should ({_reason(error)})")
+    After a `ConnectionError` a later run can succeed: a server that does not answer, credentials that expired.
+    """
+    from obstore.exceptions import (
+        BaseError,
+        NotFoundError,
+        PermissionDeniedError,
+        PreconditionError,
+        UnauthenticatedError,
+    )
+
+    try:
+        yield
+    except (FileNotFoundError, NotFoundError):
+        raise FileNotFoundError(f"{path} is not in the bucket") from None
+    except PreconditionError:
+        raise OSError(f"{path} was replaced while it was read") from None
+    except BaseError as error:
+        refused = isinstance(error, (PermissionDeniedError, UnauthenticatedError))
+        # when it lists, or finds no credentials at all, obstore raises no error of these kinds
+        if refused or re.search(r"status code: 40[13]\b|169\.254\.169\.254|[Cc]redential", str(error)):
+            advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            public = "for a public bucket set AWS_NO_SIGN_REQUEST=YES"
+            raise ConnectionError(f"{path}: the server refused the request; {advice}; {public}") from None
+        raise ConnectionError(f"{path}: the server does not answer as it should ({_reason(error)})") from None
 
 
 def walk_bucket(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -91,10 +107,8 @@ def walk_bucket(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     while pending:
         here = pending.pop()
         store, key = _place(here)
-        try:
+        with _translated(here):
             found = obstore.list_with_delimiter(store, f"{key}/" if key else None)
-        except Exception as error:
-            raise _translated(here, error) from None
         folders = sorted(prefix.rstrip("/").rsplit("/", 1)[-1] for prefix in found["common_prefixes"])
         yield here, folders, sorted(meta["path"].rsplit("/", 1)[-1] for meta in found["objects"])
         pending += [here / name for name in reversed(folders)]
@@ -109,7 +123,8 @@ class RemoteFile:
     """A file in a bucket, of which any range of bytes can be read; as `etl.packed_files.RangeFile`."""
 
     def __init__(self, path: Path, stat: FileStat) -> None:
-        self.path, self.size_bytes, self._etag = path, stat.size_bytes, stat.etag
+        self.path, self.size_bytes = path, stat.size_bytes
+        self._etag = "" if stat.etag.startswith("W/") else stat.etag  # a weak one is no condition for ranges
 
     def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`, fewer at the end of the file, by one request.
@@ -124,10 +139,11 @@ class RemoteFile:
             return b""
         store, key = _place(self.path)
         condition: Any = {"range": (offset, stop), **({"if_match": self._etag} if self._etag else {})}
-        try:
-            data = bytes(obstore.get(store, key, options=condition).bytes())
-        except Exception as error:
-            raise _translated(self.path, error) from None
+        with _translated(self.path):
+            answer = obstore.get(store, key, options=condition)
+            etag, data = answer.meta.get("e_tag"), bytes(answer.bytes())
+        if self._etag and etag and etag != self._etag:  # of a server that ignores conditions
+            raise OSError(f"{self.path} was replaced while it was read")
         if len(data) != stop - offset:
             raise ConnectionError(f"{self.path}: the server sent {len(data)} of {stop - offset} bytes")
         return data
@@ -149,7 +165,7 @@ class BucketFiles:
         """Why files are left out: none is."""
         self._stats = dict[str, FileStat]()
         store, key = _place(path)
-        try:
+        with _translated(path):
             for batch in obstore.list(store, f"{key}/", chunk_size=1000):
                 for meta in batch:
                     name = meta["path"].removeprefix(f"{key}/")
@@ -157,10 +173,6 @@ class BucketFiles:
                     self._stats[name] = FileStat(meta["size"], changed_ns, None, meta.get("e_tag") or "")
                 if len(self._stats) > MOST_FILES:
                     raise RefusedFileError(path, f"must hold at most {MOST_FILES} files, got more")
-        except RefusedFileError:
-            raise
-        except Exception as error:
-            raise _translated(path, error) from None
 
     @property
     def names(self) -> list[str]:
@@ -176,7 +188,14 @@ class BucketFiles:
         return self._stats[name]
 
     def open_ranges(self, name: str) -> RemoteFile:
-        """A file, of which any range of bytes can be read."""
+        """A file, of which any range of bytes can be read.
+
+        Raises:
+            RefusedFileError: it is larger than any real one.
+        """
+        size = self._stats[name].size_bytes
+        if size > MOST_BYTES:
+            raise RefusedFileError(self.path / name, f"must have at most {MOST_BYTES} bytes, got {size}")
         return RemoteFile(self.path / name, self._stats[name])
 
     @contextmanager

@@ -1,7 +1,7 @@
 """Metadata of a Level-2A product in EOPF's Zarr format, 2 or 3: attributes of its groups and arrays.
 
-The consolidated metadata are read if there are any, as Zarr does, else those beside each group and array. What is taken
-from them is never assumed: name, baseline, place, and how pixel values become reflectances.
+The consolidated metadata are read if there are any, as Zarr does, else those beside each group and array. They give
+name, baseline, place, and how pixel values become reflectances.
 
 Source: ESA, Earth Observation Processing Framework, product format of Sentinel-2 Level-2A; STAC extensions `projection`
 and `eopf`; Zarr specification, formats 2 and 3.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 __all__ = [
+    "MOST_BYTES",
     "MOST_FILES",
     "MOST_METADATA_BYTES",
     "NO_LINKS",
@@ -34,6 +35,9 @@ __all__ = [
 MOST_METADATA_BYTES = 16 << 20
 """Most bytes of one file of metadata, XML or JSON: real ones have 1 KB to 2 MB, and parsing takes up to 50 times as
 much memory."""
+
+MOST_BYTES = 1 << 30
+"""Most bytes of a file that is read whole: a band has 140 MB, as uncompressed GeoTIFF 240 MB."""
 
 MOST_FILES = 100_000
 """Most files of a product: real ones have 100 to 400. More are another folder's, or made to fill memory."""

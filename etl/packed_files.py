@@ -10,15 +10,21 @@ from pathlib import Path, PurePosixPath
 from typing import cast
 
 from etl.bucket_files import BucketFiles, is_remote
-from etl.input_files import MOST_FILES, FileStat, Links, RefusedFileError, open_regular, read_bytes, walk_folders
+from etl.input_files import (
+    MOST_BYTES,
+    MOST_FILES,
+    FileStat,
+    Links,
+    RefusedFileError,
+    open_regular,
+    read_bytes,
+    walk_folders,
+)
 
 __all__ = ["MOST_FILES", "FolderFiles", "RangeFile", "ZipFiles", "files_in"]
 
 _MOST_DIRECTORY_BYTES = 8 << 20
 """Most bytes of the list of files in a zip file, which is read at once."""
-
-_MOST_BYTES = 1 << 30
-"""Most bytes of a file that is read whole: a band has 140 MB, as uncompressed GeoTIFF 240 MB."""
 
 _LOCAL_HEADER, _LOCAL_SIGNATURE = struct.Struct("<4s22xHH"), b"PK\3\4"
 """What precedes a file in a zip file: a signature, and at its end the lengths of the name and of more that follow."""
@@ -93,8 +99,8 @@ class FolderFiles:
     def _size_of(self, fd: int, name: str) -> int:
         """Size of an open file."""
         size = os.fstat(fd).st_size
-        if size > _MOST_BYTES:  # a file with holes can have any size
-            raise RefusedFileError(self.path / name, f"must have at most {_MOST_BYTES} bytes, got {size}")
+        if size > MOST_BYTES:  # a file with holes can have any size
+            raise RefusedFileError(self.path / name, f"must have at most {MOST_BYTES} bytes, got {size}")
         return size
 
     def stat(self, name: str) -> FileStat:
@@ -204,8 +210,8 @@ def _why_refused(name: str, entry: zipfile.ZipInfo) -> str:
         return "must have a name that leads to no other folder"
     if entry.compress_type not in _UNPACKED_BY_GDAL:
         return "must be stored or deflated, which is what GDAL unpacks"
-    if entry.file_size > _MOST_BYTES:
-        return f"must have at most {_MOST_BYTES} bytes, got {entry.file_size}"
+    if entry.file_size > MOST_BYTES:
+        return f"must have at most {MOST_BYTES} bytes, got {entry.file_size}"
     return ""
 
 

@@ -62,6 +62,12 @@ class Jp2Header:
     components: int
     """Number of components (bands)."""
 
+    start: int
+    """Where the code stream begins in the file."""
+
+    is_at_origin: bool
+    """Whether image and tiles begin at the corner of the reference grid, as in all real files."""
+
 
 def read_jp2_header(read: Read, size: Callable[[], int]) -> Jp2Header | None:
     """The header of a JPEG 2000 file, a code stream or one in boxes; None if it is no such file.
@@ -119,7 +125,8 @@ def _image_size(read: Read, at: int) -> Jp2Header:
     if tile_left > left or tile_top > top:
         raise ValueError("its header puts the first tile inside the image")
     tiles = -(-(right - tile_left) // tile_columns) * -(-(bottom - tile_top) // tile_rows)
-    header = Jp2Header(rows, columns, min(rows, tile_rows), min(columns, tile_columns), tiles, components)
+    size = (rows, columns, min(rows, tile_rows), min(columns, tile_columns))
+    header = Jp2Header(*size, tiles, components, at, not any((left, top, tile_left, tile_top)))
     _check_claims(header)
     _check_precincts(read, at + 4 + length, header)
     return header

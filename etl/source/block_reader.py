@@ -55,9 +55,9 @@ class BlockReader:
         """
         unit = f"{file.path}, block at row {window.row}, column {window.col}"
         try:
-            if file.path in self._slow and isinstance(
-                file, RasterFile
-            ):  # an abandoned thread may still use the open file
+            if file.path in self._slow and not isinstance(file, RasterFile):
+                raise RasterError(f"{unit}: an earlier block of this file took too long")
+            if file.path in self._slow:  # an abandoned thread may still use the open file
                 self._guard.run_unlimited("decoding", unit, lambda: self._read_in_child(unit, file.path, window, out))
             else:
                 self._guard.run("decoding", unit, lambda: file.read(window, out))

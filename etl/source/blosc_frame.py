@@ -33,6 +33,9 @@ _LEAST_BLOCK_BYTES = 128
 _HEAD_BYTES = 4096
 """Bytes that are read first: those of real chunks hold the places of all blocks."""
 
+_MOST_OVERHEAD_BYTES = 2048
+"""Most bytes by which a block can grow: four for each stream, of which there are at most 255."""
+
 _GAP_BYTES = 8192
 """Most bytes between two blocks that are read with them: another request would take longer."""
 
@@ -120,6 +123,8 @@ def read_blosc_frame(read: Read, size: int) -> BloscFrame:
         raise ValueError(f"it must decode to {size} bytes, at most {_MOST_BYTES}, its header claims {size_bytes}")
     if header[0] != 2:
         raise ValueError(f"it must be of version 2 of Blosc's format, got {header[0]}")
+    if buffer_bytes > size_bytes + size_bytes // 8 + _HEAD_BYTES:
+        raise ValueError(f"it must have about {size_bytes} bytes at most, its header claims {buffer_bytes}")
     if header[2] & _STORED:
         return BloscFrame(header, size_bytes, block_bytes, buffer_bytes, *np.empty((2, 0), np.int64))
     if not _LEAST_BLOCK_BYTES <= block_bytes <= size_bytes:
@@ -135,5 +140,5 @@ def read_blosc_frame(read: Read, size: int) -> BloscFrame:
         raise ValueError(f"it must give the places of its {blocks} blocks within its {buffer_bytes} bytes")
     # threads write blocks in the order in which they are done: each ends where the next one of the buffer begins
     edges = np.append(np.unique(starts), buffer_bytes)
-    stops = edges[np.searchsorted(edges, starts, side="right")]
+    stops = np.minimum(edges[np.searchsorted(edges, starts, side="right")], starts + block_bytes + _MOST_OVERHEAD_BYTES)
     return BloscFrame(header, size_bytes, block_bytes, buffer_bytes, starts, stops)

@@ -8,6 +8,8 @@ Source: ISO/IEC 15444-1, annex A: markers SOC, SIZ, TLM, PLM, PPM, SOT, EOC.
 """
 
 import struct
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ __all__ = ["Jp2Parts", "index_jp2"]
 Read = Callable[[int, int], bytes]
 """Bytes of a file, from an offset, fewer at its end."""
 
-_SOC, _SIZ, _TLM, _PLM, _PPM, _SOT, _EOC = 0xFF4F, 0xFF51, 0xFF55, 0xFF57, 0xFF60, 0xFF90, b"\xff\xd9"
+_TLM, _PLM, _PPM, _SOT, _EOC = 0xFF55, 0xFF57, 0xFF60, 0xFF90, b"\xff\xd9"
 _SOT_BYTES = 12
 _HEAD_BYTES = 16 << 10
 """Bytes that are read first: those of real files hold the whole main header, and the boxes before it."""
@@ -33,8 +35,8 @@ _HEAD_BYTES = 16 << 10
 _MOST_HEAD_BYTES = 1 << 20
 """Most bytes up to the end of the main header."""
 
-_MOST_PARTS = 100_000
-"""Most tile-parts of a file: real ones have 121."""
+_MOST_PARTS_OF_TILE = 32
+"""Most tile-parts of a tile, on average: real files have one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +75,10 @@ class Jp2Parts:
         columns = np.arange(window.col // size.tile_columns, (window.col + window.width - 1) // size.tile_columns + 1)
         return np.flatnonzero(np.isin(self.tile, (rows[:, None] * across + columns).ravel()))
 
+    def begins(self, number: int, data: bytes) -> bool:
+        """Whether `data` begins like the part with this number: by its marker and the number of its tile."""
+        return data[:6] == struct.pack(">HHH", _SOT, _SOT_BYTES - 2, int(self.tile[number]))
+
     def stream(self, parts: bytes) -> bytes:
         """A code stream of the main header and some parts, without what tells of the others."""
         kept, at = [self.head[self.start : self.start + 2]], self.start + 2
@@ -97,7 +103,7 @@ class Jp2Parts:
             with np.load(path, allow_pickle=False) as file:
                 fields: dict[str, Any] = {name: file[name] for name in ("tile", "offset", "length")}
                 return cls(head=file["head"].tobytes(), start=int(file["start"]), **fields)
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
 
 
@@ -118,9 +124,12 @@ def index_jp2(read: Read, size: int) -> Jp2Parts:
             head += read(len(head), min(max(4 * len(head), offset + count - len(head)), size - len(head)))
         return head[offset : offset + count]
 
-    if read_jp2_header(buffered, lambda: size) is None:
+    header = read_jp2_header(buffered, lambda: size)
+    if header is None:
         raise ValueError("it must be JPEG 2000")
-    start = head.index(struct.pack(">HH", _SOC, _SIZ))
+    if not header.is_at_origin:
+        raise ValueError("its image and tiles must begin at the corner of their reference grid")
+    start = header.start
     at, lengths = start + 2, list[tuple[int, int]]()
     while True:
         word = buffered(at, 4)
@@ -136,11 +145,11 @@ def index_jp2(read: Read, size: int) -> Jp2Parts:
         at += 2 + length
     head = head[:at]
     if sum(length for _, length in lengths) != size - at - len(_EOC) or any(tile < 0 for tile, _ in lengths):
-        lengths = _walk(read, at, size)
+        lengths = _walk(read, at, size, _MOST_PARTS_OF_TILE * header.tiles)
     tile, length_ = np.array(lengths, np.int64).reshape(-1, 2).T
     parts = Jp2Parts(head, start, tile, at + np.cumsum(length_) - length_, length_)
-    if not np.array_equal(np.unique(tile), np.arange(parts.size.tiles)):
-        raise ValueError(f"it must hold its {parts.size.tiles} tiles, but holds {len(np.unique(tile))}")
+    if not np.array_equal(np.unique(tile), np.arange(header.tiles)):
+        raise ValueError(f"it must hold its {header.tiles} tiles, but holds {len(np.unique(tile))}")
     return parts
 
 
@@ -158,7 +167,7 @@ def _tlm(segment: bytes) -> list[tuple[int, int]]:
     return parts
 
 
-def _walk(read: Read, at: int, size: int) -> list[tuple[int, int]]:
+def _walk(read: Read, at: int, size: int, most: int) -> list[tuple[int, int]]:
     """(tile, bytes) of each tile-part from byte `at` on, from the beginning of each."""
     parts = list[tuple[int, int]]()
     while at + _SOT_BYTES <= size:
@@ -173,6 +182,6 @@ def _walk(read: Read, at: int, size: int) -> list[tuple[int, int]]:
             raise ValueError(f"a tile-part of {length} bytes at byte {at} must end within its {size} bytes")
         parts.append((tile, length))
         at += length
-        if len(parts) > _MOST_PARTS:
-            raise ValueError(f"it must have at most {_MOST_PARTS} tile-parts")
+        if len(parts) > most:
+            raise ValueError(f"it must have at most {most} tile-parts")
     return parts

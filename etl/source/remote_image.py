@@ -3,6 +3,7 @@
 Where a file's tiles lie is found out at its first opening, and kept in the user's cache folder for all later runs.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Sequence
@@ -13,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from etl.aws import endpoint
 from etl.bucket_files import RemoteFile
 from etl.grid import PixelWindow
-from etl.input_files import Links, fault_text
+from etl.input_files import FileStat, Links, fault_text
 from etl.placement import Georeference
 from etl.product_files import ProductError, ProductFiles
 from etl.raster import RasterError, RasterFile
@@ -39,13 +41,13 @@ class RemoteImage:
         ConnectionError: the server does not answer.
     """
 
-    def __init__(self, file: RemoteFile, etag: str) -> None:
-        """Args: the file; what the server calls its version, to know what the cache holds of it."""
+    def __init__(self, file: RemoteFile, stat: FileStat) -> None:
+        """Args: the file; what the listing says of it, to know what the cache holds of it."""
         self.path = str(file.path)
         """Path of the file, for messages."""
         self._file = file
         try:
-            self._parts = _parts_of(file, etag)
+            self._parts = _parts_of(file, stat)
             self._header = RasterFile(self.path, content=self._parts.head + _EMPTY_PART)
         except ConnectionError:
             raise
@@ -110,21 +112,25 @@ class RemoteImage:
             for part, offset, end in zip(run, begins.tolist(), ends.tolist(), strict=True):
                 self._expected.pop(part, None)
                 self._held[part] = data[offset - begin : end]
+                if not self._parts.begins(part, self._held[part]):
+                    raise OSError(f"a tile-part must begin at byte {offset}, with the number of its tile")
         return self._held.pop(number)
 
 
-def _parts_of(file: RemoteFile, etag: str) -> Jp2Parts:
+def _parts_of(file: RemoteFile, stat: FileStat) -> Jp2Parts:
     """Where the tiles of a file lie: from the cache, else from the file."""
-    name = hashlib.sha256(f"{file.path}\0{etag}\0{file.size_bytes}".encode(errors="surrogateescape")).hexdigest()
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    version = (endpoint(), file.path, stat.etag, stat.size_bytes, stat.changed_ns)
+    name = hashlib.sha256("\0".join(map(str, version)).encode(errors="surrogateescape")).hexdigest()
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:  # this user has no home folder
+        home = Path(os.devnull)
     kept = home / "sentinel-etl" / "jp2-parts" / name[:2] / f"{name}.npz"
     parts = Jp2Parts.load(kept)
     if parts is None:
         parts = index_jp2(file.read, file.size_bytes)
-        try:
+        with contextlib.suppress(OSError):  # a cache that cannot be written: the next run asks again
             parts.save(kept)
-        except OSError:  # a cache that cannot be written: the next run asks again
-            return parts
     return parts
 
 
@@ -150,4 +156,4 @@ def open_remote_image(product: Product, band: str) -> RemoteImage:
     file = files.open_ranges(name) if name else None
     if not isinstance(file, RemoteFile):
         raise RasterError(f"{path} is not in the bucket any more")
-    return RemoteImage(file, files.stat(name).etag)
+    return RemoteImage(file, files.stat(name))

@@ -1,9 +1,11 @@
 """One band of a product in EOPF's Zarr format: read a window without decoding whole chunks.
 
 A chunk of such a product can be a whole tile, 60 MB. Its usual codec, Blosc, compresses pieces of some rows, so a strip
-of rows is decoded from its own pieces alone, each about once. A chunk in other codecs is decoded whole, by zarr.
+of rows is decoded from its own pieces alone, each about once. A chunk in Zstandard is decoded whole. zarr reads the
+metadata alone.
 """
 
+import json
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import product as pairs_of
@@ -15,7 +17,7 @@ import numpy.typing as npt
 
 from etl.eopf import ArrayDocument, array_name, read_array
 from etl.grid import PixelWindow
-from etl.input_files import Links, fault_text
+from etl.input_files import Links, fault_text, shortened
 from etl.placement import Georeference, georeference_of, place_mismatch
 from etl.product_files import ProductError, ProductFiles
 from etl.raster import RasterError
@@ -35,6 +37,15 @@ T = TypeVar("T")
 
 _MOST_STRIP_ROWS = 640
 """Most rows of a strip: fewer would decode more pieces twice, more would take more memory."""
+
+_MOST_CHUNKS = 4096
+"""Most chunks of a band: real ones have 1 to 4."""
+
+_KNOWN_CODECS = {
+    ".zarray": {"blosc", "zstd", "order C"},
+    "zarr.json": {"bytes", "blosc", "zstd"},
+}
+"""What is read here of Zarr format 2 and 3. A product must not choose other code: one of numcodecs runs any."""
 
 _MOST_OPEN = 4
 """Most chunks of a band that are open at once: those around a corner."""
@@ -59,7 +70,7 @@ class ZarrBand:
         """Path of the array, for messages."""
         self._files, self._name = files, name
         self._document = self._opening(lambda: _document(files, name))
-        self._array = self._opening(lambda: _zarr_array(self._document, {}))
+        self._array = self._opening(lambda: _zarr_array(self._document))
         if self._array.ndim != 2:
             raise RasterError(f"{self.path} must have two axes, got {self._array.ndim}")
         rows, columns = self._array.shape
@@ -67,14 +78,17 @@ class ZarrBand:
         """(rows, columns)."""
         self.dtype = _GDAL_TYPES.get(self._array.dtype.name, self._array.dtype.name)
         """GDAL's name of the pixel type, e.g. UInt16, or else NumPy's."""
-        height, width = self._array.shards or self._array.chunks
+        height, width = self._array.chunks
         self._chunk = (height, width)
         if min(self._chunk) < 1:
             raise RasterError(f"{self.path} must have chunks of at least one pixel, got {height} x {width}")
+        if -(-rows // height) * -(-columns // width) > _MOST_CHUNKS:
+            raise RasterError(f"{self.path} must have at most {_MOST_CHUNKS} chunks, got chunks of {height} x {width}")
         if left_out := [text for path, text in files.refused.items() if f"/{name}/" in f"/{path}/"]:
             raise RasterError(f"{self.path} cannot be read as a whole: a file of it {left_out[0]}")
-        self._by_strips = self._opening(lambda: _is_plain_blosc(self._array))
-        self.block = (_strip_rows(height), width) if self._by_strips else self._chunk
+        names = {type(codec).__name__.removesuffix("Codec").lower() for codec in self._array.compressors}
+        self._codec = min(names, default="")
+        self.block = self._chunk if self._codec == "zstd" else (_strip_rows(height), width)
         """(rows, columns) of what is decoded at once; at the lower and right border it may be cut."""
         if problem := oversize(self.shape, self._chunk, 1, self._array.dtype.itemsize):
             raise RasterError(f"{self.path} {problem}")
@@ -149,30 +163,36 @@ class ZarrBand:
         key = self._key(*at)
         if key not in self._files.names:
             out[...] = 0
-        elif self._by_strips:
-            file, frame = self._open(at, key)
-            item, width = self._array.dtype.itemsize, self._chunk[1]
-            first, stop = (row * width * item for row in (part.row, part.row + part.height))
-            strip = np.frombuffer(frame.read(file.read, first, stop), self._array.dtype).reshape(part.height, width)
-            out[...] = strip[:, part.col : part.col + part.width]
-        else:
-            file = self._files.open_ranges(key)
-            (row, column), (height, width) = at, self._chunk
-            array = _zarr_array(self._document, {key.removeprefix(f"{self._name}/"): file.read(0, file.size_bytes)})
-            window = part._replace(row=part.row + row * height, col=part.col + column * width)
-            out[...] = array[window.row : window.row + window.height, window.col : window.col + window.width]
+            return
+        width = self._chunk[1] * self._array.dtype.itemsize
+        data = self._rows_of(at, key, part.row * width, (part.row + part.height) * width)
+        rows = np.frombuffer(data, self._array.dtype).reshape(part.height, self._chunk[1])
+        out[...] = rows[:, part.col : part.col + part.width]
+
+    def _rows_of(self, at: tuple[int, int], key: str, first: int, stop: int) -> bytes | memoryview:
+        """Bytes [first, stop) of the decoded chunk in the file `key`."""
+        size = self._chunk[0] * self._chunk[1] * self._array.dtype.itemsize
+        if self._codec == "blosc":
+            file, frame = self._open(at, key, size)
+            return frame.read(file.read, first, stop)
+        file = self._files.open_ranges(key)
+        if self._codec == "":
+            data = file.read(first, stop - first)
+            if file.size_bytes != size or len(data) != stop - first:
+                raise ValueError(f"it must have {size} bytes, got {file.size_bytes}")
+            return data
+        return memoryview(_decode_zstd(file.read(0, file.size_bytes), size))[first:stop]
 
     def _key(self, row: int, column: int) -> str:
         """Name of the file of a chunk within the product."""
         return f"{self._name}/{self._array.metadata.encode_chunk_key((row, column))}"
 
-    def _open(self, at: tuple[int, int], key: str) -> "tuple[RangeFile | RemoteFile, BloscFrame]":
+    def _open(self, at: tuple[int, int], key: str, size: int) -> "tuple[RangeFile | RemoteFile, BloscFrame]":
         """File and places of the pieces of a chunk."""
         if at not in self._opened:
             while len(self._opened) >= _MOST_OPEN:
                 del self._opened[next(iter(self._opened))]
             file = self._files.open_ranges(key)
-            size = self._chunk[0] * self._chunk[1] * self._array.dtype.itemsize
             self._opened[at] = file, read_blosc_frame(file.read, size)
         return self._opened[at]
 
@@ -184,27 +204,60 @@ def _document(files: ProductFiles, name: str) -> ArrayDocument:
     return document
 
 
-def _zarr_array(document: ArrayDocument, chunks: dict[str, bytes]) -> "zarr.Array[Any]":
-    """The array with some of its chunks, by their keys, in memory: zarr opens no file."""
-    import json
+def _zarr_array(document: ArrayDocument) -> "zarr.Array[Any]":
+    """The array without its chunks, its metadata in memory: zarr opens no file, and decodes nothing.
 
+    Raises:
+        ValueError: its codecs are not those that are read here; nothing else is asked to find them.
+    """
     import zarr
-    from zarr.core.buffer.cpu import Buffer
+    from zarr.buffer.cpu import Buffer
     from zarr.storage import MemoryStore
 
-    texts = {name: json.dumps(content).encode() for name, content in document.files.items()}
-    store = MemoryStore({key: Buffer.from_bytes(data) for key, data in {**texts, **chunks}.items()}, read_only=True)
+    (name, content), *_ = document.files.items()
+    if other := sorted(set(_codec_names(content)) - _KNOWN_CODECS[name]):
+        needed = "it must hold pixels row by row, compressed by Blosc, Zstandard or not at all"
+        raise ValueError(f"{needed}, got {shortened(other[0], 40)}")
+    store = MemoryStore({name: Buffer.from_bytes(json.dumps(content).encode())}, read_only=True)
     return zarr.open_array(store, mode="r")
 
 
-def _is_plain_blosc(array: "zarr.Array[Any]") -> bool:
-    """Whether a chunk's file is its pixels, row by row, in one Blosc buffer."""
-    little = array.dtype.itemsize == 1 or array.dtype.newbyteorder("<") == array.dtype
-    plain = not array.filters and array.shards is None and array.order == "C"
-    codecs = [type(codec).__name__ for codec in array.compressors]
-    serializer = getattr(array.serializer, "endian", None)
-    native = array.serializer is None or serializer is None or serializer.value == "little"
-    return little and plain and native and codecs in (["Blosc"], ["BloscCodec"])
+def _codec_names(metadata: Any) -> list[str]:
+    """Names of all that the metadata of an array say about its codecs, order of axes and bytes included."""
+    if metadata.get("zarr_format") == 3:
+        names = [str(item.get("name")) for item in metadata["codecs"]]
+        orders = [item.get("configuration", {}).get("endian", "little") for item in metadata["codecs"]]
+        return [*names, *(f"{order}-endian pixels" for order in orders if order != "little")]
+    codecs = [item for item in (metadata.get("compressor"), *(metadata.get("filters") or ())) if item]
+    names = [str(item.get("id")) for item in codecs] + ["filters"] * bool(metadata.get("filters"))
+    big = str(metadata.get("dtype")).startswith(">")
+    return [*names, f"order {metadata.get('order', 'C')}", *["big-endian pixels"] * big]
+
+
+def _decode_zstd(data: bytes, size: int) -> bytes:
+    """The `size` bytes that a Zstandard frame holds.
+
+    Raises:
+        ValueError, RuntimeError: it holds another number of bytes, does not say how many, or is damaged.
+    """
+    from numcodecs import zstd
+
+    if _zstd_size(data) != size:  # before memory is taken for as much as it claims
+        raise ValueError(f"it must hold a Zstandard frame of {size} bytes, which says so")
+    decoded: bytes = zstd.decompress(data)
+    if len(decoded) != size:
+        raise ValueError(f"it must decode to {size} bytes, got {len(decoded)}")
+    return decoded
+
+
+def _zstd_size(data: bytes) -> int | None:
+    """Number of bytes that a Zstandard frame says it holds; None if it does not, or is none. Source: RFC 8878."""
+    if data[:4] != b"\x28\xb5\x2f\xfd" or len(data) < 5:
+        return None
+    flag, single, dictionary = data[4] >> 6, data[4] >> 5 & 1, (0, 1, 2, 4)[data[4] & 3]
+    at, width = 5 + (not single) + dictionary, (single, 2, 4, 8)[flag]
+    value = int.from_bytes(data[at : at + width], "little")
+    return (value + 256 if width == 2 else value) if width else None
 
 
 def _strip_rows(height: int) -> int:

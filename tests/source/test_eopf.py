@@ -12,6 +12,7 @@ import zarr
 from eopf_products import write_eopf, zipped
 from hypothesis import given
 from hypothesis import strategies as st
+from numcodecs import Zstd
 
 from etl.bands import BANDS, GROUPS
 from etl.catalogue.finder import find_products
@@ -102,7 +103,7 @@ CODECS = {
     "blosc, format 2": (2, None),
     "blosc, format 3": (3, None),
     "zstd": (3, zarr.codecs.ZstdCodec(level=1)),
-    "gzip": (3, zarr.codecs.GzipCodec(level=1)),
+    "zstd, format 2": (2, Zstd(level=1)),
     "none, format 2": (2, ()),
     "none, format 3": (3, ()),
 }
@@ -126,19 +127,56 @@ def test_any_window_is_that_of_the_product_in_safe(coded, pixels, data):
     assert np.array_equal(out, pixels[band][row : row + height, col : col + width])
 
 
-def test_shards_are_read_whole(safe, pixels, tmp_path):
+REFUSED = {
+    "another compressor": (lambda m: m["compressor"].update(id="gzip"), "got gzip"),
+    "one that runs code": (lambda m: m.update(compressor={"id": "pickle"}), "got pickle"),
+    "a filter": (lambda m: m.update(filters=[{"id": "delta", "dtype": "<u2"}]), "got delta"),
+    "columns first": (lambda m: m.update(order="F"), "got order F"),
+    "big-endian": (lambda m: m.update(dtype=">u2"), "got big-endian pixels"),
+    "pixels as chunks": (lambda m: m.update(chunks=[1, 1]), "must have at most 4096 chunks"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_other_codecs_and_orders_are_refused(product, name):
+    change, message = REFUSED[name]
+    edit(product, lambda metadata: change(metadata[f"{B02}/.zarray"]))
+    with pytest.raises(ProductError, match=message):
+        layers_of(read_product(product), (0, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "codecs",
+    [
+        [{"name": "sharding_indexed", "configuration": {"chunk_shape": [60, 60], "codecs": []}}],
+        [{"name": "bytes", "configuration": {"endian": "big"}}],
+        [{"name": "numcodecs.pickle"}],
+    ],
+)
+def test_other_codecs_of_format_3_are_refused(safe, tmp_path, codecs):
     folder = write_eopf(safe, tmp_path, 3)
-    shutil.rmtree(folder / B02)
-    array = zarr.open_group(folder).create_array(
-        B02, shape=(PX, PX), chunks=(60, 60), shards=(180, 180), dtype="u2", fill_value=0,
-        attributes=json.loads((write_eopf(safe, tmp_path / "other", 3) / B02 / "zarr.json").read_text())["attributes"],
-    )  # fmt: skip
-    array[...] = pixels["B02"]
-    zarr.consolidate_metadata(folder)
-    file, out = open_band(read_product(folder), "B02"), np.empty((100, 100), np.uint16)
-    file.read(PixelWindow(130, 130, 100, 100), out)
-    assert np.array_equal(out, pixels["B02"][130:230, 130:230])
-    assert file.block == (180, 180)
+    document = json.loads((folder / "zarr.json").read_text())
+    document["consolidated_metadata"]["metadata"][B02]["codecs"] = codecs
+    (folder / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(ProductError, match="compressed by Blosc, Zstandard or not at all, got"):
+        layers_of(read_product(folder), (0, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        bytes(100),
+        Zstd().encode(bytes(10)),  # of another size
+        b"\x28\xb5\x2f\xfd\xc0" + b"\0" + (1 << 50).to_bytes(8, "little") + bytes(20),
+        Zstd().encode(bytes(180 * 180 * 2))[:-4],
+    ],
+)
+def test_a_broken_chunk_in_zstandard_is_told(safe, tmp_path, content):
+    folder = write_eopf(safe, tmp_path, 3, codec=zarr.codecs.ZstdCodec(level=1))
+    (folder / B02 / "c" / "0" / "0").write_bytes(content)
+    with pytest.raises(RasterError, match="is broken at row 0, column 0"):
+        open_band(read_product(folder), "B02").read(PixelWindow(0, 0, 9, 9), np.empty((9, 9), np.uint16))
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

@@ -107,11 +107,21 @@ def test_it_is_kept_in_a_file(parts, tmp_path):
     assert all(np.array_equal(getattr(kept, name), getattr(parts, name)) for name in ("tile", "offset", "length"))
 
 
-@pytest.mark.parametrize("content", [None, b"", b"PK", b"\0" * 100])
-def test_a_file_that_does_not_hold_it_is_none(tmp_path, content):
-    if content is not None:
-        (tmp_path / "parts.npz").write_bytes(content)
-    assert Jp2Parts.load(tmp_path / "parts.npz") is None
+def halved(data):
+    return data[: len(data) // 2]
+
+
+def flipped(data):
+    return data[:200] + bytes([data[200] ^ 1]) + data[201:]
+
+
+@pytest.mark.parametrize("change", [None, lambda data: b"", lambda data: bytes(100), halved, flipped])
+def test_a_file_that_does_not_hold_it_whole_is_none(parts, tmp_path, change):
+    path = tmp_path / "parts.npz"
+    if change is not None:
+        parts.save(path)
+        path.write_bytes(change(path.read_bytes()))
+    assert Jp2Parts.load(path) is None
 
 
 @pytest.mark.parametrize(
