@@ -3,8 +3,8 @@
 import pytest
 
 import etl
+from etl import aws
 from etl.aws import AwsSettingError
-from etl.store import aws
 from etl.store.location import Location
 from etl.store.object_store import read_objects, tensorstore_context
 
