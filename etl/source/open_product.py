@@ -1,22 +1,24 @@
 """Open a Level-2A product in any of the formats and packings, and each of its bands."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from etl.bucket_files import is_remote
+from etl.bucket_files import RemoteFile, is_remote
 from etl.catalogue.finder import name_of_product
+from etl.eopf import array_name
 from etl.grid import PixelWindow
 from etl.input_files import NO_LINKS, Links
 from etl.placement import Georeference
-from etl.product_files import ProductFiles, product_errors
-from etl.raster import RasterFile
+from etl.product_files import ProductError, ProductFiles, product_errors
+from etl.raster import RasterError, RasterFile
 from etl.source.eopf_product import read_eopf
 from etl.source.product import Product
-from etl.source.remote_image import open_remote_image
+from etl.source.remote_image import RemoteImage
 from etl.source.safe import read_safe
-from etl.source.zarr_band import open_zarr_band
+from etl.source.zarr_band import ZarrBand
 
 __all__ = ["OpenBand", "open_band", "read_product"]
 
@@ -65,7 +67,25 @@ def open_band(product: Product, band: str) -> OpenBand:
 
     Raises:
         RasterError: its file is absent, cannot be read, or claims to be larger than any real one.
+        ConnectionError: the server of a bucket does not answer.
     """
+    path = product.files[band]
+    if not (product.is_zarr or is_remote(Path(product.path))):
+        return RasterFile(path)
+    try:
+        files = _files_of(product.path, product.links)
+    except ProductError as error:
+        raise RasterError(str(error)) from None
     if product.is_zarr:
-        return open_zarr_band(product, band)
-    return open_remote_image(product, band) if is_remote(Path(product.path)) else RasterFile(product.files[band])
+        return ZarrBand(files, array_name(band))
+    name = next((name for name in files.names if files.gdal_path(name) == path), "")
+    file = files.open_ranges(name) if name else None
+    if not isinstance(file, RemoteFile):
+        raise RasterError(f"{path} is not in the bucket any more")
+    return RemoteImage(file, files.stat(name))
+
+
+@lru_cache(maxsize=2)
+def _files_of(path: str, links: Links) -> ProductFiles:
+    """Files of a product: its bands are opened one after another, and listing takes as long, or a request."""
+    return ProductFiles(Path(path), links)

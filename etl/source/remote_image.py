@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,12 @@ import numpy.typing as npt
 from etl.aws import endpoint
 from etl.bucket_files import RemoteFile
 from etl.grid import PixelWindow
-from etl.input_files import FileStat, Links, fault_text
+from etl.input_files import FileStat, fault_text
 from etl.placement import Georeference
-from etl.product_files import ProductError, ProductFiles
 from etl.raster import RasterError, RasterFile
 from etl.source.jp2_parts import Jp2Parts, index_jp2
-from etl.source.product import Product
 
-__all__ = ["RemoteImage", "open_remote_image"]
+__all__ = ["RemoteImage"]
 
 _EMPTY_PART = b"\xff\x90\0\x0a\0\0\0\0\0\x0e\0\1\xff\x93\xff\xd9"
 """A tile-part without data, and the end of the code stream: a decoder reads a header up to there."""
@@ -132,28 +129,3 @@ def _parts_of(file: RemoteFile, stat: FileStat) -> Jp2Parts:
         with contextlib.suppress(OSError):  # a cache that cannot be written: the next run asks again
             parts.save(kept)
     return parts
-
-
-@lru_cache(maxsize=2)
-def _files_of(path: str, links: Links) -> ProductFiles:
-    """Files of a product: its bands are opened one after another, and listing takes a request."""
-    return ProductFiles(Path(path), links)
-
-
-def open_remote_image(product: Product, band: str) -> RemoteImage:
-    """A band of a product in a bucket, or its scene classification, SCL.
-
-    Raises:
-        RasterError: as `RemoteImage`, or the product is none any more.
-        ConnectionError: the server does not answer.
-    """
-    try:
-        files = _files_of(product.path, product.links)
-    except ProductError as error:
-        raise RasterError(str(error)) from None
-    path = product.files[band]
-    name = next((name for name in files.names if files.gdal_path(name) == path), "")
-    file = files.open_ranges(name) if name else None
-    if not isinstance(file, RemoteFile):
-        raise RasterError(f"{path} is not in the bucket any more")
-    return RemoteImage(file, files.stat(name))

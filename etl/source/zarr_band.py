@@ -7,23 +7,20 @@ metadata alone.
 
 import json
 from collections.abc import Callable
-from functools import lru_cache
 from itertools import product as pairs_of
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from etl.eopf import ArrayDocument, array_name, read_array
+from etl.eopf import ArrayDocument, read_array
 from etl.grid import PixelWindow
-from etl.input_files import Links, fault_text, shortened
+from etl.input_files import fault_text, shortened
 from etl.placement import Georeference, georeference_of, place_mismatch
 from etl.product_files import ProductError, ProductFiles
 from etl.raster import RasterError
 from etl.raster_limits import oversize
 from etl.source.blosc_frame import BloscFrame, read_blosc_frame
-from etl.source.product import Product
 
 if TYPE_CHECKING:
     import zarr
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
     from etl.bucket_files import RemoteFile
     from etl.packed_files import RangeFile
 
-__all__ = ["ZarrBand", "open_zarr_band"]
+__all__ = ["ZarrBand"]
 
 T = TypeVar("T")
 
@@ -263,21 +260,3 @@ def _zstd_size(data: bytes) -> int | None:
 def _strip_rows(height: int) -> int:
     """Rows of a strip of a chunk of `height` rows, which is divided as evenly as possible."""
     return -(-height // -(-height // _MOST_STRIP_ROWS))
-
-
-@lru_cache(maxsize=2)
-def _files_of(path: str, links: Links) -> ProductFiles:
-    """Files of a product: its bands are opened one after another, and listing hundreds of files takes as long."""
-    return ProductFiles(Path(path), links)
-
-
-def open_zarr_band(product: Product, band: str) -> ZarrBand:
-    """A band of a product, or its scene classification, SCL.
-
-    Raises:
-        RasterError: as `ZarrBand`, or the product is none any more.
-    """
-    try:
-        return ZarrBand(_files_of(product.path, product.links), array_name(band))
-    except ProductError as error:
-        raise RasterError(str(error)) from None
