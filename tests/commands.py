@@ -1,5 +1,6 @@
 """Commands run as a user runs them, and what they leave."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -44,12 +45,20 @@ def ranks(
     timeout: float = 240,
     environment: Mapping[str, str | None] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run `python -m <command>` on `size` ranks to its end; a hang is ended, with all ranks, and raised as an error."""
+    """Run `python -m <command>` on `size` ranks to its end.
+
+    Raises:
+        AssertionError: it hung; all ranks are ended, and the error shows where each thread of each rank was.
+    """
     how = {"cwd": cwd, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with begin(size, *command, environment=environment, **how) as process:
         try:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
+            for rank in ranks_of(process):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    rank.send_signal(signal.SIGABRT)  # on which faulthandler shows the stacks
+                    psutil.wait_procs([rank], timeout=1)  # one after the other, as they share one stream
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
             raise AssertionError(f"{' '.join(command)} on {size} ranks hung for {timeout} s\n{out}\n{err}") from None
