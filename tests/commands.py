@@ -55,13 +55,15 @@ def ranks(
         try:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            for rank in ranks_of(process):
+            left = ranks_of(process)
+            for rank in left:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     rank.send_signal(signal.SIGABRT)  # on which faulthandler shows the stacks
                     psutil.wait_procs([rank], timeout=1)  # one after the other, as they share one stream
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
-            raise AssertionError(f"{' '.join(command)} on {size} ranks hung for {timeout} s\n{out}\n{err}") from None
+            hung = f"{' '.join(command)} on {size} ranks hung for {timeout} s, {len(left)} of them still there"
+            raise AssertionError(f"{hung}\n{out}\n{err}") from None
     return subprocess.CompletedProcess(list(command), process.returncode, out, err)
 
 
