@@ -13,8 +13,8 @@ export OMPI_MCA_rmaps_base_oversubscribe := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-slurm learn package test test-fast test-parallel test-nightly slow-links docs lint types \
-	format lock audit bench clean
+.PHONY: help install demo demo-slurm demo-download learn package test test-fast test-parallel test-nightly slow-links \
+	docs lint types format lock audit bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ demo: install ## in demo/: a small archive -> store -> picture of patches -> sho
 
 demo-slurm: install ## in demo/slurm/: the chain as jobs of a Slurm on this machine, with interruptions; needs root
 	PYTHONPATH=$(CURDIR):$(CURDIR)/tests nice $(PYTHON_VENV) tests/demo_slurm.py
+
+demo-download: install ## in demo/download/: products from servers on this machine to a folder, and stores from both
+	PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(PYTHON_VENV) tests/demo_download.py
 
 learn: install ## half an hour: train on a larger sample, all bands and RGB, and compare with a logistic regression
 	$(PYTHON_VENV) -m benchmarks learn table --size laptop

@@ -9,6 +9,8 @@ import dataclasses
 import difflib
 import logging
 import math
+import re
+import sys
 import tomllib
 import typing
 from collections.abc import Iterable, Sequence
@@ -71,7 +73,7 @@ def load_settings(cls: type[T], command: str, argv: Sequence[str] | None = None,
     """
     table = _table(command)
     parser = _parser(cls, command, positional)
-    given, unknown = parser.parse_known_args(argv)
+    given, unknown = parser.parse_known_args(_joined(sys.argv[1:] if argv is None else argv))
     if unknown:
         hint = _nearest(unknown[0].split("=")[0], parser._option_string_actions)
         parser.error(f"unknown argument {unknown[0]!r}{hint}")
@@ -86,6 +88,17 @@ def load_settings(cls: type[T], command: str, argv: Sequence[str] | None = None,
     except (ValueError, OSError) as error:
         parser.error(str(error))
     return settings
+
+
+def _joined(arguments: Iterable[str]) -> list[str]:
+    """`--area=-9,38,1,40` for `--area -9,38,1,40`: argparse takes for a flag what begins with a dash, but numbers."""
+    joined = list[str]()
+    for argument in arguments:
+        if joined and joined[-1].startswith("--") and re.fullmatch(r"-[0-9.]+(,[-0-9.]+)+", argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _require_usable(settings: Any) -> None:

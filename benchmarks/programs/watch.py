@@ -4,6 +4,7 @@ Writes FOLDER/<host>-<process>.json: peak resident memory, memory at the end, CP
 Threads that a library starts by itself (such as a decoder's) are only in the sum.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -33,6 +34,15 @@ def _note_threads(cpu_s: dict[str, float]) -> None:
     threading.Thread.run = run  # type: ignore[method-assign]
 
 
+def _note_running_threads(cpu_s: dict[str, float]) -> None:
+    """Add to `cpu_s` the CPU seconds of the other threads, which have not ended."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            spent = Path(f"/proc/self/task/{thread.native_id}/schedstat")
+            with contextlib.suppress(OSError):
+                cpu_s[thread.name] = cpu_s.get(thread.name, 0.0) + int(spent.read_text().split()[0]) * 1e-9
+
+
 def _kib(path: str, key: str) -> float:
     """The number of kB in a line of a file of /proc, such as `VmHWM: 123 kB`; NaN if there is none."""
     try:
@@ -43,6 +53,7 @@ def _kib(path: str, key: str) -> float:
 
 
 def _write(folder: Path, threads: dict[str, float]) -> None:
+    _note_running_threads(threads)
     used = resource.getrusage(resource.RUSAGE_SELF)
     record = {
         "rank": int(os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("PMI_RANK") or -1),

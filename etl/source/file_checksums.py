@@ -7,22 +7,16 @@ manifest does not list, as after a conversion to GeoTIFF, and products without a
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from xml.etree import ElementTree
+from pathlib import Path
 
 from etl.bucket_files import is_remote
-from etl.input_files import Links, shortened
+from etl.input_files import Links
 from etl.product_files import ProductError, ProductFiles, product_errors
 from etl.product_metadata import find_granule
+from etl.safe_manifest import MANIFEST, listed_files
 from etl.source.product import Product
 
 __all__ = ["FileChecksum", "foreign_manifest", "needed_checksums", "wrong_file"]
-
-_KINDS = ("MD5", "SHA3-256")
-"""Each `checksumName`: MD5, and SHA3-256 since processing baseline 03.01.
-
-Source: ESA, S2-PDGS-TAS-DI-PSD, manifest.safe; sentinelsat, pull request 523.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,36 +74,19 @@ def _needed_checksums(product: Product) -> list[FileChecksum]:
 def _listed_checksums(files: ProductFiles, links: Links) -> list[FileChecksum]:
     """Checksums that the manifest gives for files that are there, by name; a manifest may list a file twice."""
     name_by_lower = {name.lower(): name for name in files.names}  # copied through Windows, names may differ in case
-    if "manifest.safe" not in name_by_lower:
+    if MANIFEST not in name_by_lower:
         return []
     checksums = {}
-    manifest = files.read_xml("manifest.safe", re.escape(name_by_lower["manifest.safe"]))
-    for stream in manifest.iterfind(".//{*}byteStream"):
-        place, checksum = stream.find("{*}fileLocation"), stream.find("{*}checksum")
-        if place is None or checksum is None:
-            continue
-        href = str(PurePosixPath(place.get("href", "")))  # with and without ./ in front
-        name = href if href in files.names else name_by_lower.get(href.lower())
-        if name is not None:
-            kind, digest = _checksum_of(files.path, checksum)
-            checksums[name] = FileChecksum(files.path, name, kind, digest, _size_bytes(stream.get("size", "")), links)
+    manifest = files.read_xml(MANIFEST, re.escape(name_by_lower[MANIFEST]))
+    try:
+        for listed in listed_files(manifest):
+            name = listed.name if listed.name in files.names else name_by_lower.get(listed.name.lower())
+            if name is not None:
+                listed.require_known_checksum()
+                checksums[name] = FileChecksum(files.path, name, *listed[1:], links)
+    except ValueError as error:
+        raise ProductError(f"{files.path}: {error}") from None
     return [checksums[name] for name in sorted(checksums)]
-
-
-def _size_bytes(text: str) -> int:
-    """The size in a manifest; 0 if it is none, or of more digits than any file's."""
-    return int(text) if text.isdecimal() and len(text) < 16 else 0
-
-
-def _checksum_of(product: Path, element: ElementTree.Element) -> tuple[str, str]:
-    """Name of a checksum's kind, and its digits."""
-    kind = element.get("checksumName", "").upper()
-    if kind not in _KINDS:
-        raise ProductError(
-            f"{product}: manifest.safe must give checksums of the kind {' or '.join(_KINDS)}, "
-            f"got {shortened(kind, 40)!r}"
-        )
-    return kind, shortened((element.text or "").strip().lower())
 
 
 def wrong_file(expected: FileChecksum, digests: Sequence[str], problem: str = "") -> str:

@@ -6,7 +6,7 @@ never inferred from dates or names. Products of BigEarthNet's time call the same
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 from xml.etree import ElementTree
 
@@ -17,12 +17,29 @@ from etl.product_metadata import find_granule, find_text, read_tile_grid
 from etl.source.product import Product, check_offset, checked_quantification, unlisted_offset
 from etl.source.warning import SourceWarning
 
-__all__ = ["UNUSED_GEOTIFF", "read_safe"]
+__all__ = ["UNUSED_GEOTIFF", "files_to_read", "read_safe"]
 
 UNUSED_GEOTIFF = "GeoTIFF files beside JPEG 2000 files of the same bands, which are read instead"
 """What `SourceWarning` says of such files."""
 
+_ENDINGS = {band: f"_{band}_{group.gsd_m}m" for group in GROUPS for band in group.bands} | {"SCL": "_SCL_20m"}
+"""How the names of image files end, by band; products also hold bands at coarser resolutions than their own."""
+
+_METADATA = re.compile(r"MTD_MSIL2A\.xml|GRANULE/[^/]+/MTD_TL\.xml", re.IGNORECASE)
+
 T = TypeVar("T", int, float)
+
+
+def files_to_read(names: Iterable[str]) -> dict[str, str]:
+    """Of the files that a product's manifest lists those that extraction reads, each by what it holds."""
+    found = dict[str, str]()
+    for name in names:
+        stem = name.removesuffix(".jp2")
+        if _METADATA.fullmatch(name):
+            found[name.rpartition("/")[2]] = name
+        elif stem != name and "/IMG_DATA/" in name:
+            found |= {band: name for band, ending in _ENDINGS.items() if stem.endswith(ending)}
+    return found
 
 
 def read_safe(files: ProductFiles, name: str, assume_offset: int | None, links: Links) -> Product:
@@ -81,21 +98,19 @@ def _image_files(
         for tag in ("IMAGE_FILE", "IMAGE_FILE_2A")
         for element in metadata.iterfind(".//{*}" + tag)
     ]
-    # products also hold bands at coarser resolutions than their own, and list those first
-    endings = {band: f"_{band}_{group.gsd_m}m" for group in GROUPS for band in group.bands} | {"SCL": "_SCL_20m"}
     present = _present_images(files)
     # a file that names another tile or time than all that the XML lists is another product's
     named = {_tile_and_time(stem) for stem in listed} - {""}
     stray = {stem for stem in present if named and _tile_and_time(stem) not in {"", *named}}
     path_by_band, unused = {}, []
-    for band, ending in endings.items():
+    for band, ending in _ENDINGS.items():
         stems = [stem for stem in listed if stem.endswith(ending) and stem in present]
         stems += [stem for stem in present if stem.endswith(ending) and "/IMG_DATA/" in stem and stem not in stray]
         if stems:
             path_by_band[band] = files.gdal_path(present[stems[0]])
             other = [f"{stems[0]}{suffix}" for suffix in (".tif", ".TIF")]
             unused += [name for name in other if name in files.names and present[stems[0]] != name]
-    missing = [band for band in endings if band not in path_by_band and band != "SCL"]
+    missing = [band for band in _ENDINGS if band not in path_by_band and band != "SCL"]
     if missing:
         raise ProductError(
             f"{files.path} must hold all twelve bands; {', '.join(missing)} missing below IMG_DATA{files.hint}"

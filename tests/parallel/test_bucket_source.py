@@ -8,8 +8,9 @@ import pytest
 from bad_input import errors
 from buckets import BUCKET, serve
 from commands import content, ranks, same
-from eopf_products import convert_all
 from object_server import ObjectServer
+
+from benchmarks.eopf_products import convert_all
 
 
 def files_below(folder):

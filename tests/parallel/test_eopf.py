@@ -5,7 +5,8 @@ import shutil
 import pytest
 from bad_input import errors, poke
 from commands import content, extract, ranks, same
-from eopf_products import convert_all, zipped
+
+from benchmarks.eopf_products import convert_all, zipped
 
 
 @pytest.fixture(scope="module")

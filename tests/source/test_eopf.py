@@ -9,11 +9,11 @@ from datetime import datetime
 import numpy as np
 import pytest
 import zarr
-from eopf_products import write_eopf, zipped
 from hypothesis import given
 from hypothesis import strategies as st
 from numcodecs import Zstd
 
+from benchmarks.eopf_products import write_eopf, zipped
 from etl.bands import BANDS, GROUPS
 from etl.catalogue.finder import find_products
 from etl.grid import PixelWindow

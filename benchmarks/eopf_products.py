@@ -3,7 +3,7 @@
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ CHUNKS = {10: 2, 20: 1, 60: 1}
 
 
 def write_eopf(
-    safe: Path, out: Path, zarr_format: int = 2, *, codec: Any = None, chunks: dict[int, int] = CHUNKS
+    safe: Path, out: Path, zarr_format: Literal[2, 3] = 2, *, codec: Any = None, chunks: dict[int, int] = CHUNKS
 ) -> Path:
     """Write the product in `safe` as a folder below `out`; returns its path."""
     product = read_product(safe)
@@ -48,7 +48,7 @@ def write_eopf(
     return path
 
 
-def convert_all(tiles: Path, out: Path, zarr_format: int = 2) -> Path:
+def convert_all(tiles: Path, out: Path, zarr_format: Literal[2, 3] = 2) -> Path:
     """Write all products of `tiles` below `out`; returns `out`."""
     for safe in sorted(tiles.glob("*.SAFE")):
         write_eopf(safe, out, zarr_format)

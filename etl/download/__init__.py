@@ -1,0 +1,1 @@
+"""Fetch Sentinel-2 products from a data service: `python -m etl.download`."""

@@ -1,0 +1,126 @@
+"""Fetch one file of a product into a folder, compared with the product's manifest; nothing that is there is fetched.
+
+What has arrived of a file is kept as FILE.part. Where the service has ranges, the next try or the next run goes on from
+its end.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from etl.download.offer import Offer
+from etl.download.remote import RemoteFiles
+from etl.download.target import Target
+from etl.download.web import BrokenOffError
+from etl.files import sync_path
+from etl.heartbeat import doing
+from etl.safe_manifest import ListedFile
+
+__all__ = ["DamagedFileError", "FileFetcher"]
+
+_HASHES: dict[str, Callable[[], Any]] = {
+    "MD5": lambda: hashlib.md5(usedforsecurity=False),
+    "SHA3-256": hashlib.sha3_256,
+}
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
+
+_WRONG_TRIES = 2
+"""How often a file is fetched that arrives with a wrong checksum."""
+
+
+class DamagedFileError(Exception):
+    """The service gives another file than the product's manifest says."""
+
+
+@dataclass(slots=True)
+class FileFetcher:
+    """Fetches files; used by several threads."""
+
+    remote: RemoteFiles
+    target: Target
+    attempts: int
+    """Tries of a file whose answers break off, where each begins at its first byte."""
+    on_bytes: Callable[[int], None]
+    """Called with the number of bytes that have arrived."""
+    over: threading.Event
+    """Set when the run ends: no further byte is fetched."""
+
+    def fetch(self, offer: Offer, name: str, listed: ListedFile | None) -> Path:
+        """Fetch a file of a product, unless it is there; `listed`: its entry in the manifest. Returns its path.
+
+        Raises:
+            ConnectionError: the service does not answer, after all attempts.
+            MissingFileError: the file is not there.
+            DamagedFileError: it has another checksum than listed, twice.
+            InterruptedError: the run ends.
+            OSError: it cannot be written.
+        """
+        if present := self.target.path_of(offer.stem, name):
+            return present
+        path = self.target.unfinished(offer.stem) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        for _ in range(_WRONG_TRIES):
+            with self.target.connection(self.over.is_set), doing(f"fetching {offer.stem}/{name}"):
+                digest = self._fetch_all(offer, name, part, listed)
+            if listed is None or digest == listed.digest:
+                sync_path(part)
+                part.replace(path)
+                return path
+            part.unlink()
+        assert listed is not None
+        raise DamagedFileError(
+            f"{offer.stem}: {name} must have the {listed.checksum_name} {listed.digest} as in manifest.safe, "
+            f"got {digest}, in {_WRONG_TRIES} tries"
+        )
+
+    def _fetch_all(self, offer: Offer, name: str, part: Path, listed: ListedFile | None) -> str:
+        """Fetch what `part` lacks of a file; returns its checksum."""
+        failures, pause_s = 0, _FIRST_PAUSE_S
+        while True:
+            try:
+                return self._fetch_rest(offer, name, part, _size(part) if self.remote.has_ranges else 0, listed)
+            except BrokenOffError:
+                failures += not self.remote.has_ranges  # else there was progress
+                if failures >= self.attempts:
+                    raise
+            if self.over.wait(pause_s):
+                raise InterruptedError(errno.EINTR, "the run ends")
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _fetch_rest(self, offer: Offer, name: str, part: Path, start: int, listed: ListedFile | None) -> str:
+        digest = _HASHES[listed.checksum_name if listed else "MD5"]()
+        with part.open("r+b" if start else "wb", buffering=0) as file:
+            for piece in _pieces_of(file.fileno(), start):
+                digest.update(piece)
+            file.seek(start)
+            for piece in self.remote.pieces(offer, name, start):
+                view = memoryview(piece)
+                while view:
+                    view = view[file.write(view) :]
+                digest.update(piece)
+                self.on_bytes(len(piece))
+                if self.over.is_set():
+                    raise InterruptedError(errno.EINTR, "the run ends")
+        return str(digest.hexdigest())
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
+
+
+def _pieces_of(descriptor: int, stop: int) -> Iterator[bytes]:
+    """The first `stop` bytes of an open file."""
+    at = 0
+    while at < stop and (piece := os.pread(descriptor, min(1 << 20, stop - at), at)):
+        yield piece
+        at += len(piece)

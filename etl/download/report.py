@@ -1,0 +1,98 @@
+"""What became of each acquisition: the record that a run leaves in the folder, and what it prints."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from etl.download.settings import DownloadSettings
+from etl.files import replace_atomically
+from etl.plural import counted
+from etl.settings import settings_record
+
+__all__ = ["RECORD", "Outcome", "expected_bytes", "print_dry_run", "summarise", "write_record"]
+
+log = logging.getLogger("etl.download")
+
+RECORD = "download.json"
+"""Name of the record, in the folder of the products."""
+
+_HAD = ("fetched", "present")
+
+_NEEDED_SHARE = 0.6
+"""Share of a product's bytes that the twelve bands, at their own resolutions, and the scene classes take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one product, or of an acquisition without one."""
+
+    acquisition: str
+    """Mission, time and tile."""
+
+    state: str
+    """fetched, present, offline, deleted, not offered, missing or damaged."""
+
+    product: str = ""
+    """Name of the product, if there is one."""
+
+    reason: str = ""
+    """Why it is not there."""
+
+    @property
+    def is_had(self) -> bool:
+        """Whether the product is in the folder."""
+        return self.state in _HAD
+
+
+def write_record(settings: DownloadSettings, outcomes: Sequence[Outcome], fetched_bytes: int, seconds: float) -> None:
+    """Write the record, atomically.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    record = {
+        "settings": settings_record(settings),
+        "seconds": round(seconds, 3),
+        "fetched_bytes": fetched_bytes,
+        "counts": dict(Counter(outcome.state for outcome in outcomes)),
+        "products": [asdict(outcome) for outcome in outcomes],
+    }
+    with replace_atomically(settings.out / RECORD, concurrent=True) as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def summarise(out: Path, outcomes: Sequence[Outcome], fetched_bytes: int) -> None:
+    """Log what is missing, and print how much is there."""
+    _log_missing(outcomes)
+    fetched = sum(outcome.state == "fetched" for outcome in outcomes)
+    print(f"{out}: {counted(fetched, 'product')} fetched ({fetched_bytes / 2**20:,.1f} MiB), {_counts(outcomes)}")
+
+
+def expected_bytes(product_bytes: int, settings: DownloadSettings) -> int:
+    """About how many of a product's bytes are fetched."""
+    return int(product_bytes * (_NEEDED_SHARE if settings.files == "needed" else 1))
+
+
+def print_dry_run(settings: DownloadSettings, sizes: Sequence[int], outcomes: Sequence[Outcome]) -> None:
+    """Print what would be fetched; `sizes`: bytes of each product to fetch, 0 where the service does not say."""
+    unknown = f", and {sizes.count(0)} of unknown size" if 0 in sizes else ""
+    hours = sum(sizes) / 2**20 / settings.rate_mib / 3600
+    print(
+        f"{settings.out}: {counted(len(sizes), 'product')} to fetch, about {sum(sizes) / 2**30:,.2f} GiB{unknown}; "
+        f"{hours:,.1f} hours at {settings.rate_mib:g} MiB/s; {_counts(outcomes)}"
+    )
+    _log_missing(outcomes)
+
+
+def _counts(outcomes: Sequence[Outcome]) -> str:
+    present = sum(outcome.state == "present" for outcome in outcomes)
+    return f"{present} there already, {sum(not outcome.is_had for outcome in outcomes)} missing"
+
+
+def _log_missing(outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        if not outcome.is_had:
+            log.warning("%s: %s: %s", outcome.acquisition, outcome.state, outcome.reason)

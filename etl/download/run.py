@@ -1,0 +1,191 @@
+"""One download, from settings to a folder of products: look for them, choose, fetch, report."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, NamedTuple
+
+from etl.catalogue.names import parse_product
+from etl.catalogue.table import read_catalogue_table
+from etl.download.fetch import DamagedFileError, FileFetcher
+from etl.download.odata import ODataCatalogue
+from etl.download.offer import Acquisition, Offer, acquisition_of, best_offers, offers_of
+from etl.download.product import ProductFetcher, is_present
+from etl.download.remote import HttpFiles, MissingFileError, RemoteFiles, S3Files
+from etl.download.report import Outcome, expected_bytes, print_dry_run, summarise, write_record
+from etl.download.settings import DownloadSettings
+from etl.download.target import Target
+from etl.download.tokens import AccessTokens, account_for
+from etl.download.web import RefusedRequestError, new_session
+from etl.exit_status import ExitStatus
+from etl.plural import counted
+from etl.progress import report_progress
+
+if TYPE_CHECKING:
+    from etl.download.stac import StacCatalogue
+
+__all__ = ["download"]
+
+log = logging.getLogger("etl.download")
+
+_PRODUCTS_AT_ONCE = 2
+"""So that all connections are in use while the last files of a product arrive."""
+
+_WAIT_S = 1.0
+"""Seconds between two looks at a product that another run fetches."""
+
+
+def download(settings: DownloadSettings) -> ExitStatus:
+    """Fetch what `settings` ask for, print and record what became of it, and return the exit status.
+
+    Raises:
+        ValueError: the settings, the catalogue or the account cannot be used.
+        ConnectionError: a service does not answer; a later run goes on.
+        OSError: something cannot be written.
+    """
+    start, only_needed = time.monotonic(), settings.files == "needed"
+    remote = None if settings.dry_run else _remote_files(settings)  # first: it can lack an account
+    target, outcomes, to_fetch = Target(settings.out, settings.connections), list[Outcome](), list[_Job]()
+    for wanted, offers in _search(settings):
+        chosen = best_offers(offers)
+        outcomes += [] if chosen else [_without_product(wanted, offers)]
+        for newer in offers[: offers.index(chosen[0])] if chosen else ():
+            log.warning("%s: %s is %s; an older one is taken", wanted, newer.stem, newer.deleted or "offline")
+        for offer in chosen:
+            if is_present(target, offer.stem, only_needed):
+                outcomes.append(Outcome(str(wanted), "present", offer.stem))
+            else:
+                to_fetch.append(_Job(wanted, offer))
+    sizes = [expected_bytes(job.offer.size_bytes, settings) for job in to_fetch]
+    if remote is None:
+        print_dry_run(settings, sizes, outcomes)
+        return ExitStatus.DONE
+    target.make()
+    with report_progress("download", sum(sizes) >> 20, "MiB") as show:
+        arrived = _Arrived(show)
+        with ThreadPoolExecutor(settings.connections, "file") as pool:
+            fetcher = FileFetcher(remote, target, settings.attempts, arrived.add, threading.Event())
+            outcomes += _fetch_all(ProductFetcher(fetcher, pool, only_needed), to_fetch)
+    outcomes.sort(key=lambda outcome: (outcome.acquisition, outcome.product))
+    write_record(settings, outcomes, arrived.bytes, time.monotonic() - start)
+    summarise(settings.out, outcomes, arrived.bytes)
+    complete = all(outcome.is_had for outcome in outcomes)
+    return ExitStatus.DONE if complete or not settings.strict else ExitStatus.REJECTED
+
+
+class _Job(NamedTuple):
+    """A product to fetch."""
+
+    wanted: Acquisition
+    offer: Offer
+
+
+class _Arrived:
+    """Bytes that have arrived in this run, from all threads."""
+
+    def __init__(self, show: Callable[[int], None]) -> None:
+        self.bytes = 0
+        self._show, self._lock = show, threading.Lock()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self.bytes += count
+            self._show(self.bytes >> 20)
+
+
+def _remote_files(settings: DownloadSettings) -> RemoteFiles:
+    if settings.transfer == "s3":
+        return S3Files()
+
+    tokens = AccessTokens(new_session(settings.attempts), settings.token_url, account_for(settings.token_url))
+    return HttpFiles(lambda: new_session(settings.attempts), tokens, settings.download_url)
+
+
+def _catalogue(settings: DownloadSettings) -> "ODataCatalogue | StacCatalogue":
+    if settings.search == "odata":
+        return ODataCatalogue(new_session(settings.attempts), settings.odata_url, settings.download_url)
+    from etl.download.stac import StacCatalogue  # with 25 packages that nothing else needs
+
+    return StacCatalogue(settings.stac_url, settings.attempts)
+
+
+def _search(settings: DownloadSettings) -> list[tuple[Acquisition, list[Offer]]]:
+    """The acquisitions that are wanted, in order, and all offers of each.
+
+    Raises: as `download`.
+    """
+    catalogue = _catalogue(settings)
+    try:
+        if settings.catalogue is not None:
+            wanted = _wanted(settings)
+            offers = list(catalogue.of_acquisitions(wanted))
+        else:
+            offers = list(catalogue.in_area(settings.bounds, *settings.days, settings.max_cloud))
+            wanted = sorted({acquisition_of(offer.name) for offer in offers})
+    except RefusedRequestError as error:
+        raise ConnectionError(str(error)) from None
+    if not wanted:
+        raise ValueError(f"--area {settings.area}, --time {settings.time}: the catalogue has no Level-2A product there")
+    log.info("%s wanted, %s offered", counted(len(wanted), "acquisition"), counted(len(offers), "product"))
+    return [(one, offers_of(one, offers)) for one in wanted]
+
+
+def _wanted(settings: DownloadSettings) -> list[Acquisition]:
+    """The acquisitions that a catalogue lists, in order."""
+    assert settings.catalogue is not None
+    table = read_catalogue_table(settings.catalogue).select(["product", "tile"])
+    found = set[Acquisition]()
+    for row in table.group_by(["product", "tile"]).aggregate([]).to_pylist():
+        if not row["product"] or not row["tile"]:
+            raise ValueError(f"{settings.catalogue} must name product and tile of each patch, as of Sentinel-2")
+        name = parse_product(row["product"])
+        found.add(Acquisition(name.mission, name.acquired, row["tile"].removeprefix("T")))
+    return sorted(found)
+
+
+def _without_product(wanted: Acquisition, offers: Sequence[Offer]) -> Outcome:
+    """Why there is no product to fetch for an acquisition."""
+    if not offers:
+        return Outcome(str(wanted), "not offered", "", "the catalogue has no product of it")
+    first = offers[0]
+    if first.deleted:
+        return Outcome(str(wanted), "deleted", first.stem, first.deleted)
+    reason = "the service has it in its archive only; order it there, and run this again"
+    return Outcome(str(wanted), "offline", first.stem, reason)
+
+
+def _fetch_all(products: ProductFetcher, jobs: Sequence[_Job]) -> list[Outcome]:
+    """Fetch products, some at a time; those that other runs fetch come last."""
+    outcomes, left, over = list[Outcome](), list(jobs), products.fetcher.over
+    with ThreadPoolExecutor(_PRODUCTS_AT_ONCE, "product") as pool:
+        try:
+            while left:
+                running = {pool.submit(_fetch_one, products, job): job for job in left}
+                done = {running[future]: future.result() for future in as_completed(running)}
+                left = [job for job, outcome in done.items() if outcome is None]
+                outcomes += [outcome for outcome in done.values() if outcome is not None]
+                over.wait(_WAIT_S if left else 0)
+        except BaseException:
+            over.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return outcomes
+
+
+def _fetch_one(products: ProductFetcher, job: _Job) -> Outcome | None:
+    """Fetch a product, and tell what became of it; None if another run fetches it."""
+    target, stem = products.fetcher.target, job.offer.stem
+    with target.product(stem) as is_held:
+        if not is_held:
+            return None
+        if is_present(target, stem, products.only_needed):  # another run has fetched it meanwhile
+            return Outcome(str(job.wanted), "present", stem)
+        try:
+            products.fetch(job.offer)
+        except MissingFileError as error:
+            return Outcome(str(job.wanted), "missing", stem, str(error))
+        except DamagedFileError as error:
+            return Outcome(str(job.wanted), "damaged", stem, str(error))
+        return Outcome(str(job.wanted), "fetched", stem)

@@ -1,0 +1,141 @@
+"""Access tokens of a data service: asked for with name and password, renewed before and when they expire.
+
+Name and password come from `CDSE_USERNAME` and `CDSE_PASSWORD`, else from the user's `.netrc`, by the host that gives
+the tokens. They go into the body of requests to that host, never into an address, a message or a record.
+
+Source: RFC 6749, sections 4.3 and 6; Copernicus Data Space Ecosystem, documentation of access tokens.
+"""
+
+import json
+import netrc
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import requests
+
+from etl.download.web import TIMEOUTS_S, read_whole, service_errors, shown
+
+__all__ = ["AccessTokens", "Account", "account_for"]
+
+_CLIENT = "cdse-public"
+"""Public client of the service, which has no secret of its own."""
+
+_EARLY_S = 30.0
+"""Most seconds before its end at which a token is renewed."""
+
+_MOST_BYTES = 1 << 20
+
+
+class Account(NamedTuple):
+    """Name and password of a user; neither is shown."""
+
+    name: str
+    """Name of the user, mostly a mail address."""
+
+    password: str
+    """Password."""
+
+    def __repr__(self) -> str:
+        return "Account(...)"
+
+
+def account_for(token_url: str) -> Account:
+    """The user's account at the server that gives tokens.
+
+    Raises:
+        ValueError: none is given, or the file with it cannot be read.
+    """
+    name, password = os.environ.get("CDSE_USERNAME", ""), os.environ.get("CDSE_PASSWORD", "")
+    if name and password:
+        return Account(name, password)
+    host, path = urlsplit(token_url).hostname or "", Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    try:
+        found = netrc.netrc(path).authenticators(host) if path.is_file() else None
+    except (OSError, netrc.NetrcParseError):  # whose message can hold a part of the file
+        raise ValueError(f"{path} must be a file of logins that only its owner may read") from None
+    if found is None:
+        raise ValueError(
+            f"--transfer http needs an account: set CDSE_USERNAME and CDSE_PASSWORD, or name {host} in {path}"
+        )
+    return Account(found[0], found[2] or "")
+
+
+class AccessTokens:
+    """The token of this process, for all of its threads."""
+
+    def __init__(self, session: requests.Session, url: str, account: Account) -> None:
+        """Args: by which tokens are asked for; address that gives tokens; whose they are."""
+        self._session, self._url, self._account = session, url, account
+        self._lock = threading.Lock()
+        self._token, self._expires, self._early_s = "", 0.0, 0.0
+        self._refresh_token, self._refresh_expires = "", 0.0
+
+    def current(self) -> str:
+        """A token that has not expired.
+
+        Raises:
+            ConnectionError: the server gives none.
+        """
+        with self._lock:
+            if time.monotonic() >= self._expires - self._early_s:
+                self._ask()
+            return self._token
+
+    def replace(self, rejected: str) -> None:
+        """Make sure that `current` no longer gives a token that a server has rejected."""
+        with self._lock:
+            if self._token == rejected:
+                self._expires = 0.0
+
+    def _ask(self) -> None:
+        """Get a token: by the one for refreshing while that is valid, else by name and password."""
+        refresh = {"grant_type": "refresh_token", "refresh_token": self._refresh_token}
+        if self._refresh_token and time.monotonic() < self._refresh_expires and self._post(refresh) is None:
+            return
+        refused = self._post(
+            {"grant_type": "password", "username": self._account.name, "password": self._account.password}
+        )
+        if refused is not None:
+            raise ConnectionError(
+                f"{shown(self._url)}: the server gives no token (status {refused}); check CDSE_USERNAME and "
+                "CDSE_PASSWORD, or the entry in .netrc"
+            )
+
+    def _post(self, fields: dict[str, str]) -> int | None:
+        """Ask for a token and keep it; the HTTP status if the server refuses."""
+        start = time.monotonic()
+        with service_errors(self._url):
+            data = {"client_id": _CLIENT, **fields}
+            with self._session.post(
+                self._url, data=data, timeout=TIMEOUTS_S, stream=True, allow_redirects=False
+            ) as answer:
+                if answer.status_code != requests.codes.ok:
+                    return answer.status_code
+                text = read_whole(answer, _MOST_BYTES)
+        self._keep(_object(text), start)
+        return None
+
+    def _keep(self, answer: dict[str, Any], start: float) -> None:
+        token = answer.get("access_token")
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+            raise ConnectionError(f"{shown(self._url)}: the server must answer with an access_token")
+        lasts_s, refresh_s = _seconds(answer.get("expires_in")), _seconds(answer.get("refresh_expires_in"))
+        self._token, self._expires = token, start + lasts_s
+        self._early_s = min(_EARLY_S, lasts_s / 10)
+        self._refresh_token, self._refresh_expires = str(answer.get("refresh_token") or ""), start + refresh_s
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _seconds(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and 0 <= value < 1e9 else 0.0
