@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from benchmarks.findings import Skipped
 
-__all__ = ["ObjectStore", "Request", "Wire", "object_store"]
+__all__ = ["ObjectStore", "Wire", "WireRequest", "object_store"]
 
 _START_S = 60.0
 """Most seconds until the server answers."""
@@ -118,7 +118,7 @@ def _make_bucket(store: ObjectStore, server: "subprocess.Popen[bytes]", log: Pat
         time.sleep(0.1)
 
 
-class Request(NamedTuple):
+class WireRequest(NamedTuple):
     """A request that went through a wire."""
 
     line: str
@@ -136,7 +136,7 @@ class Wire:
         """The port to connect to, once it runs."""
         self.received_bytes = 0
         """Bytes of the answers, with their heads."""
-        self.requests = list[Request]()
+        self.requests = list[WireRequest]()
         """All requests, in order."""
         self._to, self._delay_s, self._connections = port, delay_s, 0
         self._loop = asyncio.new_event_loop()
@@ -170,7 +170,7 @@ class Wire:
 
         def note_request(data: bytes) -> None:
             if data.startswith((b"GET ", b"HEAD ", b"PUT ", b"POST ", b"DELETE ")):  # obstore does not pipeline
-                self.requests.append(Request(data.partition(b"\r\n")[0].decode("latin-1"), number))
+                self.requests.append(WireRequest(data.partition(b"\r\n")[0].decode("latin-1"), number))
 
         def note_answer(data: bytes) -> None:
             self.received_bytes += len(data)

@@ -12,7 +12,7 @@ from etl.files import replace_atomically
 from etl.plural import counted
 from etl.settings import settings_record
 
-__all__ = ["RECORD", "Outcome", "expected_bytes", "print_dry_run", "summarise", "write_record"]
+__all__ = ["RECORD", "ProductOutcome", "expected_bytes", "print_expected", "summarise", "write_download_record"]
 
 log = logging.getLogger("etl.download")
 
@@ -26,7 +26,7 @@ _NEEDED_SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProductOutcome:
     """What became of one product, or of an acquisition without one."""
 
     acquisition: str
@@ -47,7 +47,9 @@ class Outcome:
         return self.state in _HAD
 
 
-def write_record(settings: DownloadSettings, outcomes: Sequence[Outcome], fetched_bytes: int, seconds: float) -> None:
+def write_download_record(
+    settings: DownloadSettings, outcomes: Sequence[ProductOutcome], fetched_bytes: int, seconds: float
+) -> None:
     """Write the record, atomically.
 
     Raises:
@@ -64,7 +66,7 @@ def write_record(settings: DownloadSettings, outcomes: Sequence[Outcome], fetche
         temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def summarise(out: Path, outcomes: Sequence[Outcome], fetched_bytes: int) -> None:
+def summarise(out: Path, outcomes: Sequence[ProductOutcome], fetched_bytes: int) -> None:
     """Log what is missing, and print how much is there."""
     _log_missing(outcomes)
     fetched = sum(outcome.state == "fetched" for outcome in outcomes)
@@ -76,7 +78,7 @@ def expected_bytes(product_bytes: int, settings: DownloadSettings) -> int:
     return int(product_bytes * (_NEEDED_SHARE if settings.files == "needed" else 1))
 
 
-def print_dry_run(settings: DownloadSettings, sizes: Sequence[int], outcomes: Sequence[Outcome]) -> None:
+def print_expected(settings: DownloadSettings, sizes: Sequence[int], outcomes: Sequence[ProductOutcome]) -> None:
     """Print what would be fetched; `sizes`: bytes of each product to fetch, 0 where the service does not say."""
     unknown = f", and {sizes.count(0)} of unknown size" if 0 in sizes else ""
     hours = sum(sizes) / 2**20 / settings.rate_mib / 3600
@@ -87,12 +89,12 @@ def print_dry_run(settings: DownloadSettings, sizes: Sequence[int], outcomes: Se
     _log_missing(outcomes)
 
 
-def _counts(outcomes: Sequence[Outcome]) -> str:
+def _counts(outcomes: Sequence[ProductOutcome]) -> str:
     present = sum(outcome.state == "present" for outcome in outcomes)
     return f"{present} there already, {sum(not outcome.is_had for outcome in outcomes)} missing"
 
 
-def _log_missing(outcomes: Sequence[Outcome]) -> None:
+def _log_missing(outcomes: Sequence[ProductOutcome]) -> None:
     for outcome in outcomes:
         if not outcome.is_had:
             log.warning("%s: %s: %s", outcome.acquisition, outcome.state, outcome.reason)

@@ -14,7 +14,7 @@ from etl.download.odata import ODataCatalogue
 from etl.download.offer import Acquisition, Offer, acquisition_of, best_offers, offers_of
 from etl.download.product import ProductFetcher, is_present
 from etl.download.remote import HttpFiles, MissingFileError, RemoteFiles, S3Files
-from etl.download.report import Outcome, expected_bytes, print_dry_run, summarise, write_record
+from etl.download.report import ProductOutcome, expected_bytes, print_expected, summarise, write_download_record
 from etl.download.settings import DownloadSettings
 from etl.download.target import Target
 from etl.download.tokens import AccessTokens, account_for
@@ -47,7 +47,7 @@ def download(settings: DownloadSettings) -> ExitStatus:
     """
     start, only_needed = time.monotonic(), settings.files == "needed"
     remote = None if settings.dry_run else _remote_files(settings)  # first: it can lack an account
-    target, outcomes, to_fetch = Target(settings.out, settings.connections), list[Outcome](), list[_Job]()
+    target, outcomes, to_fetch = Target(settings.out, settings.connections), list[ProductOutcome](), list[_Job]()
     for wanted, offers in _search(settings):
         chosen = best_offers(offers)
         outcomes += [] if chosen else [_without_product(wanted, offers)]
@@ -55,12 +55,12 @@ def download(settings: DownloadSettings) -> ExitStatus:
             log.warning("%s: %s is %s; an older one is taken", wanted, newer.stem, newer.deleted or "offline")
         for offer in chosen:
             if is_present(target, offer.stem, only_needed):
-                outcomes.append(Outcome(str(wanted), "present", offer.stem))
+                outcomes.append(ProductOutcome(str(wanted), "present", offer.stem))
             else:
                 to_fetch.append(_Job(wanted, offer))
     sizes = [expected_bytes(job.offer.size_bytes, settings) for job in to_fetch]
     if remote is None:
-        print_dry_run(settings, sizes, outcomes)
+        print_expected(settings, sizes, outcomes)
         return ExitStatus.DONE
     target.make()
     with report_progress("download", sum(sizes) >> 20, "MiB") as show:
@@ -69,7 +69,7 @@ def download(settings: DownloadSettings) -> ExitStatus:
             fetcher = FileFetcher(remote, target, settings.attempts, arrived.add, threading.Event())
             outcomes += _fetch_all(ProductFetcher(fetcher, pool, only_needed), to_fetch)
     outcomes.sort(key=lambda outcome: (outcome.acquisition, outcome.product))
-    write_record(settings, outcomes, arrived.bytes, time.monotonic() - start)
+    write_download_record(settings, outcomes, arrived.bytes, time.monotonic() - start)
     summarise(settings.out, outcomes, arrived.bytes)
     complete = all(outcome.is_had for outcome in outcomes)
     return ExitStatus.DONE if complete or not settings.strict else ExitStatus.REJECTED
@@ -145,20 +145,20 @@ def _wanted(settings: DownloadSettings) -> list[Acquisition]:
     return sorted(found)
 
 
-def _without_product(wanted: Acquisition, offers: Sequence[Offer]) -> Outcome:
+def _without_product(wanted: Acquisition, offers: Sequence[Offer]) -> ProductOutcome:
     """Why there is no product to fetch for an acquisition."""
     if not offers:
-        return Outcome(str(wanted), "not offered", "", "the catalogue has no product of it")
+        return ProductOutcome(str(wanted), "not offered", "", "the catalogue has no product of it")
     first = offers[0]
     if first.deleted:
-        return Outcome(str(wanted), "deleted", first.stem, first.deleted)
+        return ProductOutcome(str(wanted), "deleted", first.stem, first.deleted)
     reason = "the service has it in its archive only; order it there, and run this again"
-    return Outcome(str(wanted), "offline", first.stem, reason)
+    return ProductOutcome(str(wanted), "offline", first.stem, reason)
 
 
-def _fetch_all(products: ProductFetcher, jobs: Sequence[_Job]) -> list[Outcome]:
+def _fetch_all(products: ProductFetcher, jobs: Sequence[_Job]) -> list[ProductOutcome]:
     """Fetch products, some at a time; those that other runs fetch come last."""
-    outcomes, left, over = list[Outcome](), list(jobs), products.fetcher.over
+    outcomes, left, over = list[ProductOutcome](), list(jobs), products.fetcher.over
     with ThreadPoolExecutor(_PRODUCTS_AT_ONCE, "product") as pool:
         try:
             while left:
@@ -174,18 +174,18 @@ def _fetch_all(products: ProductFetcher, jobs: Sequence[_Job]) -> list[Outcome]:
     return outcomes
 
 
-def _fetch_one(products: ProductFetcher, job: _Job) -> Outcome | None:
+def _fetch_one(products: ProductFetcher, job: _Job) -> ProductOutcome | None:
     """Fetch a product, and tell what became of it; None if another run fetches it."""
     target, stem = products.fetcher.target, job.offer.stem
     with target.product(stem) as is_held:
         if not is_held:
             return None
         if is_present(target, stem, products.only_needed):  # another run has fetched it meanwhile
-            return Outcome(str(job.wanted), "present", stem)
+            return ProductOutcome(str(job.wanted), "present", stem)
         try:
             products.fetch(job.offer)
         except MissingFileError as error:
-            return Outcome(str(job.wanted), "missing", stem, str(error))
+            return ProductOutcome(str(job.wanted), "missing", stem, str(error))
         except DamagedFileError as error:
-            return Outcome(str(job.wanted), "damaged", stem, str(error))
-        return Outcome(str(job.wanted), "fetched", stem)
+            return ProductOutcome(str(job.wanted), "damaged", stem, str(error))
+        return ProductOutcome(str(job.wanted), "fetched", stem)

@@ -97,9 +97,12 @@ class Target:
 
     @contextlib.contextmanager
     def product(self, stem: str) -> Iterator[bool]:
-        """Hold a product, unless another run does; gives whether it is held."""
-        with _locked(self._state / f"{stem}.lock") as is_held:
+        """Hold a product, unless another run does; gives whether it is held. The lock of a finished one is removed."""
+        path = self._state / f"{stem}.lock"
+        with _locked(path) as is_held:
             yield is_held
+            if is_held and self.finished(stem).exists() and not self.unfinished(stem).exists():
+                path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
