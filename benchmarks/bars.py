@@ -202,6 +202,33 @@ BAR_ROWS = (
         "RGB: {f1_micro_rgb_*:.3f}",
         case="thresholds *",
     ),
+    BarRow(
+        "sources",
+        "Quarter of a tile in a bucket: bytes fetched over those needed",
+        "fetched_over_needed_bytes_later_ratio",
+        peer="its blocks: {needed_mib:.0f} MiB",
+    ),
+    BarRow(
+        "sources",
+        "Quarter of a tile in a bucket: requests over three a file and one a run of blocks",
+        "image_requests_over_allowed_ratio",
+        "{image_requests_later_count:,.0f} requests",
+    ),
+    BarRow(
+        "sources",
+        "Tile in a bucket: CPU time over that from the disk",
+        "*_cpu_over_disk_cpu_ratio_median",
+        "{*_cpu_seconds_median:.1f} s",
+        "from the disk: {disk_cpu_seconds_median:.1f} s",
+    ),
+    BarRow(
+        "sources",
+        "Tile in Zarr: CPU time beside decoding over that of JPEG 2000",
+        "zarr_beside_decoding_over_disk_ratio_median",
+        "{zarr_beside_decoding_cpu_seconds_median:.1f} s",
+        "JPEG 2000: {disk_beside_decoding_cpu_seconds_median:.1f} s",
+    ),
+    BarRow("sources", "Tile in Zarr: peak memory of a rank, MiB", "zarr_peak_resident_largest_mib"),
     BarRow("large_store", "Peak memory of rank 0 for 10 million patches, MiB", "rank_0_peak_mib"),
     BarRow(
         "projection",

@@ -151,6 +151,7 @@ class Wire:
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
 
     def reset(self) -> None:
         """Count from zero."""
@@ -158,10 +159,13 @@ class Wire:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        listening = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.port = listening.sockets[0].getsockname()[1]
-        self._is_listening.set()
+        try:
+            listening = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+            self.port = listening.sockets[0].getsockname()[1]
+        finally:
+            self._is_listening.set()
         self._loop.run_forever()
+        listening.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1

@@ -20,8 +20,10 @@ from etl.input_files import NO_LINKS, Links, walk_folders
 from etl.plural import counted
 from etl.product_files import ProductError, ProductFiles, product_errors
 from etl.product_metadata import read_product_uri
+from etl.tar_archive import PackedLocator, compressed_tar_advice, is_tar, locate_patches
 
 __all__ = [
+    "TIME_TOLERANCE",
     "FoundInputs",
     "FoundProduct",
     "PatchLocator",
@@ -37,9 +39,12 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-# BigEarthNet's label files give sensing times that are off by some seconds (see etl.catalogue.names), while the same
-# relative orbit passes a tile again only after days: two minutes cannot confuse two acquisitions.
-_TIME_TOLERANCE = timedelta(minutes=2)
+TIME_TOLERANCE = timedelta(minutes=2)
+"""Most difference of the sensing times of one acquisition.
+
+BigEarthNet's label files give times that are off by some seconds (see `etl.catalogue.names`), while the same relative
+orbit passes a tile again only after days: two minutes cannot confuse two acquisitions.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,10 @@ class PatchLocator:
         """Folder of the patch with this name, which need not exist; of several the first of `copies`."""
         return self.copies(patch)[0]
 
+    def holds(self, patch: str) -> bool:
+        """Whether there is a folder of the patch."""
+        return self(patch).is_dir()
+
     def copies(self, patch: str) -> tuple[Path, ...]:
         """All folders of the patch with this name, the one with the most bytes first; where there is none, one absent.
 
@@ -114,8 +123,8 @@ class FoundInputs:
     patches: tuple[str, ...]
     """Names of all patches, sorted; empty if there are products."""
 
-    folder_of: PatchLocator | None
-    """Folder of each of `patches`; None if there are none."""
+    folder_of: PatchLocator | PackedLocator | None
+    """Folder of each of `patches`, or its place in a tar file; None if there are none."""
 
     passed_over: tuple[tuple[Path, str], ...]
     """(path, reason) of folders and files that are not used, in order of path."""
@@ -153,11 +162,18 @@ class FoundInputs:
 def find_products(folder: Path, allow_links: Sequence[Path] = ()) -> FoundInputs:
     """All products of `folder` at any depth or, if there are none, its patches; logs what was found.
 
-    `folder` may itself be a product's folder or zip file, or a prefix of a bucket, where only products count. Links are
+    `folder` may itself be a product's folder or zip file, a tar file of patches, or a prefix of a bucket, where only
+    products count. Links are
     followed if they lead below `folder` or one of `allow_links`, and each folder is searched once. Products, patches,
     hidden folders, and folders among patches are not searched.
     """
     links, refused = Links.into(folder, *allow_links), dict[Path, str]()
+    if is_tar(folder) and folder.is_file():
+        with doing(f"listing {folder}"):
+            names, locator = locate_patches(folder)
+        return FoundInputs(folder, (), names, locator, (), links)
+    if folder.is_file() and (advice := compressed_tar_advice(folder)):
+        raise ValueError(f"{folder} must be a tar file without compression; make one with: {advice}")
     walk = walk_bucket(folder) if is_remote(folder) else walk_folders(folder, links, refused)
     with doing(f"searching {folder}"):
         found = collect_inputs(folder, walk, links, refused)
@@ -284,7 +300,7 @@ def _is_another(name: ProductName, other: ProductName) -> bool:
     pairs = [(name.mission, other.mission), (name.orbit, other.orbit), (name.tile, other.tile)]
     if name.baseline and other.baseline and name.level == other.level:
         pairs += [(name.baseline, other.baseline), (name.processed, other.processed)]
-    return abs(name.acquired - other.acquired) > _TIME_TOLERANCE or any(a and b and a != b for a, b in pairs)
+    return abs(name.acquired - other.acquired) > TIME_TOLERANCE or any(a and b and a != b for a, b in pairs)
 
 
 def index_products(products: Iterable[FoundProduct]) -> ProductIndex:
@@ -298,7 +314,7 @@ def index_products(products: Iterable[FoundProduct]) -> ProductIndex:
 def same_acquisition(first: ProductName, second: ProductName) -> bool:
     """Whether two products show the same tile at the same time to within 120 seconds, at any level and baseline."""
     same_pass = (first.mission, first.orbit, first.tile) == (second.mission, second.orbit, second.tile)
-    return same_pass and abs(first.acquired - second.acquired) <= _TIME_TOLERANCE
+    return same_pass and abs(first.acquired - second.acquired) <= TIME_TOLERANCE
 
 
 def matching_products(listed: str, index: ProductIndex) -> tuple[FoundProduct, ...]:

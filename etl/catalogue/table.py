@@ -113,7 +113,7 @@ def read_catalogue(path: Path, keep_snow: bool = True, keep_cloud: bool = True) 
     """
     try:
         read = read_in_order(path)
-    except (ValueError, OSError):
+    except (ValueError, OSError, pa.ArrowException):
         read = None  # reading it whole tells what is wrong with it
     if read is None:
         catalogue = _read_whole(path)

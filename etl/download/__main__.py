@@ -2,15 +2,13 @@
 
 from etl.download.run import download
 from etl.download.settings import DownloadSettings
-from etl.exit_status import ExitStatus
 from etl.mpi import Comm, launch, on_root
 from etl.settings import load_settings
 
 
 def _run(settings: DownloadSettings, comm: Comm) -> int:
     """Collective: download on rank 0; other ranks have nothing to do."""
-    status = on_root(comm, lambda: download(settings))
-    return int(comm.bcast(status)) if status is not None or comm.size > 1 else ExitStatus.DONE
+    return int(comm.bcast(on_root(comm, lambda: download(settings))))
 
 
 if __name__ == "__main__":

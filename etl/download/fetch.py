@@ -7,6 +7,7 @@ its end.
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -15,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from etl.download.offer import Offer
-from etl.download.remote import RemoteFiles
+from etl.download.remote import RemoteFiles, ReplacedFileError
 from etl.download.target import Target
-from etl.download.web import BrokenOffError
+from etl.download.web import LONGEST_PAUSE_S, RetryableError
 from etl.files import sync_path
-from etl.heartbeat import doing
 from etl.safe_manifest import ListedFile
 
 __all__ = ["DamagedFileError", "FileFetcher"]
@@ -29,7 +29,13 @@ _HASHES: dict[str, Callable[[], Any]] = {
     "SHA3-256": hashlib.sha3_256,
 }
 
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
+log = logging.getLogger("etl.download")
+
+_FIRST_PAUSE_S = 0.5
+"""Seconds before the first repetition; each further pause is twice as long."""
+
+_QUIET_S = 10.0
+"""Longest pause that is not told."""
 
 _WRONG_TRIES = 2
 """How often a file is fetched that arrives with a wrong checksum."""
@@ -46,10 +52,10 @@ class FileFetcher:
     remote: RemoteFiles
     target: Target
     attempts: int
-    """Tries of a file whose answers break off, where each begins at its first byte."""
+    """Tries of a file in a row in which nothing is gained."""
     on_bytes: Callable[[int], None]
     """Called with the number of bytes that have arrived."""
-    over: threading.Event
+    stopping: threading.Event
     """Set when the run ends: no further byte is fetched."""
 
     def fetch(self, offer: Offer, name: str, listed: ListedFile | None) -> Path:
@@ -68,7 +74,7 @@ class FileFetcher:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")
         for _ in range(_WRONG_TRIES):
-            with self.target.connection(self.over.is_set), doing(f"fetching {offer.stem}/{name}"):
+            with self.target.connection(self.stopping.is_set):
                 digest = self._fetch_all(offer, name, part, listed)
             if listed is None or digest == listed.digest:
                 sync_path(part)
@@ -83,17 +89,20 @@ class FileFetcher:
 
     def _fetch_all(self, offer: Offer, name: str, part: Path, listed: ListedFile | None) -> str:
         """Fetch what `part` lacks of a file; returns its checksum."""
-        failures, pause_s = 0, _FIRST_PAUSE_S
+        failures = 0
         while True:
             try:
                 return self._fetch_rest(offer, name, part, _size(part) if self.remote.has_ranges else 0, listed)
-            except BrokenOffError:
-                failures += not self.remote.has_ranges  # else there was progress
+            except RetryableError as error:
+                if isinstance(error, ReplacedFileError):
+                    part.unlink(missing_ok=True)
+                failures = 1 if error.gained else failures + 1
                 if failures >= self.attempts:
                     raise
-            if self.over.wait(pause_s):
+                pause_s = error.after_s or min(_FIRST_PAUSE_S * 2 ** (failures - 1), LONGEST_PAUSE_S)
+                log.log(logging.INFO if pause_s > _QUIET_S else logging.DEBUG, "%s; again in %.0f s", error, pause_s)
+            if self.stopping.wait(pause_s):
                 raise InterruptedError(errno.EINTR, "the run ends")
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _fetch_rest(self, offer: Offer, name: str, part: Path, start: int, listed: ListedFile | None) -> str:
         digest = _HASHES[listed.checksum_name if listed else "MD5"]()
@@ -107,7 +116,7 @@ class FileFetcher:
                     view = view[file.write(view) :]
                 digest.update(piece)
                 self.on_bytes(len(piece))
-                if self.over.is_set():
+                if self.stopping.is_set():
                     raise InterruptedError(errno.EINTR, "the run ends")
         return str(digest.hexdigest())
 

@@ -3,6 +3,7 @@
 Source: Copernicus Data Space Ecosystem, documentation of the OData API.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,11 +11,14 @@ from urllib.parse import quote
 
 import requests
 
-from etl.download.offer import TIME_TOLERANCE, Acquisition, Offer, parsed
+from etl.catalogue.finder import TIME_TOLERANCE
+from etl.download.offer import Acquisition, Offer, offers_of, parsed
 from etl.download.settings import Area
-from etl.download.web import get_json
+from etl.download.web import RefusedRequestError, get_json
 
 __all__ = ["ODataCatalogue", "node_url"]
+
+log = logging.getLogger("etl.download")
 
 _AT_ONCE = 15
 """Acquisitions in one request: its address stays below 8,000 characters."""
@@ -46,10 +50,16 @@ class ODataCatalogue:
             group = wanted[first : first + _AT_ONCE]
             found = list(self._products("Products", _any_of(group)))
             yield from found
-            seen = {(offer.name.mission, offer.name.tile, offer.name.acquired.date()) for offer in found}
-            missing = [one for one in group if (one.mission, one.tile, one.acquired.date()) not in seen]
-            if missing:
-                yield from self._products("DeletedProducts", _any_of(missing))
+            if missing := [one for one in group if not offers_of(one, found)]:
+                yield from self._deleted(missing)
+
+    def _deleted(self, missing: Sequence[Acquisition]) -> list[Offer]:
+        """Products of some acquisitions that the service has deleted; none if it does not say, as nothing needs it."""
+        try:
+            return list(self._products("DeletedProducts", _any_of(missing)))
+        except (ConnectionError, RefusedRequestError) as error:
+            log.warning("%s; which products were deleted is not known", error)
+            return []
 
     def in_area(self, area: Area, first: datetime, last: datetime, max_cloud: float) -> Iterator[Offer]:
         """All Level-2A products that touch an area, from the first to the last day, with at most some percent of cloud.
@@ -68,7 +78,7 @@ class ODataCatalogue:
         )
 
     def _products(self, kind: str, condition: str) -> Iterator[Offer]:
-        parameters = {"$filter": condition, "$orderby": "Name asc", "$top": str(_PAGE), "$count": "true"}
+        parameters = {"$filter": condition, "$orderby": "ContentDate/Start asc", "$top": str(_PAGE), "$count": "true"}
         url, skip = f"{self._url}/{kind}", 0
         while True:
             answer = get_json(self._session, url, {**parameters, "$skip": str(skip)})
@@ -81,7 +91,7 @@ class ODataCatalogue:
                 break
         if skip < int(answer.get("@odata.count") or 0):
             count = answer["@odata.count"]
-            raise ValueError(f"the catalogue must list all {count} products, but ends at {skip}; shorten --time")
+            raise ValueError(f"the catalogue must list all {count} products, but ends at {skip}; ask for fewer")
 
     def _offer(self, entry: Any) -> Offer | None:
         """The offer in an entry of an answer; None if it is no Level-2A product of one tile."""

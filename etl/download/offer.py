@@ -2,17 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from etl.catalogue.finder import FoundProduct, newest_first
+from etl.catalogue.finder import TIME_TOLERANCE, FoundProduct, newest_first
 from etl.catalogue.names import ProductName, is_product, parse_product
 
-__all__ = ["TIME_TOLERANCE", "Acquisition", "Offer", "acquisition_of", "best_offers", "offers_of", "parsed"]
-
-TIME_TOLERANCE = timedelta(minutes=2)
-"""Sensing times in BigEarthNet's files are off by seconds; a satellite passes a tile again only after days."""
+__all__ = ["Acquisition", "Offer", "acquisition_of", "best_offers", "offers_of", "parsed"]
 
 
 class Acquisition(NamedTuple):
@@ -75,12 +72,12 @@ def offers_of(wanted: Acquisition, offers: Iterable[Offer]) -> list[Offer]:
 
 
 def best_offers(offers: Sequence[Offer]) -> list[Offer]:
-    """Of the offers of an acquisition, in order, those to fetch: all that are online with the newest baseline.
+    """Of the offers of an acquisition, in order, all with the newest baseline of which any is online.
 
-    An acquisition can be split into products that each hold a part of the tile.
+    An acquisition can be split into products that each hold a part of the tile; some of them can be offline.
     """
-    online = [offer for offer in offers if offer.is_online and not offer.deleted]
-    return [offer for offer in online if offer.name.baseline == online[0].name.baseline]
+    newest = next((offer.name.baseline for offer in offers if offer.is_online and not offer.deleted), None)
+    return [offer for offer in offers if offer.name.baseline == newest and not offer.deleted]
 
 
 def parsed(stem: str) -> ProductName | None:

@@ -46,6 +46,9 @@ class ProductFetcher:
             OSError: something cannot be written.
         """
         target = self.fetcher.target
+        finished = target.finished(offer.stem) / MANIFEST
+        if finished.is_file() and not _is_manifest(target, offer.stem):
+            finished.unlink()
         self.pool.submit(self.fetcher.fetch, offer, MANIFEST, None).result()
         try:
             missing = _missing(target, offer.stem, self.only_needed)
@@ -56,6 +59,14 @@ class ProductFetcher:
             raise
         if target.unfinished(offer.stem).exists():
             target.finish(offer.stem)
+
+
+def _is_manifest(target: Target, stem: str) -> bool:
+    try:
+        _missing(target, stem, only_needed=False)
+    except DamagedFileError:
+        return False
+    return True
 
 
 def _wait_for(files: Sequence[Future[Any]]) -> None:

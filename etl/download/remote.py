@@ -1,5 +1,6 @@
 """Files of offered products: their bytes by S3, which has ranges, or by HTTP, which has none."""
 
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -10,13 +11,16 @@ from typing import ClassVar
 from urllib.parse import quote, urljoin, urlsplit
 
 import requests
+from urllib3.util.retry import Retry
 
+from etl.aws import access_keys, endpoint, is_unsigned
 from etl.bucket_files import BucketFiles
 from etl.download.offer import Offer
 from etl.download.tokens import AccessTokens
-from etl.download.web import TIMEOUTS_S, BrokenOffError, service_errors, shown
+from etl.download.web import LONGEST_PAUSE_S, RETRIED, TIMEOUTS_S, RetryableError, service_errors, shown
+from etl.input_files import RefusedFileError
 
-__all__ = ["HttpFiles", "MissingFileError", "RemoteFiles", "S3Files"]
+__all__ = ["HttpFiles", "MissingFileError", "RemoteFiles", "ReplacedFileError", "S3Files"]
 
 _PART_BYTES = 8 << 20
 """Bytes of one request for a part of a file: the most that a killed run fetches again of each file."""
@@ -26,8 +30,20 @@ _PIECE_BYTES = 1 << 20
 _MOST_REDIRECTS = 5
 
 
+_DOMAIN = ".dataspace.copernicus.eu"
+"""Servers in this domain belong to one service, and redirect to each other."""
+
+
+class ReplacedFileError(RetryableError):
+    """A file has been replaced since its first bytes were fetched: those must go."""
+
+
+class RefusedFileRequestError(ConnectionError):
+    """The server refuses a file, which a repetition does not change, but another account may."""
+
+
 class MissingFileError(Exception):
-    """A file of a product is not there, or may not be read."""
+    """A file of a product is not there."""
 
 
 class RemoteFiles(ABC):
@@ -41,8 +57,8 @@ class RemoteFiles(ABC):
         """The bytes of a file from `offset` on, in pieces; `offset` is 0 where there are no ranges.
 
         Raises:
-            BrokenOffError: the answer broke off after some pieces.
-            ConnectionError: the service does not answer, after all attempts.
+            RetryableError: the service is busy, or its answer broke off.
+            ConnectionError: the service does not answer, or refuses.
             MissingFileError: the file is not there.
         """
 
@@ -52,26 +68,39 @@ class S3Files(RemoteFiles):
 
     has_ranges = True
 
-    def __init__(self) -> None:
+    def __init__(self, url: str) -> None:
+        """`url`: address of the server, unless the environment or the user's profile names one.
+
+        Raises:
+            ValueError: there are no credentials, or settings cannot be used.
+        """
+        if not endpoint():
+            os.environ["AWS_ENDPOINT_URL"] = url
+        if not (os.environ.get("AWS_ACCESS_KEY_ID") or access_keys() or is_unsigned()):
+            raise ValueError(
+                "--transfer s3 needs keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; "
+                "for a public bucket set AWS_NO_SIGN_REQUEST=YES"
+            )
         self._listed = lru_cache(maxsize=64)(BucketFiles)
 
     def pieces(self, offer: Offer, name: str, offset: int) -> Iterator[bytes]:
         """As of `RemoteFiles`; one request for each part."""
-        files, start = self._files(offer), offset
+        start = offset
         try:
+            files = self._files(offer)
+            if name not in files.names:
+                raise MissingFileError(f"{files.path} holds no {name}")
             file = files.open_ranges(name)
             while offset < file.size_bytes:
                 yield (part := file.read(offset, _PART_BYTES))
                 offset += len(part)
-        except KeyError:
-            raise MissingFileError(f"{files.path} holds no {name}") from None
-        except FileNotFoundError as error:
+        except (FileNotFoundError, RefusedFileError) as error:
             raise MissingFileError(str(error)) from None
-        except ConnectionError as error:
-            raise BrokenOffError(str(error)) if offset > start else error from None
-        except OSError as error:  # it was replaced meanwhile, or is larger than any real one
+        except ConnectionError as error:  # after all attempts of obstore
+            raise RetryableError(str(error), gained=True) if offset > start else error from None
+        except OSError as error:
             self._listed.cache_clear()
-            raise MissingFileError(str(error)) from None
+            raise ReplacedFileError(str(error)) from None
 
     def _files(self, offer: Offer) -> BucketFiles:
         if not offer.s3_path:
@@ -97,11 +126,13 @@ class HttpFiles(RemoteFiles):
         if not offer.node_url:
             raise MissingFileError(f"{offer.stem}: the catalogue does not say where it lies on the web")
         url = offer.node_url + "".join(f"/Nodes({quote(part, safe='')})" for part in name.split("/")) + "/$value"
-        with service_errors(url), self._answer(url) as answer:
-            try:
+        try:
+            with service_errors(url), self._answer(url) as answer:
                 yield from answer.iter_content(_PIECE_BYTES)  # which compares the bytes with Content-Length
-            except requests.RequestException:
-                raise BrokenOffError(f"{shown(url)}: the answer broke off") from None
+        except (RetryableError, RefusedFileRequestError):
+            raise
+        except ConnectionError as error:
+            raise RetryableError(str(error)) from None
 
     @contextmanager
     def _answer(self, url: str) -> Iterator[requests.Response]:
@@ -120,10 +151,12 @@ class HttpFiles(RemoteFiles):
                     self._tokens.replace(token)
                     is_renewed = True
                     continue
-                _require_ok(url, answer.status_code)
+                _require_ok(url, answer)
                 yield answer
                 return
-        raise ConnectionError(f"{shown(url)}: the server must send the file after at most {_MOST_REDIRECTS} redirects")
+        raise RefusedFileRequestError(
+            f"{shown(url)}: the server must send the file after at most {_MOST_REDIRECTS} redirects"
+        )
 
     @property
     def _session(self) -> requests.Session:
@@ -134,19 +167,29 @@ class HttpFiles(RemoteFiles):
         return session
 
     def _is_own(self, address: str) -> bool:
-        """Whether an address is of the service itself, or of a server beside it in the same domain."""
+        """Whether an address is of the service itself, or of another server of the Copernicus Data Space."""
         parts, own = urlsplit(address), self._service.hostname or ""
-        host, beside = parts.hostname or "", own.partition(".")[2]
-        is_near = host == own or ("." in beside and host.endswith(f".{beside}") and not own.replace(".", "").isdigit())
-        return is_near and parts.scheme in (self._service.scheme, "https")
+        host = parts.hostname or ""
+        is_own = host == own or (own.endswith(_DOMAIN) and host.endswith(_DOMAIN))
+        return is_own and parts.scheme in (self._service.scheme, "https")
 
 
-def _require_ok(url: str, status: int) -> None:
+def _require_ok(url: str, answer: requests.Response) -> None:
+    """Raise an error unless an answer holds a file."""
+    status = answer.status_code
     if status in (requests.codes.not_found, requests.codes.gone):
         raise MissingFileError(f"{shown(url)} is not there (status {status})")
+    if status in RETRIED:
+        raise RetryableError(f"{shown(url)}: the server is busy or broken (status {status})", _asked_s(answer))
     if status in (requests.codes.unauthorized, requests.codes.forbidden):
-        raise ConnectionError(
-            f"{shown(url)}: the server refuses the request (status {status}); may this account read it?"
+        raise RefusedFileRequestError(
+            f"{shown(url)}: the server refuses it (status {status}); may this account read it?"
         )
     if status != requests.codes.ok:
-        raise ConnectionError(f"{shown(url)}: the server answers with status {status}")
+        raise RefusedFileRequestError(f"{shown(url)}: the server answers with status {status}")
+
+
+def _asked_s(answer: requests.Response) -> float:
+    """Seconds for which the server asks to wait, at most a minute."""
+    asked = Retry().get_retry_after(answer.raw) if "Retry-After" in answer.headers else None
+    return min(asked or 0.0, LONGEST_PAUSE_S)

@@ -2,13 +2,13 @@
 
 import json
 import logging
+import secrets
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from etl.download.settings import DownloadSettings
-from etl.files import replace_atomically
 from etl.plural import counted
 from etl.settings import settings_record
 
@@ -19,7 +19,7 @@ log = logging.getLogger("etl.download")
 RECORD = "download.json"
 """Name of the record, in the folder of the products."""
 
-_HAD = ("fetched", "present")
+_AVAILABLE = ("fetched", "present")
 
 _NEEDED_SHARE = 0.6
 """Share of a product's bytes that the twelve bands, at their own resolutions, and the scene classes take."""
@@ -33,7 +33,7 @@ class ProductOutcome:
     """Mission, time and tile."""
 
     state: str
-    """fetched, present, offline, deleted, not offered, missing or damaged."""
+    """fetched, present, offline, deleted, not offered, missing, damaged, or failed: a later run can fetch it."""
 
     product: str = ""
     """Name of the product, if there is one."""
@@ -42,9 +42,9 @@ class ProductOutcome:
     """Why it is not there."""
 
     @property
-    def is_had(self) -> bool:
+    def is_available(self) -> bool:
         """Whether the product is in the folder."""
-        return self.state in _HAD
+        return self.state in _AVAILABLE
 
 
 def write_download_record(
@@ -62,8 +62,9 @@ def write_download_record(
         "counts": dict(Counter(outcome.state for outcome in outcomes)),
         "products": [asdict(outcome) for outcome in outcomes],
     }
-    with replace_atomically(settings.out / RECORD, concurrent=True) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    temporary = settings.out / f".{RECORD}.{secrets.token_hex(8)}"  # several hosts can have this process id
+    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(settings.out / RECORD)
 
 
 def summarise(out: Path, outcomes: Sequence[ProductOutcome], fetched_bytes: int) -> None:
@@ -91,10 +92,10 @@ def print_expected(settings: DownloadSettings, sizes: Sequence[int], outcomes: S
 
 def _counts(outcomes: Sequence[ProductOutcome]) -> str:
     present = sum(outcome.state == "present" for outcome in outcomes)
-    return f"{present} there already, {sum(not outcome.is_had for outcome in outcomes)} missing"
+    return f"{present} there already, {sum(not outcome.is_available for outcome in outcomes)} not available"
 
 
 def _log_missing(outcomes: Sequence[ProductOutcome]) -> None:
     for outcome in outcomes:
-        if not outcome.is_had:
+        if not outcome.is_available:
             log.warning("%s: %s: %s", outcome.acquisition, outcome.state, outcome.reason)

@@ -1,9 +1,10 @@
 """One download, from settings to a folder of products: look for them, choose, fetch, report."""
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +19,7 @@ from etl.download.report import ProductOutcome, expected_bytes, print_expected, 
 from etl.download.settings import DownloadSettings
 from etl.download.target import Target
 from etl.download.tokens import AccessTokens, account_for
-from etl.download.web import RefusedRequestError, new_session
+from etl.download.web import new_session
 from etl.exit_status import ExitStatus
 from etl.plural import counted
 from etl.progress import report_progress
@@ -33,6 +34,11 @@ log = logging.getLogger("etl.download")
 _PRODUCTS_AT_ONCE = 2
 """So that all connections are in use while the last files of a product arrive."""
 
+_MOST_FAILURES = 3
+"""Products in a row that the service does not send, after which no other is tried."""
+
+_OFFLINE = "the service has it in its archive only; order it there, and run this again"
+
 _WAIT_S = 1.0
 """Seconds between two looks at a product that another run fetches."""
 
@@ -42,7 +48,7 @@ def download(settings: DownloadSettings) -> ExitStatus:
 
     Raises:
         ValueError: the settings, the catalogue or the account cannot be used.
-        ConnectionError: a service does not answer; a later run goes on.
+        ConnectionError: a service does not answer, or some products could not be fetched; a later run goes on.
         OSError: something cannot be written.
     """
     start, only_needed = time.monotonic(), settings.files == "needed"
@@ -56,6 +62,8 @@ def download(settings: DownloadSettings) -> ExitStatus:
         for offer in chosen:
             if is_present(target, offer.stem, only_needed):
                 outcomes.append(ProductOutcome(str(wanted), "present", offer.stem))
+            elif not offer.is_online:
+                outcomes.append(ProductOutcome(str(wanted), "offline", offer.stem, _OFFLINE))
             else:
                 to_fetch.append(_Job(wanted, offer))
     sizes = [expected_bytes(job.offer.size_bytes, settings) for job in to_fetch]
@@ -65,14 +73,29 @@ def download(settings: DownloadSettings) -> ExitStatus:
     target.make()
     with report_progress("download", sum(sizes) >> 20, "MiB") as show:
         arrived = _Arrived(show)
-        with ThreadPoolExecutor(settings.connections, "file") as pool:
-            fetcher = FileFetcher(remote, target, settings.attempts, arrived.add, threading.Event())
+        fetcher = FileFetcher(remote, target, settings.attempts, arrived.add, threading.Event())
+        with _threads(settings.connections, "file", fetcher) as pool:
             outcomes += _fetch_all(ProductFetcher(fetcher, pool, only_needed), to_fetch)
     outcomes.sort(key=lambda outcome: (outcome.acquisition, outcome.product))
     write_download_record(settings, outcomes, arrived.bytes, time.monotonic() - start)
     summarise(settings.out, outcomes, arrived.bytes)
-    complete = all(outcome.is_had for outcome in outcomes)
+    if failed := [outcome for outcome in outcomes if outcome.state == "failed"]:
+        raise ConnectionError(f"{counted(len(failed), 'product')} not fetched, the first: {failed[0].reason}")
+    complete = all(outcome.is_available for outcome in outcomes)
     return ExitStatus.DONE if complete or not settings.strict else ExitStatus.REJECTED
+
+
+@contextlib.contextmanager
+def _threads(count: int, name: str, fetcher: FileFetcher) -> Iterator[ThreadPoolExecutor]:
+    """Threads that are told to stop, and not waited for, if the `with` block raises: Ctrl-C ends the run at once."""
+    pool = ThreadPoolExecutor(count, name)
+    try:
+        yield pool
+    except BaseException:
+        fetcher.stopping.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 class _Job(NamedTuple):
@@ -97,10 +120,10 @@ class _Arrived:
 
 def _remote_files(settings: DownloadSettings) -> RemoteFiles:
     if settings.transfer == "s3":
-        return S3Files()
+        return S3Files(settings.s3_url)
 
     tokens = AccessTokens(new_session(settings.attempts), settings.token_url, account_for(settings.token_url))
-    return HttpFiles(lambda: new_session(settings.attempts), tokens, settings.download_url)
+    return HttpFiles(lambda: new_session(1), tokens, settings.download_url)
 
 
 def _catalogue(settings: DownloadSettings) -> "ODataCatalogue | StacCatalogue":
@@ -117,15 +140,12 @@ def _search(settings: DownloadSettings) -> list[tuple[Acquisition, list[Offer]]]
     Raises: as `download`.
     """
     catalogue = _catalogue(settings)
-    try:
-        if settings.catalogue is not None:
-            wanted = _wanted(settings)
-            offers = list(catalogue.of_acquisitions(wanted))
-        else:
-            offers = list(catalogue.in_area(settings.bounds, *settings.days, settings.max_cloud))
-            wanted = sorted({acquisition_of(offer.name) for offer in offers})
-    except RefusedRequestError as error:
-        raise ConnectionError(str(error)) from None
+    if settings.catalogue is not None:
+        wanted = _wanted(settings)
+        offers = list(catalogue.of_acquisitions(wanted))
+    else:
+        offers = list(catalogue.in_area(settings.bounds, *settings.days, settings.max_cloud))
+        wanted = sorted({acquisition_of(offer.name) for offer in offers})
     if not wanted:
         raise ValueError(f"--area {settings.area}, --time {settings.time}: the catalogue has no Level-2A product there")
     log.info("%s wanted, %s offered", counted(len(wanted), "acquisition"), counted(len(offers), "product"))
@@ -152,25 +172,30 @@ def _without_product(wanted: Acquisition, offers: Sequence[Offer]) -> ProductOut
     first = offers[0]
     if first.deleted:
         return ProductOutcome(str(wanted), "deleted", first.stem, first.deleted)
-    reason = "the service has it in its archive only; order it there, and run this again"
-    return ProductOutcome(str(wanted), "offline", first.stem, reason)
+    return ProductOutcome(str(wanted), "offline", first.stem, _OFFLINE)
 
 
 def _fetch_all(products: ProductFetcher, jobs: Sequence[_Job]) -> list[ProductOutcome]:
-    """Fetch products, some at a time; those that other runs fetch come last."""
-    outcomes, left, over = list[ProductOutcome](), list(jobs), products.fetcher.over
-    with ThreadPoolExecutor(_PRODUCTS_AT_ONCE, "product") as pool:
-        try:
-            while left:
-                running = {pool.submit(_fetch_one, products, job): job for job in left}
-                done = {running[future]: future.result() for future in as_completed(running)}
-                left = [job for job, outcome in done.items() if outcome is None]
-                outcomes += [outcome for outcome in done.values() if outcome is not None]
-                over.wait(_WAIT_S if left else 0)
-        except BaseException:
-            over.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+    """Fetch products, some at a time; those that other runs fetch come last, and failures in a row end it."""
+    outcomes, left, failures = list[ProductOutcome](), list(jobs), 0
+    with _threads(_PRODUCTS_AT_ONCE, "product", products.fetcher) as pool:
+        while left:
+            running = {pool.submit(_fetch_one, products, job): job for job in left}
+            left = []
+            for future in as_completed(running):
+                if future.cancelled():
+                    continue
+                outcome = future.result()
+                if outcome is None:
+                    left.append(running[future])
+                    continue
+                outcomes.append(outcome)
+                failures = failures + 1 if outcome.state == "failed" else 0
+                if failures == _MOST_FAILURES:
+                    log.warning("%d products in a row failed: no other is tried", failures)
+                    for other in running:
+                        other.cancel()
+            products.fetcher.stopping.wait(_WAIT_S if left else 0)
     return outcomes
 
 
@@ -184,6 +209,8 @@ def _fetch_one(products: ProductFetcher, job: _Job) -> ProductOutcome | None:
             return ProductOutcome(str(job.wanted), "present", stem)
         try:
             products.fetch(job.offer)
+        except ConnectionError as error:
+            return ProductOutcome(str(job.wanted), "failed", stem, str(error))
         except MissingFileError as error:
             return ProductOutcome(str(job.wanted), "missing", stem, str(error))
         except DamagedFileError as error:

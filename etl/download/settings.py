@@ -36,6 +36,10 @@ class DownloadSettings:
     strict: bool = setting(False, "end with status 4 if an acquisition could not be had")
     odata_url: str = setting("https://catalogue.dataspace.copernicus.eu/odata/v1", "address of the catalogue, OData")
     stac_url: str = setting("https://stac.dataspace.copernicus.eu/v1", "address of the catalogue, STAC")
+    s3_url: str = setting(
+        "https://eodata.dataspace.copernicus.eu",
+        "address of files over S3, unless AWS_ENDPOINT_URL or a profile is set",
+    )
     download_url: str = setting("https://download.dataspace.copernicus.eu/odata/v1", "address of files over HTTP")
     token_url: str = setting(
         "https://identity.dataspace.copernicus.eu/auth/realms/CDSE/protocol/openid-connect/token",
@@ -51,7 +55,7 @@ class DownloadSettings:
             _ = self.bounds, self.days
         require_at_least(self, rate_mib=0.001)
         require_within(self, max_cloud=(0, 100), connections=(1, 64), attempts=(1, 1000))
-        for name in ("odata_url", "stac_url", "download_url", "token_url"):
+        for name in ("odata_url", "stac_url", "s3_url", "download_url", "token_url"):
             _require_address(f"--{name.replace('_', '-')}", getattr(self, name))
 
     @property
@@ -84,8 +88,8 @@ class DownloadSettings:
             first, last = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in self.time.split("/"))
         except ValueError:
             raise ValueError(f"--time must be two days, as 2025-06-01/2025-06-30, got {self.time[:80]!r}") from None
-        if first > last:
-            raise ValueError(f"--time must begin before it ends, got {self.time!r}")
+        if first > last or last.year > 9998:
+            raise ValueError(f"--time must begin before it ends, and before the year 9999, got {self.time!r}")
         return first, last
 
 

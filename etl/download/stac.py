@@ -9,13 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pystac_client import Client
-from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
-from requests import RequestException
 
-from etl.download.offer import TIME_TOLERANCE, Acquisition, Offer, parsed
+from etl.catalogue.finder import TIME_TOLERANCE
+from etl.download.offer import Acquisition, Offer, parsed
 from etl.download.settings import Area
-from etl.download.web import shown
+from etl.download.web import TIMEOUTS_S, new_session, shown
 
 __all__ = ["StacCatalogue"]
 
@@ -23,6 +22,9 @@ _COLLECTION = "sentinel-2-l2a"
 
 _ASSETS = ("safe_manifest", "product_metadata")
 """Assets that lie in the product's own folder."""
+
+_WHOLE = "Product"
+"""Asset that is the product as one zip file."""
 
 
 class StacCatalogue:
@@ -35,7 +37,9 @@ class StacCatalogue:
             ConnectionError: it does not answer as it should.
         """
         self._url = url
-        self._client = self._answer(lambda: Client.open(url, stac_io=StacApiIO(max_retries=attempts - 1)))
+        io = StacApiIO(timeout=TIMEOUTS_S)
+        io.session = new_session(attempts)
+        self._client = self._answer(lambda: Client.open(url, stac_io=io))
 
     def of_acquisitions(self, wanted: Sequence[Acquisition]) -> Iterator[Offer]:
         """All Level-2A products of some acquisitions.
@@ -64,7 +68,7 @@ class StacCatalogue:
     def _answer(self, ask: Any) -> Any:
         try:
             return ask()
-        except (APIError, RequestException, KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # what a server answers can fail anywhere in pystac
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise ConnectionError(f"{shown(self._url)}: the server does not answer as it should ({reason})") from None
 
@@ -79,6 +83,7 @@ def _offer(item: dict[str, Any]) -> Offer | None:
     s3 = re.fullmatch(r"s3://(.+)/[^/]+", str(own[0].get("href", "")))
     alternate = (own[0].get("alternate") or {}).get("https") or {}
     web = re.fullmatch(r"(https?://.+)/Nodes\([^/]+\)/\$value", str(alternate.get("href", "")))
-    sizes = [asset.get("file:size") for asset in assets.values() if isinstance(asset.get("file:size"), int)]
+    sizes = {key: asset.get("file:size") for key, asset in assets.items() if isinstance(asset.get("file:size"), int)}
+    size = sizes.get(_WHOLE) or sum(sizes.values())
     online = properties.get("order:status", "succeeded") in ("succeeded", None)
-    return Offer(name, stem, s3[1] if s3 else "", web[1] if web else "", sum(sizes), online)
+    return Offer(name, stem, s3[1] if s3 else "", web[1] if web else "", size, online)

@@ -13,15 +13,19 @@ Source: flock(2).
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from etl.files import NO_LOCKS, sync_path
 from etl.safe_manifest import MANIFEST
 
 __all__ = ["Target"]
+
+log = logging.getLogger("etl.download")
 
 _POLL_S = 0.1
 
@@ -61,6 +65,8 @@ class Target:
             OSError: it cannot be moved.
         """
         here, there = self.unfinished(stem), self.finished(stem)
+        for part in here.rglob("*.part"):  # of files that an earlier run was asked for, and this one not
+            part.unlink()
         for path in sorted(here.rglob("*"), reverse=True):
             if path.is_dir():
                 sync_path(path)
@@ -79,11 +85,11 @@ class Target:
         sync_path(self.out)
 
     @contextlib.contextmanager
-    def connection(self, is_over: Callable[[], bool]) -> Iterator[None]:
+    def connection(self, is_stopping: Callable[[], bool]) -> Iterator[None]:
         """Hold one of the connections, once one is free.
 
         Raises:
-            InterruptedError: `is_over` says so while none is free.
+            InterruptedError: the run ends while none is free, as `is_stopping` tells.
         """
         while True:
             for number in range(self._connections):
@@ -91,18 +97,15 @@ class Target:
                     if is_held:
                         yield
                         return
-            if is_over():
+            if is_stopping():
                 raise InterruptedError(errno.EINTR, "the run ends")
             time.sleep(_POLL_S)
 
     @contextlib.contextmanager
     def product(self, stem: str) -> Iterator[bool]:
-        """Hold a product, unless another run does; gives whether it is held. The lock of a finished one is removed."""
-        path = self._state / f"{stem}.lock"
-        with _locked(path) as is_held:
+        """Hold a product, unless another run does; gives whether it is held."""
+        with _locked(self._state / f"{stem}.lock") as is_held:  # never removed, as another run may be opening it
             yield is_held
-            if is_held and self.finished(stem).exists() and not self.unfinished(stem).exists():
-                path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -118,6 +121,12 @@ def _locked(path: Path) -> Iterator[bool]:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
+            _warn_once(str(path.parent))
         yield True
     finally:
         os.close(descriptor)
+
+
+@cache
+def _warn_once(folder: str) -> None:
+    log.warning("%s: this file system has no locks, so start no other run into the same folder", folder)

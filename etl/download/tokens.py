@@ -6,7 +6,6 @@ the tokens. They go into the body of requests to that host, never into an addres
 Source: RFC 6749, sections 4.3 and 6; Copernicus Data Space Ecosystem, documentation of access tokens.
 """
 
-import json
 import netrc
 import os
 import threading
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from etl.download.web import TIMEOUTS_S, read_whole, service_errors, shown
+from etl.download.web import TIMEOUTS_S, json_object, read_whole, require_answer, service_errors, shown
 
 __all__ = ["AccessTokens", "Account", "account_for"]
 
@@ -53,10 +52,14 @@ def account_for(token_url: str) -> Account:
     if name and password:
         return Account(name, password)
     host, path = urlsplit(token_url).hostname or "", Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    found, is_usable = None, True
     try:
-        found = netrc.netrc(path).authenticators(host) if path.is_file() else None
+        if path.is_file():
+            found, is_usable = netrc.netrc(path).authenticators(host), not path.stat().st_mode & 0o077
     except (OSError, netrc.NetrcParseError):  # whose message can hold a part of the file
-        raise ValueError(f"{path} must be a file of logins that only its owner may read") from None
+        is_usable = False
+    if not is_usable:
+        raise ValueError(f"{path} must be a file of logins that only its owner may read (chmod 600)")
     if found is None:
         raise ValueError(
             f"--transfer http needs an account: set CDSE_USERNAME and CDSE_PASSWORD, or name {host} in {path}"
@@ -78,7 +81,8 @@ class AccessTokens:
         """A token that has not expired.
 
         Raises:
-            ConnectionError: the server gives none.
+            ConnectionError: the server does not answer.
+            ValueError: it does not take name and password.
         """
         with self._lock:
             if time.monotonic() >= self._expires - self._early_s:
@@ -100,7 +104,7 @@ class AccessTokens:
             {"grant_type": "password", "username": self._account.name, "password": self._account.password}
         )
         if refused is not None:
-            raise ConnectionError(
+            raise ValueError(
                 f"{shown(self._url)}: the server gives no token (status {refused}); check CDSE_USERNAME and "
                 "CDSE_PASSWORD, or the entry in .netrc"
             )
@@ -113,10 +117,11 @@ class AccessTokens:
             with self._session.post(
                 self._url, data=data, timeout=TIMEOUTS_S, stream=True, allow_redirects=False
             ) as answer:
+                require_answer(self._url, answer.status_code)
                 if answer.status_code != requests.codes.ok:
                     return answer.status_code
                 text = read_whole(answer, _MOST_BYTES)
-        self._keep(_object(text), start)
+        self._keep(json_object(self._url, text), start)
         return None
 
     def _keep(self, answer: dict[str, Any], start: float) -> None:
@@ -127,14 +132,6 @@ class AccessTokens:
         self._token, self._expires = token, start + lasts_s
         self._early_s = min(_EARLY_S, lasts_s / 10)
         self._refresh_token, self._refresh_expires = str(answer.get("refresh_token") or ""), start + refresh_s
-
-
-def _object(text: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _seconds(value: Any) -> float:

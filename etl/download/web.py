@@ -1,7 +1,8 @@
-"""HTTP requests to a data service: tried again where that can help, and errors that hold no secret.
+"""HTTP requests to a data service: repeated where that can help, and errors that hold no secret.
 
-A request that is answered with 429, 503 or the like is sent again after the time that the server asks for in
-`Retry-After`, else after 0.5 s, 1 s, 2 s and so on. `requests` and `urllib3` do that.
+A request that is answered with 429, 503 or the like is repeated after the time that the server asks for in
+`Retry-After`, else after pauses that double. For catalogues and tokens urllib3 does that; for files, which take longer,
+`etl.download.fetch` does, so that it can be interrupted.
 """
 
 import json
@@ -15,12 +16,16 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 __all__ = [
+    "LONGEST_PAUSE_S",
+    "RETRIED",
     "TIMEOUTS_S",
-    "BrokenOffError",
     "RefusedRequestError",
+    "RetryableError",
     "get_json",
+    "json_object",
     "new_session",
     "read_whole",
+    "require_answer",
     "service_errors",
     "shown",
 ]
@@ -28,18 +33,27 @@ __all__ = [
 TIMEOUTS_S = (10, 60)
 """Most seconds until a server takes a connection, and between two pieces of its answer."""
 
-_LONGEST_PAUSE_S, _LONGEST_ASKED_S = 60, 600
+LONGEST_PAUSE_S = 60
+"""Most seconds before a request is repeated, also if the server asks for more."""
 
-_RETRIED = (429, 500, 502, 503, 504)
+RETRIED = (408, 429, 500, 502, 503, 504)
+"""Statuses of answers after which a request is repeated."""
 
 _MOST_JSON_BYTES = 64 << 20
 
 
-class BrokenOffError(ConnectionError):
-    """An answer that had begun broke off."""
+class RetryableError(ConnectionError):
+    """A request failed in a way that can pass: the server is busy, or its answer broke off."""
+
+    def __init__(self, message: str, after_s: float = 0.0, gained: bool = False) -> None:
+        self.after_s = after_s
+        """Seconds for which the server asks to wait."""
+        self.gained = gained
+        """Whether some bytes had arrived that need not be fetched again."""
+        super().__init__(message)
 
 
-class RefusedRequestError(Exception):
+class RefusedRequestError(ValueError):
     """A server answers a request with a refusal that no repetition changes."""
 
     def __init__(self, url: str, status: int) -> None:
@@ -48,19 +62,31 @@ class RefusedRequestError(Exception):
         super().__init__(f"{shown(url)}: the server answers with status {status}")
 
 
+class _Session(requests.Session):
+    """A session that never sends what a `.netrc` holds: `requests` would, to any server that a redirect names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auth = _no_netrc
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Take the header with a token off a request that is redirected to another server."""
+        if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):
+            prepared_request.headers.pop("Authorization", None)
+
+
 def new_session(attempts: int) -> requests.Session:
     """A session that tries each request up to `attempts` times; for one thread."""
-    session = requests.Session()
-    session.trust_env = True  # proxies
-    session.auth = _no_netrc  # which `requests` would send to any server that a redirect names
+    session = _Session()
     retries = Retry(
         total=attempts - 1,
-        status_forcelist=_RETRIED,
+        status_forcelist=RETRIED,
         allowed_methods=None,
         backoff_factor=0.5,
-        backoff_max=_LONGEST_PAUSE_S,
+        backoff_max=LONGEST_PAUSE_S,
         backoff_jitter=0.2,
-        retry_after_max=_LONGEST_ASKED_S,
+        retry_after_max=LONGEST_PAUSE_S,
+        raise_on_status=False,
         redirect=0,
     )
     for scheme in ("http://", "https://"):
@@ -120,13 +146,29 @@ def get_json(session: requests.Session, url: str, parameters: Mapping[str, str] 
         RefusedRequestError: it refuses the request.
     """
     with service_errors(url), session.get(url, params=parameters, timeout=TIMEOUTS_S, stream=True) as answer:
+        require_answer(url, answer.status_code)
         if answer.status_code != requests.codes.ok:
             raise RefusedRequestError(url, answer.status_code)
         text = read_whole(answer, _MOST_JSON_BYTES)
+    return json_object(url, text)
+
+
+def json_object(url: str, text: bytes) -> dict[str, Any]:
+    """The JSON object in an answer.
+
+    Raises:
+        ConnectionError: it is none.
+    """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         value = None
-    if not isinstance(value, dict):
-        raise ConnectionError(f"{shown(url)}: the server must answer with a JSON object, got {text[:60]!r}")
+    if not isinstance(value, dict):  # not shown: the answer of a token server can hold a token
+        raise ConnectionError(f"{shown(url)}: the server must answer with a JSON object, got {len(text)} other bytes")
     return value
+
+
+def require_answer(url: str, status: int) -> None:
+    """Raise a ConnectionError if the server is busy or broken, after all attempts."""
+    if status in RETRIED:
+        raise ConnectionError(f"{shown(url)}: the server is busy or broken (status {status})")

@@ -24,6 +24,8 @@ _KINDS: dict[str, dict[str, type[Value]]] = {
     "DeletedProducts": {**_FIELDS, "DeletionDate": datetime, "DeletionCause": str},
 }
 """Fields that a query may name, by kind of record."""
+_ORDERED = {"Id", "ContentDate/Start", "ContentDate/End", "PublicationDate", "DeletionDate"}
+"""Fields by which the service orders, as its documentation lists them; Id is what it takes by itself."""
 _OPTIONS = {"$filter", "$orderby", "$top", "$skip", "$expand", "$count"}
 _DELETED = datetime(2024, 1, 1, tzinfo=UTC)
 _DEFAULT_ROWS, _MOST_ROWS, _MOST_SKIPPED = 20, 1000, 10_000  # the service's own
@@ -50,7 +52,7 @@ def query_answer(
     rows = [(product, entry) for product, entry in entries.values() if fits(entry)]
     for order in reversed(options.get("$orderby", "Id").split(",")):
         field, _, direction = order.strip().partition(" ")
-        if field not in _KINDS[kind] or direction not in ("", "asc", "desc"):
+        if field not in _ORDERED or direction not in ("", "asc", "desc"):
             raise QueryError(f"Invalid orderby: {order}")
         rows.sort(key=lambda row: row[1].fields[field], reverse=direction == "desc")
     expand = "$expand" in options

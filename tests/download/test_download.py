@@ -1,6 +1,7 @@
 """Products are looked for, chosen and fetched, over each protocol; what is there is not fetched again."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -29,7 +30,7 @@ def test_the_products_of_a_catalogue_are_fetched_once(space, tmp_path, same_file
         for one in offered:
             same_files(out, one)
         assert len(space.fetched()) == 2 * (13 + 2 + 1)
-        assert "2 products fetched (0.5 MiB), 0 there already, 0 missing" in capsys.readouterr().out
+        assert "2 products fetched (0.5 MiB), 0 there already, 0 not available" in capsys.readouterr().out
         assert download(settings) == ExitStatus.DONE
         assert space.fetched() == []
     record = json.loads((out / "download.json").read_text())
@@ -89,7 +90,16 @@ def test_the_newest_product_that_is_online_is_taken_with_the_other_parts_of_its_
     assert f"{newest.name} is offline; an older one is taken" in caplog.text
 
 
-def test_what_cannot_be_had_is_reported(space, tmp_path, caplog, capsys):
+def test_an_offline_part_of_the_newest_baseline_is_reported(space, tmp_path):
+    part = replace(product(tmp_path / "served", f"{NAME[:-1]}5"), online=False)
+    space.serve(product(tmp_path / "served"), part)
+    listed = catalogue_of(tmp_path / "patches.parquet", [NAME])
+    assert download(space.settings(catalogue=listed, out=tmp_path / "tiles", strict=True)) == ExitStatus.REJECTED
+    record = json.loads((tmp_path / "tiles" / "download.json").read_text())
+    assert {one["product"]: one["state"] for one in record["products"]} == {NAME: "fetched", part.name: "offline"}
+
+
+def test_what_is_not_available_is_reported(space, tmp_path, caplog, capsys):
     missing = NAME.replace("20170613T101031", "20170713T101031")
     offline = replace(product(tmp_path / "served"), online=False)
     deleted = replace(product(tmp_path / "served", OTHER), deleted="Duplicated product")
@@ -105,7 +115,7 @@ def test_what_cannot_be_had_is_reported(space, tmp_path, caplog, capsys):
     assert states.keys() == {"offline", "deleted", "not offered"}
     assert states["deleted"] == "Duplicated product"
     assert "S2A 2017-06-13T10:10:31 T33UUP: offline" in caplog.text
-    assert "0 products fetched (0.0 MiB), 0 there already, 3 missing" in capsys.readouterr().out
+    assert "0 products fetched (0.0 MiB), 0 there already, 3 not available" in capsys.readouterr().out
 
 
 def test_a_dry_run_tells_bytes_and_hours_and_writes_nothing(space, tmp_path, capsys, monkeypatch):
@@ -129,6 +139,7 @@ def test_a_dry_run_tells_bytes_and_hours_and_writes_nothing(space, tmp_path, cap
         ({"area": "1,2,3,4", "time": "2017-06-01"}, "--time must be two days"),
         ({"area": "1,2,3,4", "time": "2017-02-30/2017-03-01"}, "--time must be two days"),
         ({"area": "1,2,3,4", "time": "2017-06-02/2017-06-01"}, "must begin before it ends"),
+        ({"area": "1,2,3,4", "time": "2017-06-02/9999-12-31"}, "before the year 9999"),
         ({"area": "1,2,3,4", "time": "2017-06-01/2017-06-02", "connections": 0}, "--connections"),
         ({"area": "1,2,3,4", "time": "2017-06-01/2017-06-02", "odata_url": "https://a:b@c.org"}, "--odata-url must be"),
     ],
@@ -147,8 +158,30 @@ def test_an_account_comes_from_netrc(space, tmp_path, monkeypatch):
         download(settings)
     file = tmp_path / "no-netrc"
     file.write_text(f'machine 127.0.0.1 login {space.web.tokens.username} password "{space.web.tokens.password}"\n')
+    file.chmod(0o644)
+    with pytest.raises(ValueError, match=r"only its owner may read \(chmod 600\)"):
+        download(settings)
     file.chmod(0o600)
     assert download(settings) == ExitStatus.DONE
+
+
+def test_a_bucket_needs_keys(space, tmp_path, monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    listed = catalogue_of(tmp_path / "patches.parquet", [NAME])
+    with pytest.raises(ValueError, match="--transfer s3 needs keys"):
+        download(space.settings(catalogue=listed, out=tmp_path / "tiles"))
+
+
+def test_a_bucket_without_another_address_is_that_of_the_service(space, tmp_path, monkeypatch, same_files):
+    offered = product(tmp_path / "served")
+    space.serve(offered)
+    address = os.environ["AWS_ENDPOINT_URL"]
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    listed = catalogue_of(tmp_path / "patches.parquet", [NAME])
+    assert download(space.settings(catalogue=listed, out=tmp_path / "tiles", s3_url=address)) == ExitStatus.DONE
+    same_files(tmp_path / "tiles", offered)
 
 
 def test_an_area_in_the_west_can_be_given_like_any_other():
