@@ -63,7 +63,8 @@ def stac_server(products: Iterable[ServedProduct], download_url: str) -> Iterato
         search_get_request_model=create_get_request_model(extensions),
         search_post_request_model=create_post_request_model(extensions),
     )
-    server = uvicorn.Server(uvicorn.Config(api.app, log_level="error", timeout_graceful_shutdown=1))
+    # no log_config: to set one closes all handlers of `logging`, and absl's then closes what pytest writes to
+    server = uvicorn.Server(uvicorn.Config(api.app, log_config=None, timeout_graceful_shutdown=1))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
