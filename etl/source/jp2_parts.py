@@ -10,8 +10,9 @@ Source: ISO/IEC 15444-1, annex A: markers SOC, SIZ, TLM, PLM, PPM, SOT, EOC.
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,7 +40,7 @@ _MOST_PARTS_OF_TILE = 32
 """Most tile-parts of a tile, on average: real files have one."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # no slots: `size` is kept
 class Jp2Parts:
     """The header of a JPEG 2000 file, and where its tile-parts are."""
 
@@ -58,7 +59,7 @@ class Jp2Parts:
     length: npt.NDArray[np.int64]
     """Its bytes."""
 
-    @property
+    @cached_property
     def size(self) -> Jp2Header:
         """Size of image and tiles."""
         head = self.head + struct.pack(">HH", _SOT, _SOT_BYTES - 2)  # by which the end of a main header is known
@@ -67,13 +68,14 @@ class Jp2Parts:
             raise ValueError("it must be JPEG 2000")
         return header
 
-    def parts_in(self, window: PixelWindow) -> npt.NDArray[np.intp]:
-        """Numbers of the parts that a window of the image needs, shape (part,), ascending."""
+    def tiles_in(self, window: PixelWindow) -> Iterator[tuple[PixelWindow, tuple[int, ...]]]:
+        """The part of each tile that a window of the image touches, and the numbers of the tile's parts, ascending."""
         size = self.size
-        across = -(-size.columns // size.tile_columns)
-        rows = np.arange(window.row // size.tile_rows, (window.row + window.height - 1) // size.tile_rows + 1)
-        columns = np.arange(window.col // size.tile_columns, (window.col + window.width - 1) // size.tile_columns + 1)
-        return np.flatnonzero(np.isin(self.tile, (rows[:, None] * across + columns).ravel()))
+        height, width, across = size.tile_rows, size.tile_columns, -(-size.columns // size.tile_columns)
+        for row in range(window.row // height, (window.row + window.height - 1) // height + 1):
+            for column in range(window.col // width, (window.col + window.width - 1) // width + 1):
+                tile = PixelWindow(row * height, column * width, height, width)
+                yield window.intersection(tile), tuple(np.flatnonzero(self.tile == row * across + column).tolist())
 
     def begins(self, number: int, data: bytes) -> bool:
         """Whether `data` begins like the part with this number: by its marker and the number of its tile."""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from etl.aws import endpoint
@@ -54,6 +53,8 @@ class RemoteImage:
         self.decode_cost = self._header.decode_cost
         self._expected = dict[int, int]()
         """By tile-part: the end of the run of parts that are fetched with it."""
+        self._kept, self._most_kept = dict[tuple[int, ...], RasterFile](), 0
+        """Tiles that were read, the last one at the end."""
         self._held = dict[int, bytes]()
         """Tile-parts that were fetched, and not decoded yet."""
 
@@ -73,7 +74,7 @@ class RemoteImage:
 
     def expect(self, windows: Sequence[PixelWindow]) -> None:
         """Say which windows will be read, in this order, so that parts which are neighbours are fetched together."""
-        numbers = np.concatenate([np.empty(0, np.intp), *(self._parts.parts_in(window) for window in windows)]).tolist()
+        numbers = [number for window in windows for _, parts in self._parts.tiles_in(window) for number in parts]
         first, size = 0, 0
         for at, number in enumerate(numbers):
             size += int(self._parts.length[number])
@@ -82,6 +83,10 @@ class RemoteImage:
                 self._expected |= dict.fromkeys(range(numbers[first], number + 1), number + 1)
                 first, size = at + 1, 0
 
+    def keep(self, tiles: int) -> None:
+        """Keep the tiles that were read last, compressed, for a reader that comes back to them."""
+        self._most_kept = tiles
+
     def read(self, window: PixelWindow, out: npt.NDArray[Any]) -> None:
         """Decode a window into `out`, shape (row, col), of any strides.
 
@@ -89,13 +94,23 @@ class RemoteImage:
             RasterError: the file is broken there.
             ConnectionError: the server does not answer.
         """
+        for part, numbers in self._parts.tiles_in(window):
+            tile = self._kept.pop(numbers, None) or self._fetch(numbers)
+            tile.read(part, out[part.slices_in(window)])
+            if self._most_kept:
+                self._kept[numbers] = tile
+                if len(self._kept) > self._most_kept:
+                    del self._kept[next(iter(self._kept))]
+
+    def _fetch(self, numbers: Sequence[int]) -> RasterFile:
+        """An image that has pixels in one tile, whose parts have these numbers."""
         try:
-            parts = [self._take(number) for number in self._parts.parts_in(window).tolist()]
+            parts = [self._take(number) for number in numbers]
         except ConnectionError:
             raise
         except OSError as error:
             raise RasterError(f"{self.path} cannot be read: {fault_text(error)}") from None
-        RasterFile(self.path, content=self._parts.stream(b"".join(parts))).read(window, out)
+        return RasterFile(self.path, content=self._parts.stream(b"".join(parts)))
 
     def _take(self, number: int) -> bytes:
         """A tile-part, which is no longer held then; it is fetched with those that follow it in its run."""
