@@ -9,6 +9,7 @@ DEPLOY = Path(__file__).parent
 
 STATED_ELSEWHERE = {
     "hdf5plugin": "MIT; its compression filters have others",
+    "mlcroissant": "Apache-2.0",
     "namex": "Apache-2.0",
     "setuptools": "MIT",
 }

@@ -26,7 +26,16 @@ from etl.input_files import require_regular
 from etl.placement import Georeference, georeference_of, place_mismatch
 from etl.raster_limits import oversize, read_jp2_header
 
-__all__ = ["Georeference", "RasterError", "RasterFile", "configure", "utm_wkt", "write_geotiff", "write_jp2"]
+__all__ = [
+    "Georeference",
+    "RasterError",
+    "RasterFile",
+    "configure",
+    "to_degrees",
+    "utm_wkt",
+    "write_geotiff",
+    "write_jp2",
+]
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +99,8 @@ class RasterFile:
     def __init__(self, path: str | Path, any_message: bool = False, content: bytes | None = None) -> None:
         """Args: `any_message`: what GDAL says while decoding is an error in all formats, not only in JPEG 2000.
 
-        `content`: bytes of a file in JPEG 2000, to be read instead of the one at `path`, which only messages name.
+        `content`: bytes of a file in JPEG 2000 or GeoTIFF, to be read instead of the one at `path`, which only messages
+        name.
         """
         self.path = str(path)
         if any_message:  # a message reaches the thread that decodes, so that must be the calling one
@@ -229,18 +239,22 @@ def _open(path: str, drivers: list[str]) -> gdal.Dataset:
 
 
 def _open_content(owner: object, content: bytes) -> gdal.Dataset:
-    """A file in JPEG 2000 of which all bytes are given; they are kept as long as `owner` lives.
+    """A file in JPEG 2000 or GeoTIFF of which all bytes are given; they are kept as long as `owner` lives.
 
     Raises:
-        ValueError: it claims to be larger than any real one, or is no JPEG 2000.
+        ValueError: it claims to be larger than any real one, or is neither.
         RuntimeError: it is broken.
     """
-    if read_jp2_header(lambda offset, size: content[offset : offset + size], lambda: len(content)) is None:
-        raise ValueError("it must be JPEG 2000")
-    name = f"/vsimem/{next(_numbers)}.jp2"
+    is_tiff = content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    if (
+        not is_tiff
+        and read_jp2_header(lambda offset, size: content[offset : offset + size], lambda: len(content)) is None
+    ):
+        raise ValueError("it must be JPEG 2000 or GeoTIFF")
+    name = f"/vsimem/{next(_numbers)}.{'tif' if is_tiff else 'jp2'}"
     gdal.FileFromMemBuffer(name, content)
     weakref.finalize(owner, gdal.Unlink, name)
-    return gdal.OpenEx(name, _OPEN_FLAGS, [driver for driver in _BAND_DRIVERS if driver != "GTiff"])
+    return gdal.OpenEx(name, _OPEN_FLAGS, [driver for driver in _BAND_DRIVERS if (driver == "GTiff") == is_tiff])
 
 
 def _check_zipped(path: str) -> None:
@@ -285,6 +299,17 @@ def _projection_name(wkt: str) -> str:
             reference.AutoIdentifyEPSG()
     code = reference.GetAuthorityCode(None)
     return str(reference.GetName() if code is None else f"{reference.GetAuthorityName(None)}:{code}")
+
+
+def to_degrees(
+    epsg: int, eastings: npt.NDArray[np.float64], northings: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Longitudes and latitudes on WGS 84, shape (..., 2), of points in metres of a projection, both of shape (...)."""
+    target = _reference(4326)
+    target.SetAxisMappingStrategy(osr.OAMS_TRADITIONAL_GIS_ORDER)
+    points = np.stack((eastings, northings), -1)
+    degrees = osr.CoordinateTransformation(_reference(epsg), target).TransformPoints(points.reshape(-1, 2).tolist())
+    return np.array(degrees, np.float64)[:, :2].reshape(points.shape)
 
 
 def write_jp2(path: Path, pixels: npt.NDArray[np.generic], georeference: Georeference, block: int) -> None:

@@ -18,8 +18,9 @@ from etl.catalogue.columns import CATALOGUE_SCHEMA
 from etl.catalogue.georeference import Rejections
 from etl.catalogue.names import parse_product
 from etl.input_files import NO_LINKS, Links, RefusedFileError, fault_text, read_bytes, shortened
+from etl.tar_archive import PackedPatch
 
-__all__ = ["V1_METADATA_SUFFIX", "read_v1"]
+__all__ = ["V1_METADATA_SUFFIX", "has_description", "read_v1"]
 
 V1_METADATA_SUFFIX = "_labels_metadata.json"
 """What follows the patch's name in the file name of its description."""
@@ -39,12 +40,12 @@ _MOST_LABELS, _MOST_LETTERS = 100, 255
 
 
 def read_v1(
-    patches: Sequence[str], copies_of: Callable[[str], Sequence[Path]], links: Links = NO_LINKS
+    patches: Sequence[str], copies_of: Callable[[str], Sequence[Path | PackedPatch]], links: Links = NO_LINKS
 ) -> tuple[pa.Table, Rejections]:
     """Rows of a catalogue for these patches, and (patch, reason) of those without a valid description.
 
-    `copies_of`: the folders of a patch by its name, at least one; the first valid description is taken. `links`: where
-    links may lead.
+    `copies_of`: the folders of a patch, or its place in a tar file, by its name, at least one; the first valid
+    description is taken. `links`: where links may lead.
 
     Corners are in metres; `acquired` and `tile` come from the name of the product in the description. Split,
     exclusions and country are in lists of their own (see `etl.catalogue.lists`) and stay null here.
@@ -55,7 +56,7 @@ def read_v1(
         problems = []
         for folder in copies_of(patch):
             try:
-                row = _row(_read_description(folder / f"{patch}{V1_METADATA_SUFFIX}", links))
+                row = _row(_read_description(folder, links))
             except ValueError as error:
                 problems.append(str(error))
                 continue
@@ -69,10 +70,21 @@ def read_v1(
     return pa.Table.from_pylist(rows, CATALOGUE_SCHEMA), rejected
 
 
-def _read_description(path: Path, links: Links) -> dict[str, Any]:
+def has_description(folder: Path | PackedPatch) -> bool:
+    """Whether a patch has a description."""
+    if isinstance(folder, PackedPatch):
+        return folder.has(V1_METADATA_SUFFIX)
+    return (folder / f"{folder.name}{V1_METADATA_SUFFIX}").is_file()
+
+
+def _read_description(folder: Path | PackedPatch, links: Links) -> dict[str, Any]:
     """The JSON object in a patch's description; it has all keys in _KEYS."""
+    path = Path(str(folder)) / f"{folder.name}{V1_METADATA_SUFFIX}"
     try:
-        content: Any = json.loads(read_bytes(path, links))
+        if isinstance(folder, PackedPatch):
+            content: Any = json.loads(folder.read(V1_METADATA_SUFFIX))
+        else:
+            content = json.loads(read_bytes(path, links))
     except FileNotFoundError:
         raise ValueError(f"{path.name} must be in the patch's folder, but is missing") from None
     except RefusedFileError as error:

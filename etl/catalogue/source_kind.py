@@ -13,13 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.bucket_files import is_remote
-from etl.catalogue.bigearthnet_v1 import V1_METADATA_SUFFIX
+from etl.catalogue.bigearthnet_v1 import has_description
 from etl.catalogue.finder import FoundInputs, FoundProduct, PatchLocator, collect_inputs, find_products
 from etl.catalogue.images import PATH_COLUMNS, has_class_folders, names_images
 from etl.catalogue.lists import PRODUCT_LIST, find_lists
 from etl.catalogue.parquet_file import checked_table
 from etl.catalogue.search import is_zip
 from etl.input_files import NO_LINKS, Links, require_regular, walk_folders
+from etl.tar_archive import PackedLocator, compressed_tar_advice, is_tar
 
 __all__ = ["SOURCE_KINDS", "CatalogueSource", "detect_source", "find_v2_tables"]
 
@@ -59,8 +60,8 @@ class CatalogueSource:
     patches: tuple[str, ...] = ()
     """Names of the patches, sorted; empty unless it is a folder of patches."""
 
-    folder_of: PatchLocator | None = None
-    """Folder of each of `patches`; None unless it is a folder of patches."""
+    folder_of: PatchLocator | PackedLocator | None = None
+    """Folder of each of `patches`, or its place in a tar file; None unless it is a folder or tar file of patches."""
 
     passed_over: tuple[tuple[Path, str], ...] = ()
     """(path, reason) of what looks like a product or patch, but cannot be used."""
@@ -88,7 +89,7 @@ def detect_source(path: Path, allow_links: Sequence[Path] = ()) -> CatalogueSour
         source = _detect_folder(path, Links.into(path, *allow_links))
     else:
         _require_file(path)
-        if is_zip(path.name) or zipfile.is_zipfile(path):
+        if is_zip(path.name) or is_tar(path) or compressed_tar_advice(path) or zipfile.is_zipfile(path):
             source = _source_of(find_products(path), {})
         else:
             source = CatalogueSource(_table_kind(path, required=True), path, (path,))
@@ -154,7 +155,7 @@ def _patches_by_kind(found: FoundInputs) -> dict[str, tuple[str, ...]]:
         return {}
     # only names of version 2 have baseline, orbit and tile; to parse half a million names takes seconds
     tiled = tuple(name for name in found.patches if name.count("_") > 4)
-    if not tiled or (found.folder_of(tiled[0]) / f"{tiled[0]}{V1_METADATA_SUFFIX}").is_file():
+    if not tiled or has_description(found.folder_of(tiled[0])):
         return {"v1": found.patches}
     return {"v1": tuple(sorted(set(found.patches).difference(tiled))), "v2 folder": tiled}
 

@@ -35,6 +35,7 @@ from etl.source.warning import log_warnings
 from etl.store.backend import backend_of
 from etl.store.interface import Backend
 from etl.store.lock import StoreLock
+from etl.tar_archive import PackedLocator
 from etl.upsample.method import UpsampleMethod
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ class CatalogueSelection:
     candidates: Candidates
     """By listed product: numbers of `products` of its acquisition, best first; for a patch archive its own number."""
 
-    patch_folder: PatchLocator | None
-    """Folder of a patch in a patch archive, by its name; None if the source holds products or image files."""
+    patch_folder: PatchLocator | PackedLocator | None
+    """Folder of a patch in a patch archive, or its place in a tar file, by name; None if the source holds others."""
 
     links: Links
     """Where links in the source may lead."""
@@ -184,9 +185,9 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
         candidates = tuple(tuple(number[product.path] for product in products) for products in matching)
         return CatalogueSelection(catalogue, product_index, names, tuple(unique.values()), candidates, None, links)
     folder = found.folder_of
-    if folder is None or not any(folder(name.decode()).is_dir() for name in catalogue.patch):
+    if folder is None or not any(folder.holds(name.decode()) for name in catalogue.patch):
         raise ValueError(
-            "--source must hold products (.SAFE, .zarr, .zip) or the catalogue's patch folders, "
+            "--source must hold products (.SAFE, .zarr, .zip), or the catalogue's patches in folders or a .tar file, "
             f"got {source}{found.hint}"
         )
     own = tuple((k,) for k in range(len(names)))

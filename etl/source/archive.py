@@ -24,6 +24,7 @@ from etl.source.patch import Patch, PatchError, mirror_border
 from etl.source.unit_guard import UnitError, UnitGuard
 from etl.source.warning import UNPLACED, SourceWarning
 from etl.stage_timer import StageTimer
+from etl.tar_archive import PackedPatch
 
 __all__ = ["ArchivePatches", "PlacedFolder"]
 
@@ -35,8 +36,8 @@ _OTHER_COPY = "patches read from another folder of theirs, as a file of the firs
 class PlacedFolder(NamedTuple):
     """Folder of one patch, named like it, and where its files must lie."""
 
-    copies: tuple[Path, ...]
-    """The folder; and others of the same patch, which serve where a file of those before is broken."""
+    copies: tuple[Path | PackedPatch, ...]
+    """The folder, or the patch in a tar file; and others of the same, which serve where a file before is broken."""
 
     place: Georeference | None
     """Upper left corner as the catalogue gives it, with pixels of 10 m; None if its files may lie anywhere."""
@@ -110,8 +111,11 @@ class ArchivePatches:
             return Patch(tuple(buffer for buffer, _ in self._buffers), None)
         return PatchError(problems[0])
 
-    def _read_folder(self, path: Path, place: Georeference | None) -> None:
+    def _read_folder(self, path: Path | PackedPatch, place: Georeference | None) -> None:
         """Read the twelve files of a patch."""
+        if isinstance(path, PackedPatch):
+            self._read_packed(path, place)
+            return
         folder = self._open_folder(str(path))
         try:
             for gsd_m, planes in self._planes:
@@ -124,6 +128,15 @@ class ArchivePatches:
         finally:
             if folder is not None:
                 os.close(folder)
+
+    def _read_packed(self, patch: PackedPatch, place: Georeference | None) -> None:
+        """Read the twelve files of a patch in a tar file."""
+        for gsd_m, planes in self._planes:
+            of_group = place and Georeference(place.epsg, place.ulx, place.uly, gsd_m)
+            for band, plane in planes:
+                file, data = f"{patch.path}/{patch.name}_{band}.tif", patch.read(f"_{band}.tif")
+                if not self._plain.read_content(file, data, plane, of_group, whole=True):
+                    self._read(file, plane, of_group, data)
 
     def _open_folder(self, path: str) -> int | None:
         """Descriptor of a patch's folder; None if there is none, as opening its files will say."""
@@ -148,15 +161,20 @@ class ArchivePatches:
         known = self._warnings.get(what)
         self._warnings[what] = known._replace(times=known.times + 1) if known else SourceWarning(what, example)
 
-    def _read(self, path: str, out: npt.NDArray[np.uint16], place: Georeference | None) -> None:
-        """Read a whole file that is not plain: of the shape of `out`, (row, col), uint16, at `place`; or a link."""
-        target = self._check_link(path)
+    def _read(
+        self, path: str, out: npt.NDArray[np.uint16], place: Georeference | None, content: bytes | None = None
+    ) -> None:
+        """Read a whole file that is not plain: of the shape of `out`, (row, col), uint16, at `place`; or a link.
+
+        `content`: its bytes, if there is no file at `path`.
+        """
+        target = path if content is not None else self._check_link(path)
         if target != path:
             path = target
             if self._plain.read(path, out, place):
                 return
-        file, (rows, columns) = RasterFile(path), out.shape
-        if place is not None and self._plain.lies_at(path, place):
+        file, (rows, columns) = RasterFile(path, content=content), out.shape
+        if place is not None and self._plain.lies_at(path, place, content):
             place = None  # need not be compared again, which would take GDAL longer than the pixels
         mismatch = file.mismatch((rows, columns), "UInt16", place)
         if mismatch:

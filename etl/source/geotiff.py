@@ -67,27 +67,37 @@ class PlainGeoTiffs:
         """
         try:
             data = _read_bytes(path, out.nbytes + _HEADER_BYTES, folder)
+        except OSError:
+            return False
+        return self.read_content(path, data, out, place)
+
+    def read_content(
+        self, path: str, data: bytes, out: npt.NDArray[np.uint16], place: Georeference | None, whole: bool = False
+    ) -> bool:
+        """As `read`, of a file whose first bytes are `data`; `whole`: all bytes, and there is no file at `path`."""
+        try:
             tags = _tags(data)
             pixels = _pixels(data, tags, out)
-            if pixels is None or (place is not None and not self._has_place(path, data, tags, place)):
+            if pixels is None or (place is not None and not self._has_place(path, data, tags, place, whole)):
                 return False
         except _NOT_UNDERSTOOD:
             return False
         out[...] = pixels
         return True
 
-    def lies_at(self, path: str, place: Georeference) -> bool:
+    def lies_at(self, path: str, place: Georeference, content: bytes | None = None) -> bool:
         """Whether the tags of a file, which may be compressed or tiled, put it exactly at `place`.
 
-        Returns False for files whose tags are not among the first bytes, or that only GDAL understands.
+        `content`: its bytes, if there is no file at `path`. Returns False for files whose tags are not among the first
+        bytes, or that only GDAL understands.
         """
         try:
-            data = _read_bytes(path, _MOST_BYTES)
-            return self._has_place(path, data, _tags(data), place)
+            data = _read_bytes(path, _MOST_BYTES) if content is None else content
+            return self._has_place(path, data, _tags(data), place, content is not None)
         except _NOT_UNDERSTOOD:
             return False
 
-    def _has_place(self, path: str, data: bytes, tags: Tags, place: Georeference) -> bool:
+    def _has_place(self, path: str, data: bytes, tags: Tags, place: Georeference, whole: bool) -> bool:
         """Whether the `tags` of a file put it exactly at `place`."""
         column, row, _, ulx, uly, _ = tie = struct.unpack("<6d", _raw(data, tags[_TIE_POINT]))
         width, height, _ = struct.unpack("<3d", _raw(data, tags[_PIXEL_SCALE]))
@@ -97,7 +107,7 @@ class PlainGeoTiffs:
         if keys not in self._epsg:
             if len(self._epsg) >= _MOST_PROJECTIONS:
                 self._epsg.clear()
-            found = RasterFile(path).georeference
+            found = RasterFile(path, content=data if whole else None).georeference
             understood = found is not None and (found.ulx, found.uly, found.gsd_m) == (tie[3], tie[4], width)
             self._epsg[keys] = found.epsg if found is not None and understood else None
         return self._epsg[keys] == place.epsg

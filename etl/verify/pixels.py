@@ -26,14 +26,19 @@ from etl.source.images import read_image
 from etl.source.open_product import OpenBand, open_band, read_product
 from etl.source.product import Product
 from etl.source.radiometry import lookup_table
+from etl.source.remote_image import RemoteImage
 from etl.store.errors import DamagedStoreError
 from etl.store.location import Location
 from etl.store.reader import StoreReader
+from etl.tar_archive import PackedLocator, PackedPatch
 from etl.verify.check import Faults
 from etl.verify.copies import usable_copies
 from etl.verify.settings import VerifySettings
 
 __all__ = ["SourceRow", "check_pixels", "find_source_rows"]
+
+_KEPT_TILES = 12
+"""Tiles of a band in a bucket that are kept: a row of patches crosses eleven, and the next row the same."""
 
 OpenProduct = tuple[Product, dict[str, OpenBand]]
 """A product, and its open files by band."""
@@ -67,6 +72,9 @@ class SourceRow:
     links: Links
     """Where links in the source may lead."""
 
+    packed: PackedPatch | None = None
+    """Its patch in a tar file, below which `path` then is."""
+
 
 def find_source_rows(store: StoreReader, settings: VerifySettings, source: Path) -> list[SourceRow]:
     """As many rows of state 1 as `settings` say, ascending, the same for the same seed, with their paths in `source`.
@@ -79,7 +87,7 @@ def find_source_rows(store: StoreReader, settings: VerifySettings, source: Path)
     if not can_exist(source):
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which is not there")
     products: Sequence[FoundProduct] = ()
-    locator: PatchLocator | None = None
+    locator: PatchLocator | PackedLocator | None = None
     links = Links.into(source, *settings.allow_links)
     if store.schema.images is None:
         found = find_products(source, settings.allow_links)
@@ -97,11 +105,16 @@ def find_source_rows(store: StoreReader, settings: VerifySettings, source: Path)
     for row in rows.tolist():
         patch, product = (store.column(name)[row].decode() for name in ("patch", "product"))
         epsg, ulx, uly = (store.column(name)[row].item() for name in ("epsg", "ulx", "uly"))
+        packed, others = None, list[Path]()
         if products:
             path, *others = copies_of(product) or (Path(product),)
+        elif isinstance(locator, PackedLocator):
+            packed = locator(patch)
+            path = packed.path
         else:
             path, *others = locator.copies(patch) if locator else (source / patch,)  # an image file's name is its path
-        source_rows.append(SourceRow(row, path, bool(products), epsg, (ulx, uly), tuple(others), assumed, links))
+        place = (epsg, (ulx, uly))
+        source_rows.append(SourceRow(row, path, bool(products), *place, tuple(others), assumed, links, packed))
     return source_rows
 
 
@@ -150,6 +163,17 @@ def _open_product(path: Path, assume_offset: int | None, links: Links) -> OpenPr
     return read_product(path, assume_offset, links), {}
 
 
+def _open_band_file(source: SourceRow, band: str) -> RasterFile:
+    """The file of a band of a patch in a patch archive."""
+    name = f"{source.path / source.path.name}_{band}.tif"
+    if source.packed is None:
+        return RasterFile(check_link(name, source.links))
+    try:
+        return RasterFile(name, content=source.packed.read(f"_{band}.tif"))
+    except OSError as error:
+        raise RasterError(str(error)) from None
+
+
 def _read(
     source: SourceRow, group: Group, product: Product | None, files: dict[str, OpenBand]
 ) -> npt.NDArray[np.uint16]:
@@ -157,11 +181,13 @@ def _read(
     out = np.empty((group.patch_px, group.patch_px, len(group.bands)), np.uint16)
     for k, band in enumerate(group.bands):
         if product is None:
-            file: OpenBand = RasterFile(check_link(f"{source.path / source.path.name}_{band}.tif", source.links))
+            file: OpenBand = _open_band_file(source, band)
             default, lut = Georeference(source.epsg, *source.corner, group.gsd_m), None
         else:
             if band not in files:
-                files[band] = open_band(product, band)
+                files[band] = file = open_band(product, band)
+                if isinstance(file, RemoteImage):
+                    file.keep(_KEPT_TILES)
             file, grid = files[band], product.grid
             default = Georeference(grid.epsg, grid.ulx, grid.uly, group.gsd_m)
             lut = lookup_table(product.offsets[band], product.quantification)

@@ -1,0 +1,1 @@
+"""Describe a store so that others can find and cite it: `python -m etl.describe`."""
