@@ -304,7 +304,10 @@ install_horovod() { pip_install --no-deps --force-reinstall "$1"; }
 pip_install() { "$venv/bin/python" -m pip install "$@"; }
 
 # The lock files have all packages that others need. Only wheels: a source archive would fetch build tools unchecked.
-pip_locked() { pip_install --require-hashes --no-deps --only-binary :all: "$@"; }
+# jsonpath-rw, which mlcroissant needs, has no wheel: the setuptools of the environment makes one.
+pip_locked() {
+    pip_install --require-hashes --no-deps --only-binary :all: --no-binary jsonpath-rw --no-build-isolation "$@"
+}
 
 make_venv() {
     if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ]; then
