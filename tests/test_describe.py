@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import warnings
 from pathlib import Path
 
@@ -44,10 +45,20 @@ FLAGS = (
 )
 
 
+def require_declared(value: dict[str, object]) -> None:
+    """Each prefix of a field is that of an extension that is declared."""
+    text = json.dumps({key: part for key, part in value.items() if key not in ("links", "stac_extensions")})
+    used = set(re.findall(r'"([a-z]+):[a-z_]+": ', text))
+    names = {"proj": "projection", "sci": "scientific"}
+    declared = " ".join(value["stac_extensions"])
+    assert all(f"/{names.get(prefix, prefix)}/" in declared for prefix in used), (used, declared)
+
+
 def test_the_collection_and_its_items_are_valid_stac_with_the_fields_of_its_extensions(described):
     store, out = described
     collection = json.loads((out / "collection.json").read_text())
     Collection(**collection)
+    require_declared(collection)
     assert (collection["id"], collection["license"], collection["sci:citation"]) == (
         "sample-of-patches",
         "CC-BY-4.0",
@@ -65,6 +76,7 @@ def test_the_collection_and_its_items_are_valid_stac_with_the_fields_of_its_exte
     assert items.keys() == {f"T{tile}" for tile in tiles}
     for item in items.values():
         Item(**item.to_dict())
+        require_declared(item.to_dict())
         here = tiles == item.id[1:]
         assert item.properties["patches"] == here.sum()
         assert item.properties["proj:code"] == f"EPSG:{corners['epsg'][here][0]}"
@@ -130,7 +142,8 @@ def test_the_card_tells_numbers_of_the_store(described):
     store, out = described
     text = (out / "README.md").read_text()
     with StoreReader(store) as reader:
-        rows, counts = reader.written, reader.column("classes").sum(axis=0)
+        rows = reader.written
+        counts = reader.column("classes")[rows].sum(axis=0)
         names = reader.schema.class_names
     assert text.startswith("# Sample of patches\n")
     assert f"| patches | {len(rows)} |" in text
@@ -147,9 +160,50 @@ def test_a_description_is_replaced_but_nothing_else_is(described, tmp_path, caps
     assert {path.name for path in out.iterdir()} == before
     assert (out / "README.md").read_text().startswith("# Another name\n")
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(ValueError, match="must be a description that is to be replaced"):
+    (tmp_path / "collection.json").write_text("mine")
+    with pytest.raises(ValueError, match=r"a description to replace, but .*mine\.txt is no part of one"):
         describe(DescribeSettings(Location.parse(store), tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", "collection.json"}
+    with pytest.raises(ValueError, match="which holds the store"):
+        describe(DescribeSettings(Location.parse(store), store.parent))
+    with pytest.raises(ValueError, match="must be a folder, got the file"):
+        describe(DescribeSettings(Location.parse(store), tmp_path / "mine.txt"))
+
+
+@pytest.mark.parametrize("store_format", ["h5", "zarr"])
+def test_rejected_rows_are_left_out_and_an_address_is_named(tmp_path, store_format):
+    store = make_store(tmp_path, GOOD)
+    if store_format == "zarr":
+        done = ranks(1, "etl.convert", str(store), "--out", str(tmp_path / "store.zarr"))
+        assert done.returncode == 0, done.stderr
+        store = tmp_path / "store.zarr"
+    address = f"https://example.org/data/{store.name}"
+    describe(DescribeSettings(Location.parse(store), tmp_path / "about", address=address, licence="CC-BY-4.0"))
+    text = (tmp_path / "about" / "README.md").read_text()
+    rejected = store_format == "h5"  # etl.convert leaves them out
+    assert f"| patches | 5{', and 1 that were rejected' if rejected else ''} |" in text
+    assert f'etl.open_store("{store.name}")' in text
+    assert "Contains modified Copernicus Sentinel data 2017." in text
+    assert geopandas.read_parquet(tmp_path / "about" / "patches.parquet")["row"].tolist() == (
+        [0, 1, 3, 4, 5] if rejected else [0, 1, 2, 3, 4]
+    )
+    (item,) = pystac.Collection.from_file(str(tmp_path / "about" / "collection.json")).get_items()
+    assert item.assets["store"].href == address
+    croissant = json.loads((tmp_path / "about" / "croissant.json").read_text())
+    assert (croissant["url"], croissant["license"]) == (address, "https://spdx.org/licenses/CC-BY-4.0")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"licence": "CC BY 4.0"}, "--licence must be an SPDX identifier"),
+        ({"address": "/data/store.h5"}, "--address must be a URL"),
+        ({"creator": "two\nlines"}, "--creator must be one line"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        DescribeSettings(**changes)
 
 
 def test_a_store_that_is_not_complete_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """Patches in a tar file: the same catalogue and store as from folders, whatever the form of the tar file."""
 
+import contextlib
 import io
 import os
 import shutil
@@ -129,12 +130,94 @@ def test_the_index_is_kept_until_the_tar_file_changes(tmp_path, cache, monkeypat
     assert locate_patches(path)[1](PATCH).read("_B02.tif") == b"other text"
 
 
-@pytest.mark.parametrize("cut", [100, 512, 513, 515])
+def two_patches(path: Path) -> bytes:
+    """Bytes of a tar file of two patches, of 700 bytes each, whose second header begins at byte 1536."""
+    with tarfile.open(path, "w") as tar:
+        for number in (45, 46):
+            info = tarfile.TarInfo(f"{PATCH[:-2]}{number}/{PATCH[:-2]}{number}_B02.tif")
+            info.size = 700
+            tar.addfile(info, io.BytesIO(bytes(700)))
+    assert path.read_bytes()[1536:1540] == b"S2A_"
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("cut", [1, 100, 512, 513, 1000, 1536, 1600, 2047, 2048, 2100, 3072, 3100])
 def test_a_tar_file_that_is_cut_is_refused(tmp_path, cut):
-    path = a_tar(tmp_path / "a.tar")
-    path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(ValueError, match=r"must be a whole tar file without compression|must hold patches"):
+    path = tmp_path / "a.tar"
+    data = two_patches(path)
+    path.write_bytes(data[:cut])
+    with pytest.raises(ValueError, match="must be a whole tar file without compression"):
         find_products(path)
+    path.write_bytes(data)
+    tar_archive._index.cache_clear()
+    assert len(find_products(path).patches) == 2
+
+
+@pytest.mark.parametrize("at", [1536, 1536 + 124, 1536 + 150, 1536 + 156])
+def test_a_header_with_a_flipped_byte_is_refused(tmp_path, at):
+    path = tmp_path / "a.tar"
+    data = bytearray(two_patches(path))
+    data[at] ^= 0x10
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="must be a whole tar file without compression: it is cut, or has a damaged"):
+        find_products(path)
+
+
+def with_size(path: Path, size: bytes) -> Path:
+    """A tar file of two patches, of which the second has another size in its header, with a right checksum."""
+    data = bytearray(two_patches(path))
+    header = data[1536:2048]
+    header[124:136], header[148:156] = size, b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    data[1536:2048] = header
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    "size", [b"\xff" * 10 + b"\xfe\0", b"\xff" * 12, b"\x80" + b"\x7f" * 11, b"77777777777\0"], ids=repr
+)
+def test_a_size_that_no_file_has_is_refused(tmp_path, size):
+    path = with_size(tmp_path / "a.tar", size)
+    with pytest.raises(ValueError, match="must be a whole tar file without compression"):
+        find_products(path)
+
+
+@given(changes=st.lists(st.tuples(st.integers(0, 10_239), st.integers(0, 255)), min_size=1, max_size=4))
+def test_a_damaged_tar_file_is_read_or_refused(tmp_path_factory, changes):
+    path = tmp_path_factory.mktemp("tar") / "a.tar"
+    data = bytearray(two_patches(path))
+    for at, value in changes:
+        data[at] = value
+    path.write_bytes(data)
+    with contextlib.suppress(ValueError):
+        find_products(path)
+
+
+def test_a_patch_in_two_folders_is_refused_and_other_names_are_no_patches(tmp_path):
+    path = a_tar(tmp_path / "a.tar", name=f"one/{PATCH}/{PATCH}_B02.tif")
+    with tarfile.open(path, "a") as tar:
+        for name in (f"{PATCH}é", f"{PATCH}\udcff", f"{PATCH}{'1' * 90}", "S2A_MSIL2A_x"):
+            tar.addfile(tarfile.TarInfo(f"{name}/{name}_B02.tif"))
+    assert find_products(path).patches == (PATCH,)
+    with tarfile.open(path, "a") as tar:
+        tar.addfile(tarfile.TarInfo(f"two/{PATCH}/{PATCH}_B03.tif"))
+    tar_archive._index.cache_clear()
+    with pytest.raises(ValueError, match=f"{PATCH} lies in two folders of it"):
+        find_products(path)
+
+
+def test_a_tar_file_can_be_a_link(tmp_path):
+    a_tar(tmp_path / "a.tar")
+    (tmp_path / "b.tar").symlink_to("a.tar")
+    assert find_products(tmp_path / "b.tar").folder_of(PATCH).read("_B02.tif") == b"text"
+
+
+def test_without_a_cache_each_run_lists_the_tar_file(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert locate_patches(a_tar(tmp_path / "a.tar"))[1](PATCH).read("_B02.tif") == b"text"
+    assert "lists" in caplog.text
 
 
 def test_a_hard_link_is_the_file_that_it_names(tmp_path):
@@ -163,8 +246,9 @@ def test_links_in_a_tar_file_are_no_files(tmp_path):
         ("BigEarthNet-v1.0.tar.gz", "cat {}BigEarthNet-v1.0.tar.gz | gzip -dc > BigEarthNet-v1.0.tar"),
         ("x.tgz", "cat {}x.tgz | gzip -dc > x.tar"),
         ("BigEarthNet-S2.tar.zst", "cat {}BigEarthNet-S2.tar.zst | zstd -dc > BigEarthNet-S2.tar"),
-        ("BigEarthNet-S2.tar.zst.aa", "cat {}BigEarthNet-S2.tar.zst* | zstd -dc > BigEarthNet-S2.tar"),
-        ("x.tar.gz-001", "cat {}x.tar.gz* | gzip -dc > x.tar"),
+        ("BigEarthNet-S2.tar.zst.aa", "cat {}BigEarthNet-S2.tar.zst.* | zstd -dc > BigEarthNet-S2.tar"),
+        ("x.tar.gz-001", "cat {}x.tar.gz-* | gzip -dc > x.tar"),
+        ("x y.tgz", "cat '{}x y.tgz' | gzip -dc > 'x y.tar'"),
         ("x.tar", ""),
         ("x.zip", ""),
     ],

@@ -54,7 +54,7 @@ class CatalogueSettings:
     .rejected.csv file beside the output, with the reason.
     """
 
-    source: Path = setting(Path("data/labels"), "patches to list: a folder, a Parquet or CSV file, or a product")
+    source: Path = setting(Path("data/labels"), "patches to list: a folder, a Parquet, CSV or .tar file, or a product")
     lists: Path | None = setting(
         None,
         "folder with the published lists of splits, snow and cloud: train.csv, val.csv, test.csv, "

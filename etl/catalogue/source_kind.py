@@ -27,12 +27,12 @@ __all__ = ["SOURCE_KINDS", "CatalogueSource", "detect_source", "find_v2_tables"]
 _log = logging.getLogger(__name__)
 
 SOURCE_KINDS = {
-    "v1": "a folder of BigEarthNet v1 patches",
+    "v1": "a folder or tar file of BigEarthNet v1 patches",
     "lists": f"a folder of published lists with {PRODUCT_LIST}.csv",
     "v2": "metadata of BigEarthNet v2",
     "catalogue": "a catalogue",
     "products": "Sentinel-2 products without a list, so every cell of their grids",
-    "v2 folder": "a folder of BigEarthNet v2 patches without their metadata",
+    "v2 folder": "a folder or tar file of BigEarthNet v2 patches without their metadata",
     "image table": f"a table (CSV or Parquet) of image files with a column {', '.join(PATH_COLUMNS)}",
     "class folders": "a folder of image files, with a folder for each class",
 }

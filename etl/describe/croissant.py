@@ -87,8 +87,8 @@ def write_croissant(path: Path, patches: Path, summary: Summary, settings: Descr
         "name": settings.title,
         "description": settings.about,
         "version": settings.version,
-        "license": settings.licence,
-        "url": address,
+        **({} if settings.licence == "other" else {"license": f"https://spdx.org/licenses/{settings.licence}"}),
+        **({"url": address} if "://" in address else {}),
         "datePublished": f"{datetime.now(UTC):%Y-%m-%d}",
         "temporalCoverage": "/".join(f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in summary.period),
         "distribution": [

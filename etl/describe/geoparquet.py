@@ -15,13 +15,16 @@ from etl.describe.summary import Summary
 
 __all__ = ["footprint_table", "write_footprints"]
 
+_GROUP_ROWS = 20_000
+"""Rows of a row group: readers pass over groups whose boxes lie elsewhere."""
+
 _POLYGON = np.dtype([("order", "u1"), ("kind", "<u4"), ("rings", "<u4"), ("points", "<u4"), ("ring", "<f8", (5, 2))])
 """Well-known binary of a polygon with one ring of five points."""
 
 
 def write_footprints(path: Path, summary: Summary) -> None:
     """Write `footprint_table` as GeoParquet, compressed by Zstandard."""
-    pq.write_table(footprint_table(summary), path, compression="zstd")
+    pq.write_table(footprint_table(summary), path, compression="zstd", row_group_size=_GROUP_ROWS)
 
 
 def footprint_table(summary: Summary) -> pa.Table:

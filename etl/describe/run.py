@@ -1,7 +1,8 @@
 """One description, from settings to a folder that appears when it is complete."""
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,48 +27,64 @@ def describe(settings: DescribeSettings) -> None:
         ValueError: the store cannot be described.
         OSError: the folder cannot be written.
     """
+    out = Path(os.path.realpath(settings.out))
+    _require_replaceable(out, settings)
     with StoreReader(settings.store) as store:
         summary, schema = summary_of(store), store.schema
-    address = settings.address or _address(settings)
-    title = settings.title or settings.store.key.stem
+    address = settings.address or _address(settings, out)
+    classes = f", {len(summary.class_counts)} land cover classes" if summary.class_counts else ""
     about = settings.about or (
         f"{len(summary.rows):,} Sentinel-2 patches of 1200 m x 1200 m from {counted(len(summary.tiles), 'tile')}, "
-        f"Level-2A surface reflectance, {len(schema.class_names)} land cover classes"
+        f"Level-2A surface reflectance{classes}"
     )
-    settings = replace(settings, title=title, about=about)
-    with replace_atomically(settings.out, sync=False, concurrent=True) as folder:
+    settings = replace(settings, title=settings.title or settings.store.key.stem, about=about)
+    old = out.with_name(f"{out.name}.old")
+    with replace_atomically(out, sync=False, concurrent=True) as folder:
         folder.mkdir(parents=True)
         write_footprints(folder / "patches.parquet", summary)
         write_collection(folder, summary, schema, settings, address)
         write_croissant(folder / "croissant.json", folder / "patches.parquet", summary, settings, address)
         (folder / "README.md").write_text(_card(summary, schema, settings, address), encoding="utf-8")
-        if settings.out.exists():
-            _require_description(settings.out)
-            remove_path(settings.out)
+        if out.exists():
+            remove_path(old)
+            out.replace(old)
+    remove_path(old)
     print(
         f"{settings.store}: {counted(len(summary.rows), 'patch')} of {counted(len(summary.tiles), 'tile')} described "
         f"-> {settings.out}/README.md, collection.json, patches.parquet, croissant.json"
     )
 
 
-def _require_description(out: Path) -> None:
-    """Raise a ValueError if a folder holds something else than a description, which must not be removed."""
-    if not ((out.is_dir() and (out / "collection.json").is_file()) or not any(out.iterdir())):
-        raise ValueError(f"--out {out} must be a description that is to be replaced, or a new folder")
+_OWN = re.compile(
+    r"README\.md|collection\.json|patches\.parquet|croissant\.json|T\d{2}[A-Z]{3}(/T\d{2}[A-Z]{3}\.json)?"
+)
+"""What a description consists of."""
 
 
-def _address(settings: DescribeSettings) -> str:
-    """The store as files in --out name it."""
+def _require_replaceable(out: Path, settings: DescribeSettings) -> None:
+    """Raise a ValueError if a folder to be replaced holds something else than a description, as the store itself."""
+    if not settings.store.is_remote and Path(os.path.realpath(settings.store.path)).is_relative_to(out):
+        raise ValueError(f"--out must be a folder of its own, got {settings.out}, which holds the store")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out must be a folder, got the file {settings.out}")
+    others = [path for path in out.rglob("*") if not _OWN.fullmatch(str(path.relative_to(out)))]
+    if others:
+        raise ValueError(f"--out must be a new folder, or a description to replace, but {others[0]} is no part of one")
+
+
+def _address(settings: DescribeSettings, out: Path) -> str:
+    """The store as files in `out` name it."""
     if settings.store.is_remote:
         return str(settings.store)
-    return os.path.relpath(settings.store.path, settings.out)
+    return os.path.relpath(os.path.realpath(settings.store.path), out)
 
 
 def _card(summary: Summary, schema: Schema, settings: DescribeSettings, address: str) -> str:
     west, south, east, north = summary.bounds
     first, last = summary.period
     run = summary.settings
-    lacking = sum(share > 0 for share in summary.columns.get("nodata_share", ()))
+    shares = summary.columns.get("nodata_share")
+    years = sorted({first.year, last.year})
     return render_page(
         "etl.describe",
         "card.md.j2",
@@ -84,21 +101,29 @@ def _card(summary: Summary, schema: Schema, settings: DescribeSettings, address:
         bytes=f"{schema.row_bytes * schema.rows / 2**30:,.2f} GiB uncompressed",
         baselines=", ".join(f"{name or 'unknown'} {count:,}" for name, count in summary.baselines.items()),
         arrays=list(zip(schema.pixels, [group.bands for group in schema.groups], strict=True)),
-        limits=[text.format(_KEPT.get(run[name], run[name])) for name, text in _LIMITS.items() if name in run],
-        missing=f"{lacking:,}",
+        limits=[text.format(_KEPT.get(run[name], run[name])) for name, text in _LIMITS.items() if _limits(run, name)],
+        missing=None if shares is None else sum(share > 0 for share in shares),
+        opened=settings.store.name if settings.address and not settings.store.is_remote else address,
+        years="-".join(map(str, years)),
     )
 
 
 _LIMITS = {
     "keep_snow": "Patches that are listed as covered by seasonal snow are {}",
     "keep_cloud": "Patches that are listed as covered by cloud or cloud shadow are {}",
-    "max_cloud_share": "Largest share of cloud and cloud shadow in a patch: {}",
-    "max_snow_share": "Largest share of snow in a patch: {}",
-    "max_nodata_share": "Largest share of pixels without data in a patch: {}",
+    "max_cloud_share": "Patches with a larger share of cloud and cloud shadow than {} are rejected",
+    "max_snow_share": "Patches with a larger share of snow than {} are rejected",
+    "max_nodata_share": "Patches with a larger share of pixels without data than {} are rejected",
 }
 """Settings of the extraction that decide which patches are kept, in words."""
 
 _KEPT = {"True": "kept", "False": "left out"}
+
+
+def _limits(run: Mapping[str, str], name: str) -> bool:
+    """Whether a setting of a run can have left patches out."""
+    return name in run and run[name] != "1.0"
+
 
 _MOST_LISTED = 20
 

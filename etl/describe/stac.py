@@ -17,6 +17,9 @@ __all__ = ["write_collection"]
 
 _EXTENSIONS = "https://stac-extensions.github.io/{}/schema.json"
 
+_BAND_EXTENSIONS = ("eo/v2.0.0", "raster/v2.0.0")
+"""Extensions of the fields of bands."""
+
 _COMMON_NAMES = {
     "B01": "coastal",
     "B02": "blue",
@@ -54,7 +57,9 @@ def write_collection(folder: Path, summary: Summary, schema: Schema, settings: D
 def _collection(summary: Summary, settings: DescribeSettings) -> pystac.Collection:
     extent = pystac.Extent(pystac.SpatialExtent([list(summary.bounds)]), pystac.TemporalExtent([list(summary.period)]))
     extra: dict[str, Any] = {"version": settings.version}
-    extensions = [_EXTENSIONS.format("version/v1.2.0")]
+    extensions = [_EXTENSIONS.format(name) for name in ("version/v1.2.0", *_BAND_EXTENSIONS)]
+    if any(summary.baselines):
+        extensions.append(_EXTENSIONS.format("processing/v1.2.0"))
     if settings.citation:
         extra["sci:citation"] = settings.citation
         extensions.append(_EXTENSIONS.format("scientific/v1.0.0"))
@@ -70,7 +75,7 @@ def _collection(summary: Summary, settings: DescribeSettings) -> pystac.Collecti
             "platform": sorted({f"sentinel-{name[1:3].lower()}" for name in summary.columns["product"] if name}),
             "constellation": ["sentinel-2"],
             "instruments": ["msi"],
-            "processing:version": sorted(summary.baselines),
+            **({"processing:version": known} if (known := sorted(filter(None, summary.baselines))) else {}),
         }
     )
     return pystac.Collection(
@@ -114,7 +119,7 @@ def _item(tile: Tile, summary: Summary) -> pystac.Item:
         },
         start_datetime=tile.first,
         end_datetime=tile.last,
-        stac_extensions=[_EXTENSIONS.format(name) for name in ("projection/v2.0.0", "mgrs/v1.0.0")],
+        stac_extensions=[_EXTENSIONS.format(name) for name in ("projection/v2.0.0", "mgrs/v1.0.0", *_BAND_EXTENSIONS)],
     )
 
 

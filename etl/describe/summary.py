@@ -136,6 +136,8 @@ def summary_of(store: StoreReader) -> Summary:
     classes, names = store.column("classes")[rows], store.schema.class_names
     found = Counter(dict(zip(names, classes.sum(axis=0, dtype=np.int64).tolist(), strict=True)))
     rings = _rings(store, rows)
+    if np.ptp(rings[..., 0], axis=1).max() > 180:
+        raise ValueError(f"{store.location} must hold no patch across the 180th meridian, where footprints break")
     return Summary(
         rows,
         columns,

@@ -19,7 +19,7 @@ class ExtractSettings:
     source: Path = setting(
         Path("data/tiles"),
         "folder of Level-2A products (.SAFE, .zarr or .zip), of BigEarthNet patches, or of the catalogue's image "
-        "files; or s3://BUCKET/PREFIX of products",
+        "files; or s3://BUCKET/PREFIX of products; or a .tar file of BigEarthNet patches",
     )
     out: Location = setting(DEFAULT_STORE, "store to write: FILE.h5, FOLDER.zarr or s3://BUCKET/NAME.zarr")
     upsample: str = setting("bilinear", "how to resample 20 m and 60 m bands to 10 m, if at all", choices=METHODS)

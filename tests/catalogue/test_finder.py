@@ -488,7 +488,7 @@ def test_patches_of_both_versions_below_one_folder_are_told_apart_by_their_names
     put_patches(tmp_path / "BigEarthNet-S2" / V2_STEM, V2)
     detected = detect_source(tmp_path)
     assert (detected.kind, detected.patches) == ("v1", (V1,))
-    assert detected.unused == ("a folder of BigEarthNet v2 patches without their metadata",)
+    assert detected.unused == ("a folder or tar file of BigEarthNet v2 patches without their metadata",)
     assert detected.folder_of(V2) == tmp_path / "BigEarthNet-S2" / V2_STEM / V2
 
 
