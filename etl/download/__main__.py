@@ -1,5 +1,7 @@
 """`python -m etl.download --catalogue patches.parquet --out tiles`: products from a data service to a folder."""
 
+import signal
+
 from etl.download.run import download
 from etl.download.settings import DownloadSettings
 from etl.mpi import Comm, launch, on_root
@@ -12,4 +14,6 @@ def _run(settings: DownloadSettings, comm: Comm) -> int:
 
 
 if __name__ == "__main__":
+    for kind in (signal.SIGINT, signal.SIGTERM):  # also where a shell has let a job in the background ignore them
+        signal.signal(kind, signal.default_int_handler)
     launch(lambda: load_settings(DownloadSettings, "etl.download"), _run, "the same command goes on where it stopped")

@@ -118,4 +118,7 @@ def test_an_archive_that_holds_none_of_the_listed_patches_is_refused(tmp_path):
     (tmp_path / "archive").rename(tmp_path / "tiles")
     done = job(1, tmp_path, tmp_path / "store.h5")
     assert done.returncode == 2
-    assert "--source must hold products (.SAFE, .zarr, .zip) or the catalogue's patch folders" in errors(done)[0]
+    assert (
+        "--source must hold products (.SAFE, .zarr, .zip), or the catalogue's patches in folders or a .tar file"
+        in errors(done)[0]
+    )
