@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from benchmarks.findings import Skipped
 
-__all__ = ["ObjectStore", "Wire", "WireRequest", "object_store"]
+__all__ = ["ObjectStore", "Wire", "object_store"]
 
 _START_S = 60.0
 """Most seconds until the server answers."""
@@ -118,16 +118,6 @@ def _make_bucket(store: ObjectStore, server: "subprocess.Popen[bytes]", log: Pat
         time.sleep(0.1)
 
 
-class WireRequest(NamedTuple):
-    """A request that went through a wire."""
-
-    line: str
-    """Its first line, such as `GET /bucket/key HTTP/1.1`."""
-
-    connection: int
-    """Number of the connection."""
-
-
 class Wire:
     """A port that hands on all bytes to another, each piece of a request `delay_s` later; it counts both."""
 
@@ -136,9 +126,9 @@ class Wire:
         """The port to connect to, once it runs."""
         self.received_bytes = 0
         """Bytes of the answers, with their heads."""
-        self.requests = list[WireRequest]()
-        """All requests, in order."""
-        self._to, self._delay_s, self._connections = port, delay_s, 0
+        self.requests = list[str]()
+        """First line of each request, such as `GET /bucket/key HTTP/1.1`, in order."""
+        self._to, self._delay_s = port, delay_s
         self._loop = asyncio.new_event_loop()
         self._is_listening = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wire", daemon=True)
@@ -168,13 +158,11 @@ class Wire:
         listening.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections += 1
-        number = self._connections
         from_server, to_server = await asyncio.open_connection("127.0.0.1", self._to)
 
         def note_request(data: bytes) -> None:
             if data.startswith((b"GET ", b"HEAD ", b"PUT ", b"POST ", b"DELETE ")):  # obstore does not pipeline
-                self.requests.append(WireRequest(data.partition(b"\r\n")[0].decode("latin-1"), number))
+                self.requests.append(data.partition(b"\r\n")[0].decode("latin-1"))
 
         def note_answer(data: bytes) -> None:
             self.received_bytes += len(data)

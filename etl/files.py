@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = [
     "NO_LOCKS", "close_synced", "pwrite_exact", "raise_open_files_limit", "remove_path", "replace_atomically",
-    "sync_path", "temporary_path",
+    "sync_path", "temporary_path", "user_cache",
 ]  # fmt: skip
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -40,6 +40,15 @@ def raise_open_files_limit() -> str:
         f"a process must be able to open {_FEWEST_OPEN_FILES} files, got a limit of {limit}; raise it with ulimit -Hn "
         f"{_FEWEST_OPEN_FILES}, or in the settings of the batch system"
     )
+
+
+def user_cache(name: str) -> Path:
+    """Folder of this project in the user's cache folder; for a user without a home one that cannot be written."""
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:
+        home = Path(os.devnull)
+    return home / "sentinel-etl" / name
 
 
 def temporary_path(path: Path, concurrent: bool = False) -> Path:

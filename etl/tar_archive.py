@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import BANDS
-from etl.files import replace_atomically
+from etl.files import replace_atomically, user_cache
 from etl.heartbeat import now_doing
 from etl.input_files import MOST_METADATA_BYTES, Links, fault_text, open_regular
 from etl.plural import counted
@@ -182,11 +182,7 @@ def _index(archive: Path) -> npt.NDArray[np.void]:
     stat = archive.stat()
     parts = (_FORM, *_ENDINGS, archive.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     name = hashlib.sha256("\0".join(map(str, parts)).encode(errors="surrogateescape")).hexdigest()
-    try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    except RuntimeError:  # this user has no home folder
-        return _read_index(archive)
-    kept = home / "sentinel-etl" / "tar-members" / f"{name}.npy"
+    kept = user_cache("tar-members") / f"{name}.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):
         found: npt.NDArray[np.void] = np.load(kept, mmap_mode="r", allow_pickle=False)
         if found.dtype == _ENTRY and found.ndim == 1:

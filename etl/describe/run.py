@@ -11,7 +11,7 @@ from etl.describe.geoparquet import write_footprints
 from etl.describe.settings import DescribeSettings
 from etl.describe.stac import write_collection
 from etl.describe.summary import Summary, summary_of
-from etl.files import remove_path, replace_atomically
+from etl.files import remove_path, replace_atomically, temporary_path
 from etl.plural import counted
 from etl.schema import Schema
 from etl.store.reader import StoreReader
@@ -38,7 +38,7 @@ def describe(settings: DescribeSettings) -> None:
         f"Level-2A surface reflectance{classes}"
     )
     settings = replace(settings, title=settings.title or settings.store.key.stem, about=about)
-    old = out.with_name(f"{out.name}.old")
+    old = temporary_path(out, concurrent=True).with_suffix(".old")  # no folder of the user's has this name
     with replace_atomically(out, sync=False, concurrent=True) as folder:
         folder.mkdir(parents=True)
         write_footprints(folder / "patches.parquet", summary)

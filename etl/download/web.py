@@ -57,8 +57,6 @@ class RefusedRequestError(ValueError):
     """A server answers a request with a refusal that no repetition changes."""
 
     def __init__(self, url: str, status: int) -> None:
-        self.status = status
-        """HTTP status."""
         super().__init__(f"{shown(url)}: the server answers with status {status}")
 
 

@@ -5,15 +5,14 @@ Where a file's tiles lie is found out at its first opening, and kept in the user
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from etl.aws import endpoint
 from etl.bucket_files import RemoteFile
+from etl.files import user_cache
 from etl.grid import PixelWindow
 from etl.input_files import FileStat, fault_text
 from etl.placement import Georeference
@@ -133,11 +132,7 @@ def _parts_of(file: RemoteFile, stat: FileStat) -> Jp2Parts:
     """Where the tiles of a file lie: from the cache, else from the file."""
     version = (endpoint(), file.path, stat.etag, stat.size_bytes, stat.changed_ns)
     name = hashlib.sha256("\0".join(map(str, version)).encode(errors="surrogateescape")).hexdigest()
-    try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    except RuntimeError:  # this user has no home folder
-        home = Path(os.devnull)
-    kept = home / "sentinel-etl" / "jp2-parts" / name[:2] / f"{name}.npz"
+    kept = user_cache("jp2-parts") / name[:2] / f"{name}.npz"
     parts = Jp2Parts.load(kept)
     if parts is None:
         parts = index_jp2(file.read, file.size_bytes)
