@@ -57,24 +57,35 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-class _NotedComm(MPI.Intracomm):
-    """A communicator that notes for a watchdog that this rank waits for the others."""
+class _WaitingComm(MPI.Intracomm):
+    """A communicator whose ranks meet before an exchange: the first ones sleep, and note for a watchdog that they wait.
+
+    MPI's own calls wait in a busy loop, here for as long as another rank opens its products or plans.
+    """
 
     def bcast(self, *arguments: Any, **named: Any) -> Any:
         with doing("waiting for other ranks", waits=True):
+            self._meet()
             return super().bcast(*arguments, **named)
 
     def scatter(self, *arguments: Any, **named: Any) -> Any:
         with doing("waiting for other ranks", waits=True):
+            self._meet()
             return super().scatter(*arguments, **named)
 
     def gather(self, *arguments: Any, **named: Any) -> Any:
         with doing("waiting for other ranks", waits=True):
+            self._meet()
             return super().gather(*arguments, **named)
 
     def allgather(self, *arguments: Any, **named: Any) -> Any:
         with doing("waiting for other ranks", waits=True):
+            self._meet()
             return super().allgather(*arguments, **named)
+
+    def _meet(self) -> None:
+        if self.size > 1:
+            wait_polling(self.Ibarrier())
 
 
 _FIRST_PAUSE_S = 0.00005
@@ -95,7 +106,7 @@ def launch(parse: Callable[[], S], main: Callable[[S, Comm], int], advice: str =
     `advice` says what completes a job that ended with status 75, as after Ctrl-C.
     """
     escape_output()
-    comm = _NotedComm(MPI.COMM_WORLD)
+    comm = _WaitingComm(MPI.COMM_WORLD)
     logging.basicConfig(
         level=logging.INFO if comm.rank == 0 else logging.WARNING,
         format=(f"r{comm.rank:03d}/{comm.size} " if comm.rank else "") + "%(message)s",

@@ -1,5 +1,6 @@
 """Open a Level-2A product in any of the formats and packings, and each of its bands."""
 
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -73,7 +74,8 @@ def open_band(product: Product, band: str) -> OpenBand:
     if not (product.is_zarr or is_remote(Path(product.path))):
         return RasterFile(path)
     try:
-        files = _files_of(product.path, product.links)
+        with _listing:
+            files = _files_of(product.path, product.links)
     except ProductError as error:
         raise RasterError(str(error)) from None
     if product.is_zarr:
@@ -83,6 +85,10 @@ def open_band(product: Product, band: str) -> OpenBand:
     if not isinstance(file, RemoteFile):
         raise RasterError(f"{path} is not in the bucket any more")
     return RemoteImage(file, files.stat(name))
+
+
+_listing = threading.Lock()
+"""Held while a product's files are listed, by one of the threads that open its bands."""
 
 
 @lru_cache(maxsize=2)

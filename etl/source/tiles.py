@@ -7,13 +7,18 @@ in the next collective write. A block that cannot be decoded rejects the patches
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
+from etl.bucket_files import is_remote
 from etl.grid import PixelWindow
 from etl.heartbeat import doing
 from etl.input_files import fault_text
@@ -63,16 +68,17 @@ def layers_of(product: Product, halo_px: Sequence[int]) -> ProductLayers:
         ProductError: a band's file cannot be opened, or differs from the metadata.
     """
     layers, opened, warnings = list[Layer](), list[OpenBand](), list[SourceWarning]()
-    for group, halo in zip(GROUPS, halo_px, strict=True):
-        files = [_open_checked(product, band, group.gsd_m, "UInt16") for band in group.bands]
-        layers.append(_layer(group.name, group.gsd_m, files, halo))
-        opened += files
-    if "SCL" in product.files:
-        try:
-            opened.append(_open_checked(product, "SCL", 20, "Byte"))
-            layers.append(_layer("scl", 20, opened[-1:], 0))
-        except ProductError as error:
-            warnings.append(SourceWarning(UNUSED_SCL, f"{product.name}: {error}"))
+    with _opening(product) as opens:
+        for group, halo in zip(GROUPS, halo_px, strict=True):
+            files = [opens[band]() for band in group.bands]
+            layers.append(_layer(group.name, group.gsd_m, files, halo))
+            opened += files
+        if "SCL" in product.files:
+            try:
+                opened.append(opens["SCL"]())
+                layers.append(_layer("scl", 20, opened[-1:], 0))
+            except ProductError as error:
+                warnings.append(SourceWarning(UNUSED_SCL, f"{product.name}: {error}"))
     for what, paths in (
         (ABSENT_CHUNKS, [file.path for file in opened if isinstance(file, ZarrBand) and file.absent_chunks]),
         (UNPLACED, [file.path for file in opened if not file.is_placed]),
@@ -85,6 +91,18 @@ def layers_of(product: Product, halo_px: Sequence[int]) -> ProductLayers:
 def _layer(name: str, gsd_m: int, files: Sequence[OpenBand], halo_px: int) -> Layer:
     cost = max(file.decode_cost for file in files)
     return Layer(name, gsd_m, len(files), files[-1].shape, files[-1].block, halo_px, cost)
+
+
+@contextmanager
+def _opening(product: Product) -> Iterator[Mapping[str, Callable[[], OpenBand]]]:
+    """By band, what opens and checks its file; all files of a bucket at once, as each takes many small requests."""
+    checked = {band: (group.gsd_m, "UInt16") for group in GROUPS for band in group.bands} | {"SCL": (20, "Byte")}
+    opens = {band: partial(_open_checked, product, band, *of) for band, of in checked.items() if band in product.files}
+    if not is_remote(Path(product.path)):
+        yield opens
+        return
+    with ThreadPoolExecutor(len(opens)) as pool:
+        yield {band: pool.submit(opening).result for band, opening in opens.items()}
 
 
 def _open_checked(product: Product, band: str, gsd_m: int, dtype: str) -> OpenBand:

@@ -1,6 +1,7 @@
 """Products in a bucket give the same rows as on a disk, and no more is fetched of them than is wanted."""
 
 import shutil
+import time
 from collections import Counter
 
 import pyarrow.parquet as pq
@@ -84,6 +85,22 @@ def test_each_file_takes_few_requests_once_its_parts_are_known(sample, server, t
     asked, sent = images_of(server)
     assert set(asked.values()) == {1}  # all four blocks of a file are neighbours
     assert all(sent[key] <= len(server.objects[key]) for key in sent)
+
+
+def test_the_parts_of_all_files_of_a_product_are_looked_for_at_once(sample, server, tmp_path):
+    now, most = Counter(), Counter()
+
+    def wait(run, method, name):
+        if name.endswith(".jp2"):
+            product = name.split("/")[1]
+            now[product] += 1
+            most[product] = max(most[product], now[product])
+            time.sleep(0.02)
+            now[product] -= 1
+
+    server.before = wait
+    assert extract(1, sample, tmp_path / "first.h5", "safe", server.environment).returncode == 0
+    assert min(most.values()) > 6, most
 
 
 def test_only_blocks_that_are_wanted_are_fetched(sample, server, tmp_path):
