@@ -1,4 +1,4 @@
-"""The bands of each pixel array of a store: size, type, names and attributes, of Sentinel-2 and of image files."""
+"""The bands of each pixel array of a store: size, type, names and attributes; of satellites and of image files."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +7,16 @@ import numpy as np
 
 from etl.bands import GROUPS, NODATA, SATURATED, SUPER_BANDS, Group
 
-__all__ = ["IMAGES", "NATIVE_GROUPS", "UPSAMPLED_GROUP", "PixelGroup"]
+__all__ = [
+    "IMAGES",
+    "MOST_DB",
+    "NATIVE_GROUPS",
+    "SENTINEL1",
+    "SENTINEL1_GROUP",
+    "STEPS_PER_DB",
+    "UPSAMPLED_GROUP",
+    "PixelGroup",
+]
 
 IMAGES = "data_images"
 """Name of the one pixel array of a store that was made from image files, one file a patch."""
@@ -33,7 +42,7 @@ class PixelGroup:
     """Ground sample distance in m; None if it is unknown."""
 
     dtype: str = "<u2"
-    """numpy type of the pixels: `<u2` or `|u1`."""
+    """numpy type of the pixels: `<u2`, `|u1` or `<f4`."""
 
     attributes: dict[str, object] = field(default_factory=dict)
     """CF attributes of the array."""
@@ -116,3 +125,23 @@ NATIVE_GROUPS = tuple(_sentinel2_group(group.name, group, group.bands) for group
 
 UPSAMPLED_GROUP = _sentinel2_group("super", GROUPS[0], SUPER_BANDS)
 """All bands at 10 m, `data_super`."""
+
+SENTINEL1 = "data_s1"
+"""Name of the pixel array of Sentinel-1."""
+
+SENTINEL1_GROUP = PixelGroup(
+    SENTINEL1.removeprefix("data_"),
+    GROUPS[0].name,
+    (GROUPS[0].patch_px, GROUPS[0].patch_px),
+    ("VV", "VH"),
+    GROUPS[0].gsd_m,
+    "<f4",
+    {"long_name": "backscatter of Sentinel-1, NaN where there is none", "units": "dB"},
+)
+"""The two polarisations of Sentinel-1."""
+
+MOST_DB = 512
+"""Backscatter must be between this and its negative, in dB; the Earth's is between -60 and 30."""
+
+STEPS_PER_DB = 1024
+"""Steps in 1 dB, of which statistics of backscatter are sums."""

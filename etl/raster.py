@@ -345,7 +345,7 @@ def _write(
     options: list[str],
     nodata: int | None = None,
 ) -> None:
-    kind = {"uint8": gdal.GDT_Byte, "uint16": gdal.GDT_UInt16}[pixels.dtype.name]
+    kind = {"uint8": gdal.GDT_Byte, "uint16": gdal.GDT_UInt16, "float32": gdal.GDT_Float32}[pixels.dtype.name]
     # JP2OpenJPEG can only copy a finished raster, so both formats are written that way
     planes = pixels.reshape(-1, *pixels.shape[-2:])
     bands, rows, columns = planes.shape

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.labels import CLASSES_19, CLASSES_43
-from etl.pixel_groups import IMAGES, NATIVE_GROUPS, UPSAMPLED_GROUP, PixelGroup
+from etl.pixel_groups import IMAGES, NATIVE_GROUPS, SENTINEL1, SENTINEL1_GROUP, UPSAMPLED_GROUP, PixelGroup
 
 __all__ = [
     "COMPLETE",
@@ -24,6 +24,7 @@ __all__ = [
     "READABLE_VERSIONS",
     "REJECTED",
     "SCHEMA_VERSION",
+    "SENTINEL1_VERSION",
     "SPLITS",
     "STATS",
     "UNWRITTEN",
@@ -38,7 +39,10 @@ __all__ = [
 SCHEMA_VERSION = "2"
 """Version of the schema of new stores. Version 1 has no `nodata_share`, and its shares are over all pixels."""
 
-READABLE_VERSIONS = ("1", SCHEMA_VERSION)
+SENTINEL1_VERSION = "3"
+"""Version of the schema of new stores with Sentinel-1: version 2 with `data_s1` and `s1_name`."""
+
+READABLE_VERSIONS = ("1", SCHEMA_VERSION, SENTINEL1_VERSION)
 """Versions of the schema that are read, and whose interrupted runs are resumed."""
 
 UNWRITTEN, WRITTEN, REJECTED = 0, 1, 2
@@ -53,7 +57,9 @@ FLAGS = {"state": ("not_written", "written", "rejected"), "split": SPLITS}
 STATS = ("count", "sum", "sum_squares", "nodata", "saturated")
 """Exact integers of `stats/data_*/`, each (split, band, word): uint64 words, high before low.
 
-`count`, `sum` and `sum_squares` leave nodata and saturated pixels out; those two are counted apart.
+`count`, `sum` and `sum_squares` leave nodata and saturated pixels out; those two are counted apart. Values of
+`data_s1` are rounded to steps of 1/1024 dB, of which the words hold the sums, negative ones in two's complement; NaN is
+nodata.
 """
 
 DIGESTS = "digests/xxh3_64"
@@ -143,6 +149,9 @@ class Schema:
     images: PixelGroup | None = None
     """The bands of a store made from image files; None for the three groups of Sentinel-2."""
 
+    sentinel1_bytes: int = 0
+    """Length of `s1_name` in bytes; 0 if there is no Sentinel-1."""
+
     @property
     def nomenclature(self) -> int:
         """Number of classes."""
@@ -153,7 +162,8 @@ class Schema:
         """The bands of each pixel array, in the order of `pixels`."""
         if self.images is not None:
             return (self.images,)
-        return (*NATIVE_GROUPS, UPSAMPLED_GROUP) if self.upsampled else NATIVE_GROUPS
+        upsampled = (UPSAMPLED_GROUP,) if self.upsampled else ()
+        return (*NATIVE_GROUPS, *upsampled, *((SENTINEL1_GROUP,) if self.sentinel1_bytes else ()))
 
     @property
     def pixels(self) -> tuple[DataSet, ...]:
@@ -170,10 +180,16 @@ class Schema:
         )
 
     @property
+    def optical(self) -> tuple[DataSet, ...]:
+        """Those of `pixels` that hold pixels as read from products, patches or image files; without Sentinel-1."""
+        return tuple(item for item in self.pixels if item.name not in (f"data_{UPSAMPLED_GROUP.name}", SENTINEL1))
+
+    @property
     def identity(self) -> tuple[DataSet, ...]:
         """Columns that are known before any pixel is read; written when the store is created."""
         column = partial(_column, self.rows)
         time = {"units": "seconds since 1970-01-01 00:00:00", "calendar": "proleptic_gregorian"}
+        paired = "name of the patch of Sentinel-1, empty if there is none"
         classes_text: dict[str, object] = {"long_name": "1 where the patch has the class"}
         if self.class_names not in (CLASSES_43, CLASSES_19, ()):
             classes_text["class_names"] = list(self.class_names)
@@ -185,6 +201,7 @@ class Schema:
             column("ulx", "<f8", units="m", long_name="easting of the upper left corner"),
             column("uly", "<f8", units="m", long_name="northing of the upper left corner"),
             column("split", "|u1", long_name="published split"),
+            *((column("s1_name", f"S{self.sentinel1_bytes}", long_name=paired),) if self.sentinel1_bytes else ()),
             DataSet("classes", ("patch", "class"), (self.rows, self.nomenclature), "|u1", classes_text),
         )
 
@@ -268,13 +285,15 @@ def schema_of(arrays: Mapping[str, Any], where: object) -> Schema:
         raise ValueError(f"{where} must be a store of etl.extract; it has no {', '.join(missing)}")
     rows, classes = arrays["classes"].shape
     name_bytes, product_bytes = arrays["patch"].dtype.itemsize, arrays["product"].dtype.itemsize
-    version = SCHEMA_VERSION if "nodata_share" in arrays else "1"
+    sentinel1_bytes = arrays["s1_name"].dtype.itemsize if SENTINEL1 in arrays and "s1_name" in arrays else 0
+    version = "1" if "nodata_share" not in arrays else SENTINEL1_VERSION if sentinel1_bytes else SCHEMA_VERSION
     stated = tuple(map(str, arrays["classes"].attrs.get("class_names", ())))
     class_names = stated or {0: (), len(CLASSES_19): CLASSES_19}.get(classes, CLASSES_43)
     if len(class_names) != classes:
         raise ValueError(f"{where} must name its {classes} classes in the attribute class_names of the array classes")
     images = _image_group(arrays[IMAGES], where) if IMAGES in arrays else None
-    return Schema(rows, class_names, "data_super" in arrays, name_bytes, product_bytes, version, images)
+    upsampled = f"data_{UPSAMPLED_GROUP.name}" in arrays
+    return Schema(rows, class_names, upsampled, name_bytes, product_bytes, version, images, sentinel1_bytes)
 
 
 def _image_group(array: Any, where: object) -> PixelGroup:

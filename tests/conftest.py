@@ -43,7 +43,8 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small sample archive with its catalogue: three tiles of 11 x 11 patches."""
     folder = tmp_path_factory.mktemp("sample")
     for command in (
-        ("etl.sample", "--out", str(folder), "--tile-px", str(SAMPLE.tile_px), "--tiles", str(SAMPLE.tiles)),
+        ("etl.sample", "--out", str(folder), "--tile-px", str(SAMPLE.tile_px), "--tiles", str(SAMPLE.tiles),
+         "--sentinel1"),
         ("etl.catalogue", "--source", str(folder / "labels"), "--lists", str(folder / "lists"),
          "--out", str(folder / "patches.parquet")),
     ):  # fmt: skip

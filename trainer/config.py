@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etl.bands import BAND_BY_NAME, GROUPS
-from etl.pixel_groups import IMAGES
+from etl.pixel_groups import IMAGES, SENTINEL1
 from etl.settings import require_at_least, require_within, setting
 from etl.store.location import DEFAULT_STORE, Location
 
@@ -37,11 +37,16 @@ _NAMED_SELECTIONS = {
 }
 
 
+_WITH_SENTINEL1 = "+s1"
+
+
 def band_selections(bands: str) -> tuple[BandSelection, ...]:
     """The bands that a value of `--bands` stands for, by pixel array.
 
-    Bands that Sentinel-2 does not have can only be those of image files.
+    Bands that Sentinel-2 does not have can only be those of image files. `+s1` at the end adds both of Sentinel-1.
     """
+    if bands.endswith(_WITH_SENTINEL1):
+        return (*band_selections(bands.removesuffix(_WITH_SENTINEL1)), BandSelection(SENTINEL1))
     if bands in _NAMED_SELECTIONS:
         return _NAMED_SELECTIONS[bands]
     names = tuple(bands.split(","))
@@ -59,7 +64,8 @@ class RunSettings:
     out: Path = setting(Path("runs/latest"), "folder of the run, for its record, checkpoints and logs")
     bands: str = setting(
         "all",
-        "input bands: rgb, all (twelve at 10 m, or those of image files), native (own resolutions) or a list: B02,B8A",
+        "input bands: rgb, all (twelve at 10 m, or those of image files), native (own resolutions) or a list: B02,B8A; "
+        "+s1 at the end, as in all+s1, adds Sentinel-1",
     )
     classes: int = setting(0, "19 = convert the labels of a store of 43 classes to 19; 0 = the classes of the store")
     batch: int = setting(64, "batch size of each worker", "patches")

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from etl.catalogue.columns import cast_column
+from etl.catalogue.columns import SENTINEL1_NAME, cast_column
 from etl.catalogue.georeference import Rejections, georeference_patches, split_patch_names
 from etl.catalogue.parquet_file import checked_table, read_parquet
 from etl.catalogue.table import replace_columns
 from etl.input_files import fault_text
 
-__all__ = ["V2_COLUMNS", "join_v2_metadata", "list_v2_patches", "read_v2", "read_v2_metadata"]
+__all__ = ["V2_COLUMNS", "join_sentinel1", "join_v2_metadata", "list_v2_patches", "read_v2", "read_v2_metadata"]
 
 V2_COLUMNS = {
     "patch_id": pa.string(),
@@ -26,7 +26,11 @@ V2_COLUMNS = {
     "contains_seasonal_snow": pa.bool_(),
     "contains_cloud_or_shadow": pa.bool_(),
 }
-"""Columns of the published tables that are used."""
+"""Columns of the published tables that are used, and must be there."""
+
+_V1_NAME = "s2v1_name"
+_PAIRS = {SENTINEL1_NAME: pa.string(), _V1_NAME: pa.string()}
+"""Columns that are null where a table lacks them: the patch of Sentinel-1, and the patch's name in version 1."""
 
 
 def read_v2(files: Sequence[Path]) -> tuple[pa.Table, Rejections]:
@@ -48,17 +52,30 @@ def list_v2_patches(patch: pa.ChunkedArray) -> tuple[pa.Table, Rejections]:
 
 
 def join_v2_metadata(rows: pa.Table, metadata: pa.Table) -> tuple[pa.Table, int]:
-    """`rows`, in the same order, with labels, split, country, snow and cloud from `metadata`; how many it has."""
+    """`rows`, in the same order, with what `metadata` says of them: labels, split and all else; how many it has."""
     at = pc.index_in(rows["patch"], value_set=metadata["patch"].combine_chunks())
-    known, names = pc.is_valid(at), ("labels", "split", "country", "snow", "cloud")
+    known, names = pc.is_valid(at), ("labels", "split", "country", "snow", "cloud", SENTINEL1_NAME)
     columns = {name: pc.if_else(known, metadata[name].take(at), rows[name]) for name in names}
     return replace_columns(rows, columns), len(rows) - at.null_count
 
 
+def join_sentinel1(rows: pa.Table, files: Sequence[Path]) -> pa.Table:
+    """`rows` of version 1, in the same order, with `s1_name` from version 2's tables, where these name them."""
+    if not files:
+        return rows
+    metadata = read_v2_metadata(files)
+    at = pc.index_in(rows["patch"], value_set=metadata[_V1_NAME].combine_chunks(), skip_nulls=True)
+    paired = pc.if_else(pc.is_valid(at), metadata[SENTINEL1_NAME].take(at), rows[SENTINEL1_NAME])
+    return replace_columns(rows, {SENTINEL1_NAME: paired})
+
+
 def read_v2_metadata(files: Sequence[Path]) -> pa.Table:
-    """Version 2's tables in one: patch, labels, split (train, val, test), country, snow, cloud; one row a patch."""
+    """Version 2's tables in one: patch, labels, split (train, val, test), country, snow, cloud; one row a patch.
+
+    And `s1_name` and `s2v1_name`, which can be null.
+    """
     tables = [_read(file) for file in files]
-    table = pa.concat_tables(tables).rename_columns(["patch", "labels", "split", "country", "snow", "cloud"])
+    table = pa.concat_tables(tables).rename_columns(["patch", "labels", "split", "country", "snow", "cloud", *_PAIRS])
     # version 2 spells out the split that version 1 calls val
     split = pc.if_else(pc.equal(table["split"], "validation"), "val", table["split"])
     return replace_columns(table, {"split": split})
@@ -71,13 +88,18 @@ def _read(file: Path) -> pa.Table:
         if wrong:
             once = " once" if wrong[0] in names else ""
             raise ValueError(f"column {wrong[0]} must be there{once}; it has {', '.join(names)}")
-        table = read_parquet(file, list(V2_COLUMNS))
+        present = {name: kind for name, kind in _PAIRS.items() if names.count(name) == 1}
+        table = read_parquet(file, [*V2_COLUMNS, *present])
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{file} must be a table of BigEarthNet v2: {fault_text(error)}") from None
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     try:
-        return pa.table([_typed(table[name], name, kind) for name, kind in V2_COLUMNS.items()], pa.schema(V2_COLUMNS))
+        columns = [
+            _typed(table[name], name, kind) if name in table.column_names else pa.nulls(len(table), kind)
+            for name, kind in (V2_COLUMNS | _PAIRS).items()
+        ]
+        return pa.table(columns, pa.schema(V2_COLUMNS | _PAIRS))
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
 

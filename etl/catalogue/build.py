@@ -9,7 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.catalogue.bigearthnet_v2 import join_v2_metadata, list_v2_patches, read_v2, read_v2_metadata
+from etl.catalogue.bigearthnet_v2 import (
+    join_sentinel1,
+    join_v2_metadata,
+    list_v2_patches,
+    read_v2,
+    read_v2_metadata,
+)
 from etl.catalogue.cells import list_grid_cells
 from etl.catalogue.columns import sort_in_store_order
 from etl.catalogue.coverage import ListCoverage, measure_coverage, report_coverage
@@ -165,6 +171,8 @@ def _join(settings: CatalogueSettings, source: CatalogueSource, rows: pa.Table) 
         joined, coverages = _join_tables(rows, tables)
     else:
         joined, rejected, coverages = join_lists(rows, read_lists(folder, rows["patch"], links))
+        if source.kind in ("v1", "lists"):
+            joined = join_sentinel1(joined, find_v2_tables(folder, links))
     if not len(rows):
         return joined, rejected, 0
     listed = next((coverage.example for coverage in coverages if coverage.example), "no name")

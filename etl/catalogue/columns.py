@@ -14,6 +14,7 @@ from etl.schema import SPLITS
 
 __all__ = [
     "CATALOGUE_SCHEMA",
+    "SENTINEL1_NAME",
     "as_arrays",
     "cast_column",
     "conform",
@@ -36,20 +37,26 @@ CATALOGUE_SCHEMA = pa.schema(
         ("snow", pa.bool_()),
         ("cloud", pa.bool_()),
         ("country", pa.string()),
+        ("s1_name", pa.string()),
     ]
 )
-"""Columns of `patches.parquet`; `acquired`, `labels`, `split` (train, val, test) and `country` may be null.
+"""Columns of `patches.parquet`; `acquired`, `labels`, `split` (train, val, test), `country` and `s1_name`, the name of
+the patch of Sentinel-1, may be null. Tables of older versions, without `s1_name`, are read as if it were null.
 
 Null labels mean that nobody labelled the patch, an empty list that it has none of the classes. In a catalogue of image
 files `patch` is the path below --source, and `tile`, `product`, `epsg`, `ulx` and `uly` may be null, too."""
 
+SENTINEL1_NAME = "s1_name"
+"""The column that may be absent."""
+
 _TEXTS = ("patch", "tile", "product", "country")
-_NULLABLE = ("acquired", "labels", "split", "country")
+_NULLABLE = ("acquired", "labels", "split", "country", SENTINEL1_NAME)
 _NULLABLE_OF_IMAGES = (*_NULLABLE, "tile", "product", "epsg", "ulx", "uly")
 _ROWS_AT_ONCE = 100_000
 
 
-_KEYS = ("tile", "acquired", "product", "uly", "ulx", "patch", "epsg", "split", "snow", "cloud", "country")
+_OTHER_KEYS = ("epsg", "split", "snow", "cloud", "country", SENTINEL1_NAME)
+_KEYS = ("tile", "acquired", "product", "uly", "ulx", "patch", *_OTHER_KEYS)
 
 
 def sort_in_store_order(table: pa.Table) -> pa.Table:
@@ -74,12 +81,16 @@ def store_order(table: pa.Table) -> pa.UInt64Array:
     return pc.sort_indices(keyed, order)
 
 
-def as_arrays(table: pa.Table) -> dict[str, npt.NDArray[Any]]:
-    """The columns of a table of CATALOGUE_SCHEMA but `labels`, by name, shape (patch,); as `Catalogue` holds them."""
+def as_arrays(table: pa.Table, with_sentinel1: bool = False) -> dict[str, npt.NDArray[Any]]:
+    """The columns of a table of CATALOGUE_SCHEMA but `labels`, by name, shape (patch,); as `Catalogue` holds them.
+
+    `with_sentinel1`: also `s1_name`.
+    """
+    texts = (*_TEXTS, SENTINEL1_NAME) if with_sentinel1 else _TEXTS
     unknown_values = {"epsg": 0, "ulx": np.nan, "uly": np.nan, "snow": False, "cloud": False}
     split = pc.fill_null(pc.index_in(table["split"], value_set=pa.array(SPLITS)), 0)
     return {
-        **{name: _fixed_bytes(shown_names(table[name])) for name in _TEXTS},
+        **{name: _fixed_bytes(shown_names(table[name])) for name in texts},
         **{name: pc.fill_null(table[name], value).to_numpy() for name, value in unknown_values.items()},
         "acquired": table["acquired"].cast(pa.timestamp("s")).to_numpy(),
         "split": split.to_numpy().astype(np.uint8),
@@ -88,6 +99,8 @@ def as_arrays(table: pa.Table) -> dict[str, npt.NDArray[Any]]:
 
 def conform(table: pa.Table) -> pa.Table:
     """`table` with exactly the columns of CATALOGUE_SCHEMA and their types."""
+    if SENTINEL1_NAME not in table.column_names:
+        table = table.append_column(SENTINEL1_NAME, pa.nulls(len(table), pa.string()))
     for item in CATALOGUE_SCHEMA:
         if table.column_names.count(item.name) != 1:
             needed = "must be there" if item.name not in table.column_names else "must be there once"

@@ -22,8 +22,12 @@ _HASHED_ROWS = 100_000
 """Names that are hashed at once."""
 
 
-def read_in_order(path: Path) -> tuple[tuple[str, ...], dict[str, npt.NDArray[Any]]] | None:
+def read_in_order(
+    path: Path, with_sentinel1: bool = False
+) -> tuple[tuple[str, ...], dict[str, npt.NDArray[Any]]] | None:
     """Names of the classes, and the columns of `Catalogue` by name; None if the table must be read whole.
+
+    `with_sentinel1`: also `s1_name`.
 
     It must be if its rows are in another order or are image files, if it does not state its classes, or if a name can
     not be used.
@@ -46,7 +50,7 @@ def read_in_order(path: Path) -> tuple[tuple[str, ...], dict[str, npt.NDArray[An
             return None
         classes, unknown = multi_hot(table["labels"], class_names)
         problems |= {rows + row: why for row, why in row_problems(table, unknown).items()}
-        for name, values in {**as_arrays(table), "classes": classes}.items():
+        for name, values in {**as_arrays(table, with_sentinel1), "classes": classes}.items():
             columns.fill(name, rows, values)
         last, rows = table.slice(len(table) - 1), rows + len(table)
     if rows != columns.rows or not rows:

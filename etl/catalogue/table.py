@@ -84,6 +84,9 @@ class Catalogue:
     problem: npt.NDArray[np.object_]
     """Why it cannot be extracted as listed (unknown label, listed twice, off its tile's grid), else empty; str."""
 
+    s1_name: npt.NDArray[np.bytes_] | None = None
+    """Name of the patch of Sentinel-1, empty if there is none; None unless it was asked for."""
+
     def __len__(self) -> int:
         return len(self.patch)
 
@@ -94,17 +97,18 @@ class Catalogue:
 
     def take(self, which: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> "Catalogue":
         """The rows that a mask, shape (patch,), or an index array picks, in that order."""
-        columns = {
-            f.name: getattr(self, f.name)[which] for f in fields(self) if f.name not in ("class_names", "is_images")
-        }
-        return replace(self, **columns)
+        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("class_names", "is_images")}
+        return replace(self, **{name: values[which] for name, values in columns.items() if values is not None})
 
 
-def read_catalogue(path: Path, keep_snow: bool = True, keep_cloud: bool = True) -> Catalogue:
+def read_catalogue(
+    path: Path, keep_snow: bool = True, keep_cloud: bool = True, with_sentinel1: bool = False
+) -> Catalogue:
     """The catalogue in a Parquet file with the columns of CATALOGUE_SCHEMA, put in store order.
 
     Strings become fixed-length UTF-8 bytes, labels a multi-hot array of shape (patch, class), uint8. `keep_snow`,
     `keep_cloud`: whether patches on the published lists of snow, and of cloud, are in it; it may be empty without them.
+    `with_sentinel1`: whether it has the column `s1_name`.
 
     Raises:
         ValueError: the file is no Parquet, holds no patch, or a column is missing, of another type or null although it
@@ -112,11 +116,11 @@ def read_catalogue(path: Path, keep_snow: bool = True, keep_cloud: bool = True) 
         OSError: the file cannot be opened.
     """
     try:
-        read = read_in_order(path)
+        read = read_in_order(path, with_sentinel1)
     except (ValueError, OSError, pa.ArrowException):
         read = None  # reading it whole tells what is wrong with it
     if read is None:
-        catalogue = _read_whole(path)
+        catalogue = _read_whole(path, with_sentinel1)
         return catalogue.take((keep_snow | ~catalogue.snow) & (keep_cloud | ~catalogue.cloud))
     class_names, columns = read
     keep = np.flatnonzero((keep_snow | ~columns["snow"]) & (keep_cloud | ~columns["cloud"]))
@@ -126,12 +130,13 @@ def read_catalogue(path: Path, keep_snow: bool = True, keep_cloud: bool = True) 
     return Catalogue(class_names, is_images=False, **columns)
 
 
-def _read_whole(path: Path) -> Catalogue:
+def _read_whole(path: Path, with_sentinel1: bool) -> Catalogue:
     table = sort_in_store_order(read_catalogue_table(path))
     class_names = class_names_of(table)
     classes, unknown = multi_hot(table["labels"], class_names)
     problem = find_problems(table, unknown)
-    return Catalogue(class_names, is_images(table), classes=classes, problem=problem, **as_arrays(table))
+    columns = as_arrays(table, with_sentinel1)
+    return Catalogue(class_names, is_images(table), classes=classes, problem=problem, **columns)
 
 
 def read_catalogue_table(path: Path) -> pa.Table:

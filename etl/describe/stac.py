@@ -11,6 +11,7 @@ import pystac
 from etl.bands import BAND_BY_NAME
 from etl.describe.settings import DescribeSettings
 from etl.describe.summary import Summary, Tile
+from etl.pixel_groups import SENTINEL1_GROUP
 from etl.schema import Schema
 
 __all__ = ["write_collection"]
@@ -142,6 +143,15 @@ def _store_asset(schema: Schema, settings: DescribeSettings, address: str) -> py
 
 def _band(name: str, group: str, item: Any) -> dict[str, Any]:
     """A band of a pixel array."""
+    if group == SENTINEL1_GROUP.name:
+        return {
+            "name": f"data_{group}/{name}",
+            "gsd": SENTINEL1_GROUP.gsd_m,
+            "data_type": "float32",
+            "nodata": "nan",
+            "unit": "dB",
+            "raster:spatial_resolution": SENTINEL1_GROUP.gsd_m,
+        }
     band = BAND_BY_NAME[name]
     gsd_m = 10 if group == "super" else band.gsd_m
     return {

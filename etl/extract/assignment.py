@@ -20,12 +20,14 @@ from etl.raster import Georeference
 from etl.schema import RowSpan
 from etl.source.archive import PlacedFolder
 from etl.source.images import PlacedImage
+from etl.source.sentinel1 import PairedPatch
 
 __all__ = [
     "ExtractionPlan",
     "RankAssignment",
     "image_files",
     "make_assignments",
+    "paired_patches",
     "patch_folders",
     "plan_extraction",
     "scatter_assignments",
@@ -93,6 +95,9 @@ class RankAssignment:
     files: list[PlacedImage]
     """Image file of each of `rows`, and its place; empty if the source holds others."""
 
+    paired: list[PairedPatch]
+    """Patch of Sentinel-1 of each of `rows`; empty if they are not wanted."""
+
     rounds: list[RowSpan]
     """Rows that it writes in each collective round; empty in a round for which it has none."""
 
@@ -153,6 +158,7 @@ def make_assignments(
                 repair=frozenset(np.intersect1d(rows, repairs).tolist()),
                 folders=patch_folders(selection, rows),
                 files=image_files(selection, inputs.settings.source, rows),
+                paired=paired_patches(selection, rows),
                 rounds=rounds,
                 needed_blocks=plan.blocks,
                 predicted_inefficiency=plan.inefficiency,
@@ -176,6 +182,16 @@ def image_files(selection: CatalogueSelection, source: Path, rows: npt.NDArray[n
     if selection.images is None:
         return []
     return [PlacedImage(source / name, epsg, ulx, uly) for name, epsg, ulx, uly in _places(selection, rows)]
+
+
+def paired_patches(selection: CatalogueSelection, rows: npt.NDArray[np.intp]) -> list[PairedPatch]:
+    """The patch of Sentinel-1 of each of `rows`; none if they are not wanted."""
+    if selection.sentinel1 is None or selection.catalogue.s1_name is None:
+        return []
+    names = [name.decode() for name in selection.catalogue.s1_name[rows].tolist()]
+    places = (Georeference(epsg, ulx, uly, GROUPS[0].gsd_m) for _, epsg, ulx, uly in _places(selection, rows))
+    folders = (selection.sentinel1(name) if name else None for name in names)
+    return list(map(PairedPatch, folders, places))
 
 
 def _places(selection: CatalogueSelection, rows: npt.NDArray[np.intp]) -> Iterator[tuple[str, int, float, float]]:

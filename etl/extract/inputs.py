@@ -27,9 +27,11 @@ from etl.heartbeat import now_doing
 from etl.input_files import Links
 from etl.mpi import Comm, RootOnly
 from etl.pixel_groups import PixelGroup
-from etl.schema import UNWRITTEN, Schema
+from etl.plural import counted
+from etl.schema import SENTINEL1_VERSION, UNWRITTEN, Schema
 from etl.source.content import ProductContent
 from etl.source.inspection import ProductInspection, inspect_product
+from etl.source.sentinel1 import Sentinel1Folders, find_sentinel1
 from etl.source.unit_guard import UnitGuard
 from etl.source.warning import log_warnings
 from etl.store.backend import backend_of
@@ -82,6 +84,9 @@ class CatalogueSelection:
 
     images: PixelGroup | None = None
     """The bands of the image files; None if the source holds none."""
+
+    sentinel1: Sentinel1Folders | None = None
+    """Folder of a patch of Sentinel-1 by its name; None if they are not wanted."""
 
     contents: Sequence[ProductContent] = ()
     """Files of each of `products`, once they are known; empty for a patch archive."""
@@ -168,6 +173,7 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
     now_doing(f"reading {settings.catalogue}")
     catalogue, source = _read_catalogue(settings), settings.source
     now_doing(f"searching {source}")
+    sentinel1 = _find_sentinel1(settings, catalogue)
     names, product_index = listed_products(catalogue.product)
     if not can_exist(source):
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which does not exist")
@@ -183,7 +189,10 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
         unique = {product.path: product for products in matching for product in products}
         number = {path: k for k, path in enumerate(unique)}
         candidates = tuple(tuple(number[product.path] for product in products) for products in matching)
-        return CatalogueSelection(catalogue, product_index, names, tuple(unique.values()), candidates, None, links)
+        products = tuple(unique.values())
+        return CatalogueSelection(
+            catalogue, product_index, names, products, candidates, None, links, sentinel1=sentinel1
+        )
     folder = found.folder_of
     if folder is None or not any(folder.holds(name.decode()) for name in catalogue.patch):
         raise ValueError(
@@ -191,7 +200,23 @@ def select_patches(settings: ExtractSettings) -> CatalogueSelection:
             f"got {source}{found.hint}"
         )
     own = tuple((k,) for k in range(len(names)))
-    return CatalogueSelection(catalogue, product_index, names, (), own, folder, links)
+    return CatalogueSelection(catalogue, product_index, names, (), own, folder, links, sentinel1=sentinel1)
+
+
+def _find_sentinel1(settings: ExtractSettings, catalogue: "Catalogue") -> Sentinel1Folders | None:
+    """Where the patches of Sentinel-1 are, if they are wanted.
+
+    Raises:
+        ValueError: the catalogue names none, or none of them is there.
+    """
+    if settings.sentinel1 is None or catalogue.s1_name is None:
+        return None
+    if catalogue.is_images:
+        raise ValueError("--sentinel1 needs a catalogue of Sentinel-2 patches, got one of image files")
+    folders = find_sentinel1(settings.sentinel1, (name.decode() for name in catalogue.s1_name.tolist()))
+    named = int((catalogue.s1_name != b"").sum())
+    log.info("%d of %s have a patch of Sentinel-1 in the catalogue", named, counted(len(catalogue), "patch"))
+    return folders
 
 
 def listed_products(products: npt.NDArray[np.bytes_]) -> tuple[tuple[str, ...], npt.NDArray[np.intp]]:
@@ -208,7 +233,8 @@ def _read_catalogue(settings: ExtractSettings) -> "Catalogue":
     from etl.catalogue.table import read_catalogue  # on rank 0 alone: pyarrow takes 40 MiB
 
     try:
-        catalogue = read_catalogue(settings.catalogue, settings.keep_snow, settings.keep_cloud)
+        with_sentinel1 = settings.sentinel1 is not None
+        catalogue = read_catalogue(settings.catalogue, settings.keep_snow, settings.keep_cloud, with_sentinel1)
         rows = len(catalogue) or len(read_catalogue(settings.catalogue))
     except (OSError, ValueError) as error:
         raise ValueError(f"{error}; make it with python -m etl.catalogue") from None
@@ -237,8 +263,12 @@ def _schema_for(selection: CatalogueSelection, inspections: Sequence[ProductInsp
     patch_bytes = max(1, catalogue.patch.dtype.itemsize)  # HDF5 has no strings of 0 bytes
     names = [*selection.listed_products, *(inspection.name for inspection in inspections)]
     product_bytes = max(80, *(len(name.encode(errors="backslashreplace")) for name in names))
-    images = selection.images
-    return Schema(len(catalogue), catalogue.class_names, upsampled, patch_bytes, product_bytes, images=images)
+    schema = Schema(
+        len(catalogue), catalogue.class_names, upsampled, patch_bytes, product_bytes, images=selection.images
+    )
+    if selection.sentinel1 is None or catalogue.s1_name is None:
+        return schema
+    return replace(schema, version=SENTINEL1_VERSION, sentinel1_bytes=max(1, catalogue.s1_name.dtype.itemsize))
 
 
 def initial_columns(inputs: ExtractionInputs, selection: CatalogueSelection) -> dict[str, npt.NDArray[Any]]:
@@ -248,6 +278,7 @@ def initial_columns(inputs: ExtractionInputs, selection: CatalogueSelection) -> 
     product, rows = served[:, 0].astype(f"S{inputs.schema.product_bytes}"), len(catalogue)
     return {
         **{name: getattr(catalogue, name) for name in ("patch", "tile", "epsg", "ulx", "uly", "split", "classes")},
+        **({"s1_name": catalogue.s1_name} if inputs.schema.sentinel1_bytes else {}),
         "product": product[product_index],
         "baseline": served[:, 1].astype("S5")[product_index],
         "acquired": catalogue.acquired.astype("datetime64[s]").astype(np.int64),
@@ -262,7 +293,8 @@ def fingerprint_of(settings: ExtractSettings, selection: CatalogueSelection, met
     networks = {"weights": [network.sha256 for network in method.networks], "precision": method.precision}
     catalogue = selection.catalogue
     digest = hashlib.sha256()
-    for name in ("patch", "product", "ulx", "uly", "split", "classes"):
+    names = ("patch", "product", "ulx", "uly", "split", "classes", *(("s1_name",) if selection.sentinel1 else ()))
+    for name in names:
         digest.update(np.ascontiguousarray(getattr(catalogue, name)).tobytes())
     return {
         "rows": len(catalogue),
@@ -274,6 +306,7 @@ def fingerprint_of(settings: ExtractSettings, selection: CatalogueSelection, met
         "max_cloud_share": settings.max_cloud_share,
         "max_snow_share": settings.max_snow_share,
         # only where set: journals of older versions do not have them
+        **({"sentinel1": True} if selection.sentinel1 else {}),
         **({"max_nodata_share": settings.max_nodata_share} if settings.max_nodata_share < 1 else {}),
         **({"keep_unclassified": True} if settings.keep_unclassified else {}),
         **({} if settings.assume_offset is None else {"assume_offset": settings.assume_offset}),

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +20,12 @@ from etl.extract.prepared_patch import PreparedPatch, sums_of_planes
 from etl.extract.settings import ExtractSettings
 from etl.extract.upsampling import ReadyUpsampling
 from etl.heartbeat import doing
+from etl.pixel_groups import SENTINEL1
 from etl.schema import REJECTED, STATS, WRITTEN, DataSet, RowSpan, Schema
 from etl.source.block import OutgoingBlock
 from etl.source.interface import PatchSource, SourcePatch
 from etl.source.patch import UNKNOWN_SHARES, PatchError, pixel_shares
+from etl.source.sentinel1 import PairedPatch, Sentinel1Patches
 from etl.stage_timer import StageTimer
 from etl.store.checksum import checksum
 from etl.store.reader import StoreReader
@@ -44,6 +47,8 @@ class PatchPipeline:
     """Fills batches in a thread; the main thread takes them from `filled` and gives them back to `free`."""
 
     source: PatchSource
+    sentinel1: Sentinel1Patches | None
+    """Reads the patches of Sentinel-1 that are stored beside those of `source`; None if they are not wanted."""
     schema: Schema
     upsampling: ReadyUpsampling
     settings: ExtractSettings
@@ -78,11 +83,14 @@ class PatchPipeline:
     _stopped: bool = False
     _native: tuple[DataSet, ...] = field(init=False)
     """Data sets of pixels as read."""
+    _paired: dict[int, PairedPatch] = field(init=False)
+    """Patch of Sentinel-1 by row; empty if they are not wanted."""
     _thread: threading.Thread = field(init=False)
 
     def __post_init__(self) -> None:
         self.sums = Sums(self.schema.pixels)
-        self._native = tuple(item for item in self.schema.pixels if item.name != "data_super")
+        self._native = self.schema.optical
+        self._paired = dict(zip(self.assignment.rows.tolist(), self.assignment.paired, strict=False))
         self.empty = Batch(self.schema, 0)
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
         batches = self.assignment.batches
@@ -162,13 +170,17 @@ class PatchPipeline:
         if earlier is not None and lacks[0] >= earlier.lacking:
             return PreparedPatch(row, shares, earlier.problem, *lacks, earlier=earlier)
         problem = "no pixel has data in any band" if empty else self.settings.over_limit(*shares)
+        backscatter = None if problem or self.sentinel1 is None else self.sentinel1.read(self._paired[row])
+        if isinstance(backscatter, PatchError):
+            problem, backscatter = str(backscatter), None
         if problem or upsampler is None:
-            return PreparedPatch(row, shares, problem, *lacks, () if problem else native)
+            return PreparedPatch(row, shares, problem, *lacks, () if problem else native, backscatter=backscatter)
         start = time.perf_counter()
         upsampled = self._new_upsampled() if upsampled is None else upsampled
         with doing(f"upsampling row {row}"):
             upsampler(patch.native, upsampled)
-        return PreparedPatch(row, shares, "", *lacks, native, upsampled, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        return PreparedPatch(row, shares, "", *lacks, native, upsampled, seconds, backscatter=backscatter)
 
     def _place(self, batch: Batch, patch: PreparedPatch, number: int) -> None:
         """Fill the row of the batch that belongs to a patch, the `number`-th of the assignment, with all its results.
@@ -234,7 +246,7 @@ class PatchPipeline:
             results["checksum"][position] = checksum(list(pixels.values()))
             results["state"][position] = REJECTED if patch.problem else WRITTEN
 
-    def _place_pixels(self, targets: Mapping[str, npt.NDArray[np.uint16]], patch: PreparedPatch) -> None:
+    def _place_pixels(self, targets: Mapping[str, npt.NDArray[Any]], patch: PreparedPatch) -> None:
         """Copy the patch's pixels to `targets`, shape (row, col, band)."""
         self.timer.add("upsample_s", patch.upsample_s)
         with self.timer.stage("interleave_s"):
@@ -257,7 +269,7 @@ class PatchPipeline:
             for name, array in batch.pixels.items():
                 sums = row_sums(array[row - batch.first], self._native[0].nodata, self._native[0].saturated)
                 self.sums.add(split, name, sums)
-                empty |= bool((sums[STATS.index("nodata")] == array[0, ..., 0].size).any())
+                empty |= name != SENTINEL1 and bool((sums[STATS.index("nodata")] == array[0, ..., 0].size).any())
         self.written += 1
         self.with_nodata += 1
         self.with_empty_band += empty

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS
 from etl.extract.candidates import OpenRow
+from etl.pixel_groups import SENTINEL1
 from etl.schema import DataSet
 from etl.source.patch import PixelShares
 from etl.store.statistics import plane_sums
@@ -47,20 +49,27 @@ class PreparedPatch:
     earlier: OpenRow | None = None
     """What an earlier product gave, if this one has no more of the patch: the row of the store then stays."""
 
-    def planes(self, native: Sequence[DataSet]) -> dict[str, npt.NDArray[np.uint16]]:
+    backscatter: npt.NDArray[np.float32] | None = None
+    """`data_s1`, shape (band, row, col), in dB; None if it is not wanted, and for a rejected patch."""
+
+    def planes(self, native: Sequence[DataSet]) -> dict[str, npt.NDArray[Any]]:
         """Pixels by data set, shape (band, row, col); `native`: the data sets of `self.native`."""
-        planes = {item.name: part for item, part in zip(native, self.native, strict=True)}
-        return planes if self.upsampled is None else {**planes, "data_super": self.upsampled}
+        planes: dict[str, npt.NDArray[Any]] = {item.name: part for item, part in zip(native, self.native, strict=True)}
+        if self.upsampled is not None:
+            planes["data_super"] = self.upsampled
+        if self.backscatter is not None:
+            planes[SENTINEL1] = self.backscatter
+        return planes
 
     def empty_bands(self, nodata: int | None) -> bool:
         """Whether a whole band has no data, which is the value `nodata`."""
         return self.shares.nodata == 1 and any((part == nodata).all(axis=(1, 2)).any() for part in self.native)
 
 
-def sums_of_planes(planes: Mapping[str, npt.NDArray[np.uint16]], native: DataSet) -> dict[str, npt.NDArray[np.int64]]:
+def sums_of_planes(planes: Mapping[str, npt.NDArray[Any]], native: DataSet) -> dict[str, npt.NDArray[np.int64]]:
     """Statistics of each data set's planes; data_super holds the 10 m bands unchanged, so those are summed once.
 
-    `native`: a data set that states nodata and saturated, which are the same in all.
+    `native`: a data set that states nodata and saturated, which are the same in all of reflectance.
     """
     nodata, saturated = native.nodata, native.saturated
     finest, upsampled = f"data_{GROUPS[0].name}", "data_super" in planes

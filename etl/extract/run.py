@@ -34,6 +34,7 @@ from etl.progress import report_progress
 from etl.raster import configure
 from etl.source.archive import ArchivePatches
 from etl.source.images import ImagePatches
+from etl.source.sentinel1 import Sentinel1Patches
 from etl.source.tiles import TilePatches
 from etl.source.unit_guard import UnitGuard
 from etl.source.warning import log_warnings
@@ -207,7 +208,12 @@ def _write_rows(
     to_open = f"opening {settings.out} for writing"
     with end_if_held(settings.stall, comm):
         opened = on_every_rank(comm, to_open, lambda: inputs.store.writer(comm, file_hints()))
-    pipeline = PatchPipeline(source, inputs.schema, upsampling, settings, assignment, exchange.post, stored, timer)
+    sentinel1 = None
+    if settings.sentinel1 is not None:
+        sentinel1 = Sentinel1Patches(settings.sentinel1, settings.allow_links, inputs.guard)
+    pipeline = PatchPipeline(
+        source, sentinel1, inputs.schema, upsampling, settings, assignment, exchange.post, stored, timer
+    )
     with (
         report_progress("extract", len(assignment.rounds), "round", comm.rank == 0) as on_round,
         stored or contextlib.nullcontext(),

@@ -28,6 +28,11 @@ class ExtractSettings:
         "image files: names of their bands, separated by commas, such as B01,B02; empty = those in the files, else R, "
         "G and B for colours, else band_1, band_2, ...",
     )
+    sentinel1: Path | None = setting(
+        None,
+        "folder of BigEarthNet's patches of Sentinel-1; those that the catalogue pairs with its patches are stored as "
+        "data_s1",
+    )
     weights: Path = setting(
         Path("data/weights/l2a"),
         "with --upsample dsen2: folder of its weights for 20 m and 60 m bands (etl.superres fetch downloads them)",

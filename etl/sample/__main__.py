@@ -1,7 +1,7 @@
 """`python -m etl.sample`: write the sample archive.
 
-It consists of tiles/*.SAFE, labels/, BigEarthNet-v1.0/ and BigEarthNet-S2/ (the first tile's patches),
-metadata.parquet, lists/ and sample.json, which records the recipe and is written last.
+It consists of tiles/*.SAFE, labels/, BigEarthNet-v1.0/ and BigEarthNet-S2/ (the first tile's patches), if asked for
+BigEarthNet-S1/, metadata.parquet, lists/ and sample.json, which records the recipe and is written last.
 """
 
 import json
@@ -16,7 +16,17 @@ from pathlib import Path
 from etl.files import replace_atomically
 from etl.output import escape_output
 from etl.raster import configure
-from etl.sample.archive import V1, V2, write_labels, write_lists, write_v1_archive, write_v2_archive, write_v2_table
+from etl.sample.archive import (
+    S1,
+    V1,
+    V2,
+    write_labels,
+    write_lists,
+    write_sentinel1,
+    write_v1_archive,
+    write_v2_archive,
+    write_v2_table,
+)
 from etl.sample.drawing import SampleRecipe, draw_tile
 from etl.sample.patches import SamplePatch, patches_of_tile
 from etl.sample.safe import write_product, zip_product
@@ -27,7 +37,7 @@ __all__ = ["SampleSettings", "main", "write_sample"]
 log = logging.getLogger(__name__)
 
 _MANIFEST = "sample.json"
-_PARTS = ("tiles", "labels", V1, V2, "lists", "metadata.parquet", _MANIFEST)
+_PARTS = ("tiles", "labels", V1, V2, S1, "lists", "metadata.parquet", _MANIFEST)
 
 _EDITION = 1
 """Version of the drawing code: to be raised by each change that changes pixels or labels."""
@@ -42,6 +52,7 @@ class SampleSettings(SampleRecipe):
 
     out: Path = setting(Path("data"), "folder to write to")
     archives: bool = setting(True, "also write the first tile's patches as BigEarthNet v1 and v2 folders")
+    sentinel1: bool = setting(False, f"also write the patches of Sentinel-1 that belong to those of all tiles, in {S1}")
     zipped: bool = setting(False, "keep the products as .SAFE.zip files instead of folders")
     overwrite: bool = setting(False, "replace a sample that was made with other settings")
     workers: int = setting(min(8, len(os.sched_getaffinity(0))), "threads; any number gives the same pixels")
@@ -54,7 +65,8 @@ class SampleSettings(SampleRecipe):
     def recipe(self) -> dict[str, object]:
         """All settings that the content depends on, tile side in pixels; the number of threads is none of them."""
         names = ("tile_px", "tiles", "seed", "archives", "zipped")
-        return {"edition": _EDITION} | {name: getattr(self, name) for name in names}
+        added = {"sentinel1": True} if self.sentinel1 else {}
+        return {"edition": _EDITION} | {name: getattr(self, name) for name in names} | added
 
 
 def write_sample(settings: SampleSettings) -> list[SamplePatch]:
@@ -77,6 +89,8 @@ def write_sample(settings: SampleSettings) -> list[SamplePatch]:
             write_v1_archive(out / V1, own, tile, settings.workers)
             write_v2_archive(out / V2, own, out / V1)
             log.info("%s and %s: %d patches in %.1f s", V1, V2, len(own), time.perf_counter() - done)
+        if settings.sentinel1:
+            write_sentinel1(out / S1, own, tile, settings.seed)
     write_labels(out / "labels", patches)
     write_lists(out / "lists", patches)
     write_v2_table(out / "metadata.parquet", patches)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,10 +17,23 @@ from etl.raster import Georeference, utm_wkt, write_geotiff
 from etl.sample.patches import SamplePatch
 from etl.sample.pixels import TilePixels
 
-__all__ = ["V1", "V2", "write_labels", "write_lists", "write_v1_archive", "write_v2_archive", "write_v2_table"]
+__all__ = [
+    "S1",
+    "V1",
+    "V2",
+    "write_labels",
+    "write_lists",
+    "write_sentinel1",
+    "write_v1_archive",
+    "write_v2_archive",
+    "write_v2_table",
+]
 
-V1, V2 = "BigEarthNet-v1.0", "BigEarthNet-S2"
-"""Names of the two patch archives' folders."""
+S1, V1, V2 = "BigEarthNet-S1", "BigEarthNet-v1.0", "BigEarthNet-S2"
+"""Names of the patch archives' folders: of Sentinel-1, and of Sentinel-2 in two versions."""
+
+_LOOKS = 4
+"""Independent looks that the speckle of the sample's Sentinel-1 is the mean of, as in a product of Sentinel-1."""
 
 
 def write_labels(folder: Path, patches: Sequence[SamplePatch]) -> None:
@@ -69,6 +83,24 @@ def write_v2_archive(folder: Path, patches: Sequence[SamplePatch], v1: Path) -> 
             shutil.copyfile(v1 / patch.name / f"{patch.name}_{band}.tif", out / f"{patch.name_v2}_{band}.tif")
 
 
+def write_sentinel1(folder: Path, patches: Sequence[SamplePatch], tile: TilePixels, seed: int) -> None:
+    """Write the patches of Sentinel-1 that belong to the tile's: <scene>/<patch>/, two GeoTIFFs each, dB, float32.
+
+    Backscatter rises with near infrared reflectance, as over vegetation, and has speckle.
+    """
+    near_infrared = tile.groups[0][..., GROUPS[0].bands.index("B08")]
+    for number, patch in enumerate(patches):
+        epsg, side = nominal_origin(patch.product.tile).epsg, GROUPS[0].patch_px
+        row, col, where = patch.row * side, patch.col * side, Georeference(epsg, patch.ulx, patch.uly, 10)
+        mean_db = -18 + 10 * (near_infrared[row : row + side, col : col + side] / 5000).clip(0, 1)
+        speckle = np.random.default_rng([seed, patch.tile, number]).gamma(_LOOKS, 1 / _LOOKS, (2, side, side))
+        out = folder / patch.sentinel1_scene / patch.sentinel1_name
+        out.mkdir(parents=True)
+        for band, looks, below_db in zip(("VV", "VH"), speckle, (0, 7), strict=True):
+            pixels = (mean_db - below_db + 10 * np.log10(looks)).astype(np.float32)
+            write_geotiff(out / f"{patch.sentinel1_name}_{band}.tif", pixels, where)
+
+
 def write_lists(folder: Path, patches: Sequence[SamplePatch]) -> None:
     """Write the split lists, the two exclusion lists and the list of Level-1C products, in the published forms."""
     folder.mkdir(parents=True)
@@ -99,7 +131,7 @@ def write_v2_table(path: Path, patches: Sequence[SamplePatch]) -> None:
         "labels": pa.array([sorted(p.labels_19) for p in labelled], pa.list_(pa.string())),
         "split": [_SPLIT_NAMES[p.split] for p in labelled],
         "country": [p.region.country for p in labelled],
-        "s1_name": [f"{p.region.sentinel_1}_{p.product.tile}_{p.col}_{p.row}" for p in labelled],
+        "s1_name": [p.sentinel1_name for p in labelled],
         "s2v1_name": [p.name for p in labelled],
         "contains_seasonal_snow": [p.snow for p in labelled],
         "contains_cloud_or_shadow": [p.cloud for p in labelled],

@@ -76,6 +76,16 @@ class SamplePatch:
         return f"{self.product.v2_prefix}_{self.col:02d}_{self.row:02d}"
 
     @property
+    def sentinel1_scene(self) -> str:
+        """Beginning of the name of the patch of Sentinel-1, which is the same over its scene."""
+        return self.region.sentinel_1
+
+    @property
+    def sentinel1_name(self) -> str:
+        """Name of the patch of Sentinel-1 that belongs to it."""
+        return f"{self.sentinel1_scene}_{self.product.tile}_{self.col}_{self.row}"
+
+    @property
     def listed(self) -> bool:
         """Whether it is in a split list: neither excluded nor without a label of the 19."""
         return not self.snow and not self.cloud and bool(self.labels_19)

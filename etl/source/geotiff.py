@@ -9,6 +9,7 @@ Source: TIFF Revision 6.0, Adobe 1992; OGC GeoTIFF Standard 1.1 (19-008r4).
 
 import os
 import struct
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +23,11 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _FILL_ORDER, _ORIENTATION = 256, 257, 258,
 _STRIP_OFFSETS, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _SAMPLE_FORMAT = 273, 277, 278, 279, 339
 _PIXEL_SCALE, _TIE_POINT, _GEO_KEYS, _GEO_DOUBLES, _GEO_TEXT = 33550, 33922, 34735, 34736, 34737
 
-_ONES = (_COMPRESSION, _FILL_ORDER, _ORIENTATION, _SAMPLES, _SAMPLE_FORMAT)
-"""Tags that are 1, or absent, in a file of one band of unsigned integers, row by row from the top, not compressed."""
+_ONES = (_COMPRESSION, _FILL_ORDER, _ORIENTATION, _SAMPLES)
+"""Tags that are 1, or absent, in a file of one band, row by row from the top, not compressed."""
+
+_SAMPLE_FORMATS = {"u": 1, "f": 3}
+"""Value of the tag of the sample format by kind of dtype; where the tag is absent, it is 1."""
 
 _HEADER_BYTES = 8192
 """Most bytes of a plain file beside its pixels."""
@@ -50,6 +54,8 @@ Field = tuple[int, int, int]
 
 Tags = dict[int, Field]
 
+Pixels = npt.NDArray[np.uint16] | npt.NDArray[np.float32]
+
 
 class PlainGeoTiffs:
     """Reads plain GeoTIFFs of one byte order, little endian, and remembers the projections that it has met."""
@@ -57,9 +63,7 @@ class PlainGeoTiffs:
     def __init__(self) -> None:
         self._epsg: dict[bytes, int | None] = {}  # by GeoKeys; None if only GDAL understands such files
 
-    def read(
-        self, path: str, out: npt.NDArray[np.uint16], place: Georeference | None, folder: int | None = None
-    ) -> bool:
+    def read(self, path: str, out: Pixels, place: Georeference | None, folder: int | None = None) -> bool:
         """Read the pixels of a plain file into `out`, shape (row, col), if it is of this shape, type and place.
 
         `place` is not compared if None; `folder`: descriptor of the folder of the file, if that is open. Returns False
@@ -72,7 +76,7 @@ class PlainGeoTiffs:
         return self.read_content(path, data, out, place)
 
     def read_content(
-        self, path: str, data: bytes, out: npt.NDArray[np.uint16], place: Georeference | None, whole: bool = False
+        self, path: str, data: bytes, out: Pixels, place: Georeference | None, whole: bool = False
     ) -> bool:
         """As `read`, of a file whose first bytes are `data`; `whole`: all bytes, and there is no file at `path`."""
         try:
@@ -140,13 +144,16 @@ def _tags(data: bytes) -> Tags:
     return dict(zip(fields[::4], zip(fields[1::4], fields[2::4], fields[3::4], strict=True), strict=True))
 
 
-def _pixels(data: bytes, tags: Tags, like: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16] | None:
+def _pixels(data: bytes, tags: Tags, like: Pixels) -> npt.NDArray[Any] | None:
     """The pixels of a plain file, of shape and type of `like`; None if it is of others or not plain."""
     rows, columns = like.shape
     expected = ((_HEIGHT, rows), (_WIDTH, columns), (_BITS, 8 * like.itemsize))
     if any(_numbers(data, tags[tag]) != (value,) for tag, value in expected):
         return None
     if _COMPRESSION not in tags or any(_numbers(data, tags[tag]) != (1,) for tag in _ONES if tag in tags):
+        return None
+    (sample_format,) = _numbers(data, tags[_SAMPLE_FORMAT]) if _SAMPLE_FORMAT in tags else (1,)
+    if sample_format != _SAMPLE_FORMATS[like.dtype.kind]:
         return None
     (strip_rows,) = _numbers(data, tags[_STRIP_ROWS])
     offsets, sizes = (_numbers(data, tags[tag]) for tag in (_STRIP_OFFSETS, _STRIP_BYTES))

@@ -23,7 +23,7 @@ def count_store(store: StoreReader, workers: int, batch_rows: int, **dask_option
     Raises:
         OSError: the store is truncated or damaged.
     """
-    store.require_shards([item.name for item in store.schema.pixels if item.name != "data_super"], store.written)
+    store.require_shards([item.name for item in store.schema.optical], store.written)
     member = group_membership(store.columns["split"], store.columns["classes"])
     parts = [rows for rows in np.array_split(store.written, workers) if len(rows)] or [store.written]
     count, merge = delayed(_count_rows, pure=False), delayed(_merge, pure=False)
@@ -41,9 +41,9 @@ def _count_rows(
 ) -> dict[str, ValueCounts]:
     with StoreReader(location) as store:
         # `data_super` is not counted: it holds the same values and interpolated ones
-        native = [item for item in store.schema.pixels if item.name != "data_super"]
         total = {
-            item.name: ValueCounts(member.shape[1], item.shape[-1], item.nodata, item.saturated) for item in native
+            item.name: ValueCounts(member.shape[1], item.shape[-1], item.nodata, item.saturated)
+            for item in store.schema.optical
         }
         for first in range(0, len(rows), batch_rows):
             batch = slice(first, first + batch_rows)

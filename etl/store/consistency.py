@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from etl.pixel_groups import IMAGES, NATIVE_GROUPS, UPSAMPLED_GROUP
+from etl.pixel_groups import IMAGES, MOST_DB, NATIVE_GROUPS, SENTINEL1, STEPS_PER_DB, UPSAMPLED_GROUP
 from etl.schema import COMPLETE, REJECTED, SPLITS, STATS, UNWRITTEN, WRITTEN, DataSet, Schema
 
 if TYPE_CHECKING:
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["require_consistent"]
 
-_PIXELS = (*(f"data_{group.name}" for group in (*NATIVE_GROUPS, UPSAMPLED_GROUP)), IMAGES)
+_PIXELS = (*(f"data_{group.name}" for group in (*NATIVE_GROUPS, UPSAMPLED_GROUP)), IMAGES, SENTINEL1)
 
-_COLUMNS = {item.name: item for item in (*Schema(0).identity, *Schema(0).results, COMPLETE)}
+_SCHEMA = Schema(0, sentinel1_bytes=1)
+
+_COLUMNS = {item.name: item for item in (*_SCHEMA.identity, *_SCHEMA.results, COMPLETE)}
 """Arrays of one value for each patch, and `complete`: number of dimensions and dtype; text may be of any length."""
 
 _PIXEL_DTYPES = (np.dtype("<u2"), np.dtype("|u1"))
@@ -48,7 +50,7 @@ def _misshapen(arrays: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> I
         if name in _COLUMNS:
             rank, fits = len(_COLUMNS[name].dims), _has_dtype(dtype, _COLUMNS[name])
         elif name in _PIXELS:
-            rank, fits = 4, dtype in _PIXEL_DTYPES
+            rank, fits = 4, dtype == np.dtype("<f4") if name == SENTINEL1 else dtype in _PIXEL_DTYPES
         elif name.startswith("stats/") and of in STATS:
             rank, fits = 3, dtype == np.dtype("<u8")
         elif name == "class" or name.startswith("band_"):
@@ -109,10 +111,10 @@ def _misfitting_statistics(store: "StoreReader", name: str, rows: Any) -> Iterat
     shape, dtype = store.shape(name), store.dtype(name)
     expected = rows.astype(object)[:, None] * (shape[1] * shape[2])
     counted, total, squares, nodata, saturated = (sums[statistic] for statistic in STATS)
-    largest = int(np.iinfo(dtype).max)
+    largest = MOST_DB * STEPS_PER_DB if name == SENTINEL1 else int(np.iinfo(dtype).max)
     if counted.shape != (len(SPLITS), shape[3]):
         yield f"stats/{name} must be of {len(SPLITS)} splits and {shape[3]} bands, got {counted.shape}"
     elif (counted + nodata + saturated != expected).any():
         yield f"stats/{name} must count every pixel of the {int(rows.sum())} written rows, and does not"
-    elif (total > counted * largest).any() or (squares * counted < total * total).any():
+    elif (abs(total) > counted * largest).any() or (squares * counted < total * total).any():
         yield f"stats/{name} holds sums that no pixels have"

@@ -52,7 +52,7 @@ def to_tile_mosaic(ds: xr.Dataset, tile: str, data: str = "data_10m", acquisitio
         dims=("band", "y", "x"),
         coords={
             "band": pixels[band].values,
-            "wavelength": ("band", np.atleast_1d(pixels[data.replace("data", "wavelength")].values), {"units": "nm"}),
+            **_wavelengths(pixels, data.replace("data", "wavelength")),
             "y": uly.max() - pixel_m * (np.arange(picture.shape[1]) + 0.5),
             "x": ulx.min() + pixel_m * (np.arange(picture.shape[2]) + 0.5),
         },
@@ -63,6 +63,13 @@ def to_tile_mosaic(ds: xr.Dataset, tile: str, data: str = "data_10m", acquisitio
     georeferenced: xr.DataArray = out.rio.write_crs(epsg).rio.write_transform()
     georeferenced = georeferenced.rio.write_nodata(empty, encoded=not packed)
     return georeferenced.assign_attrs(long_name=tuple(map(str, out["band"].values)))
+
+
+def _wavelengths(pixels: xr.DataArray, name: str) -> dict[str, Any]:
+    """The coordinate of wavelengths in nm; none for bands of Sentinel-1."""
+    if name not in pixels.coords:
+        return {}
+    return {"wavelength": ("band", np.atleast_1d(pixels[name].values), {"units": "nm"})}
 
 
 def _attributes(pixels: xr.DataArray, tile: str) -> dict[str, Any]:

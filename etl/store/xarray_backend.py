@@ -38,11 +38,12 @@ def open_store(path: str | os.PathLike[str] | Location, *, all_rows: bool = Fals
     A Zarr store may be in a bucket, `s3://BUCKET/NAME.zarr`, with the same credentials as for etl.extract.
 
     Pixels stay as in the store: of Sentinel-2 uint16, reflectance x 10,000, which `to_reflectance` converts to float32;
-    of image files uint8 or uint16, in `data_images`. `classes` and all arrays with one value per patch are read at
-    once. The latter are coordinates: `patch` (the index), `tile`, `product`, `baseline`, `acquired` (datetime64),
-    `epsg`, `ulx`, `uly` (metres), `split` and `state` (names), `cloud_share`, `snow_share`, `checksum`, and `row`, the
-    row in the store. Bands are selected by name; centre wavelengths in nm of Sentinel-2's are coordinates, too. Only
-    written rows (state 1) are in the dataset, unless `all_rows` is true.
+    of image files uint8 or uint16, in `data_images`; of Sentinel-1 float32, in dB, NaN where there is none. `classes`
+    and all arrays with one value per patch are read at once. The latter are coordinates: `patch` (the index), `tile`,
+    `product`, `baseline`, `acquired` (datetime64), `epsg`, `ulx`, `uly` (metres), `split` and `state` (names),
+    `cloud_share`, `snow_share`, `checksum`, and `row`, the row in the store. Bands are selected by name; centre
+    wavelengths in nm of Sentinel-2's are coordinates, too. Only written rows (state 1) are in the dataset, unless
+    `all_rows` is true.
 
     Raises:
         FileNotFoundError: there is no such file, folder or object.
@@ -174,8 +175,10 @@ def _decode(raw: xr.Dataset, chunked: bool) -> xr.Dataset:
 
 def _add_band_metadata(out: xr.Dataset) -> xr.Dataset:
     """Add centre wavelengths in nm, ground sample distances in m, and the projection if all patches share one."""
-    # bands of image files can be of any sensor and size
-    for name in [str(name) for name in out.dims if str(name).startswith("band_") and str(name) != "band_images"]:
+    # those of image files can be of any sensor and size, those of Sentinel-1 have no wavelength in nm
+    for name in [str(name) for name in out.dims if str(name).startswith("band_")]:
+        if not set(map(str, out[name].values)) <= BAND_BY_NAME.keys():
+            continue
         bands = [BAND_BY_NAME[str(band)] for band in out[name].values]
         centres = np.array([band.centre_nm for band in bands], np.float32)
         attributes = {"units": "nm", "standard_name": "radiation_wavelength"}

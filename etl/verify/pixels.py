@@ -19,14 +19,16 @@ from etl.bucket_files import can_exist
 from etl.catalogue.finder import FoundProduct, PatchLocator, find_products
 from etl.grid import PixelWindow
 from etl.input_files import Links, check_link, fault_text
-from etl.pixel_groups import IMAGES, PixelGroup
+from etl.pixel_groups import IMAGES, SENTINEL1, SENTINEL1_GROUP, PixelGroup
 from etl.product_files import ProductError
 from etl.raster import Georeference, RasterError, RasterFile, configure
 from etl.source.images import read_image
 from etl.source.open_product import OpenBand, open_band, read_product
+from etl.source.patch import PatchError
 from etl.source.product import Product
 from etl.source.radiometry import lookup_table
 from etl.source.remote_image import RemoteImage
+from etl.source.sentinel1 import PairedPatch, Sentinel1Folders, Sentinel1Patches, find_sentinel1
 from etl.store.errors import DamagedStoreError
 from etl.store.location import Location
 from etl.store.reader import StoreReader
@@ -75,6 +77,9 @@ class SourceRow:
     packed: PackedPatch | None = None
     """Its patch in a tar file, below which `path` then is."""
 
+    paired: PairedPatch | None = None
+    """Its patch of Sentinel-1; None if those are not compared."""
+
 
 def find_source_rows(store: StoreReader, settings: VerifySettings, source: Path) -> list[SourceRow]:
     """As many rows of state 1 as `settings` say, ascending, the same for the same seed, with their paths in `source`.
@@ -97,7 +102,7 @@ def find_source_rows(store: StoreReader, settings: VerifySettings, source: Path)
                 "--source must hold Level-2A products (.SAFE, .zarr or .zip) or patch folders, "
                 f"got {source}{found.hint}"
             )
-    assumed = store.attributes.get("assume_offset")
+    assumed, folders = store.attributes.get("assume_offset"), _find_sentinel1(store, settings.sentinel1)
     copies_of = lru_cache(None)(partial(usable_copies, products, assume_offset=assumed))
     rows, source_rows, sample = store.written, [], settings.sample
     if 0 < sample < len(rows):
@@ -113,13 +118,27 @@ def find_source_rows(store: StoreReader, settings: VerifySettings, source: Path)
             path = packed.path
         else:
             path, *others = locator.copies(patch) if locator else (source / patch,)  # an image file's name is its path
-        place = (epsg, (ulx, uly))
-        source_rows.append(SourceRow(row, path, bool(products), *place, tuple(others), assumed, links, packed))
+        place, paired = (epsg, (ulx, uly)), None
+        if folders is not None:
+            name = store.column("s1_name")[row].decode()
+            paired = PairedPatch(folders(name) if name else None, Georeference(epsg, ulx, uly, GROUPS[0].gsd_m))
+        source_rows.append(SourceRow(row, path, bool(products), *place, tuple(others), assumed, links, packed, paired))
     return source_rows
 
 
-def check_pixels(store: Location, rows: Sequence[SourceRow], on_row: Callable[[int], None]) -> Faults:
-    """Compare the native pixel arrays, uint16, of the store at `store` with the source, over `rows`."""
+def _find_sentinel1(store: StoreReader, source: Path | None) -> Sentinel1Folders | None:
+    """Where the patches of Sentinel-1 are, if `source` is given."""
+    if source is None:
+        return None
+    if not store.schema.sentinel1_bytes:
+        raise ValueError(f"--sentinel1 needs a store with data_s1; {store.location} has none")
+    return find_sentinel1(source, (name.decode() for name in store.column("s1_name").tolist()))
+
+
+def check_pixels(
+    store: Location, sentinel1: Sentinel1Patches | None, rows: Sequence[SourceRow], on_row: Callable[[int], None]
+) -> Faults:
+    """Compare the native pixel arrays of the store at `store` with the source, over `rows`; and those of Sentinel-1."""
     os.environ.setdefault("GDAL_CACHEMAX", "400")  # MiB: neighbouring patches share blocks
     configure()
     faults = Faults()
@@ -131,6 +150,8 @@ def check_pixels(store: Location, rows: Sequence[SourceRow], on_row: Callable[[i
             others = (replace(source, path=path) for path in source.others)
             if texts and all(_differences(reader, other, open_last) for other in others):
                 faults.extend(texts)
+            if sentinel1 is not None and source.paired is not None:
+                faults.extend(_backscatter_differences(reader, source.row, source.paired, sentinel1))
             on_row(k)
     return faults
 
@@ -154,6 +175,20 @@ def _differences(reader: StoreReader, source: SourceRow, open_product: Callable[
     except Exception as error:  # one row must not end the check of all
         texts.append(f"{name}: {source.path} cannot be read: {fault_text(error)}")
     return texts
+
+
+def _backscatter_differences(
+    reader: StoreReader, row: int, paired: PairedPatch, sentinel1: Sentinel1Patches
+) -> Sequence[str]:
+    """How `data_s1` of a row differs from its patch of Sentinel-1, or why it cannot be compared."""
+    name, planes = reader.row_name(row), sentinel1.read(paired)
+    if isinstance(planes, PatchError):
+        return [f"{name}: {planes}"]
+    try:
+        stored = reader.read(SENTINEL1, np.array([row]))[0]
+    except DamagedStoreError as error:
+        return [f"{name}: {error}"]
+    return _compare(f"{name}: {SENTINEL1}", SENTINEL1_GROUP.bands, stored, planes.transpose(1, 2, 0))
 
 
 def _open_product(path: Path, assume_offset: int | None, links: Links) -> OpenProduct:
@@ -219,9 +254,9 @@ def _window(file: OpenBand, source: SourceRow, georeference: Georeference, group
 
 def _compare(name: str, bands: Sequence[str], stored: npt.NDArray[Any], source: npt.NDArray[Any]) -> list[str]:
     """In which bands, and how, a row's stored pixels differ from those of the source."""
-    texts = []
+    texts, bits = [], f"u{stored.dtype.itemsize}"  # NaN equals itself
     for k, band in enumerate(bands):
-        differing = np.argwhere(stored[..., k] != source[..., k])
+        differing = np.argwhere(stored[..., k].view(bits) != source[..., k].view(bits))
         if len(differing):
             row, col = differing[0].tolist()
             texts.append(

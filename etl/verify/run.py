@@ -13,6 +13,7 @@ from etl.mpi import Comm, on_root, raise_if_any_failed
 from etl.plural import counted
 from etl.progress import report_progress
 from etl.schema import REJECTED, WRITTEN
+from etl.source.sentinel1 import Sentinel1Patches
 from etl.store.hdf5.reader import is_hdf5
 from etl.store.location import Location, format_of
 from etl.store.reader import StoreReader
@@ -59,8 +60,11 @@ def verify(settings: VerifySettings, comm: Comm) -> int:
         if settings.source is not None:
             rows = work.source_rows if work else ()
             files = check_source_files(rows, comm)
-            faults = _over_ranks(comm, "source pixels", rows, partial(check_pixels, settings.store))
-            source = judge(source.name, f"{len(rows)} rows, native bands bit for bit as in {settings.source}", faults)
+            radar = settings.sentinel1
+            sentinel1 = None if radar is None else Sentinel1Patches(radar, settings.allow_links)
+            faults = _over_ranks(comm, "source pixels", rows, partial(check_pixels, settings.store, sentinel1))
+            where = settings.source if radar is None else f"{settings.source} and {radar}"
+            source = judge(source.name, f"{len(rows)} rows, native bands bit for bit as in {where}", faults)
         if work is not None:
             report.add(files, source)
             count = results.written + results.rejected

@@ -24,6 +24,11 @@ class VerifySettings:
     allow_links: tuple[Path, ...] = setting(
         (), "folder into which links in --source may lead, beside --source itself; can be given several times"
     )
+    sentinel1: Path | None = setting(
+        None, "with --source: folder of BigEarthNet's patches of Sentinel-1, to compare data_s1 with"
+    )
 
     def __post_init__(self) -> None:
         require_at_least(self, sample=0, seed=0)
+        if self.sentinel1 is not None and self.source is None:
+            raise ValueError("--sentinel1 needs --source, with which the rows are compared, too")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from etl.catalogue.columns import CATALOGUE_SCHEMA, sort_in_store_order
+from etl.catalogue.columns import CATALOGUE_SCHEMA, SENTINEL1_NAME, sort_in_store_order
 from etl.catalogue.metadata import detect_nomenclature
 from etl.catalogue.table import make_catalogue_table, read_catalogue, read_catalogue_table, write_catalogue
 from etl.grid import nominal_origin
@@ -147,11 +147,17 @@ def test_a_failed_write_leaves_the_old_catalogue_and_no_draft(tmp_path):
     assert len(read_catalogue(tmp_path / "c.parquet")) == 1
 
 
-@pytest.mark.parametrize("name", CATALOGUE_SCHEMA.names)
+@pytest.mark.parametrize("name", [name for name in CATALOGUE_SCHEMA.names if name != SENTINEL1_NAME])
 def test_a_missing_column_is_named(tmp_path, name):
     pq.write_table(table(one()).drop_columns(name), tmp_path / "c.parquet")
     with pytest.raises(ValueError, match=rf"c\.parquet: column {name} .* must be there"):
         read_catalogue(tmp_path / "c.parquet")
+
+
+def test_a_catalogue_of_an_older_version_names_no_patch_of_sentinel_1(tmp_path):
+    pq.write_table(table(one()).drop_columns(SENTINEL1_NAME), tmp_path / "c.parquet")
+    assert read_catalogue(tmp_path / "c.parquet", with_sentinel1=True).s1_name.tolist() == [b""]
+    assert read_catalogue(tmp_path / "c.parquet").s1_name is None
 
 
 @pytest.mark.parametrize("name", CATALOGUE_SCHEMA.names)
@@ -171,7 +177,7 @@ def test_numbers_are_not_read_from_texts(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in CATALOGUE_SCHEMA.names if n not in ("acquired", "labels", "split", "country")]
+    "name", [n for n in CATALOGUE_SCHEMA.names if n not in ("acquired", "labels", "split", "country", SENTINEL1_NAME)]
 )
 def test_a_column_without_which_a_patch_has_no_place_must_have_a_value_in_every_row(tmp_path, name):
     pq.write_table(table(one(), one(**{name: None})), tmp_path / "c.parquet")

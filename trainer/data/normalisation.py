@@ -11,7 +11,7 @@ __all__ = ["moments"]
 def moments(
     count: npt.NDArray[np.object_], total: npt.NDArray[np.object_], squares: npt.NDArray[np.object_]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """(mean, standard deviation) of each band in stored counts, dtype float32, shape (band,).
+    """(mean, standard deviation) of each band in stored counts, or steps, dtype float32, shape (band,).
 
     `count`, `total` and `squares` are Python integers, shape (band,): number, sum and sum of squares of the pixels.
     A band without pixels, or whose pixels all have one value, gets standard deviation 1.

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from etl.bands import NODATA
 from etl.labels import CLASSES_19, convert_to_19
-from etl.pixel_groups import IMAGES
+from etl.pixel_groups import IMAGES, SENTINEL1, STEPS_PER_DB
 from etl.schema import READABLE_VERSIONS, SPLITS, UNWRITTEN, WRITTEN
 from etl.store.location import Location
 from etl.store.reader import StoreReader
@@ -52,16 +52,16 @@ class PixelArray:
     """Name of each channel's band."""
 
     mean: npt.NDArray[np.float32]
-    """(channel,): mean over the training split, in stored counts (reflectance x 10,000)."""
+    """(channel,): mean over the training split, in stored counts (reflectance x 10,000), or dB."""
 
     std: npt.NDArray[np.float32]
-    """(channel,): standard deviation over the training split, in stored counts."""
+    """(channel,): standard deviation over the training split, in stored counts, or dB."""
 
     dtype: str = "uint16"
-    """numpy type of the pixels: uint8 or uint16."""
+    """numpy type of the pixels: uint8 or uint16; of Sentinel-1 float32."""
 
     nodata: int | None = NODATA
-    """Value of a pixel without data; None if every pixel has data."""
+    """Value of a pixel without data; None if every pixel has data, but for NaN in float32."""
 
     @property
     def row_bytes(self) -> int:
@@ -134,6 +134,8 @@ def _bands_of_store(store: StoreReader, wanted: tuple[BandSelection, ...]) -> tu
     Raises:
         ValueError: a wanted band is none of Sentinel-2.
     """
+    if IMAGES in store and any(selected.array == SENTINEL1 for selected in wanted):
+        raise ValueError(f"{store.location} is of image files and has no {SENTINEL1}; leave +s1 out of --bands")
     if IMAGES not in store:
         unknown = next((selected.bands for selected in wanted if selected.array == IMAGES), None)
         if unknown:
@@ -163,6 +165,8 @@ def _check_readable(store: StoreReader, pixels: list[str]) -> None:
             "complete it with etl.extract --resume and the settings it was begun with"
         )
     for name in pixels:
+        if name not in store and name == SENTINEL1:
+            raise ValueError(f"{where} has no {name}; extract with --sentinel1, or leave +s1 out of --bands")
         if name not in store:
             raise ValueError(
                 f"{where} has no {name} (extracted with --upsample none?); use --bands rgb or native, "
@@ -192,11 +196,16 @@ def _labels(store: StoreReader, wanted: int) -> tuple[npt.NDArray[np.uint8], tup
     return convert_to_19(labels), CLASSES_19
 
 
+_DTYPES = (np.dtype("<u2"), np.dtype("|u1"), np.dtype("<f4"))
+
+
 def _pixel_array(store: StoreReader, selected: BandSelection) -> PixelArray:
     where, name, bands = store.location, selected.array, selected.bands
     shape, dtype = store.shape(name), store.dtype(name)
-    if dtype not in (np.dtype("<u2"), np.dtype("|u1")) or len(shape) != 4:
-        raise ValueError(f"{where}: {name} must be uint8 or uint16 (patch, row, col, band), got {dtype} {shape}")
+    if dtype not in _DTYPES or len(shape) != 4:
+        raise ValueError(
+            f"{where}: {name} must be uint8, uint16 or float32 (patch, row, col, band), got {dtype} {shape}"
+        )
     stored = store.text("band_" + name.removeprefix("data_"))
     unknown = [band for band in bands if band not in stored]
     if unknown:
@@ -204,7 +213,7 @@ def _pixel_array(store: StoreReader, selected: BandSelection) -> PixelArray:
     channels = [stored.index(band) for band in bands or stored]
     mean, std = _moments(store, name)
     images = store.schema.images if name == IMAGES else None
-    nodata = images.nodata if images is not None else NODATA
+    nodata = images.nodata if images is not None else None if name == SENTINEL1 else NODATA
     moments_of_channels = mean[channels], std[channels]
     return PixelArray(name, shape[1:], tuple(channels), bands or stored, *moments_of_channels, dtype.name, nodata)
 
@@ -214,4 +223,6 @@ def _moments(store: StoreReader, name: str) -> tuple[npt.NDArray[np.float32], np
     which, train = ("count", "sum", "sum_squares"), SPLITS.index("train")
     sums = store.statistics(name, which)
     splits = [train] if sums["count"][train].any() else slice(None)
-    return moments(*(sums[statistic][splits].sum(axis=0) for statistic in which))
+    mean, std = moments(*(sums[statistic][splits].sum(axis=0) for statistic in which))
+    step = np.float32(1 / STEPS_PER_DB if name == SENTINEL1 else 1)
+    return mean * step, std * step

@@ -28,7 +28,7 @@ class TensorBatch(NamedTuple):
     """One worker's rows of one step, as tensors."""
 
     pixels: tuple[tf.Tensor, ...]
-    """Of each pixel array, as stored: uint8 or uint16, (batch, row, col, band)."""
+    """Of each pixel array, as stored: uint8, uint16 or float32, (batch, row, col, band)."""
 
     labels: tf.Tensor
     """uint8, (batch, class): 0 or 1."""

@@ -126,7 +126,11 @@ def _augment(
     if settings.mixup:
         *pixels, labels = mixup([*pixels, labels], settings.mixup, settings.seed, epoch, store_rows)
     # Back to whole counts, so that the network's input has the same dtype with and without augmentation.
-    return [tf.cast(tf.round(x), stored.dtype) for x, stored in zip(pixels, batch.pixels, strict=True)], labels
+    as_stored = [
+        x if stored.dtype.is_floating else tf.cast(tf.round(x), stored.dtype)
+        for x, stored in zip(pixels, batch.pixels, strict=True)
+    ]
+    return as_stored, labels
 
 
 def fit(

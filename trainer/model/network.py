@@ -60,7 +60,7 @@ class NetworkDesign:
 
 @keras.saving.register_keras_serializable("trainer")
 class Standardise(keras.layers.Layer):  # type: ignore[misc]
-    """Convert stored counts to standard deviations from the band's mean; nodata becomes 0, which is the mean."""
+    """Convert stored values to standard deviations from the band's mean; nodata and NaN become 0, which is the mean."""
 
     def __init__(
         self,
@@ -76,12 +76,14 @@ class Standardise(keras.layers.Layer):  # type: ignore[misc]
         self.extreme, self.nodata = extreme, nodata
 
     def call(self, stored: tf.Tensor) -> tf.Tensor:
-        """Float32, shape (batch, row, col, channel), from `stored`: uint8 or uint16, shape (batch, row, col, band)."""
+        """Float32, shape (batch, row, col, channel), from `stored`: shape (batch, row, col, band), any dtype."""
         counts = keras.ops.cast(stored, "float32")
         if self.channels != list(range(stored.shape[-1])):
             counts = keras.ops.take(counts, self.channels, axis=-1)
         mean, std = (np.array(x, np.float32) for x in (self.mean, self.std))
         scaled = keras.ops.clip((counts - mean) / std, -self.extreme, self.extreme)
+        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(stored.dtype)):
+            return keras.ops.where(keras.ops.isnan(scaled), 0.0, scaled)
         if self.nodata is None:
             return scaled
         return keras.ops.where(counts == self.nodata, 0.0, scaled)  # nodata is not a dark pixel
@@ -98,16 +100,16 @@ def build_network(
 ) -> keras.Model:
     """The network with its initial weights, the same for the same seed.
 
-    It takes pixels as stored, one input of shape (batch, row, col, band), uint8 or uint16, for each of `pixels`, and
-    returns logits, dtype float32, shape (batch, class); the loss applies the sigmoid. `average`, a collective mean over
-    workers, makes batch normalisation use the batches of all workers together.
+    It takes pixels as stored, one input of shape (batch, row, col, band), in the stored dtype, for each of `pixels`,
+    and returns logits, dtype float32, shape (batch, class); the loss applies the sigmoid. `average`, a collective mean
+    over workers, makes batch normalisation use the batches of all workers together.
 
     Raises:
         ValueError: ImageNet weights with bands other than red, green, blue; or weights that do not fit.
     """
     keras.utils.set_random_seed(seed)
     inputs = [keras.Input(item.row_shape, dtype=item.dtype, name=item.name) for item in pixels]
-    standardised = _standardised(inputs, pixels, design)
+    standardised = _joined(_standardised(inputs, pixels, design))
     x = _stem(standardised, design) if len(standardised) > 1 else standardised[0]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*usually expects 1 or 3 input channels")
@@ -154,6 +156,17 @@ def _standardised(
         name="as_imagenet",
     )
     return [layer(x) for x in inputs]
+
+
+def _joined(inputs: Sequence[keras.KerasTensor]) -> list[keras.KerasTensor]:
+    """The inputs with those of one size as one, along the channels: Sentinel-1 and the 10 m bands of Sentinel-2."""
+    by_side: dict[int, list[keras.KerasTensor]] = {}
+    for x in inputs:
+        by_side.setdefault(x.shape[1], []).append(x)
+    return [
+        same[0] if len(same) == 1 else keras.layers.Concatenate(name=f"joined_{side_px}px")(same)
+        for side_px, same in by_side.items()
+    ]
 
 
 def _stem(inputs: Sequence[keras.KerasTensor], design: NetworkDesign) -> keras.KerasTensor:
