@@ -167,7 +167,8 @@ def test_the_schema_is_found_again_from_the_arrays():
 def test_patches_of_version_1_are_paired_by_the_table_among_their_lists(sample, tmp_path):
     shutil.copytree(sample / "lists", tmp_path / "lists")
     shutil.copy(sample / "metadata.parquet", tmp_path / "lists")
-    line = ("--source", str(sample / "labels"), "--lists", str(tmp_path / "lists"), "--out", str(tmp_path / "c.parquet"))
+    out = ("--out", str(tmp_path / "c.parquet"))
+    line = ("--source", str(sample / "labels"), "--lists", str(tmp_path / "lists"), *out)
     done = ranks(1, "etl.catalogue", *line)
     assert done.returncode == 0, done.stderr
     table = pq.read_table(sample / "metadata.parquet")
@@ -175,7 +176,7 @@ def test_patches_of_version_1_are_paired_by_the_table_among_their_lists(sample, 
     found = pq.read_table(tmp_path / "c.parquet")
     names = dict(zip(found["patch"].to_pylist(), found["s1_name"].to_pylist(), strict=True))
     assert {patch: name for patch, name in names.items() if name} == expected
-    assert len(names) > len(expected) > 100
+    assert len(expected) > 100
 
 
 # stores
