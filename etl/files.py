@@ -5,12 +5,13 @@ import errno
 import os
 import resource
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = [
     "NO_LOCKS", "close_synced", "pwrite_exact", "raise_open_files_limit", "remove_path", "replace_atomically",
-    "sync_path", "temporary_path", "user_cache",
+    "require_writable", "sync_path", "temporary_path", "user_cache",
 ]  # fmt: skip
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -81,6 +82,19 @@ def replace_atomically(path: Path, *, sync: bool = True, concurrent: bool = Fals
         raise
     if sync:
         sync_path(path.parent)  # the new name: without it a power loss can bring the old file back
+
+
+def require_writable(path: Path) -> None:
+    """Check, before long work, that a file can be written; the folder that is to hold it is made.
+
+    Raises:
+        OSError: it cannot, as it is a folder, or no file can be made in the folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} must be a file, is a folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 def sync_path(path: Path) -> None:

@@ -129,7 +129,7 @@ class EvaluateRunSettings:
     """Score the network of a finished run on one split of a store, on one worker or under mpirun."""
 
     run: Path = setting(Path("runs/latest"), "folder of the run, made by trainer.run")
-    store: Location = setting(DEFAULT_STORE, "store to read the patches from")
+    store: Location | None = setting(None, "store to read the patches from; if not given, the one of the run")
     split: str = setting("test", "split to score; none = patches without a split", choices=_SPLIT_CHOICES)
     batch: int = setting(64, "batch size of each worker", "patches")
     threads: int = setting(0, "threads per TensorFlow operation; 0 = the cores of the node divided by its workers")
@@ -144,3 +144,8 @@ class PredictRunSettings(EvaluateRunSettings):
 
     split: str = setting("all", "split to predict; none = patches without a split", choices=_SPLIT_CHOICES)
     out: Path = setting(Path("predictions.parquet"), "Parquet table to write")
+
+    def __post_init__(self) -> None:
+        EvaluateRunSettings.__post_init__(self)
+        if self.out.suffix.lower() != ".parquet":
+            raise ValueError(f"--out must end in .parquet, got {self.out}")

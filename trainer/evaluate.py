@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.exit_status import ExitStatus, JobError
-from etl.files import replace_atomically
+from etl.files import replace_atomically, require_writable
 from etl.pixel_groups import IMAGES
 from etl.stderr import suppress_stderr
 from etl.store.reader import StoreReader
@@ -43,6 +43,8 @@ def evaluate(settings: EvaluateRunSettings, workers: Workers) -> int:
     Raises:
         JobError: the input is bad, on every worker alike.
     """
+    path = settings.run / f"evaluate.{settings.split}.json"
+    workers.on_worker_0("checking --run", lambda: _require_writable_run(settings.run, path))
     with suppress_stderr():
         from trainer.fit.predictions import load_and_predict, scores_by_threshold
         from trainer.report.record import training_software, write_record
@@ -50,15 +52,20 @@ def evaluate(settings: EvaluateRunSettings, workers: Workers) -> int:
     scores = scores_by_threshold(rows, probabilities, _thresholds(settings.run, len(rows.classes)))
 
     def write() -> None:
-        path = settings.run / f"evaluate.{settings.split}.json"
         record = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split, "scores": scores}
-        record |= {"store": settings.store.to_record(), "software": training_software()}
+        record |= {"store": rows.reader.location.to_record(), "software": training_software()}
         write_record(path, record)
         _write_samples(settings.run / "samples.npz", rows, probabilities)  # last: if it fails, scores are not lost
         print(f"{settings.split}: {scores_line(scores['at_half'])} -> {path}", flush=True)
 
     workers.on_worker_0("writing the scores", write)
     return ExitStatus.DONE
+
+
+def _require_writable_run(run: Path, path: Path) -> None:
+    """Check that the file at `path` can be written in the folder of a run; if that is absent, loading it says so."""
+    if run.is_dir():
+        require_writable(path)
 
 
 def _thresholds(run: Path, classes: int) -> Floats:
@@ -103,7 +110,8 @@ def _true_colour(store: StoreReader, store_rows: npt.NDArray[np.int64]) -> npt.N
     """Brightness of these rows in red, green and blue, shape (patch, row, col, 3); None without such bands."""
     if IMAGES in store and store.schema.images is not None:
         pixels = store.read(IMAGES, store_rows)[..., store.schema.images.true_colour]
-        return pixels / (255.0 if pixels.dtype == np.uint8 else max(1.0, float(np.percentile(pixels, 98))))
+        black, white = np.percentile(pixels, (1, 99), axis=(0, 1, 2))  # 8 bits need not be bright either
+        return np.asarray((pixels - black) / np.maximum(white - black, 1))
     bands = store.text("band_10m") if {"band_10m", "data_10m"} <= set(store.names) else ()
     if not set(RGB_BANDS) <= set(bands):
         return None

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.exit_status import ExitStatus
-from etl.files import replace_atomically
+from etl.files import replace_atomically, require_writable
 from etl.stderr import suppress_stderr
 from trainer.config import PredictRunSettings
 from trainer.data.selection import SelectedRows
@@ -39,6 +39,7 @@ def predict(settings: PredictRunSettings, workers: Workers) -> int:
     Raises:
         JobError: the input is bad, on every worker alike.
     """
+    workers.on_worker_0("checking --out", lambda: require_writable(settings.out))
     with suppress_stderr():
         from trainer.fit.predictions import load_and_predict
     rows, probabilities = load_and_predict(settings, workers, labelled_only=False)

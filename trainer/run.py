@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from etl.exit_status import ExitStatus
+from etl.files import require_writable
 from etl.stderr import suppress_stderr
 from trainer.config import RunSettings, band_selections
 from trainer.data.imbalance import oversampled_rows
@@ -51,6 +52,9 @@ def train(settings: RunSettings, workers: Workers) -> int:
     epoch_rows = replace(rows, store_rows=rows.store_rows[repeated], labels=rows.labels[repeated])
     sampler = DistributedSampler(len(epoch_rows), settings.batch, workers.size, settings.seed, settings.shuffle_block)
     log.info("%s", _plan_line(settings, rows, sampler))
+    if sampler.steps_per_epoch == 1 and len(epoch_rows) < sampler.batch * sampler.size:
+        text = "a step of %d patches, --batch on each worker, is more than the %d training rows: each epoch is one step"
+        log.warning(text, sampler.batch * sampler.size, len(epoch_rows))
     if settings.dry_run:
         return ExitStatus.DONE
     workers.on_every_worker("making --out", lambda: _make_out(settings))
@@ -111,7 +115,7 @@ def _make_out(settings: RunSettings) -> None:
         ValueError: it holds a run already, and --resume is not given.
     """
     out = settings.out
-    out.mkdir(parents=True, exist_ok=True)
+    require_writable(out / "run.json")
     present = LAST if (out / LAST).exists() else "run.json" if _has_steps(out / "run.json") else None
     if present and not settings.resume:
         raise ValueError(f"{out} already contains a run ({present}); choose another --out, or continue with --resume")

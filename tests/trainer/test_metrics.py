@@ -91,7 +91,7 @@ def test_a_probability_equal_to_the_threshold_is_a_positive():
 @given(predictions())
 def test_no_threshold_has_a_higher_f1_than_the_tuned_one(drawn):
     labels, probabilities = drawn
-    tuned = tuned_thresholds(labels, probabilities)
+    tuned = tuned_thresholds(labels, probabilities, least=1)
     assert tuned.dtype == np.float32
     assert ((tuned > 0) & (tuned < 1)).all()
     tried = np.unique(np.append(probabilities, np.float32([0.5, 1e-9, 1 - 2**-24])))
@@ -123,8 +123,17 @@ def test_tuned_thresholds_are_never_worse_than_one_half_on_the_rows_they_are_tun
     ],
 )
 def test_a_tuned_threshold_parts_what_can_be_parted(values, labels, threshold):
-    found = tuned_thresholds(np.array(labels, np.uint8)[:, None], np.array(values, np.float32)[:, None])
+    found = tuned_thresholds(np.array(labels, np.uint8)[:, None], np.array(values, np.float32)[:, None], least=1)
     assert found[0] == np.float32(threshold)
+
+
+def test_a_threshold_is_not_tuned_on_a_handful_of_rows():
+    values = np.linspace(0.01, 0.2, 40, dtype=np.float32)[:, None].repeat(2, axis=1)
+    labels = np.zeros((40, 2), np.uint8)
+    labels[-9:, 0] = labels[-10:, 1] = 1
+    few, enough = tuned_thresholds(labels, values)
+    assert few == 0.5
+    assert 0.1 < enough < 0.2
 
 
 def test_a_diverged_training_is_told_by_row_and_class():

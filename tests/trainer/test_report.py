@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from etl.labels import CLASSES_43
 from trainer.fit.metrics import score_predictions
+from trainer.report import drawing
 from trainer.report.__main__ import main
 from trainer.report.contact_sheet import MISSED, RIGHT, WRONG, label_verdicts
 from trainer.report.html_report import render_report
@@ -144,6 +145,18 @@ def test_an_exploded_loss_is_drawn_up_to_where_it_is_a_number(tmp_path):
     status, _ = report(tmp_path / "out", run)
     assert status == 0
     assert "loss_by_step.png" in pictures(tmp_path / "out")
+
+
+def test_a_run_has_one_colour_in_all_figures(tmp_path):
+    epochs = epochs_of([3, 3], found_scores())
+    folders = [make_run(tmp_path / "a", loss=[0.5, 0.4]), make_run(tmp_path / "b", by_epoch=epochs, loss=[0.6, 0.3])]
+    runs = open_runs(folders)
+    by_step, by_epoch = drawing.loss_by_step(runs), drawing.f1_by_epoch(runs)
+    colours = {line.get_label(): line.get_color() for line in by_step.axes[0].lines}
+    drawn = {line.get_label(): line.get_color() for line in by_epoch.axes[0].lines}
+    (label,) = colours.keys() & drawn.keys()
+    assert label.startswith("b")
+    assert drawn[label] == colours[label] != colours[runs[0].label]
 
 
 def test_scaling_is_drawn_with_mean_deviation_and_efficiency(tmp_path):

@@ -19,7 +19,7 @@ from trainer.data.sampler import DistributedSampler
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["BEST", "LAST", "Checkpoint", "TrainingState", "resume_run", "run_fingerprint"]
+__all__ = ["BEST", "LAST", "Checkpoint", "TrainingState", "checkpoint_to_resume", "run_fingerprint"]
 
 LAST, BEST = "checkpoint.npz", "best.npz"
 """File names in a run's folder: the latest state, and the one with the highest micro-F1 on val."""
@@ -95,6 +95,17 @@ class Checkpoint:
         except Exception as error:  # numpy and zipfile raise half a dozen kinds on a broken file
             raise ValueError(f"{path} must be a checkpoint of trainer.run: {error!r}") from None
 
+    def restore_run(self, path: Path, variables: "Sequence[keras.Variable]") -> TrainingState:
+        """Assign the arrays to the variables of model and optimiser, in the order of the file; returns the state.
+
+        `path`: the checkpoint's file, to be named in errors.
+
+        Raises:
+            ValueError: the shapes of the arrays are not those of the variables.
+        """
+        _restore_variables(path, self.arrays, variables)
+        return self.state
+
     def restore_model(self, path: Path, model: "keras.Model") -> TrainingState:
         """Assign the first arrays, which are the model's, to its variables; returns the state.
 
@@ -158,19 +169,16 @@ def _restore_variables(path: Path, arrays: Sequence[npt.NDArray[Any]], variables
         variable.assign(array)
 
 
-def resume_run(path: Path, variables: "Sequence[keras.Variable]", fingerprint: Mapping[str, Any]) -> TrainingState:
-    """State of the run in the file at `path`, whose arrays are assigned to `variables`; a new state without a file.
-
-    `variables` are those of the model, then of the optimiser, in the order and shapes of the file.
+def checkpoint_to_resume(path: Path, fingerprint: Mapping[str, Any]) -> Checkpoint | None:
+    """The checkpoint in the file at `path`, to go on from; None without a file.
 
     Raises:
         ValueError: the run has another fingerprint; the message names what differs.
     """
     if not path.exists():
-        return TrainingState()
+        return None
     checkpoint = Checkpoint.load(path)
     if differing := _differences(checkpoint.fingerprint, fingerprint):
         needed = "--resume needs the settings, workers and training rows of the first run"
         raise ValueError(f"{needed}; of {path} these differ: {'; '.join(differing)}")
-    _restore_variables(path, checkpoint.arrays, variables)
-    return checkpoint.state
+    return checkpoint

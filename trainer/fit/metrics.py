@@ -9,10 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DEFAULT_THRESHOLD", "Floats", "LabelScores", "score_predictions", "scores_line", "tuned_thresholds"]
+__all__ = [
+    "DEFAULT_THRESHOLD",
+    "LEAST_POSITIVES",
+    "Floats",
+    "LabelScores",
+    "score_predictions",
+    "scores_line",
+    "tuned_thresholds",
+]
 
 DEFAULT_THRESHOLD = 0.5
 """Threshold of a class without a tuned one."""
+
+LEAST_POSITIVES = 10
+"""Fewest rows with a class for which its threshold is tuned: on a handful, the best one is often near 0."""
 
 Labels = npt.NDArray[np.uint8]
 """Shape (row, class): 0 or 1."""
@@ -76,16 +87,23 @@ def scores_line(scores: LabelScores) -> str:
     )
 
 
-def tuned_thresholds(labels: Labels, probabilities: Floats) -> Floats:
+def tuned_thresholds(labels: Labels, probabilities: Floats, least: int = LEAST_POSITIVES) -> Floats:
     """For each class the threshold in (0, 1) with the highest F1 on these rows, dtype float32, shape (class,).
 
     Every distinct probability is tried. The threshold lies midway between the lowest probability that counts as
     positive and the next one below it; of equal F1 the highest such threshold is taken. It is `DEFAULT_THRESHOLD` if
-    no row has the class, or if no threshold finds one that has. `labels` and `probabilities` as in `score_predictions`.
+    fewer than `least` rows have the class, or if no threshold finds one that has. `labels` and `probabilities` as in
+    `score_predictions`.
     """
     _check(labels, probabilities)
     classes = zip(labels.T, probabilities.T, strict=True)
-    return np.array([_tuned(column == 1, values) for column, values in classes], np.float32)
+    return np.array(
+        [
+            _tuned(column == 1, values) if column.sum(dtype=np.int64) >= max(1, least) else DEFAULT_THRESHOLD
+            for column, values in classes
+        ],
+        np.float32,
+    )
 
 
 def _tuned(positive: npt.NDArray[np.bool_], values: Floats) -> np.float32:

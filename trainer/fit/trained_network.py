@@ -1,5 +1,6 @@
 """Describe a run's network as plain data, and rebuild it from a checkpoint to use it on any store."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -9,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from etl.pixel_groups import IMAGES
+from etl.pixel_groups import IMAGES, SENTINEL1
 from etl.store.location import Location
 from trainer.config import band_selections
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
@@ -24,16 +25,18 @@ def describe_network(rows: SelectedRows) -> dict[str, Any]:
     inputs = [
         {"name": p.name, "shape": list(p.row_shape), "bands": list(p.bands), "mean": p.mean.tolist()}
         | {"deviation": p.std.tolist()}
-        | ({"dtype": p.dtype, "nodata": p.nodata} if p.name == IMAGES else {})
+        | ({"dtype": p.dtype, "nodata": p.nodata} if p.name in (IMAGES, SENTINEL1) else {})
         for p in rows.pixels
     ]
     return {"inputs": inputs, "classes": list(rows.classes), "upsample": rows.upsample}
 
 
 def load_trained_network(
-    run: Path, store: Location, split: str, labelled_only: bool
+    run: Path, store: Location | None, split: str, labelled_only: bool
 ) -> tuple[keras.Model, SelectedRows]:
     """The best network of a run, or its last one if it was not validated; and the rows of a split of `store`.
+
+    Without a `store` they are those of the store that the run was trained on.
 
     Raises:
         ValueError: there is no checkpoint, or the store has other classes, bands or shapes of pixels than the network.
@@ -41,7 +44,7 @@ def load_trained_network(
     path = run / (BEST if (run / BEST).exists() else LAST)
     checkpoint = Checkpoint.load(path)
     network, settings = checkpoint.fingerprint["network"], checkpoint.fingerprint["settings"]
-    classes = len(network["classes"])
+    classes, store = len(network["classes"]), store or _store_of(run)
     selection = RowSelection(band_selections(settings["bands"]), split, 19 if classes == 19 else 0, labelled_only)
     rows = select_rows(store, selection)
     for found, wanted in zip_longest(rows.classes, network["classes"]):
@@ -64,6 +67,19 @@ def load_trained_network(
     model = build_network(rows.pixels, design, 0)
     checkpoint.restore_model(path, model)
     return model, rows
+
+
+def _store_of(run: Path) -> Location:
+    """The store that a run was trained on.
+
+    Raises:
+        ValueError: its record does not say.
+    """
+    path = run / "run.json"
+    try:
+        return Location.parse(str(json.loads(path.read_bytes())["settings"]["store"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(f"{path} must name the store of the run, and does not; name one with --store") from None
 
 
 def _pixels_text(name: str, shape: Sequence[int], bands: Sequence[str], dtype: str) -> str:

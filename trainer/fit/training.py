@@ -16,7 +16,7 @@ from trainer.data.imbalance import positive_weights
 from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
 from trainer.data.stream import BatchStream
-from trainer.fit.checkpoint import BEST, LAST, Checkpoint, TrainingState, resume_run, run_fingerprint
+from trainer.fit.checkpoint import BEST, LAST, Checkpoint, TrainingState, checkpoint_to_resume, run_fingerprint
 from trainer.fit.loop import TrainingSetup, fit, weights_checksum
 from trainer.fit.metrics import LabelScores
 from trainer.fit.optimisation import LearningRateSchedule
@@ -82,12 +82,14 @@ def train_network(
     Raises:
         JobError: the input is bad or the training diverges, on every worker alike.
     """
-    # ---- network, optimiser and batches; then the state of an interrupted run
-    setup = _training_setup(settings, rows, epoch_rows, sampler, workers)
-    network = describe_network(rows)
+    # ---- an interrupted run to go on with; then network, optimiser and batches
+    network, path = describe_network(rows), settings.out / LAST
     fingerprint = run_fingerprint(settings_record(settings), sampler, network)
+    earlier = workers.on_every_worker("resuming", lambda: checkpoint_to_resume(path, fingerprint))
+    setup, state = _training_setup(settings, rows, epoch_rows, sampler, workers), TrainingState()
     variables = [*setup.model.variables, *setup.optimiser.variables]
-    state = workers.on_every_worker("resuming", lambda: resume_run(settings.out / LAST, variables, fingerprint))
+    if earlier is not None:
+        state = workers.on_every_worker("resuming", lambda: earlier.restore_run(path, variables))
     if state.step:
         log.info("resumed at step %d of %d", state.step, setup.total_steps)
         state.resumed_at += [state.step] * (state.step < setup.total_steps and state.step not in state.resumed_at)

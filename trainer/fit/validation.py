@@ -46,4 +46,9 @@ class Validation:
         """
         # If that step was the last one scored, predicting again would give the same probabilities.
         probabilities = self._scored[step] if step in self._scored else self.predict()
-        return scores_by_threshold(self.rows, probabilities, metrics.tuned_thresholds(self.rows.labels, probabilities))
+        labels = self.rows.labels
+        few = int((labels.sum(axis=0, dtype=int) < metrics.LEAST_POSITIVES).sum())
+        if few:
+            text = "thresholds of %d of %d classes stay %.1f: fewer than %d rows of split val have each of them"
+            log.info(text, few, labels.shape[1], metrics.DEFAULT_THRESHOLD, metrics.LEAST_POSITIVES)
+        return scores_by_threshold(self.rows, probabilities, metrics.tuned_thresholds(labels, probabilities))

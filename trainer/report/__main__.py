@@ -82,7 +82,7 @@ def _png(figure: Figure | None) -> bytes | None:
 
 def _figures(runs: Sequence[RecordedRun]) -> list[ReportFigure]:
     """Curves, classes, and the paper's figures 3 to 6; their texts are in figures.csv."""
-    classes, note = _classes(runs)
+    classes, numbers, note = _classes(runs)
     epochs = scaling_series(runs, lambda run: run.epoch_seconds, ANY_LENGTH)
     totals = scaling_series(runs, lambda run: run.total_seconds)
     epoch_seconds = drawing.seconds_by_workers(epochs, "an epoch", paper.EPOCH_SECONDS)
@@ -91,15 +91,15 @@ def _figures(runs: Sequence[RecordedRun]) -> list[ReportFigure]:
         ReportFigure("loss_by_step", _png(drawing.loss_by_step(runs))),
         ReportFigure("loss_by_epoch", _png(drawing.loss_by_epoch(runs))),
         ReportFigure("f1_by_epoch", _png(drawing.f1_by_epoch(runs))),
-        ReportFigure("f1_by_class", _png(drawing.f1_by_class(classes)), note, classes=classes),
+        ReportFigure("f1_by_class", _png(drawing.f1_by_class(classes, numbers)), note, classes=classes),
         ReportFigure("epoch_seconds", _png(epoch_seconds), series=epochs),
         ReportFigure("total_seconds", _png(total_seconds), series=totals),
         ReportFigure("f1_by_workers", _png(_f1_by_workers(runs))),
     ]
 
 
-def _classes(runs: Sequence[RecordedRun]) -> tuple[dict[str, ClassScores], str]:
-    """Scores of each class by label of the run, and a note if runs are left out.
+def _classes(runs: Sequence[RecordedRun]) -> tuple[dict[str, ClassScores], list[int], str]:
+    """Scores of each class by label of the run, the runs' numbers, and a note if runs are left out.
 
     Scores are those on test, or on val if a run has not been scored on test. Of more than `_MAX_COLUMNS` runs the
     first ones with each combination of bands and upsampling are chosen.
@@ -111,7 +111,8 @@ def _classes(runs: Sequence[RecordedRun]) -> tuple[dict[str, ClassScores], str]:
         first_of_kind = {(run.settings.get("bands"), run.upsample): run for run in reversed(chosen)}
         chosen = [run for run in splits if run in first_of_kind.values()][:_MAX_COLUMNS]
         note = f" {len(chosen)} of {len(splits)} runs are shown, the first of each combination of bands and upsampling."
-    return {f"{run.label}, {splits[run]}": run.class_scores(splits[run]) for run in chosen}, note
+    scores = {f"{run.label}, {splits[run]}": run.class_scores(splits[run]) for run in chosen}
+    return scores, [run.number for run in chosen], note
 
 
 def _f1_by_workers(runs: Sequence[RecordedRun]) -> Figure | None:

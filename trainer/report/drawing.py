@@ -34,23 +34,23 @@ _MAX_LEGEND_INSIDE = 8
 
 def loss_by_step(runs: Sequence[RecordedRun]) -> Figure | None:
     """Training loss, shape (step,), of each run; long curves show mean and range of groups of successive steps."""
-    shown = [(run.label, run.losses) for run in runs if np.isfinite(run.losses).any()]
+    shown = [run for run in runs if np.isfinite(run.losses).any()]
     if not shown:
         return None
     figure, axes = _figure("step", "training loss (binary cross-entropy)")
-    for number, (label, losses) in enumerate(shown):
-        step, low, mean, high = _thinned(losses)
-        axes.plot(step, mean, label=label, **_stroke(number), marker="." if len(step) < 30 else None)
-        if len(step) < len(losses):
-            axes.fill_between(step, low, high, color=_stroke(number)["color"], alpha=0.15, linewidth=0)
-    _finish_losses(axes, np.concatenate([losses for _, losses in shown]))
+    for run in shown:
+        step, low, mean, high = _thinned(run.losses)
+        axes.plot(step, mean, label=run.label, **_stroke(run.number), marker="." if len(step) < 30 else None)
+        if len(step) < len(run.losses):
+            axes.fill_between(step, low, high, color=_stroke(run.number)["color"], alpha=0.15, linewidth=0)
+    _finish_losses(axes, np.concatenate([run.losses for run in shown]))
     return figure
 
 
 def loss_by_epoch(runs: Sequence[RecordedRun]) -> Figure | None:
     """Mean training loss by epoch."""
     figure, axes = _figure("epoch", "training loss (binary cross-entropy)")
-    losses = _draw_curves(axes, [(run.label, run.by_epoch("loss")) for run in runs])
+    losses = _draw_curves(axes, [(run, run.by_epoch("loss")) for run in runs])
     if not losses:
         return None
     _finish_losses(axes, np.array(losses))
@@ -60,7 +60,7 @@ def loss_by_epoch(runs: Sequence[RecordedRun]) -> Figure | None:
 def f1_by_epoch(runs: Sequence[RecordedRun]) -> Figure | None:
     """Micro F1 on split val by epoch, and the paper's on its test set."""
     figure, axes = _figure("epoch", "micro F1 on validation")
-    if not _draw_curves(axes, [(run.label, run.by_epoch("val", "micro", "f1")) for run in runs]):
+    if not _draw_curves(axes, [(run, run.by_epoch("val", "micro", "f1")) for run in runs]):
         return None
     for (name, score), linestyle in zip(paper.SCORES.items(), (":", "--"), strict=True):
         label = f"paper, test, {name} ({score.f1:.2f})"
@@ -70,10 +70,11 @@ def f1_by_epoch(runs: Sequence[RecordedRun]) -> Figure | None:
     return figure
 
 
-def f1_by_class(columns: Mapping[str, ClassScores]) -> Figure | None:
+def f1_by_class(columns: Mapping[str, ClassScores], numbers: Sequence[int]) -> Figure | None:
     """F1 and support of each class that has rows, largest support first; None if no class has rows.
 
-    `columns`: scores by label of the run. The paper's values are drawn as well if all classes are in the paper.
+    `columns`: scores by label of the run; `numbers`: the runs' numbers. The paper's values are drawn as well if all
+    classes are in the paper.
     """
     scores = list(columns.values())
     supported = [name for name in scores[0] if any(_score(c, name, "support") for c in scores)] if scores else []
@@ -87,7 +88,7 @@ def f1_by_class(columns: Mapping[str, ClassScores]) -> Figure | None:
     for number, (label, classes) in enumerate(columns.items()):
         rows = np.arange(len(names)) + (number - (len(columns) - 1) / 2) * bar
         for axes, kind in ((left, "f1"), (right, "support")):
-            lengths, colour = [_score(classes, name, kind) for name in names], _stroke(number)["color"]
+            lengths, colour = [_score(classes, name, kind) for name in names], _stroke(numbers[number])["color"]
             axes.barh(rows, lengths, height=bar * 0.9, color=colour, label=label)
         for row, name in zip(rows, names, strict=True):
             if not _score(classes, name, "support"):  # an empty bar would look like an F1 of 0
@@ -108,8 +109,8 @@ def seconds_by_workers(series: Sequence[ScalingSeries], what: str, published: Ma
         return None
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for number, line in enumerate(series):
-        _draw_scaling(left, line, _stroke(number)["color"])
+    for line in series:
+        _draw_scaling(left, line, _stroke(line.number)["color"])
     points = (ScalingPoint(nodes * paper.GPUS_A_NODE, (seconds,)) for nodes, seconds in sorted(published.items()))
     _draw_scaling(right, ScalingSeries("JUWELS, V100", "", tuple(points)), TEXT_COLOUR)
     for axes, title in ((left, "here"), (right, "paper, one worker a GPU")):
@@ -132,8 +133,8 @@ def f1_by_workers(series: Sequence[ScalingSeries], split: str) -> Figure | None:
     if len(counts) < 2 and len({line.upsample for line in series}) < 2:
         return None
     figure, axes = _figure("workers", f"micro F1 on {split}")
-    for number, line in enumerate(series):
-        _draw_points(axes, line, _stroke(number))
+    for line in series:
+        _draw_points(axes, line, _stroke(line.number))
     _mark_workers(axes)
     low, high = axes.get_ylim()
     middle, half = (low + high) / 2, max(high - low, 0.05) / 2 * 1.1  # a difference of 0.001 must not fill the axes
@@ -164,13 +165,13 @@ def _thinned(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], 
     return middle, *np.array(rows, np.float64).T
 
 
-def _draw_curves(axes: Axes, curves: Sequence[tuple[str, list[tuple[int, float]]]]) -> list[float]:
+def _draw_curves(axes: Axes, curves: Sequence[tuple[RecordedRun, list[tuple[int, float]]]]) -> list[float]:
     """Draw the curves of (epoch, value) that are not empty; returns all values."""
     values: list[float] = []
-    for number, (label, curve) in enumerate((label, curve) for label, curve in curves if curve):
+    for run, curve in ((run, curve) for run, curve in curves if curve):
         epochs, heights = zip(*curve, strict=True)
         marker = "o" if len(epochs) < 30 else None
-        axes.plot(epochs, heights, label=label, **_stroke(number), marker=marker, markersize=4)
+        axes.plot(epochs, heights, label=run.label, **_stroke(run.number), marker=marker, markersize=4)
         values.extend(heights)
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     return values

@@ -37,6 +37,9 @@ class RecordedRun:
     record: Mapping[str, Any]
     """Content of run.json; "scores" includes the splits that `trainer.evaluate` scored later."""
 
+    number: int = 0
+    """Its number among the runs that were opened together, by which it has its colour in every figure."""
+
     @property
     def finished(self) -> bool:
         """Whether it has ended; False for a run that trains, or was stopped or killed."""
@@ -177,7 +180,8 @@ def open_runs(folders: Sequence[Path]) -> list[RecordedRun]:
         if paths.count(path) > 1:
             raise ValueError(f"each run must be named once, got {folder} {paths.count(path)} times")
     records = [_record(folder) for folder in folders]
-    return [RecordedRun(*run) for run in zip(_unique_names(paths), folders, records, strict=True)]
+    named = zip(_unique_names(paths), folders, records, strict=True)
+    return [RecordedRun(*run, number) for number, run in enumerate(named)]
 
 
 def open_samples(run: RecordedRun) -> Samples | None:

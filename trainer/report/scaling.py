@@ -53,6 +53,9 @@ class ScalingSeries:
     points: tuple[ScalingPoint, ...]
     """By number of workers, smallest first."""
 
+    number: int = 0
+    """Number of its first run, by which it has its colour."""
+
 
 def scaling_series(
     runs: Sequence[RecordedRun], value: Callable[[RecordedRun], float | None], may_differ: frozenset[str] = REPEATS
@@ -63,18 +66,21 @@ def scaling_series(
     or another upsampling of the store, form other series.
     """
     values: dict[tuple[tuple[str, str], ...], dict[int, list[float]]] = {}
+    first: dict[tuple[tuple[str, str], ...], int] = {}
     for run in runs:
         number = value(run)
         if number is not None and run.workers is not None:
             fixed = {key: text for key, text in run.settings.items() if key not in may_differ}
             traits = {**fixed, "upsample": run.upsample, "rows": str(run.record.get("rows"))}
-            values.setdefault(tuple(sorted(traits.items())), {}).setdefault(run.workers, []).append(number)
+            key = tuple(sorted(traits.items()))
+            values.setdefault(key, {}).setdefault(run.workers, []).append(number)
+            first.setdefault(key, run.number)
     shared = set.intersection(*map(set, values)) if values else set()
     series = []
     for key, by_workers in values.items():
         label = _label([trait for trait in key if trait not in shared or trait[0] == "upsample"])
         points = tuple(ScalingPoint(workers, tuple(repeats)) for workers, repeats in sorted(by_workers.items()))
-        series.append(ScalingSeries(label, dict(key)["upsample"], points))
+        series.append(ScalingSeries(label, dict(key)["upsample"], points, first[key]))
     return series
 
 
