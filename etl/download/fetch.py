@@ -1,4 +1,4 @@
-"""Fetch one file of a product into a folder, compared with the product's manifest; nothing that is there is fetched.
+"""Fetch one file of a product, compared with the product's manifest; nothing that is there is fetched.
 
 What has arrived of a file is kept as FILE.part. Where the service has ranges, the next try or the next run goes on from
 its end.
@@ -58,8 +58,8 @@ class FileFetcher:
     stopping: threading.Event
     """Set when the run ends: no further byte is fetched."""
 
-    def fetch(self, offer: Offer, name: str, listed: ListedFile | None) -> Path:
-        """Fetch a file of a product, unless it is there; `listed`: its entry in the manifest. Returns its path.
+    def fetch(self, offer: Offer, name: str, listed: ListedFile | None) -> None:
+        """Fetch a file of a product, unless an earlier run did, and deliver it; `listed`: its entry in the manifest.
 
         Raises:
             ConnectionError: the service does not answer, after all attempts.
@@ -68,9 +68,14 @@ class FileFetcher:
             InterruptedError: the run ends.
             OSError: it cannot be written.
         """
-        if present := self.target.path_of(offer.stem, name):
-            return present
         path = self.target.unfinished(offer.stem) / name
+        if not path.is_file():
+            self._fetch_checked(offer, name, path, listed)
+        if listed is not None:
+            self.target.deliver(offer.stem, listed, self.stopping.is_set)
+
+    def _fetch_checked(self, offer: Offer, name: str, path: Path, listed: ListedFile | None) -> None:
+        """Fetch a file to `path`, which it gets once its checksum is right."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")
         for _ in range(_WRONG_TRIES):
@@ -79,7 +84,7 @@ class FileFetcher:
             if listed is None or digest == listed.digest:
                 sync_path(part)
                 part.replace(path)
-                return path
+                return
             part.unlink()
         assert listed is not None
         raise DamagedFileError(

@@ -5,7 +5,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote, urljoin, urlsplit
@@ -13,7 +13,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 from urllib3.util.retry import Retry
 
-from etl.aws import access_keys, endpoint, is_unsigned
+from etl.aws import S3Server, access_keys, endpoint, is_unsigned
 from etl.bucket_files import BucketFiles
 from etl.download.offer import Offer
 from etl.download.tokens import AccessTokens
@@ -64,24 +64,27 @@ class RemoteFiles(ABC):
 
 
 class S3Files(RemoteFiles):
-    """Files in a bucket; address and credentials as for every bucket."""
+    """Files in a bucket of the service."""
 
     has_ranges = True
 
-    def __init__(self, url: str) -> None:
-        """`url`: address of the server, unless the environment or the user's profile names one.
+    def __init__(self, url: str, server: S3Server | None) -> None:
+        """Args: address of the server, unless the environment or the user's profile names one; the server with keys of
+        its own, None if they are those of every bucket.
 
         Raises:
             ValueError: there are no credentials, or settings cannot be used.
         """
-        if not endpoint():
-            os.environ["AWS_ENDPOINT_URL"] = url
-        if not (os.environ.get("AWS_ACCESS_KEY_ID") or access_keys() or is_unsigned()):
-            raise ValueError(
-                "--transfer s3 needs keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; "
-                "for a public bucket set AWS_NO_SIGN_REQUEST=YES"
-            )
-        self._listed = lru_cache(maxsize=64)(BucketFiles)
+        if server is None:
+            if not endpoint():
+                os.environ["AWS_ENDPOINT_URL"] = url
+            if not (os.environ.get("AWS_ACCESS_KEY_ID") or access_keys() or is_unsigned()):
+                raise ValueError(
+                    "--transfer s3 needs keys: set CDSE_ACCESS_KEY_ID and CDSE_SECRET_ACCESS_KEY, or "
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for a public bucket set "
+                    "CDSE_NO_SIGN_REQUEST=YES"
+                )
+        self._listed = lru_cache(maxsize=64)(partial(BucketFiles, server=server))
 
     def pieces(self, offer: Offer, name: str, offset: int) -> Iterator[bytes]:
         """As of `RemoteFiles`; one request for each part."""

@@ -1,4 +1,4 @@
-"""One download, from settings to a folder of products: look for them, choose, fetch, report."""
+"""One download, from settings to products in a folder or bucket: look for them, choose, fetch, report."""
 
 import contextlib
 import logging
@@ -8,17 +8,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, NamedTuple
 
+from etl.bucket_files import is_remote
 from etl.catalogue.names import parse_product
 from etl.catalogue.table import read_catalogue_table
+from etl.download.bucket import BucketTarget
 from etl.download.fetch import DamagedFileError, FileFetcher
 from etl.download.odata import ODataCatalogue
 from etl.download.offer import Acquisition, Offer, acquisition_of, best_offers, offers_of
 from etl.download.product import ProductFetcher, is_present
 from etl.download.remote import HttpFiles, MissingFileError, RemoteFiles, S3Files
-from etl.download.report import ProductOutcome, expected_bytes, print_expected, summarise, write_download_record
+from etl.download.report import ProductOutcome, download_record, expected_bytes, print_expected, summarise
 from etl.download.settings import DownloadSettings
-from etl.download.target import Target
-from etl.download.tokens import AccessTokens, account_for
+from etl.download.target import FolderTarget, Target
+from etl.download.tokens import AccessTokens, account_for, service_server
 from etl.download.web import new_session
 from etl.exit_status import ExitStatus
 from etl.plural import counted
@@ -53,7 +55,7 @@ def download(settings: DownloadSettings) -> ExitStatus:
     """
     start, only_needed = time.monotonic(), settings.files == "needed"
     remote = None if settings.dry_run else _remote_files(settings)  # first: it can lack an account
-    target, outcomes, to_fetch = Target(settings.out, settings.connections), list[ProductOutcome](), list[_Job]()
+    target, outcomes, to_fetch = _target(settings), list[ProductOutcome](), list[_Job]()
     for wanted, offers in _search(settings):
         chosen = best_offers(offers)
         outcomes += [] if chosen else [_without_product(wanted, offers)]
@@ -74,11 +76,11 @@ def download(settings: DownloadSettings) -> ExitStatus:
     with report_progress("download", sum(sizes) >> 20, "MiB") as show:
         arrived = _Arrived(show)
         fetcher = FileFetcher(remote, target, settings.attempts, arrived.add, threading.Event())
-        with _threads(settings.connections, "file", fetcher) as pool:
+        with _threads(target.threads, "file", fetcher) as pool:
             outcomes += _fetch_all(ProductFetcher(fetcher, pool, only_needed), to_fetch)
     outcomes.sort(key=lambda outcome: (outcome.acquisition, outcome.product))
-    write_download_record(settings, outcomes, arrived.bytes, time.monotonic() - start)
-    summarise(settings.out, outcomes, arrived.bytes)
+    target.write_record(download_record(settings, outcomes, arrived.bytes, time.monotonic() - start))
+    summarise(settings, outcomes, arrived.bytes)
     if failed := [outcome for outcome in outcomes if outcome.state == "failed"]:
         raise ConnectionError(f"{counted(len(failed), 'product')} not fetched, the first: {failed[0].reason}")
     complete = all(outcome.is_available for outcome in outcomes)
@@ -118,10 +120,13 @@ class _Arrived:
             self._show(self.bytes >> 20)
 
 
+def _target(settings: DownloadSettings) -> Target:
+    return (BucketTarget if is_remote(settings.out) else FolderTarget)(settings.out, settings.connections)
+
+
 def _remote_files(settings: DownloadSettings) -> RemoteFiles:
     if settings.transfer == "s3":
-        return S3Files(settings.s3_url)
-
+        return S3Files(settings.s3_url, service_server(settings.s3_url, is_remote(settings.out)))
     tokens = AccessTokens(new_session(settings.attempts), settings.token_url, account_for(settings.token_url))
     return HttpFiles(lambda: new_session(1), tokens, settings.download_url)
 
