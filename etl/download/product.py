@@ -3,12 +3,14 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from xml.etree import ElementTree
 
 from etl.bands import BANDS
-from etl.download.fetch import DamagedFileError, FileFetcher
+from etl.download.fetch import DamagedFileError, FileFetcher, RemoteSource
 from etl.download.offer import Offer
+from etl.download.remote import RemoteFiles
 from etl.download.target import Target
 from etl.input_files import MOST_FILES, NO_LINKS, fault_text, read_bytes, refused_name, shortened
 from etl.safe_manifest import MANIFEST, ListedFile, listed_files
@@ -28,6 +30,7 @@ class ProductFetcher:
     """Fetches products; used by several threads."""
 
     fetcher: FileFetcher
+    remote: RemoteFiles
     pool: Executor
     """Runs the fetching of files."""
     only_needed: bool
@@ -48,16 +51,27 @@ class ProductFetcher:
         files = _finished_files(target, offer.stem, self.only_needed)
         try:
             if files is None:
-                self.pool.submit(self.fetcher.fetch, offer, MANIFEST, None).result()
+                self.pool.submit(self._fetch_file, offer, MANIFEST, None).result()
                 files = _chosen(offer.stem, lambda: read_bytes(manifest, NO_LINKS), self.only_needed)
             missing = target.missing(offer.stem, files)
-            _wait_for([self.pool.submit(self.fetcher.fetch, offer, one.name, one) for one in missing])
+            _wait_for([self.pool.submit(self._fetch_file, offer, one.name, one) for one in missing])
         except DamagedFileError:
             # the manifest can be what is damaged: the next run fetches it again
             manifest.unlink(missing_ok=True)
             raise
         if target.unfinished(offer.stem).exists():
             target.finish(offer.stem, files)
+
+    def _fetch_file(self, offer: Offer, name: str, listed: ListedFile | None) -> None:
+        """Fetch a file of a product, unless an earlier run did, and deliver it; `listed`: its entry in the manifest."""
+        target, fetcher = self.fetcher.target, self.fetcher
+        path = target.unfinished(offer.stem) / name
+        if not path.is_file():
+            checksum = (listed.checksum_name, listed.digest) if listed else None
+            pieces, has_ranges = partial(self.remote.pieces, offer, name), self.remote.has_ranges
+            fetcher.fetch(RemoteSource(f"{offer.stem}: {name}", pieces, has_ranges, checksum, MANIFEST), path)
+        if listed is not None:
+            target.deliver(offer.stem, listed, fetcher.stopping.is_set)
 
 
 def _finished_files(target: Target, stem: str, only_needed: bool) -> list[ListedFile] | None:

@@ -20,7 +20,10 @@ from etl.download.tokens import AccessTokens
 from etl.download.web import LONGEST_PAUSE_S, RETRIED, TIMEOUTS_S, RetryableError, service_errors, shown
 from etl.input_files import RefusedFileError
 
-__all__ = ["HttpFiles", "MissingFileError", "RemoteFiles", "ReplacedFileError", "S3Files"]
+__all__ = [
+    "HttpFiles", "MissingFileError", "RefusedFileRequestError", "RemoteFiles", "ReplacedFileError", "S3Files",
+    "require_ok",
+]  # fmt: skip
 
 _PART_BYTES = 8 << 20
 """Bytes of one request for a part of a file: the most that a killed run fetches again of each file."""
@@ -154,7 +157,7 @@ class HttpFiles(RemoteFiles):
                     self._tokens.replace(token)
                     is_renewed = True
                     continue
-                _require_ok(url, answer)
+                require_ok(url, answer)
                 yield answer
                 return
         raise RefusedFileRequestError(
@@ -177,8 +180,14 @@ class HttpFiles(RemoteFiles):
         return is_own and parts.scheme in (self._service.scheme, "https")
 
 
-def _require_ok(url: str, answer: requests.Response) -> None:
-    """Raise an error unless an answer holds a file."""
+def require_ok(url: str, answer: requests.Response) -> None:
+    """Raise an error unless an answer holds a file.
+
+    Raises:
+        MissingFileError: the file is not there.
+        RetryableError: the server is busy or broken.
+        ConnectionError: it refuses.
+    """
     status = answer.status_code
     if status in (requests.codes.not_found, requests.codes.gone):
         raise MissingFileError(f"{shown(url)} is not there (status {status})")

@@ -1,16 +1,16 @@
 """One download, from settings to products in a folder or bucket: look for them, choose, fetch, report."""
 
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
+from concurrent.futures import as_completed
 from typing import TYPE_CHECKING, NamedTuple
 
 from etl.bucket_files import is_remote
 from etl.catalogue.names import parse_product
 from etl.catalogue.table import read_catalogue_table
+from etl.download.archive import download_archive
 from etl.download.bucket import BucketTarget
 from etl.download.fetch import DamagedFileError, FileFetcher
 from etl.download.odata import ODataCatalogue
@@ -22,6 +22,7 @@ from etl.download.settings import DownloadSettings
 from etl.download.target import FolderTarget, Target
 from etl.download.tokens import AccessTokens, account_for, service_server
 from etl.download.web import new_session
+from etl.download.workers import Arrived, fetch_threads
 from etl.exit_status import ExitStatus
 from etl.plural import counted
 from etl.progress import report_progress
@@ -53,6 +54,8 @@ def download(settings: DownloadSettings) -> ExitStatus:
         ConnectionError: a service does not answer, or some products could not be fetched; a later run goes on.
         OSError: something cannot be written.
     """
+    if settings.archive:
+        return download_archive(settings)
     start, only_needed = time.monotonic(), settings.files == "needed"
     remote = None if settings.dry_run else _remote_files(settings)  # first: it can lack an account
     target, outcomes, to_fetch = _target(settings), list[ProductOutcome](), list[_Job]()
@@ -74,10 +77,10 @@ def download(settings: DownloadSettings) -> ExitStatus:
         return ExitStatus.DONE
     target.make()
     with report_progress("download", sum(sizes) >> 20, "MiB") as show:
-        arrived = _Arrived(show)
-        fetcher = FileFetcher(remote, target, settings.attempts, arrived.add, threading.Event())
-        with _threads(target.threads, "file", fetcher) as pool:
-            outcomes += _fetch_all(ProductFetcher(fetcher, pool, only_needed), to_fetch)
+        arrived = Arrived(show)
+        fetcher = FileFetcher(target, settings.attempts, arrived.add, threading.Event())
+        with fetch_threads(target.threads, "file", fetcher.stopping) as pool:
+            outcomes += _fetch_all(ProductFetcher(fetcher, remote, pool, only_needed), to_fetch)
     outcomes.sort(key=lambda outcome: (outcome.acquisition, outcome.product))
     target.write_record(download_record(settings, outcomes, arrived.bytes, time.monotonic() - start))
     summarise(settings, outcomes, arrived.bytes)
@@ -87,37 +90,11 @@ def download(settings: DownloadSettings) -> ExitStatus:
     return ExitStatus.DONE if complete or not settings.strict else ExitStatus.REJECTED
 
 
-@contextlib.contextmanager
-def _threads(count: int, name: str, fetcher: FileFetcher) -> Iterator[ThreadPoolExecutor]:
-    """Threads that are told to stop, and not waited for, if the `with` block raises: Ctrl-C ends the run at once."""
-    pool = ThreadPoolExecutor(count, name)
-    try:
-        yield pool
-    except BaseException:
-        fetcher.stopping.set()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
-
-
 class _Job(NamedTuple):
     """A product to fetch."""
 
     wanted: Acquisition
     offer: Offer
-
-
-class _Arrived:
-    """Bytes that have arrived in this run, from all threads."""
-
-    def __init__(self, show: Callable[[int], None]) -> None:
-        self.bytes = 0
-        self._show, self._lock = show, threading.Lock()
-
-    def add(self, count: int) -> None:
-        with self._lock:
-            self.bytes += count
-            self._show(self.bytes >> 20)
 
 
 def _target(settings: DownloadSettings) -> Target:
@@ -183,7 +160,7 @@ def _without_product(wanted: Acquisition, offers: Sequence[Offer]) -> ProductOut
 def _fetch_all(products: ProductFetcher, jobs: Sequence[_Job]) -> list[ProductOutcome]:
     """Fetch products, some at a time; those that other runs fetch come last, and failures in a row end it."""
     outcomes, left, failures = list[ProductOutcome](), list(jobs), 0
-    with _threads(_PRODUCTS_AT_ONCE, "product", products.fetcher) as pool:
+    with fetch_threads(_PRODUCTS_AT_ONCE, "product", products.fetcher.stopping) as pool:
         while left:
             running = {pool.submit(_fetch_one, products, job): job for job in left}
             left = []
