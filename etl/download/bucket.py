@@ -15,6 +15,7 @@ Source: Amazon S3 API Reference, PutObject and CompleteMultipartUpload: an objec
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +35,9 @@ _VERIFIED = "verified"
 _LAST = "MTD_MSIL2A.xml"
 """File that is put once all others but the manifest are there."""
 
+_SETTLE_S = 10.0
+"""Most seconds in which uploads are withdrawn as the run ends; batch systems kill half a minute after they warn."""
+
 _REQUESTS_AT_ONCE = 16
 """Requests for the user metadata of a product's files."""
 
@@ -52,6 +56,7 @@ class BucketTarget(Target):
         # twice: files are put while others are fetched
         super().__init__(state, connections, 2 * connections)
         self._out = out
+        self._puts, self._put_ended = 0, threading.Condition()
 
     def make(self) -> None:
         """As of `Target`."""
@@ -97,8 +102,20 @@ class BucketTarget(Target):
     def _put(self, stem: str, listed: ListedFile, is_stopping: Callable[[], bool] = lambda: False) -> None:
         path = self.unfinished(stem) / listed.name
         metadata = {_VERIFIED: _mark(listed, path.stat().st_size)}
-        put_object(self._place(stem) / listed.name, path, metadata, is_stopping)
-        path.unlink()
+        with self._put_ended:
+            self._puts += 1
+        try:
+            put_object(self._place(stem) / listed.name, path, metadata, is_stopping)
+            path.unlink()
+        finally:
+            with self._put_ended:
+                self._puts -= 1
+                self._put_ended.notify_all()
+
+    def settle(self) -> None:
+        """As of `Target`: an upload that nobody withdraws would leave its parts in the bucket."""
+        with self._put_ended:
+            self._put_ended.wait_for(lambda: not self._puts, _SETTLE_S)
 
     def finish(self, stem: str, files: Sequence[ListedFile]) -> None:
         """As of `Target`."""

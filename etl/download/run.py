@@ -79,8 +79,12 @@ def download(settings: DownloadSettings) -> ExitStatus:
     with report_progress("download", sum(sizes) >> 20, "MiB") as show:
         arrived = Arrived(show)
         fetcher = FileFetcher(target, settings.attempts, arrived.add, threading.Event())
-        with fetch_threads(target.threads, "file", fetcher.stopping) as pool:
-            outcomes += _fetch_all(ProductFetcher(fetcher, remote, pool, only_needed), to_fetch)
+        try:
+            with fetch_threads(target.threads, "file", fetcher.stopping) as pool:
+                outcomes += _fetch_all(ProductFetcher(fetcher, remote, pool, only_needed), to_fetch)
+        except BaseException:
+            target.settle()
+            raise
     outcomes.sort(key=lambda outcome: (outcome.acquisition, outcome.product))
     target.write_record(download_record(settings, outcomes, arrived.bytes, time.monotonic() - start))
     summarise(settings, outcomes, arrived.bytes)

@@ -100,6 +100,9 @@ class Target(ABC):
             OSError: it cannot be written.
         """
 
+    def settle(self) -> None:  # noqa: B027  # most targets have nothing on its way
+        """Wait, some seconds at most, until what is on its way to its place is there or withdrawn, as the run ends."""
+
     @contextlib.contextmanager
     def connection(self, is_stopping: Callable[[], bool]) -> Iterator[None]:
         """Hold one of the connections, once one is free.

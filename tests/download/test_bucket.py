@@ -322,6 +322,23 @@ def test_killed_runs_put_only_whole_files_and_fetch_nothing_finished_again(space
     assert held(target, offered) == whole
 
 
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_interrupted_withdraws_its_uploads(space, target, settings, tmp_path, kind):
+    offered = product(tmp_path / "served", image_bytes=20 << 20)
+    space.serve(offered)
+    target.before = lambda run, method, key: time.sleep(0.5 if method == "PUT" else 0)
+    with subprocess.Popen(command(space, settings), stderr=subprocess.PIPE, text=True) as run:
+        while not any(list(target.uploads.values())) and run.poll() is None:
+            time.sleep(0.02)
+        run.send_signal(kind)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == ExitStatus.RESUMABLE, err
+    assert target.uploads == {}
+    target.before = lambda run, method, key: None
+    assert download(settings) == ExitStatus.DONE
+    assert held(target, offered) == files_of(offered)
+
+
 def test_nothing_secret_is_told(space, target, settings, offered, monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-target")
     target.before = stop_after(3)
