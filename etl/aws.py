@@ -4,16 +4,21 @@ Credentials, region and endpoint come from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCE
 `AWS_PROFILE`, `AWS_REGION`, `AWS_ENDPOINT_URL`, and `~/.aws/`. A request that fails is tried again, `AWS_MAX_ATTEMPTS`
 times in all.
 
+A second server, with keys of its own, is an `S3Server`.
+
 Source: AWS SDKs and Tools Reference Guide, environment variables.
 """
 
 import configparser
 import os
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["AwsSettingError", "access_keys", "attempts", "credentials", "endpoint", "is_unsigned", "region"]
+__all__ = [
+    "AwsSettingError", "S3Server", "access_keys", "attempts", "credentials", "endpoint", "is_unsigned", "region",
+]  # fmt: skip
 
 # Pauses between attempts double from half a second up to ten: about half a minute in all.
 _ATTEMPTS = 8
@@ -22,6 +27,23 @@ _MOST_ATTEMPTS = 1000
 
 class AwsSettingError(ValueError):
     """A setting cannot be used, whatever the server answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class S3Server:
+    """A server of which nothing is in the environment's settings of AWS; its keys are not shown."""
+
+    address: str
+    """`http://` or `https://` and the server's name."""
+
+    access_key_id: str = field(default="", repr=False)
+    """Name of its key; empty if requests go without a signature."""
+
+    secret_access_key: str = field(default="", repr=False)
+    """The key."""
+
+    session_token: str = field(default="", repr=False)
+    """What belongs to a key that expires; mostly empty."""
 
 
 def attempts() -> int:
@@ -65,9 +87,9 @@ def access_keys() -> dict[str, str]:
     return found
 
 
-def is_unsigned() -> bool:
-    """Whether requests go without a signature, as to a public bucket: `AWS_NO_SIGN_REQUEST`, as for GDAL."""
-    return os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "1", "ON")
+def is_unsigned(variable: str = "AWS_NO_SIGN_REQUEST") -> bool:
+    """Whether requests go without a signature, as to a public bucket; by default the variable is that of GDAL."""
+    return os.environ.get(variable, "").upper() in ("YES", "TRUE", "1", "ON")
 
 
 def endpoint() -> str:

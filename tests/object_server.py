@@ -27,6 +27,10 @@ class Request(NamedTuple):
     """Whether the object then had bytes that it has had before, and so an ETag for which an earlier run may wait."""
     sent: int
     """Bytes of the answer."""
+    key_id: str
+    """Name of the key that signed it; empty if none did."""
+    token: str
+    """Session token; empty if it has none."""
 
 
 class ObjectServer(ThreadingHTTPServer):
@@ -40,6 +44,10 @@ class ObjectServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.before = before
         self.objects: dict[str, bytes] = {}
+        self.metadata: dict[str, dict[str, str]] = {}
+        """User metadata of objects that were put with some, as headers."""
+        self.uploads: dict[str, dict[int, bytes]] = {}
+        """Parts of multipart uploads that are neither complete nor aborted."""
         self.honours_conditions = True
         self.requests: list[Request] = []
         self.etags: dict[str, set[str]] = {}
@@ -85,12 +93,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.before(run, self.command, key)
         with self.server.lock:
             before = self.server.objects.get(key)
-            status, headers, answer = self._serve(key, body, {k: v[0] for k, v in parse_qs(parts.query).items()})
+            query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+            status, headers, answer = self._serve(key, body, query)
             after = self.server.objects.get(key)
             known = self.server.etags.setdefault(key, set())
             returned = self.command == "PUT" and status == 200 and _etag(after or b"") in known
             known |= {_etag(data) for data in (before, after) if data is not None}
-            self.server.requests.append(Request(run, self.command, key, after != before, returned, len(answer)))
+            key_id = (self.headers.get("Authorization") or "").partition("Credential=")[2].partition("/")[0]
+            change = (after != before, returned, len(answer), key_id, self.headers.get("x-amz-security-token") or "")
+            self.server.requests.append(Request(run, self.command, key, *change))
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -99,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(answer)
 
-    do_GET = do_HEAD = do_PUT = do_DELETE = _answer
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer
 
     def _serve(self, key: str, body: bytes, query: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         objects = self.server.objects
@@ -109,11 +120,13 @@ class _Handler(BaseHTTPRequestHandler):
                 {"Content-Type": "application/xml"},
                 self._list(query.get("prefix", ""), query.get("delimiter", "")),
             )
+        if "uploads" in query or "uploadId" in query:
+            return self._upload(key, body, query)
         old = objects.get(key)
         if self.command == "PUT":
             if self.server.honours_conditions and not self._may_put(old):
                 return 412, {}, b"<Error><Code>PreconditionFailed</Code></Error>"
-            objects[key] = body
+            objects[key], self.server.metadata[key] = body, self._metadata()
             return 200, {"ETag": _etag(body)}, b""
         if self.command == "DELETE":
             objects.pop(key, None)
@@ -121,6 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         if old is None:
             return 404, {}, b"<Error><Code>NoSuchKey</Code></Error>"
         headers = {"ETag": _etag(old), "Last-Modified": "Mon, 30 Nov 2026 00:00:00 GMT"}
+        headers |= self.server.metadata.get(key, {})
         if self.headers.get("If-Match") not in (None, _etag(old)):
             return 412, {}, b"<Error><Code>PreconditionFailed</Code></Error>"
         kind, _, span = (self.headers.get("Range") or "").partition("=")
@@ -130,6 +144,32 @@ class _Handler(BaseHTTPRequestHandler):
         start = int(first) if first else max(0, len(old) - int(last))
         stop = min(len(old), int(last) + 1) if first and last else len(old)
         return 206, {**headers, "Content-Range": f"bytes {start}-{stop - 1}/{len(old)}"}, old[start:stop]
+
+    def _metadata(self) -> dict[str, str]:
+        return {name: value for name, value in self.headers.items() if name.lower().startswith("x-amz-meta-")}
+
+    def _upload(self, key: str, body: bytes, query: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        """A request of a multipart upload: begin, part, complete or abort."""
+        uploads = self.server.uploads
+        if "uploads" in query:
+            name = f"{key}#{len(self.server.requests)}"
+            uploads[name], self.server.metadata[name] = {}, self._metadata()
+            kind = "InitiateMultipartUploadResult"
+            answer = f"<{kind}><UploadId>{escape(name)}</UploadId></{kind}>"
+            return 200, {"Content-Type": "application/xml"}, answer.encode()
+        name = query["uploadId"]
+        if name not in uploads:
+            return 404, {}, b"<Error><Code>NoSuchUpload</Code></Error>"
+        if self.command == "PUT":
+            uploads[name][int(query["partNumber"])] = body
+            return 200, {"ETag": _etag(body)}, b""
+        parts, metadata = uploads.pop(name), self.server.metadata.pop(name)
+        if self.command == "DELETE":
+            return 204, {}, b""
+        data = b"".join(parts[number] for number in sorted(parts))
+        self.server.objects[key], self.server.metadata[key] = data, metadata
+        answer = f"<CompleteMultipartUploadResult><ETag>{escape(_etag(data))}</ETag></CompleteMultipartUploadResult>"
+        return 200, {"Content-Type": "application/xml"}, answer.encode()
 
     def _may_put(self, old: bytes | None) -> bool:
         wanted = self.headers.get("If-Match")

@@ -1,1 +1,1 @@
-"""Fetch Sentinel-2 products from a data service: `python -m etl.download`."""
+"""Fetch Sentinel-2 products, or BigEarthNet's archives, from a data service: `python -m etl.download`."""

@@ -1,4 +1,4 @@
-"""`python -m etl.download --catalogue patches.parquet --out tiles`: products from a data service to a folder."""
+"""`python -m etl.download --catalogue patches.parquet --out tiles`: products or archives from a data service."""
 
 import signal
 

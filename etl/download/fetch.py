@@ -1,4 +1,4 @@
-"""Fetch one file of a product into a folder, compared with the product's manifest; nothing that is there is fetched.
+"""Fetch one file from a service, compared with the checksum that is published of it.
 
 What has arrived of a file is kept as FILE.part. Where the service has ranges, the next try or the next run goes on from
 its end.
@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from etl.download.offer import Offer
-from etl.download.remote import RemoteFiles, ReplacedFileError
+from etl.download.remote import ReplacedFileError
 from etl.download.target import Target
 from etl.download.web import LONGEST_PAUSE_S, RetryableError
 from etl.files import sync_path
-from etl.safe_manifest import ListedFile
 
-__all__ = ["DamagedFileError", "FileFetcher"]
+__all__ = ["DamagedFileError", "FileFetcher", "RemoteSource"]
 
 _HASHES: dict[str, Callable[[], Any]] = {
     "MD5": lambda: hashlib.md5(usedforsecurity=False),
@@ -42,14 +40,54 @@ _WRONG_TRIES = 2
 
 
 class DamagedFileError(Exception):
-    """The service gives another file than the product's manifest says."""
+    """The service gives another file than it has published."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSource:
+    """A file at a service."""
+
+    shown: str
+    """What messages call it."""
+
+    pieces: Callable[[int], Iterator[bytes]]
+    """Its bytes from an offset on; raises as `etl.download.remote.RemoteFiles.pieces`."""
+
+    has_ranges: bool
+    """Whether that offset can be other than 0."""
+
+    checksum: tuple[str, str] | None
+    """MD5 or SHA3-256, and the checksum in lower-case hexadecimal digits; None if it is not known."""
+
+    published_in: str
+    """Where the checksum comes from."""
+
+
+class _Hashed:
+    """Checksum of the beginning of a file."""
+
+    def __init__(self, name: str) -> None:
+        self._make = _HASHES[name]
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin again."""
+        self._hash, self.bytes = self._make(), 0
+
+    def update(self, piece: bytes) -> None:
+        """Go on with further bytes."""
+        self._hash.update(piece)
+        self.bytes += len(piece)
+
+    def digest(self) -> str:
+        """The checksum, in lower-case hexadecimal digits."""
+        return str(self._hash.hexdigest())
 
 
 @dataclass(slots=True)
 class FileFetcher:
     """Fetches files; used by several threads."""
 
-    remote: RemoteFiles
     target: Target
     attempts: int
     """Tries of a file in a row in which nothing is gained."""
@@ -58,41 +96,39 @@ class FileFetcher:
     stopping: threading.Event
     """Set when the run ends: no further byte is fetched."""
 
-    def fetch(self, offer: Offer, name: str, listed: ListedFile | None) -> Path:
-        """Fetch a file of a product, unless it is there; `listed`: its entry in the manifest. Returns its path.
+    def fetch(self, source: RemoteSource, path: Path) -> None:
+        """Fetch a file to `path`, which it gets once its checksum is right.
 
         Raises:
             ConnectionError: the service does not answer, after all attempts.
             MissingFileError: the file is not there.
-            DamagedFileError: it has another checksum than listed, twice.
+            DamagedFileError: it has another checksum than published, twice.
             InterruptedError: the run ends.
             OSError: it cannot be written.
         """
-        if present := self.target.path_of(offer.stem, name):
-            return present
-        path = self.target.unfinished(offer.stem) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")
         for _ in range(_WRONG_TRIES):
             with self.target.connection(self.stopping.is_set):
-                digest = self._fetch_all(offer, name, part, listed)
-            if listed is None or digest == listed.digest:
+                digest = self._fetch_all(source, part)
+            if source.checksum is None or digest == source.checksum[1]:
                 sync_path(part)
                 part.replace(path)
-                return path
+                return
             part.unlink()
-        assert listed is not None
+        assert source.checksum is not None
         raise DamagedFileError(
-            f"{offer.stem}: {name} must have the {listed.checksum_name} {listed.digest} as in manifest.safe, "
-            f"got {digest}, in {_WRONG_TRIES} tries"
+            f"{source.shown} must have the {' '.join(source.checksum)} as in {source.published_in}, got {digest}, "
+            f"in {_WRONG_TRIES} tries"
         )
 
-    def _fetch_all(self, offer: Offer, name: str, part: Path, listed: ListedFile | None) -> str:
+    def _fetch_all(self, source: RemoteSource, part: Path) -> str:
         """Fetch what `part` lacks of a file; returns its checksum."""
-        failures = 0
+        failures, hashed = 0, _Hashed(source.checksum[0] if source.checksum else "MD5")
         while True:
             try:
-                return self._fetch_rest(offer, name, part, _size(part) if self.remote.has_ranges else 0, listed)
+                self._fetch_rest(source, part, hashed)
+                return hashed.digest()
             except RetryableError as error:
                 if isinstance(error, ReplacedFileError):
                     part.unlink(missing_ok=True)
@@ -104,21 +140,27 @@ class FileFetcher:
             if self.stopping.wait(pause_s):
                 raise InterruptedError(errno.EINTR, "the run ends")
 
-    def _fetch_rest(self, offer: Offer, name: str, part: Path, start: int, listed: ListedFile | None) -> str:
-        digest = _HASHES[listed.checksum_name if listed else "MD5"]()
+    def _fetch_rest(self, source: RemoteSource, part: Path, hashed: _Hashed) -> None:
+        """Fetch what `part` lacks of a file, and go on with its checksum from the byte that `hashed` has reached."""
+        start = _size(part) if source.has_ranges else 0
         with part.open("r+b" if start else "wb", buffering=0) as file:
-            for piece in _pieces_of(file.fileno(), start):
-                digest.update(piece)
+            if hashed.bytes != start:  # an earlier run began the file
+                hashed.reset()
+                for piece in _pieces_of(file.fileno(), start):
+                    hashed.update(piece)
+                    self._require_going_on()
             file.seek(start)
-            for piece in self.remote.pieces(offer, name, start):
+            for piece in source.pieces(start):
                 view = memoryview(piece)
                 while view:
                     view = view[file.write(view) :]
-                digest.update(piece)
+                hashed.update(piece)
                 self.on_bytes(len(piece))
-                if self.stopping.is_set():
-                    raise InterruptedError(errno.EINTR, "the run ends")
-        return str(digest.hexdigest())
+                self._require_going_on()
+
+    def _require_going_on(self) -> None:
+        if self.stopping.is_set():
+            raise InterruptedError(errno.EINTR, "the run ends")
 
 
 def _size(path: Path) -> int:

@@ -1,16 +1,18 @@
 """Fetch one product: its manifest, then the files that the manifest lists, several at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from xml.etree import ElementTree
 
 from etl.bands import BANDS
-from etl.download.fetch import DamagedFileError, FileFetcher
+from etl.download.fetch import DamagedFileError, FileFetcher, RemoteSource
 from etl.download.offer import Offer
+from etl.download.remote import RemoteFiles
 from etl.download.target import Target
-from etl.input_files import MOST_FILES, MOST_METADATA_BYTES, NO_LINKS, fault_text, read_bytes, refused_name, shortened
+from etl.input_files import MOST_FILES, NO_LINKS, fault_text, read_bytes, refused_name, shortened
 from etl.safe_manifest import MANIFEST, ListedFile, listed_files
 from etl.source.safe import files_to_read
 
@@ -18,11 +20,9 @@ __all__ = ["ProductFetcher", "is_present"]
 
 
 def is_present(target: Target, stem: str, only_needed: bool) -> bool:
-    """Whether all files that are asked for are there; asks no server."""
-    try:
-        return (target.finished(stem) / MANIFEST).is_file() and not _missing(target, stem, only_needed)
-    except DamagedFileError:
-        return False
+    """Whether all files that are asked for are there; does not ask the service."""
+    files = _finished_files(target, stem, only_needed)
+    return files is not None and not target.missing(stem, files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class ProductFetcher:
     """Fetches products; used by several threads."""
 
     fetcher: FileFetcher
+    remote: RemoteFiles
     pool: Executor
     """Runs the fetching of files."""
     only_needed: bool
@@ -46,27 +47,39 @@ class ProductFetcher:
             OSError: something cannot be written.
         """
         target = self.fetcher.target
-        finished = target.finished(offer.stem) / MANIFEST
-        if finished.is_file() and not _is_manifest(target, offer.stem):
-            finished.unlink()
-        self.pool.submit(self.fetcher.fetch, offer, MANIFEST, None).result()
+        manifest = target.unfinished(offer.stem) / MANIFEST
+        files = _finished_files(target, offer.stem, self.only_needed)
         try:
-            missing = _missing(target, offer.stem, self.only_needed)
-            _wait_for([self.pool.submit(self.fetcher.fetch, offer, one.name, one) for one in missing])
+            if files is None:
+                self.pool.submit(self._fetch_file, offer, MANIFEST, None).result()
+                files = _chosen(offer.stem, lambda: read_bytes(manifest, NO_LINKS), self.only_needed)
+            missing = target.missing(offer.stem, files)
+            _wait_for([self.pool.submit(self._fetch_file, offer, one.name, one) for one in missing])
         except DamagedFileError:
             # the manifest can be what is damaged: the next run fetches it again
-            (target.unfinished(offer.stem) / MANIFEST).unlink(missing_ok=True)
+            manifest.unlink(missing_ok=True)
             raise
         if target.unfinished(offer.stem).exists():
-            target.finish(offer.stem)
+            target.finish(offer.stem, files)
+
+    def _fetch_file(self, offer: Offer, name: str, listed: ListedFile | None) -> None:
+        """Fetch a file of a product, unless an earlier run did, and deliver it; `listed`: its entry in the manifest."""
+        target, fetcher = self.fetcher.target, self.fetcher
+        path = target.unfinished(offer.stem) / name
+        if not path.is_file():
+            checksum = (listed.checksum_name, listed.digest) if listed else None
+            pieces, has_ranges = partial(self.remote.pieces, offer, name), self.remote.has_ranges
+            fetcher.fetch(RemoteSource(f"{offer.stem}: {name}", pieces, has_ranges, checksum, MANIFEST), path)
+        if listed is not None:
+            target.deliver(offer.stem, listed, fetcher.stopping.is_set)
 
 
-def _is_manifest(target: Target, stem: str) -> bool:
+def _finished_files(target: Target, stem: str, only_needed: bool) -> list[ListedFile] | None:
+    """Files that are asked for, as the manifest in its place lists them; None if there is none that can be used."""
     try:
-        _missing(target, stem, only_needed=False)
+        return _chosen(stem, lambda: target.manifest(stem), only_needed)
     except DamagedFileError:
-        return False
-    return True
+        return None
 
 
 def _wait_for(files: Sequence[Future[Any]]) -> None:
@@ -81,17 +94,18 @@ def _wait_for(files: Sequence[Future[Any]]) -> None:
         raise
 
 
-def _missing(target: Target, stem: str, only_needed: bool) -> list[ListedFile]:
-    """Files that are asked for, as the manifest lists them, and that are not in the product's place.
+def _chosen(stem: str, read: Callable[[], bytes | None], only_needed: bool) -> list[ListedFile]:
+    """Files that are asked for, as the manifest lists them that `read` gives.
 
     Raises:
         DamagedFileError: it is no manifest, or lists no product.
+        ConnectionError: it is in a bucket whose server does not answer.
     """
-    path = target.path_of(stem, MANIFEST)
-    assert path is not None
     try:
-        root = ElementTree.fromstring(read_bytes(path, NO_LINKS, MOST_METADATA_BYTES))
+        root = ElementTree.fromstring(read() or b"")
         listed = {one.name: one for one in listed_files(root)}
+    except ConnectionError:
+        raise
     except (ElementTree.ParseError, LookupError, ValueError, MemoryError, RecursionError, OSError) as error:
         raise DamagedFileError(f"{stem}: {MANIFEST} cannot be read: {fault_text(error)}") from None
     refused = [name for name in listed if refused_name(name)] or ["more of them"] * (len(listed) > MOST_FILES)
@@ -109,4 +123,4 @@ def _missing(target: Target, stem: str, only_needed: bool) -> list[ListedFile]:
             one.require_known_checksum()
     except ValueError as error:
         raise DamagedFileError(f"{stem}: {error}") from None
-    return [one for one in chosen if not (target.finished(stem) / one.name).is_file()]
+    return chosen

@@ -5,7 +5,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote, urljoin, urlsplit
@@ -13,14 +13,17 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 from urllib3.util.retry import Retry
 
-from etl.aws import access_keys, endpoint, is_unsigned
+from etl.aws import S3Server, access_keys, endpoint, is_unsigned
 from etl.bucket_files import BucketFiles
 from etl.download.offer import Offer
 from etl.download.tokens import AccessTokens
 from etl.download.web import LONGEST_PAUSE_S, RETRIED, TIMEOUTS_S, RetryableError, service_errors, shown
 from etl.input_files import RefusedFileError
 
-__all__ = ["HttpFiles", "MissingFileError", "RemoteFiles", "ReplacedFileError", "S3Files"]
+__all__ = [
+    "HttpFiles", "MissingFileError", "RefusedFileRequestError", "RemoteFiles", "ReplacedFileError", "S3Files",
+    "require_ok",
+]  # fmt: skip
 
 _PART_BYTES = 8 << 20
 """Bytes of one request for a part of a file: the most that a killed run fetches again of each file."""
@@ -64,24 +67,27 @@ class RemoteFiles(ABC):
 
 
 class S3Files(RemoteFiles):
-    """Files in a bucket; address and credentials as for every bucket."""
+    """Files in a bucket of the service."""
 
     has_ranges = True
 
-    def __init__(self, url: str) -> None:
-        """`url`: address of the server, unless the environment or the user's profile names one.
+    def __init__(self, url: str, server: S3Server | None) -> None:
+        """Args: address of the server, unless the environment or the user's profile names one; the server with keys of
+        its own, None if they are those of every bucket.
 
         Raises:
             ValueError: there are no credentials, or settings cannot be used.
         """
-        if not endpoint():
-            os.environ["AWS_ENDPOINT_URL"] = url
-        if not (os.environ.get("AWS_ACCESS_KEY_ID") or access_keys() or is_unsigned()):
-            raise ValueError(
-                "--transfer s3 needs keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; "
-                "for a public bucket set AWS_NO_SIGN_REQUEST=YES"
-            )
-        self._listed = lru_cache(maxsize=64)(BucketFiles)
+        if server is None:
+            if not endpoint():
+                os.environ["AWS_ENDPOINT_URL"] = url
+            if not (os.environ.get("AWS_ACCESS_KEY_ID") or access_keys() or is_unsigned()):
+                raise ValueError(
+                    "--transfer s3 needs keys: set CDSE_ACCESS_KEY_ID and CDSE_SECRET_ACCESS_KEY, or "
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for a public bucket set "
+                    "CDSE_NO_SIGN_REQUEST=YES"
+                )
+        self._listed = lru_cache(maxsize=64)(partial(BucketFiles, server=server))
 
     def pieces(self, offer: Offer, name: str, offset: int) -> Iterator[bytes]:
         """As of `RemoteFiles`; one request for each part."""
@@ -151,7 +157,7 @@ class HttpFiles(RemoteFiles):
                     self._tokens.replace(token)
                     is_renewed = True
                     continue
-                _require_ok(url, answer)
+                require_ok(url, answer)
                 yield answer
                 return
         raise RefusedFileRequestError(
@@ -174,8 +180,14 @@ class HttpFiles(RemoteFiles):
         return is_own and parts.scheme in (self._service.scheme, "https")
 
 
-def _require_ok(url: str, answer: requests.Response) -> None:
-    """Raise an error unless an answer holds a file."""
+def require_ok(url: str, answer: requests.Response) -> None:
+    """Raise an error unless an answer holds a file.
+
+    Raises:
+        MissingFileError: the file is not there.
+        RetryableError: the server is busy or broken.
+        ConnectionError: it refuses.
+    """
     status = answer.status_code
     if status in (requests.codes.not_found, requests.codes.gone):
         raise MissingFileError(f"{shown(url)} is not there (status {status})")

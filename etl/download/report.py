@@ -1,23 +1,18 @@
-"""What became of each acquisition: the record that a run leaves in the folder, and what it prints."""
+"""What became of each acquisition: the record that a run leaves beside the products, and what it prints."""
 
 import json
 import logging
-import secrets
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from etl.download.settings import DownloadSettings
 from etl.plural import counted
 from etl.settings import settings_record
 
-__all__ = ["RECORD", "ProductOutcome", "expected_bytes", "print_expected", "summarise", "write_download_record"]
+__all__ = ["ProductOutcome", "download_record", "expected_bytes", "print_expected", "summarise"]
 
 log = logging.getLogger("etl.download")
-
-RECORD = "download.json"
-"""Name of the record, in the folder of the products."""
 
 _AVAILABLE = ("fetched", "present")
 
@@ -43,18 +38,14 @@ class ProductOutcome:
 
     @property
     def is_available(self) -> bool:
-        """Whether the product is in the folder."""
+        """Whether the product is there."""
         return self.state in _AVAILABLE
 
 
-def write_download_record(
+def download_record(
     settings: DownloadSettings, outcomes: Sequence[ProductOutcome], fetched_bytes: int, seconds: float
-) -> None:
-    """Write the record, atomically.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+) -> str:
+    """The record of a run, in JSON."""
     record = {
         "settings": settings_record(settings),
         "seconds": round(seconds, 3),
@@ -62,16 +53,15 @@ def write_download_record(
         "counts": dict(Counter(outcome.state for outcome in outcomes)),
         "products": [asdict(outcome) for outcome in outcomes],
     }
-    temporary = settings.out / f".{RECORD}.{secrets.token_hex(8)}"  # several hosts can have this process id
-    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(settings.out / RECORD)
+    return json.dumps(record, indent=1) + "\n"
 
 
-def summarise(out: Path, outcomes: Sequence[ProductOutcome], fetched_bytes: int) -> None:
+def summarise(settings: DownloadSettings, outcomes: Sequence[ProductOutcome], fetched_bytes: int) -> None:
     """Log what is missing, and print how much is there."""
     _log_missing(outcomes)
     fetched = sum(outcome.state == "fetched" for outcome in outcomes)
-    print(f"{out}: {counted(fetched, 'product')} fetched ({fetched_bytes / 2**20:,.1f} MiB), {_counts(outcomes)}")
+    amount = f"{counted(fetched, 'product')} fetched ({fetched_bytes / 2**20:,.1f} MiB)"
+    print(f"{settings.shown_out}: {amount}, {_counts(outcomes)}")
 
 
 def expected_bytes(product_bytes: int, settings: DownloadSettings) -> int:
@@ -84,7 +74,8 @@ def print_expected(settings: DownloadSettings, sizes: Sequence[int], outcomes: S
     unknown = f", and {sizes.count(0)} of unknown size" if 0 in sizes else ""
     hours = sum(sizes) / 2**20 / settings.rate_mib / 3600
     print(
-        f"{settings.out}: {counted(len(sizes), 'product')} to fetch, about {sum(sizes) / 2**30:,.2f} GiB{unknown}; "
+        f"{settings.shown_out}: {counted(len(sizes), 'product')} to fetch, "
+        f"about {sum(sizes) / 2**30:,.2f} GiB{unknown}; "
         f"{hours:,.1f} hours at {settings.rate_mib:g} MiB/s; {_counts(outcomes)}"
     )
     _log_missing(outcomes)

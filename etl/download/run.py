@@ -1,25 +1,28 @@
-"""One download, from settings to a folder of products: look for them, choose, fetch, report."""
+"""One download, from settings to products in a folder or bucket: look for them, choose, fetch, report."""
 
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
+from concurrent.futures import as_completed
 from typing import TYPE_CHECKING, NamedTuple
 
+from etl.bucket_files import is_remote
 from etl.catalogue.names import parse_product
 from etl.catalogue.table import read_catalogue_table
+from etl.download.archive import download_archive
+from etl.download.bucket import BucketTarget
 from etl.download.fetch import DamagedFileError, FileFetcher
 from etl.download.odata import ODataCatalogue
 from etl.download.offer import Acquisition, Offer, acquisition_of, best_offers, offers_of
 from etl.download.product import ProductFetcher, is_present
 from etl.download.remote import HttpFiles, MissingFileError, RemoteFiles, S3Files
-from etl.download.report import ProductOutcome, expected_bytes, print_expected, summarise, write_download_record
+from etl.download.report import ProductOutcome, download_record, expected_bytes, print_expected, summarise
 from etl.download.settings import DownloadSettings
-from etl.download.target import Target
-from etl.download.tokens import AccessTokens, account_for
+from etl.download.target import FolderTarget, Target
+from etl.download.tokens import AccessTokens, account_for, service_server
 from etl.download.web import new_session
+from etl.download.workers import Arrived, fetch_threads
 from etl.exit_status import ExitStatus
 from etl.plural import counted
 from etl.progress import report_progress
@@ -51,9 +54,11 @@ def download(settings: DownloadSettings) -> ExitStatus:
         ConnectionError: a service does not answer, or some products could not be fetched; a later run goes on.
         OSError: something cannot be written.
     """
+    if settings.archive:
+        return download_archive(settings)
     start, only_needed = time.monotonic(), settings.files == "needed"
     remote = None if settings.dry_run else _remote_files(settings)  # first: it can lack an account
-    target, outcomes, to_fetch = Target(settings.out, settings.connections), list[ProductOutcome](), list[_Job]()
+    target, outcomes, to_fetch = _target(settings), list[ProductOutcome](), list[_Job]()
     for wanted, offers in _search(settings):
         chosen = best_offers(offers)
         outcomes += [] if chosen else [_without_product(wanted, offers)]
@@ -72,30 +77,21 @@ def download(settings: DownloadSettings) -> ExitStatus:
         return ExitStatus.DONE
     target.make()
     with report_progress("download", sum(sizes) >> 20, "MiB") as show:
-        arrived = _Arrived(show)
-        fetcher = FileFetcher(remote, target, settings.attempts, arrived.add, threading.Event())
-        with _threads(settings.connections, "file", fetcher) as pool:
-            outcomes += _fetch_all(ProductFetcher(fetcher, pool, only_needed), to_fetch)
+        arrived = Arrived(show)
+        fetcher = FileFetcher(target, settings.attempts, arrived.add, threading.Event())
+        try:
+            with fetch_threads(target.threads, "file", fetcher.stopping) as pool:
+                outcomes += _fetch_all(ProductFetcher(fetcher, remote, pool, only_needed), to_fetch)
+        except BaseException:
+            target.settle()
+            raise
     outcomes.sort(key=lambda outcome: (outcome.acquisition, outcome.product))
-    write_download_record(settings, outcomes, arrived.bytes, time.monotonic() - start)
-    summarise(settings.out, outcomes, arrived.bytes)
+    target.write_record(download_record(settings, outcomes, arrived.bytes, time.monotonic() - start))
+    summarise(settings, outcomes, arrived.bytes)
     if failed := [outcome for outcome in outcomes if outcome.state == "failed"]:
         raise ConnectionError(f"{counted(len(failed), 'product')} not fetched, the first: {failed[0].reason}")
     complete = all(outcome.is_available for outcome in outcomes)
     return ExitStatus.DONE if complete or not settings.strict else ExitStatus.REJECTED
-
-
-@contextlib.contextmanager
-def _threads(count: int, name: str, fetcher: FileFetcher) -> Iterator[ThreadPoolExecutor]:
-    """Threads that are told to stop, and not waited for, if the `with` block raises: Ctrl-C ends the run at once."""
-    pool = ThreadPoolExecutor(count, name)
-    try:
-        yield pool
-    except BaseException:
-        fetcher.stopping.set()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
 
 
 class _Job(NamedTuple):
@@ -105,23 +101,13 @@ class _Job(NamedTuple):
     offer: Offer
 
 
-class _Arrived:
-    """Bytes that have arrived in this run, from all threads."""
-
-    def __init__(self, show: Callable[[int], None]) -> None:
-        self.bytes = 0
-        self._show, self._lock = show, threading.Lock()
-
-    def add(self, count: int) -> None:
-        with self._lock:
-            self.bytes += count
-            self._show(self.bytes >> 20)
+def _target(settings: DownloadSettings) -> Target:
+    return (BucketTarget if is_remote(settings.out) else FolderTarget)(settings.out, settings.connections)
 
 
 def _remote_files(settings: DownloadSettings) -> RemoteFiles:
     if settings.transfer == "s3":
-        return S3Files(settings.s3_url)
-
+        return S3Files(settings.s3_url, service_server(settings.s3_url, is_remote(settings.out)))
     tokens = AccessTokens(new_session(settings.attempts), settings.token_url, account_for(settings.token_url))
     return HttpFiles(lambda: new_session(1), tokens, settings.download_url)
 
@@ -178,7 +164,7 @@ def _without_product(wanted: Acquisition, offers: Sequence[Offer]) -> ProductOut
 def _fetch_all(products: ProductFetcher, jobs: Sequence[_Job]) -> list[ProductOutcome]:
     """Fetch products, some at a time; those that other runs fetch come last, and failures in a row end it."""
     outcomes, left, failures = list[ProductOutcome](), list(jobs), 0
-    with _threads(_PRODUCTS_AT_ONCE, "product", products.fetcher) as pool:
+    with fetch_threads(_PRODUCTS_AT_ONCE, "product", products.fetcher.stopping) as pool:
         while left:
             running = {pool.submit(_fetch_one, products, job): job for job in left}
             left = []

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from etl.bucket_files import is_remote
+from etl.download.zenodo import ARCHIVE_RECORDS
 from etl.settings import require_at_least, require_within, setting
 
 __all__ = ["Area", "DownloadSettings"]
@@ -16,20 +18,27 @@ Area = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class DownloadSettings:
-    """Fetch the Sentinel-2 Level-2A products of a catalogue, or of an area and a time, from a data service.
+    """Fetch Sentinel-2 Level-2A products of a catalogue, or of an area and a time, or an archive of patches.
 
-    The default addresses are those of the Copernicus Data Space. The same command goes on after a run that was stopped.
+    The default addresses are those of the Copernicus Data Space, and of Zenodo. The same command goes on after a run
+    that was stopped.
     """
 
     catalogue: Path | None = setting(None, "patches.parquet: fetch the products of its acquisitions as of today")
     area: str = setting("", "instead of a catalogue: WEST,SOUTH,EAST,NORTH in degrees")
     time: str = setting("", "with --area: first and last day, as 2025-06-01/2025-06-30")
     max_cloud: float = setting(100.0, "with --area: most cloud of a product", "%")
-    out: Path = setting(Path("data/tiles"), "folder for the products")
+    archive: str | None = setting(
+        None, "instead of a catalogue: fetch the published files of this archive", choices=tuple(ARCHIVE_RECORDS)
+    )
+    archive_files: str = setting("*", "with --archive: names of its files, separated by commas; * and ? are wildcards")
+    out: Path = setting(Path("data/tiles"), "folder for what is fetched; for products also s3://BUCKET/PREFIX")
     files: str = setting("needed", "those that extraction reads, or all of a product", choices=("needed", "all"))
     search: str = setting("odata", "protocol by which products are looked for", choices=("odata", "stac"))
     transfer: str = setting("s3", "protocol by which files are fetched", choices=("s3", "http"))
-    connections: int = setting(4, "files fetched at the same time, by all runs into this folder together")
+    connections: int = setting(
+        4, "files fetched at the same time, by all runs into this folder; into a bucket, by all of this machine"
+    )
     attempts: int = setting(8, "tries of a request that fails, in all")
     dry_run: bool = setting(False, "only tell what would be fetched, and how long that takes")
     rate_mib: float = setting(20.0, "with --dry-run: expected rate of all connections together", "MiB/s")
@@ -38,25 +47,35 @@ class DownloadSettings:
     stac_url: str = setting("https://stac.dataspace.copernicus.eu/v1", "address of the catalogue, STAC")
     s3_url: str = setting(
         "https://eodata.dataspace.copernicus.eu",
-        "address of files over S3, unless AWS_ENDPOINT_URL or a profile is set",
+        "address of files over S3; without CDSE_ACCESS_KEY_ID that of AWS_ENDPOINT_URL or a profile counts first",
     )
     download_url: str = setting("https://download.dataspace.copernicus.eu/odata/v1", "address of files over HTTP")
     token_url: str = setting(
         "https://identity.dataspace.copernicus.eu/auth/realms/CDSE/protocol/openid-connect/token",
         "address that gives access tokens for HTTP",
     )
+    zenodo_url: str = setting("https://zenodo.org/api", "address of the service of --archive")
 
     def __post_init__(self) -> None:
-        if (self.catalogue is None) == (not self.area):
-            raise ValueError("one of --catalogue and --area must be given, and not both")
+        if bool(self.catalogue) + bool(self.area) + bool(self.archive) != 1:
+            raise ValueError("one of --catalogue, --area and --archive must be given, and not several")
         if bool(self.area) != bool(self.time):
             raise ValueError("--area and --time must be given together")
         if self.area:
             _ = self.bounds, self.days
+        if is_remote(self.out) and (len(self.out.parts) < 2 or ".." in self.out.parts):
+            raise ValueError(f"--out in a bucket must be s3://BUCKET/PREFIX without .., got {self.shown_out}")
+        if self.archive and is_remote(self.out):
+            raise ValueError(f"--out must be a folder for --archive, got {self.shown_out}")
         require_at_least(self, rate_mib=0.001)
         require_within(self, max_cloud=(0, 100), connections=(1, 64), attempts=(1, 1000))
-        for name in ("odata_url", "stac_url", "s3_url", "download_url", "token_url"):
+        for name in ("odata_url", "stac_url", "s3_url", "download_url", "token_url", "zenodo_url"):
             _require_address(f"--{name.replace('_', '-')}", getattr(self, name))
+
+    @property
+    def shown_out(self) -> str:
+        """--out as a user writes it; `pathlib` keeps one slash of `s3://`."""
+        return f"s3://{'/'.join(self.out.parts[1:])}" if is_remote(self.out) else str(self.out)
 
     @property
     def bounds(self) -> Area:

@@ -1,4 +1,6 @@
-"""Access tokens of a data service: asked for with name and password, renewed before and when they expire.
+"""Credentials of a data service: its S3 keys; and access tokens, which are renewed before and when they expire.
+
+S3 keys come from `CDSE_ACCESS_KEY_ID` and `CDSE_SECRET_ACCESS_KEY`, beside which `AWS_*` are those of other buckets.
 
 Name and password come from `CDSE_USERNAME` and `CDSE_PASSWORD`, else from the user's `.netrc`, by the host that gives
 the tokens. They go into the body of requests to that host, never into an address, a message or a record.
@@ -16,9 +18,10 @@ from urllib.parse import urlsplit
 
 import requests
 
+from etl.aws import S3Server, is_unsigned
 from etl.download.web import TIMEOUTS_S, json_object, read_whole, require_answer, service_errors, shown
 
-__all__ = ["AccessTokens", "Account", "account_for"]
+__all__ = ["AccessTokens", "Account", "account_for", "service_server"]
 
 _CLIENT = "cdse-public"
 """Public client of the service, which has no secret of its own."""
@@ -65,6 +68,30 @@ def account_for(token_url: str) -> Account:
             f"--transfer http needs an account: set CDSE_USERNAME and CDSE_PASSWORD, or name {host} in {path}"
         )
     return Account(found[0], found[2] or "")
+
+
+def service_server(url: str, into_bucket: bool) -> S3Server | None:
+    """The service's server of files over S3 with keys of its own; None if there are none, so that `AWS_*` count.
+
+    `url`: its address; `into_bucket`: whether products are put into a bucket, whose keys `AWS_*` are.
+
+    Raises:
+        ValueError: keys lack a part, or `AWS_*` cannot count.
+    """
+    names = ("CDSE_ACCESS_KEY_ID", "CDSE_SECRET_ACCESS_KEY", "CDSE_SESSION_TOKEN")
+    key_id, secret, token = (os.environ.get(name, "") for name in names)
+    if key_id and secret:
+        return S3Server(url, key_id, secret, token)
+    if key_id or secret:
+        raise ValueError("CDSE_ACCESS_KEY_ID and CDSE_SECRET_ACCESS_KEY must be set together, and one is missing")
+    if is_unsigned("CDSE_NO_SIGN_REQUEST"):
+        return S3Server(url)
+    if into_bucket:
+        raise ValueError(
+            "--transfer s3 into a bucket needs keys of both servers: AWS_* are those of --out; for the service set "
+            "CDSE_ACCESS_KEY_ID and CDSE_SECRET_ACCESS_KEY, or CDSE_NO_SIGN_REQUEST=YES"
+        )
+    return None
 
 
 class AccessTokens:

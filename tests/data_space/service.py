@@ -1,4 +1,5 @@
-"""The Copernicus Data Space in this process: OData catalogue, files of products and tokens, with faults on demand.
+"""Data services in this process: the Copernicus Data Space, with OData catalogue, files of products and tokens, and
+records at Zenodo; with faults on demand.
 
 Sources: https://documentation.dataspace.copernicus.eu/APIs/OData.html and .../APIs/Token.html
 """
@@ -17,6 +18,7 @@ from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode, urlspli
 from data_space.catalogue import node_list, query_answer
 from data_space.odata_filter import QueryError
 from data_space.products import ServedProduct
+from data_space.records import Records
 from data_space.tokens import TokenIssuer
 
 __all__ = ["DataSpace", "Fault", "ServedRequest"]
@@ -93,6 +95,8 @@ class DataSpace(ThreadingHTTPServer):
         self.tokens = TokenIssuer(username, password, token_s)
         self.fault: Callable[[str, int], Fault | None] = lambda path, earlier: None
         """Called with a request's path and the number of earlier requests for it, in the thread of the request."""
+        self.records = Records()
+        """Records of files, as at Zenodo."""
         self.lock = threading.Lock()
         self.requests: list[ServedRequest] = []
         self.connections = 0
@@ -114,6 +118,11 @@ class DataSpace(ThreadingHTTPServer):
     def download_url(self) -> str:
         """Root of the files, here the same as that of the catalogue."""
         return self.odata_url
+
+    @property
+    def zenodo_url(self) -> str:
+        """Root of the records."""
+        return f"http://127.0.0.1:{self.port}/api"
 
     @property
     def token_url(self) -> str:
@@ -165,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         form = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         parts = urlsplit(self.path)
-        path, file = unquote(parts.path), parts.path.endswith("/$value")
+        path, file = unquote(parts.path), parts.path.endswith(("/$value", "/content"))
         earlier = self.server.begin(path, file)
         status = sent = 0
         last = b""
@@ -234,6 +243,10 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._file(product, nodes)
             case ["GET", "odata", "v1", product, *nodes, "Nodes"]:
                 return self._nodes(product, nodes)
+            case ["GET", "api", "records", number]:
+                return _json(*self.server.records.describe(number, self.server.zenodo_url))
+            case ["GET", "api", "records", number, "files", name, "content"]:
+                return _Answer(*self.server.records.file(number, name, self.headers))
         return _failure(404, f"{self.command} {parts.path} is not served")
 
     def _query(self, kind: str, options: dict[str, str]) -> _Answer:

@@ -132,7 +132,7 @@ def test_a_dry_run_tells_bytes_and_hours_and_writes_nothing(space, tmp_path, cap
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({}, "one of --catalogue and --area"),
+        ({}, "one of --catalogue, --area and --archive"),
         ({"area": "1,2,3,4"}, "--area and --time must be given together"),
         ({"area": "1,2,3", "time": "2017-06-01/2017-06-02"}, "WEST,SOUTH,EAST,NORTH"),
         ({"area": "3,2,1,4", "time": "2017-06-01/2017-06-02"}, "west < east"),
