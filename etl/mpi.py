@@ -84,8 +84,21 @@ class _WaitingComm(MPI.Intracomm):
             return super().allgather(*arguments, **named)
 
     def _meet(self) -> None:
-        if self.size > 1:
-            wait_polling(self.Ibarrier())
+        """Wait for all ranks; a signal takes effect afterwards, as in a call of MPI.
+
+        One that comes meanwhile mostly means that another rank ends the job, and speaks for all.
+        """
+        if self.size == 1:
+            return
+        request, interrupted = self.Ibarrier(), False
+        while True:
+            try:
+                wait_polling(request)
+                break
+            except KeyboardInterrupt:
+                interrupted = True
+        if interrupted:
+            raise KeyboardInterrupt
 
 
 _FIRST_PAUSE_S = 0.00005

@@ -162,6 +162,12 @@ class RasterFile:
         """Whether the file itself says where it lies: by transform and projection."""
         return self.transform is not None and bool(self.projection)
 
+    @property
+    def nodata_value(self) -> float | None:
+        """Value of a pixel without data that the file states; None if it states none."""
+        value = self._band.GetNoDataValue()
+        return None if value is None else float(value)
+
     def _georeference_part(self, read: Callable[[], T]) -> T:
         try:
             return read()

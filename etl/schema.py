@@ -226,7 +226,13 @@ class Schema:
         """`stats/<pixels>/<statistic>`, each (split, band, word), uint64; the five of one pixel array together."""
         splits = len(SPLITS)
         return tuple(
-            DataSet(f"stats/{item.name}/{name}", ("split", item.dims[-1], "word"), (splits, item.shape[-1], 2), "<u8")
+            DataSet(
+                f"stats/{item.name}/{name}",
+                ("split", item.dims[-1], "word"),
+                (splits, item.shape[-1], 2),
+                "<u8",
+                {"units": _STEP_UNITS[name], "long_name": _STEP_TEXT} if _is_stepped(item.name, name) else {},
+            )
             for item in self.pixels
             for name in STATS
         )
@@ -303,6 +309,15 @@ def _image_group(array: Any, where: object) -> PixelGroup:
         raise ValueError(f"{where}: {IMAGES} must be (patch, row, col, band) and name its bands in the attribute bands")
     in_files, stated = tuple(map(str, array.attrs.get("bands_in_files", ()))), None if nodata is None else int(nodata)
     return PixelGroup.of_images(array.shape[1:3], bands, array.dtype.str, stated, in_files)
+
+
+_STEP_UNITS = {"sum": "dB / 1024", "sum_squares": "(dB / 1024)^2"}
+_STEP_TEXT = "two words of one signed integer of 128 bits, in two's complement"
+
+
+def _is_stepped(pixels: str, statistic: str) -> bool:
+    """Whether a statistic is one of steps of dB."""
+    return pixels == SENTINEL1 and statistic in _STEP_UNITS
 
 
 def encoded(values: Sequence[object], dtype: str) -> npt.NDArray[Any]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
@@ -127,6 +128,36 @@ def test_an_archive_with_none_of_the_patches_is_refused_with_an_example(tmp_path
         find_sentinel1(tmp_path, ["", ""])
 
 
+def test_a_nodata_value_that_a_file_states_is_nan(tmp_path):
+    vv = noise()
+    vv[:4] = -9999
+    patch = put_patch(tmp_path / NAME, vv, noise(1))
+    file = gdal.Open(f"{patch.folder}/{NAME}_VV.tif", gdal.GA_Update)
+    file.GetRasterBand(1).SetNoDataValue(-9999)
+    file = None
+    planes = Sentinel1Patches(tmp_path).read(patch)
+    assert np.isnan(planes[0, :4]).all()
+    assert np.array_equal(planes[0, 4:], vv[4:])
+
+
+def test_linear_power_is_told(tmp_path):
+    source = Sentinel1Patches(tmp_path)
+    source.read(put_patch(tmp_path / NAME, 10 ** (noise() / 10), 10 ** (noise(1) / 10)))
+    source.read(put_patch(tmp_path / f"{NAME}8", noise(), noise(1)))
+    (warning,) = source.warnings
+    assert warning.times == 1
+    assert "without any negative value" in warning.what
+    assert NAME in warning.example
+
+
+@pytest.mark.parametrize("name", ["s1.tar", "absent", "s3:/bucket/s1"])
+def test_what_is_no_folder_on_a_disk_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path("s1.tar").write_bytes(b"")
+    with pytest.raises(ValueError, match=f"--sentinel1 must be a folder on a disk, got {name}"):
+        find_sentinel1(Path(name), [NAME])
+
+
 # statistics
 
 
@@ -177,6 +208,25 @@ def test_patches_of_version_1_are_paired_by_the_table_among_their_lists(sample, 
     names = dict(zip(found["patch"].to_pylist(), found["s1_name"].to_pylist(), strict=True))
     assert {patch: name for patch, name in names.items() if name} == expected
     assert len(expected) > 100
+
+
+def test_patches_of_version_1_are_paired_by_their_own_list_first(sample, tmp_path):
+    shutil.copytree(sample / "lists", tmp_path / "lists")
+    shutil.copy(sample / "metadata.parquet", tmp_path / "lists")
+    names = sorted(path.name for path in (sample / "labels").iterdir())
+    (tmp_path / "lists" / "s1s2_mapping.csv").write_text(
+        f"{names[0]},{NAME}\nS2A_MSIL2A_20170613T101032_99_99,{NAME}\n"
+    )
+    line = ("--source", str(sample / "labels"), "--lists", str(tmp_path / "lists"))
+    done = ranks(1, "etl.catalogue", *line, "--out", str(tmp_path / "c.parquet"))
+    assert done.returncode == 0, done.stderr
+    assert "363 of 363 patches are paired with a patch of Sentinel-1" in done.stderr
+    found = pq.read_table(tmp_path / "c.parquet")
+    assert dict(zip(found["patch"].to_pylist(), found["s1_name"].to_pylist(), strict=True))[names[0]] == NAME
+    (tmp_path / "lists" / "s1s2_mapping.csv").write_text(f"{names[0]}\n")
+    done = ranks(1, "etl.catalogue", *line, "--out", str(tmp_path / "c.parquet"))
+    assert done.returncode == 2
+    assert "each line must hold a patch and its patch of Sentinel-1" in done.stderr
 
 
 # stores
@@ -317,7 +367,40 @@ def test_resuming_needs_the_same_setting(archive, store, tmp_path):
     )
     done = ranks(1, "etl.extract", *line, "--out", str(store), "--resume")
     assert done.returncode == 2
-    assert "sentinel1 was True, is None" in done.stderr
+    assert "these differ: sentinel1 was" in done.stderr
+    assert "catalogue" not in done.stderr.split("these differ")[1]
+
+
+@pytest.mark.slow
+def test_resuming_with_another_archive_is_refused(archive, store, tmp_path):
+    for path in store.parent.glob("one.*"):
+        shutil.copy(path, tmp_path / path.name)
+    with h5py.File(tmp_path / "one.h5", "r+") as file:
+        file["complete"][()] = 0
+    other = tmp_path / S1
+    shutil.copytree(archive / S1, other)
+    for path in other.rglob("*_VH.tif"):
+        file = gdal.Open(str(path), gdal.GA_Update)
+        file.GetRasterBand(1).WriteArray(file.ReadAsArray() + 1)
+        file = None
+    line = (*tiles_of(archive), "--out", str(tmp_path / "one.h5"), "--resume")
+    done = ranks(2, "etl.extract", *line, "--sentinel1", str(other))
+    assert done.returncode == 2
+    assert "was read with another --sentinel1: its backscatter is another now" in done.stderr
+    done = ranks(2, "etl.extract", *line, "--sentinel1", str(archive / S1))
+    assert done.returncode == 0, done.stderr
+    assert same(content(tmp_path / "one.h5"), content(store))
+
+
+@pytest.mark.slow
+def test_pairs_of_another_catalogue_are_found(archive, store, tmp_path):
+    table = pq.read_table(archive / "c.parquet")
+    names = [None, *table["s1_name"].to_pylist()[1:]]
+    table = table.set_column(table.column_names.index("s1_name"), "s1_name", pa.array(names, pa.string()))
+    pq.write_table(table, tmp_path / "c.parquet")
+    done = ranks(1, "etl.verify", str(store), "--catalogue", str(tmp_path / "c.parquet"))
+    assert done.returncode == 1
+    assert "s1_name is S1" in done.stdout
 
 
 @pytest.mark.slow
@@ -389,6 +472,34 @@ def test_augmentation_keeps_fractions_of_a_db():
     assert np.array_equal(np.sort(np.ravel(found)), np.sort(np.ravel(pixels)))
 
 
+def test_a_patch_without_sentinel1_leaves_that_of_the_patch_it_is_mixed_with():
+    pixels = np.stack([noise()[..., None], np.full((120, 120, 1), np.nan, np.float32)])
+    batch = TensorBatch((tf.constant(pixels),), tf.ones((2, 5), tf.uint8), tf.ones(2), tf.range(2, dtype=tf.int64))
+    mean = np.array([-12], np.float32)
+    settings = RunSettings(turn=False, mixup=0.2)
+    (mixed,), _ = _augment(settings, batch, tf.constant(0, tf.int64), tf.range(2, dtype=tf.int64), [mean])
+    assert np.isfinite(mixed).all()
+    share = (mixed[0].numpy() - mean) / (pixels[0] - mean)
+    assert np.ptp(share) < 1e-2  # the same share of each pixel
+    assert 0 < share.mean() < 1
+
+
+def test_under_bfloat16_db_are_not_rounded_before_the_mean_is_taken_off():
+    stored = np.full((1, 1, 1, 1), -12.34, np.float32)
+    with_policy = Standardise([0], [-12.0], [1.0], nodata=None, dtype="mixed_bfloat16")(stored)
+    np.testing.assert_allclose(np.asarray(with_policy, np.float32), -0.34, atol=1e-5)
+
+
+@pytest.mark.parametrize("bands", ["+s1", "all+s1+s1", "s1+s1"])
+def test_sentinel1_is_added_once(bands):
+    with pytest.raises(ValueError, match=r"--bands may have \+s1 once"):
+        RunSettings(bands=bands)
+
+
+def test_sentinel1_alone_can_be_trained_on():
+    assert [selected.array for selected in band_selections(RunSettings(bands="s1").bands)] == ["data_s1"]
+
+
 def test_a_store_without_sentinel1_is_refused(tmp_path):
     training_store(tmp_path / "store.h5", [TRAIN] * 2)
     with pytest.raises(ValueError, match=r"has no data_s1; extract with --sentinel1, or leave \+s1 out of --bands"):
@@ -416,3 +527,6 @@ def test_a_network_trains_on_all_bands_and_sentinel1(archive, store, tmp_path):
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert np.isfinite(record["loss"]).all()
+    assert "% of the training pixels of data_s1 have no value" in done.stderr
+    done = ranks(1, "trainer.evaluate", "--run", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr

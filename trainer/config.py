@@ -34,6 +34,7 @@ _NAMED_SELECTIONS = {
     "rgb": (BandSelection("data_10m", RGB_BANDS),),
     "all": (BandSelection("data_super"),),
     "native": tuple(BandSelection(f"data_{group.name}") for group in GROUPS),
+    "s1": (BandSelection(SENTINEL1),),
 }
 
 
@@ -65,7 +66,7 @@ class RunSettings:
     bands: str = setting(
         "all",
         "input bands: rgb, all (twelve at 10 m, or those of image files), native (own resolutions) or a list: B02,B8A; "
-        "+s1 at the end, as in all+s1, adds Sentinel-1",
+        "+s1 at the end, as in all+s1, adds Sentinel-1; s1 is Sentinel-1 alone",
     )
     classes: int = setting(0, "19 = convert the labels of a store of 43 classes to 19; 0 = the classes of the store")
     batch: int = setting(64, "batch size of each worker", "patches")
@@ -112,6 +113,8 @@ class RunSettings:
         for name in ("momentum", "dropout", "norm_momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1), got {getattr(self, name)}")
+        if f"+{self.bands}".count(_WITH_SENTINEL1) > 1 or self.bands == _WITH_SENTINEL1:
+            raise ValueError(f"--bands may have +s1 once, at the end of other bands, as in all+s1, got {self.bands}")
         if self.classes not in (0, 19, 43):
             raise ValueError(f"--classes must be 0, 19 or 43, got {self.classes}")
         if self.weights is not None and self.bands != "rgb":

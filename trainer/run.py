@@ -55,6 +55,10 @@ def train(settings: RunSettings, workers: Workers) -> int:
     if sampler.steps_per_epoch == 1 and len(epoch_rows) < sampler.batch * sampler.size:
         text = "a step of %d patches, --batch on each worker, is more than the %d training rows: each epoch is one step"
         log.warning(text, sampler.batch * sampler.size, len(epoch_rows))
+    for item in rows.pixels:
+        if item.missing_share:
+            text = "%.1f %% of the training pixels of %s have no value; the mean stands for them"
+            log.warning(text, 100 * item.missing_share, item.name)
     if settings.dry_run:
         return ExitStatus.DONE
     workers.on_every_worker("making --out", lambda: _make_out(settings))

@@ -3,7 +3,7 @@
 Source: reBEN, arXiv 2407.03653, `metadata.parquet` as published; 19 classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -60,13 +60,17 @@ def join_v2_metadata(rows: pa.Table, metadata: pa.Table) -> tuple[pa.Table, int]
 
 
 def join_sentinel1(rows: pa.Table, files: Sequence[Path]) -> pa.Table:
-    """`rows` of version 1, in the same order, with `s1_name` from version 2's tables, where these name them."""
-    if not files:
-        return rows
-    metadata = read_v2_metadata(files)
-    at = pc.index_in(rows["patch"], value_set=metadata[_V1_NAME].combine_chunks(), skip_nulls=True)
-    paired = pc.if_else(pc.is_valid(at), metadata[SENTINEL1_NAME].take(at), rows[SENTINEL1_NAME])
-    return replace_columns(rows, {SENTINEL1_NAME: paired})
+    """`rows` of version 1, in the same order, with `s1_name` from version 2's tables, where they have none yet.
+
+    Raises:
+        ValueError: a file is no Parquet, or a column is of another type, or there twice.
+    """
+    for file in files:
+        pairs = _read(file, _PAIRS, {})
+        at = pc.index_in(rows["patch"], value_set=pairs[_V1_NAME].combine_chunks(), skip_nulls=True)
+        found = pairs[SENTINEL1_NAME].take(at)
+        rows = replace_columns(rows, {SENTINEL1_NAME: pc.coalesce(rows[SENTINEL1_NAME], found)})
+    return rows
 
 
 def read_v2_metadata(files: Sequence[Path]) -> pa.Table:
@@ -74,32 +78,34 @@ def read_v2_metadata(files: Sequence[Path]) -> pa.Table:
 
     And `s1_name` and `s2v1_name`, which can be null.
     """
-    tables = [_read(file) for file in files]
+    tables = [_read(file, _PAIRS, V2_COLUMNS) for file in files]
     table = pa.concat_tables(tables).rename_columns(["patch", "labels", "split", "country", "snow", "cloud", *_PAIRS])
     # version 2 spells out the split that version 1 calls val
     split = pc.if_else(pc.equal(table["split"], "validation"), "val", table["split"])
     return replace_columns(table, {"split": split})
 
 
-def _read(file: Path) -> pa.Table:
+def _read(file: Path, optional: Mapping[str, pa.DataType], required: Mapping[str, pa.DataType]) -> pa.Table:
+    """Columns of a table, the `required` ones first; those of `optional` that it lacks are null."""
+    wanted = {**required, **optional}
     try:
         names = pq.read_schema(checked_table(file)).names
-        wrong = [name for name in V2_COLUMNS if names.count(name) != 1]
+        wrong = [name for name in wanted if names.count(name) != 1 and (name in required or name in names)]
         if wrong:
             once = " once" if wrong[0] in names else ""
             raise ValueError(f"column {wrong[0]} must be there{once}; it has {', '.join(names)}")
-        present = {name: kind for name, kind in _PAIRS.items() if names.count(name) == 1}
-        table = read_parquet(file, [*V2_COLUMNS, *present])
+        present = [name for name in wanted if name in names]
+        table = read_parquet(file, present) if present else pa.table({})
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{file} must be a table of BigEarthNet v2: {fault_text(error)}") from None
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
     try:
         columns = [
-            _typed(table[name], name, kind) if name in table.column_names else pa.nulls(len(table), kind)
-            for name, kind in (V2_COLUMNS | _PAIRS).items()
+            _typed(table[name], name, kind) if name in present else pa.nulls(len(table), kind)
+            for name, kind in wanted.items()
         ]
-        return pa.table(columns, pa.schema(V2_COLUMNS | _PAIRS))
+        return pa.table(columns, pa.schema(wanted))
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
 

@@ -17,7 +17,7 @@ from etl.catalogue.bigearthnet_v2 import (
     read_v2_metadata,
 )
 from etl.catalogue.cells import list_grid_cells
-from etl.catalogue.columns import sort_in_store_order
+from etl.catalogue.columns import SENTINEL1_NAME, sort_in_store_order
 from etl.catalogue.coverage import ListCoverage, measure_coverage, report_coverage
 from etl.catalogue.georeference import Rejections
 from etl.catalogue.images import list_class_folders, read_image_table
@@ -64,7 +64,8 @@ class CatalogueSettings:
     lists: Path | None = setting(
         None,
         "folder with the published lists of splits, snow and cloud: train.csv, val.csv, test.csv, "
-        "patches_with_seasonal_snow.csv, patches_with_cloud_and_shadow.csv, patch_to_l1c_product.csv, or some of them; "
+        "patches_with_seasonal_snow.csv, patches_with_cloud_and_shadow.csv, patch_to_l1c_product.csv, "
+        "s1s2_mapping.csv, or some of them; "
         f"if not given, the lists in --source are used, or else those in {_LISTS}",
     )
     out: Path = setting(Path("data/patches.parquet"), "catalogue to write")
@@ -127,6 +128,7 @@ def write_joined(
     if not len(rows):
         why = f"; of {len(rejected)} rejected the first is {': '.join(rejected[0])}" if rejected else ""
         raise ValueError(f"{source.path} holds no patch{why}")
+    _log_pairs(rows)
     unusable = _warn(rows, rejected, nomenclature)
     if not settings.dry_run:
         write_catalogue(settings.out, rows, nomenclature)
@@ -135,6 +137,13 @@ def write_joined(
     if unusable:
         raise ValueError(f"{unusable}; the catalogue is {'not written' if settings.dry_run else 'kept'}")
     return len(rejected) + unmatched
+
+
+def _log_pairs(rows: pa.Table) -> None:
+    """Log how many rows are paired with a patch of Sentinel-1, if any is."""
+    paired = len(rows) - rows[SENTINEL1_NAME].null_count
+    if paired:
+        _log.info("%d of %s are paired with a patch of Sentinel-1", paired, counted(len(rows), "patch"))
 
 
 def _summary_line(rows: pa.Table, rejected: int) -> str:

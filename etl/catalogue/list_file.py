@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from etl.catalogue.names import PATCH_PATTERN
 from etl.input_files import NO_LINKS, Links, RefusedFileError, fault_text, open_regular
 
-__all__ = ["read_names", "read_names_and_products"]
+__all__ = ["read_names", "read_names_and_products", "read_pairs"]
 
 _MOST_BYTES = 256 << 20
 """Most bytes of a list: the longest published one, of products, has 65 MB."""
@@ -39,6 +39,7 @@ _LAST_NAME = rf"(?:.*[^A-Za-z0-9]|^)(?P<found>{PATCH_PATTERN})(?:\D|$)"
 _FIRST_FIELD, _SECOND_FIELD = r"^(?P<found>[^,;\t]*)", r"^[^,;\t]*[,;\t](?P<found>[^,;\t]*)"
 _NUMBERS = r"^(S2[A-D]_MSIL(?:1C|2A)_\d{8}T)0*(\d+)((?:_N\d{4}_R\d{3}_T\d{2}[A-Z]{3})?)_0*(\d+)_0*(\d+)$"
 _FILE_STEM = r"(?:^|[/\\])(?P<found>[^/\\]+?)(?:\.[A-Za-z]\w{1,4})?[/\\]?$"
+_SENTINEL_1 = r"(?P<found>S1[A-D]_[A-Z]{2}_[A-Z]{4}_[0-9A-Z]{4}_\d{8}T\d{6}_\d{2}[A-Z]{3}_\d{1,3}_\d{1,3})"
 _PRODUCT = r"(?P<found>S2[A-D]_MSIL(?:1C|2A)_\d{8}T\d{1,6}_N\d{4}_R\d{3}_T\d{2}[A-Z]{3}_\d{8}T\d{1,6}(?:\.SAFE)?)"
 
 
@@ -76,6 +77,21 @@ def read_names_and_products(
     if len(lines) and product.null_count == len(lines):
         raise ValueError(f"{path} must have 2 columns, got 1: each line must hold a patch and its product")
     return _names(lines, patches), product
+
+
+def read_pairs(
+    path: Path, patches: pa.ChunkedArray | None = None, links: Links = NO_LINKS
+) -> tuple[pa.Array, pa.Array]:
+    """The names of patches, as `read_names`, and of the patch of Sentinel-1 beside each; dtype string.
+
+    Raises:
+        ValueError: the file cannot be read, is no text, or a line has no such name.
+    """
+    lines = _read_lines(path, patches, links)
+    paired = _extract(lines, _SENTINEL_1)
+    if paired.null_count or len(_one_patch_a_line(lines)) > len(lines):
+        raise ValueError(f"{path} must have 2 columns: each line must hold a patch and its patch of Sentinel-1")
+    return _names(lines, patches), paired
 
 
 def _read_lines(path: Path, patches: pa.ChunkedArray | None, links: Links) -> pa.Array:

@@ -1,4 +1,4 @@
-"""The lists published beside BigEarthNet version 1: the splits, the excluded patches, the product of each patch.
+"""The lists published beside BigEarthNet version 1: splits, excluded patches, products, patches of Sentinel-1.
 
 Source: BigEarthNet (`patches_with_*.csv`), its split (`train.csv`, `val.csv`, `test.csv`), and rsim-tu-berlin
 bigearthnet-pipeline (`patch_to_l1c_product.csv.gz`). Names of files in upper or lower case, with .csv, .tsv or .txt,
@@ -14,9 +14,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from etl.catalogue.columns import SENTINEL1_NAME
 from etl.catalogue.coverage import ListCoverage, measure_coverage
 from etl.catalogue.georeference import Rejections, drop_rejected, georeference_patches, georeference_products
-from etl.catalogue.list_file import read_names, read_names_and_products
+from etl.catalogue.list_file import read_names, read_names_and_products, read_pairs
 from etl.catalogue.table import replace_columns
 from etl.input_files import NO_LINKS, Links
 from etl.schema import SPLITS
@@ -25,9 +26,10 @@ __all__ = ["PRODUCT_LIST", "PublishedLists", "find_lists", "join_lists", "list_p
 
 SNOW_LIST, CLOUD_LIST = "patches_with_seasonal_snow", "patches_with_cloud_and_shadow"
 PRODUCT_LIST = "patch_to_l1c_product"
+SENTINEL1_LIST = "s1s2_mapping"
 """Names of the lists, without .csv; the list of a split is named like the split."""
 
-_KNOWN = (*SPLITS[1:], SNOW_LIST, CLOUD_LIST, PRODUCT_LIST)
+_KNOWN = (*SPLITS[1:], SNOW_LIST, CLOUD_LIST, PRODUCT_LIST, SENTINEL1_LIST)
 _ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
 """Endings of lists; if a list is there with several of them, the first is taken."""
 
@@ -49,6 +51,9 @@ class PublishedLists:
 
     products: pa.Table
     """Columns patch and product (the Level-1C product that it was cut from)."""
+
+    pairs: pa.Table
+    """Columns patch and s1_name (the patch of Sentinel-1)."""
 
     names: dict[str, pa.Array]
     """The names of patches in each list that was found, by file name."""
@@ -110,8 +115,15 @@ def read_lists(folder: Path, patches: pa.ChunkedArray | None = None, links: Link
         unread = f"; not read: {others[0]}" if others else ""
         raise ValueError(f"{folder} must hold at least one of {', '.join(f'{name}.csv' for name in _KNOWN)}{unread}")
     empty = pa.array([], pa.string())
-    names = {name: read_names(path, patches, links) for name, path in files.items() if name != PRODUCT_LIST}
-    listed, product = empty, empty
+    names = {
+        name: read_names(path, patches, links)
+        for name, path in files.items()
+        if name not in (PRODUCT_LIST, SENTINEL1_LIST)
+    }
+    listed, product, paired, sentinel1 = empty, empty, empty, empty
+    if SENTINEL1_LIST in files:
+        paired, sentinel1 = read_pairs(files[SENTINEL1_LIST], patches, links)
+        names[SENTINEL1_LIST] = paired
     if PRODUCT_LIST in files:
         listed, product = read_names_and_products(files[PRODUCT_LIST], patches, links)
         names[PRODUCT_LIST] = listed
@@ -120,6 +132,7 @@ def read_lists(folder: Path, patches: pa.ChunkedArray | None = None, links: Link
         snow=names.get(SNOW_LIST, empty),
         cloud=names.get(CLOUD_LIST, empty),
         products=pa.table([listed, product], names=["patch", "product"]),
+        pairs=pa.table([paired, sentinel1], names=["patch", SENTINEL1_NAME]),
         names={files[name].name: column for name, column in names.items()},
     )
 
@@ -137,8 +150,9 @@ def join_lists(rows: pa.Table, lists: PublishedLists) -> tuple[pa.Table, Rejecti
     """
     patch = rows["patch"]
     snow, cloud = (pc.is_in(patch, value_set=names) for names in (lists.snow, lists.cloud))
-    in_splits, in_products = (
-        pc.index_in(patch, value_set=table["patch"].combine_chunks()) for table in (lists.splits, lists.products)
+    in_splits, in_products, in_pairs = (
+        pc.index_in(patch, value_set=table["patch"].combine_chunks())
+        for table in (lists.splits, lists.products, lists.pairs)
     )
     product = lists.products["product"].take(in_products)
     tiles = georeference_products(product)
@@ -147,6 +161,7 @@ def join_lists(rows: pa.Table, lists: PublishedLists) -> tuple[pa.Table, Rejecti
         "snow": pc.or_(rows["snow"], snow),
         "cloud": pc.or_(rows["cloud"], cloud),
         "product": pc.coalesce(product, rows["product"]),
+        SENTINEL1_NAME: pc.coalesce(lists.pairs[SENTINEL1_NAME].take(in_pairs), rows[SENTINEL1_NAME]),
         **{name: pc.if_else(pc.is_valid(in_products), tiles[name], rows[name]) for name in ("tile", "acquired")},
     }
     reason = pc.if_else(pc.is_valid(in_products), tiles["reason"], pa.scalar(None, pa.string()))

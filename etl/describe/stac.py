@@ -42,7 +42,7 @@ _MEDIA_TYPES = {".h5": "application/x-hdf5", ".hdf5": "application/x-hdf5", ".za
 
 def write_collection(folder: Path, summary: Summary, schema: Schema, settings: DescribeSettings, address: str) -> None:
     """Write collection.json, and an item for each tile in a folder of its own; `address`: where the store is."""
-    collection = _collection(summary, settings)
+    collection = _collection(summary, settings, bool(schema.sentinel1_bytes))
     store = _store_asset(schema, settings, address)
     collection.add_asset("store", store.clone())
     collection.add_asset("patches", _patches_asset("patches.parquet"))
@@ -55,7 +55,7 @@ def write_collection(folder: Path, summary: Summary, schema: Schema, settings: D
     collection.save(pystac.CatalogType.SELF_CONTAINED, dest_href=str(folder))
 
 
-def _collection(summary: Summary, settings: DescribeSettings) -> pystac.Collection:
+def _collection(summary: Summary, settings: DescribeSettings, has_sentinel1: bool) -> pystac.Collection:
     extent = pystac.Extent(pystac.SpatialExtent([list(summary.bounds)]), pystac.TemporalExtent([list(summary.period)]))
     extra: dict[str, Any] = {"version": settings.version}
     extensions = [_EXTENSIONS.format(name) for name in ("version/v1.2.0", *_BAND_EXTENSIONS)]
@@ -71,11 +71,12 @@ def _collection(summary: Summary, settings: DescribeSettings) -> pystac.Collecti
     ]
     if settings.creator:
         providers.append(pystac.Provider(settings.creator, roles=[pystac.ProviderRole.PROCESSOR]))
+    radar = ["Sentinel-1"] if has_sentinel1 else []
     summaries = pystac.Summaries(
         {
             "platform": sorted({f"sentinel-{name[1:3].lower()}" for name in summary.columns["product"] if name}),
-            "constellation": ["sentinel-2"],
-            "instruments": ["msi"],
+            "constellation": ["sentinel-2", *(name.lower() for name in radar)],
+            "instruments": ["msi", *(["c-sar"] if radar else [])],
             **({"processing:version": known} if (known := sorted(filter(None, summary.baselines))) else {}),
         }
     )
@@ -87,7 +88,7 @@ def _collection(summary: Summary, settings: DescribeSettings) -> pystac.Collecti
         extensions,
         extra_fields=extra,
         license=settings.licence,
-        keywords=["Sentinel-2", "Level-2A", "land cover", "machine learning"],
+        keywords=["Sentinel-2", *radar, "Level-2A", "land cover", "machine learning"],
         providers=providers,
         summaries=summaries,
     )

@@ -293,8 +293,7 @@ def fingerprint_of(settings: ExtractSettings, selection: CatalogueSelection, met
     networks = {"weights": [network.sha256 for network in method.networks], "precision": method.precision}
     catalogue = selection.catalogue
     digest = hashlib.sha256()
-    names = ("patch", "product", "ulx", "uly", "split", "classes", *(("s1_name",) if selection.sentinel1 else ()))
-    for name in names:
+    for name in ("patch", "product", "ulx", "uly", "split", "classes"):
         digest.update(np.ascontiguousarray(getattr(catalogue, name)).tobytes())
     return {
         "rows": len(catalogue),
@@ -306,7 +305,7 @@ def fingerprint_of(settings: ExtractSettings, selection: CatalogueSelection, met
         "max_cloud_share": settings.max_cloud_share,
         "max_snow_share": settings.max_snow_share,
         # only where set: journals of older versions do not have them
-        **({"sentinel1": True} if selection.sentinel1 else {}),
+        **({} if catalogue.s1_name is None else {"sentinel1": hashlib.sha256(catalogue.s1_name).hexdigest()}),
         **({"max_nodata_share": settings.max_nodata_share} if settings.max_nodata_share < 1 else {}),
         **({"keep_unclassified": True} if settings.keep_unclassified else {}),
         **({} if settings.assume_offset is None else {"assume_offset": settings.assume_offset}),

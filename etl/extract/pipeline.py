@@ -76,6 +76,8 @@ class PatchPipeline:
     """Written patches that another than the first product of their acquisition serves."""
     with_nodata: int = 0
     """Written patches that lack data somewhere."""
+    without_backscatter: int = 0
+    """Written patches that have no pixel of Sentinel-1, though it is wanted."""
     with_empty_band: int = 0
     """Written patches that lack data everywhere in at least one band."""
     error: BaseException | None = None
@@ -257,6 +259,7 @@ class PatchPipeline:
         """Count a written patch, and add the statistics of its pixels to those of its split."""
         self.written += 1
         self.with_nodata += patch.shares.nodata > 0
+        self.without_backscatter += patch.backscatter is not None and bool(np.isnan(patch.backscatter).all())
         self.with_empty_band += patch.empty_bands(self._native[0].nodata)
         with self.timer.stage("sum_s"):
             for name, sums in sums_of_planes(patch.planes(self._native), self._native[0]).items():
@@ -269,7 +272,11 @@ class PatchPipeline:
             for name, array in batch.pixels.items():
                 sums = row_sums(array[row - batch.first], self._native[0].nodata, self._native[0].saturated)
                 self.sums.add(split, name, sums)
-                empty |= name != SENTINEL1 and bool((sums[STATS.index("nodata")] == array[0, ..., 0].size).any())
+                lacks_all = sums[STATS.index("nodata")] == array[0, ..., 0].size
+                if name == SENTINEL1:
+                    self.without_backscatter += bool(lacks_all.all())
+                else:
+                    empty |= bool(lacks_all.any())
         self.written += 1
         self.with_nodata += 1
         self.with_empty_band += empty

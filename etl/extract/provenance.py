@@ -20,7 +20,7 @@ def store_attributes(settings: ExtractSettings, schema: Schema, method: Upsample
     precision = {"upsample_precision": method.precision} if networks else {}
     return {
         "Conventions": "CF-1.11",
-        "title": "Sentinel-2 Level-2A patches" if schema.images is None else "Image patches",
+        "title": _title(schema),
         "schema_version": schema.version,
         "upsample": method.name,
         "upsample_weights": json.dumps(networks) if networks else "none",
@@ -30,6 +30,12 @@ def store_attributes(settings: ExtractSettings, schema: Schema, method: Upsample
         "software": json.dumps(extraction_software()),
         "settings": json.dumps(settings_record(settings)),
     }
+
+
+def _title(schema: Schema) -> str:
+    if schema.images is not None:
+        return "Image patches"
+    return "Sentinel-2 Level-2A patches" + (" with Sentinel-1" if schema.sentinel1_bytes else "")
 
 
 def extraction_software() -> dict[str, str | None]:

@@ -284,6 +284,8 @@ def _print_closing_lines(out: Location, record: Mapping[str, Any], rejected: Map
         )
     if nodata:
         print(f"{counted(nodata, 'patch')} written with pixels that lack data in at least one band")
+    if unpaired := record.get("patches_without_sentinel1"):
+        print(f"{counted(unpaired, 'patch')} written without any value of Sentinel-1")
     before = record["written"] - record["patches"]
     if further := record["patches_of_further_products"]:
         log.info("not read from the first product of the acquisition: %s", counted(further, "patch"))

@@ -228,9 +228,11 @@ def _write_rows(
         "patches_with_nodata": pipeline.with_nodata,
         "patches_with_empty_band": pipeline.with_empty_band,
         "patches_of_further_products": pipeline.from_later,
+        **({"patches_without_sentinel1": pipeline.without_backscatter} if sentinel1 else {}),
     }
     blocks, rows = (source.decoded, assignment.needed_blocks), (pipeline.open_rows, pipeline.unrepaired)
-    return report.RankReport(pipeline.written, *blocks, timer.seconds, counts, *rows, source.warnings)
+    warnings = [*source.warnings, *(sentinel1.warnings if sentinel1 else ())]
+    return report.RankReport(pipeline.written, *blocks, timer.seconds, counts, *rows, warnings)
 
 
 def _source_of(

@@ -22,6 +22,7 @@ __all__ = ["PlainGeoTiffs"]
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _FILL_ORDER, _ORIENTATION = 256, 257, 258, 259, 266, 274
 _STRIP_OFFSETS, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _SAMPLE_FORMAT = 273, 277, 278, 279, 339
 _PIXEL_SCALE, _TIE_POINT, _GEO_KEYS, _GEO_DOUBLES, _GEO_TEXT = 33550, 33922, 34735, 34736, 34737
+_GDAL_NODATA = 42113
 
 _ONES = (_COMPRESSION, _FILL_ORDER, _ORIENTATION, _SAMPLES)
 """Tags that are 1, or absent, in a file of one band, row by row from the top, not compressed."""
@@ -153,7 +154,7 @@ def _pixels(data: bytes, tags: Tags, like: Pixels) -> npt.NDArray[Any] | None:
     if _COMPRESSION not in tags or any(_numbers(data, tags[tag]) != (1,) for tag in _ONES if tag in tags):
         return None
     (sample_format,) = _numbers(data, tags[_SAMPLE_FORMAT]) if _SAMPLE_FORMAT in tags else (1,)
-    if sample_format != _SAMPLE_FORMATS[like.dtype.kind]:
+    if sample_format != _SAMPLE_FORMATS[like.dtype.kind] or (like.dtype.kind == "f" and _GDAL_NODATA in tags):
         return None
     (strip_rows,) = _numbers(data, tags[_STRIP_ROWS])
     offsets, sizes = (_numbers(data, tags[tag]) for tag in (_STRIP_OFFSETS, _STRIP_BYTES))

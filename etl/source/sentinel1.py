@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from etl.bucket_files import is_remote
 from etl.grid import PixelWindow
 from etl.input_files import Links, check_link, fault_text
 from etl.pixel_groups import MOST_DB, SENTINEL1_GROUP
@@ -21,11 +22,15 @@ from etl.raster import Georeference, RasterError, RasterFile
 from etl.source.geotiff import PlainGeoTiffs
 from etl.source.patch import PatchError
 from etl.source.unit_guard import UnitError, UnitGuard
+from etl.source.warning import SourceWarning
 
 __all__ = ["PairedPatch", "Sentinel1Folders", "Sentinel1Patches", "find_sentinel1"]
 
 _TOP_FOLDERS = ("", "BigEarthNet-S1", "BigEarthNet-S1-v1.0")
 """Where the archives, once unpacked, have their patches."""
+
+_POSITIVE = "patches of Sentinel-1 without any negative value, which is hardly backscatter in dB"
+"""What `SourceWarning` says of such patches."""
 
 _NAME_PARTS_OF_CELL = 3
 """Parts at the end of a patch's name, divided by `_`: tile, column and row. Those before name its scene."""
@@ -60,8 +65,10 @@ def find_sentinel1(source: Path, names: Iterable[str]) -> Sentinel1Folders:
     """Where the patches of Sentinel-1 with these names lie below `source`: by the first of them that is there.
 
     Raises:
-        ValueError: none of them is.
+        ValueError: none of them is, or `source` is no folder.
     """
+    if is_remote(source) or not source.is_dir():
+        raise ValueError(f"--sentinel1 must be a folder on a disk, got {source}; unpack a tar file first")
     known = [name for name in names if name]
     if not known:
         raise ValueError(
@@ -91,6 +98,12 @@ class Sentinel1Patches:
         """Args: their archive; folders into which links in it may lead, beside itself; `guard` refuses folders."""
         self._source, self._links = source, Links.into(source, *allow_links)
         self._guard, self._plain = guard or UnitGuard(), PlainGeoTiffs()
+        self._positive: list[str] = []
+
+    @property
+    def warnings(self) -> list[SourceWarning]:
+        """Patches without any negative value."""
+        return [SourceWarning(_POSITIVE, self._positive[0], len(self._positive))] if self._positive else []
 
     def read(self, patch: PairedPatch) -> npt.NDArray[np.float32] | PatchError:
         """Backscatter in dB, shape (band, row, col), float32: VV and VH, NaN where there is none; or why not."""
@@ -107,6 +120,8 @@ class Sentinel1Patches:
             return PatchError(str(error))
         except Exception as error:  # one patch must not end the run
             return PatchError(f"{patch.folder} cannot be read: {fault_text(error)}")
+        if np.nanmin(planes, initial=np.inf) >= 0 and not np.isnan(planes).all():
+            self._positive.append(str(patch.folder))
         return planes
 
     def _read_folder(self, folder: Path, place: Georeference, planes: npt.NDArray[np.float32]) -> None:
@@ -127,3 +142,5 @@ class Sentinel1Patches:
         if mismatch:
             raise RasterError(f"{path} {mismatch}")
         file.read(PixelWindow(0, 0, rows, columns), plane)
+        if file.nodata_value is not None:
+            plane[plane == np.float32(file.nodata_value)] = np.nan

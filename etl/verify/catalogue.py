@@ -16,7 +16,12 @@ from etl.verify.check import Check, Faults, judge
 
 __all__ = ["check_catalogue"]
 
-_EQUAL = {"split": ("split",), "place": ("tile", "epsg", "ulx", "uly"), "acquired": ("acquired",)}
+_EQUAL = {
+    "split": ("split",),
+    "place": ("tile", "epsg", "ulx", "uly"),
+    "acquired": ("acquired",),
+    "pairs": ("s1_name",),
+}
 """Columns that must be equal, by the name of their check."""
 
 
@@ -38,14 +43,16 @@ def check_catalogue(store: StoreReader, given: Path | None) -> list[Check]:
         return [Check("catalogue", None, f"{why}; name one with --catalogue")]
     store.forget()  # what other checks have read
     # the run left out those that it was not told to keep
-    catalogue = read_catalogue(path, *(store.settings.get(f"keep_{name}") == "True" for name in ("snow", "cloud")))
+    has_sentinel1 = bool(store.schema.sentinel1_bytes)
+    keep_snow, keep_cloud = (store.settings.get(f"keep_{name}") == "True" for name in ("snow", "cloud"))
+    catalogue = read_catalogue(path, keep_snow, keep_cloud, has_sentinel1)
     rows = min(store.schema.rows, len(catalogue))
     same = np.asarray(store.column("patch")[:rows] == catalogue.patch[:rows])
     store.forget("patch")
     return [
         _patches(store, catalogue, same),
         _labels(store, catalogue, same),
-        *(_equal(store, catalogue, same, check) for check in _EQUAL),
+        *(_equal(store, catalogue, same, check) for check in _EQUAL if check != "pairs" or has_sentinel1),
         _products(store, catalogue, same),
         _problems(store, catalogue, same),
     ]

@@ -46,6 +46,9 @@ class RowsToRead:
     source_rows: list[SourceRow]
     """Rows to compare with the source."""
 
+    has_sentinel1: bool = False
+    """Whether the store has `data_s1`."""
+
 
 def verify(settings: VerifySettings, comm: Comm) -> int:
     """Collective: verify one store and return the exit status."""
@@ -63,8 +66,10 @@ def verify(settings: VerifySettings, comm: Comm) -> int:
             radar = settings.sentinel1
             sentinel1 = None if radar is None else Sentinel1Patches(radar, settings.allow_links)
             faults = _over_ranks(comm, "source pixels", rows, partial(check_pixels, settings.store, sentinel1))
-            where = settings.source if radar is None else f"{settings.source} and {radar}"
-            source = judge(source.name, f"{len(rows)} rows, native bands bit for bit as in {where}", faults)
+            good = f"{len(rows)} rows, native bands bit for bit as in {settings.source}"
+            if work is not None and work.has_sentinel1:
+                good += f", data_s1 as in {radar}" if radar else "; data_s1 not compared, as --sentinel1 is not given"
+            source = judge(source.name, good, faults)
         if work is not None:
             report.add(files, source)
             count = results.written + results.rejected
@@ -146,7 +151,7 @@ def _check_all_but_pixels(settings: VerifySettings, report: Report) -> RowsToRea
         report.add(journal, check_rejected_list(store), *catalogue)
         # the other rows of an incomplete store may be half-written
         rows = np.flatnonzero(checkable & np.isin(store.column("state"), (WRITTEN, REJECTED))).tolist()
-        return RowsToRead(rows, store.schema.row_bytes, source_rows)
+        return RowsToRead(rows, store.schema.row_bytes, source_rows, bool(store.schema.sentinel1_bytes))
 
 
 def _size(store: Location) -> str:

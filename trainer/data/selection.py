@@ -63,6 +63,9 @@ class PixelArray:
     nodata: int | None = NODATA
     """Value of a pixel without data; None if every pixel has data, but for NaN in float32."""
 
+    missing_share: float = 0.0
+    """Share of the pixels of the training split that are NaN, 0 to 1."""
+
     @property
     def row_bytes(self) -> int:
         """Size of one patch as stored, in bytes."""
@@ -140,7 +143,7 @@ def _bands_of_store(store: StoreReader, wanted: tuple[BandSelection, ...]) -> tu
         unknown = next((selected.bands for selected in wanted if selected.array == IMAGES), None)
         if unknown:
             names = ",".join(unknown)
-            raise ValueError(f"--bands must be rgb, all, native or a list such as B02,B8A, got {names!r}")
+            raise ValueError(f"--bands must be rgb, all, native, s1 or a list such as B02,B8A, got {names!r}")
         return wanted
     images = store.schema.images
     bands = wanted[0].bands if len(wanted) == 1 else ()
@@ -170,7 +173,7 @@ def _check_readable(store: StoreReader, pixels: list[str]) -> None:
         if name not in store:
             raise ValueError(
                 f"{where} has no {name} (extracted with --upsample none?); use --bands rgb or native, "
-                "which do not need it"
+                "with +s1 or without, which do not need it"
             )
 
 
@@ -211,18 +214,26 @@ def _pixel_array(store: StoreReader, selected: BandSelection) -> PixelArray:
     if unknown:
         raise ValueError(f"{where}: {name} has no band {', '.join(unknown)}; it has {', '.join(stored)}")
     channels = [stored.index(band) for band in bands or stored]
-    mean, std = _moments(store, name)
+    mean, std, missing_share = _moments(store, name)
     images = store.schema.images if name == IMAGES else None
     nodata = images.nodata if images is not None else None if name == SENTINEL1 else NODATA
     moments_of_channels = mean[channels], std[channels]
-    return PixelArray(name, shape[1:], tuple(channels), bands or stored, *moments_of_channels, dtype.name, nodata)
+    names = bands or stored
+    return PixelArray(name, shape[1:], tuple(channels), names, *moments_of_channels, dtype.name, nodata, missing_share)
 
 
-def _moments(store: StoreReader, name: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Mean and standard deviation of each band over the training split; over all rows if that split is empty."""
-    which, train = ("count", "sum", "sum_squares"), SPLITS.index("train")
+def _moments(store: StoreReader, name: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], float]:
+    """Mean and standard deviation of each band over the training split, over all rows if that split is empty.
+
+    And the share of its pixels that have no value, 0 to 1; of whole numbers 0.
+    """
+    which, train = ("count", "sum", "sum_squares", "nodata"), SPLITS.index("train")
     sums = store.statistics(name, which)
-    splits = [train] if sums["count"][train].any() else slice(None)
-    mean, std = moments(*(sums[statistic][splits].sum(axis=0) for statistic in which))
-    step = np.float32(1 / STEPS_PER_DB if name == SENTINEL1 else 1)
-    return mean * step, std * step
+    is_float = name == SENTINEL1
+    in_train = sums["count"][train] + (sums["nodata"][train] if is_float else 0)
+    splits = [train] if in_train.any() else slice(None)
+    count, total, squares, missing = (sums[statistic][splits].sum(axis=0) for statistic in which)
+    mean, std = moments(count, total, squares)
+    step = np.float32(1 / STEPS_PER_DB if is_float else 1)
+    share = float(missing.sum() / max(1, missing.sum() + count.sum())) if is_float else 0.0
+    return mean * step, std if not count.any() else std * step, share

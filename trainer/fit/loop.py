@@ -54,6 +54,8 @@ class TrainingSetup:
     """(class,): weight in the loss of a label that is present, against 1 for an absent one."""
     settings: RunSettings
     """Augmentation, its seed, LARS, compression of gradients, checkpoints within an epoch, patience."""
+    means: Sequence[npt.NDArray[np.float32]] = ()
+    """Of each pixel array, (channel,): what stands for NaN in patches that are mixed; not needed of whole numbers."""
 
 
 def step_function(setup: TrainingSetup, workers: Workers) -> TrainStep:
@@ -90,7 +92,7 @@ def _training_graph(setup: TrainingSetup, workers: Workers) -> Callable[..., tf.
     def train_step(batch: TensorBatch, step: tf.Tensor, stop: tf.Tensor, own_rows: int, step_rows: int) -> tf.Tensor:
         """Train on one batch; returns loss, loss with penalties, and whether to stop, shape (3,)."""
         epoch = step // setup.sampler.steps_per_epoch
-        pixels, labels = _augment(settings, batch, epoch, tf.gather(store_rows, batch.positions))
+        pixels, labels = _augment(settings, batch, epoch, tf.gather(store_rows, batch.positions), setup.means)
         reseed_dropout(model, workers.rank, step)
         shared = share_step(model, own_rows * workers.size / step_rows, step_rows)
         with tf.GradientTape() as tape:
@@ -114,9 +116,16 @@ def _training_graph(setup: TrainingSetup, workers: Workers) -> Callable[..., tf.
 
 
 def _augment(
-    settings: RunSettings, batch: TensorBatch, epoch: tf.Tensor, store_rows: tf.Tensor
+    settings: RunSettings,
+    batch: TensorBatch,
+    epoch: tf.Tensor,
+    store_rows: tf.Tensor,
+    means: Sequence[npt.NDArray[np.float32]] = (),
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Pixels, types as in `batch`, and labels, float32, augmented as the settings say; shapes as in `batch`."""
+    """Pixels, types as in `batch`, and labels, float32, augmented as the settings say; shapes as in `batch`.
+
+    `means`: as of `TrainingSetup`.
+    """
     pixels, labels = list(batch.pixels), tf.cast(batch.labels, tf.float32)
     if not settings.turn and not settings.mixup:
         return pixels, labels
@@ -124,6 +133,10 @@ def _augment(
     if settings.turn:
         pixels = random_flip_rotate(pixels, settings.seed, epoch, store_rows)
     if settings.mixup:
+        # a patch without Sentinel-1 must not take that of the patch it is mixed with
+        for k, mean in enumerate(means):
+            if batch.pixels[k].dtype.is_floating:
+                pixels[k] = tf.where(tf.math.is_nan(pixels[k]), mean, pixels[k])
         *pixels, labels = mixup([*pixels, labels], settings.mixup, settings.seed, epoch, store_rows)
     # Back to whole counts, so that the network's input has the same dtype with and without augmentation.
     as_stored = [

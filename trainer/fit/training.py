@@ -150,6 +150,7 @@ def _training_setup(
         store_rows=epoch_rows.store_rows,
         positive_weights=positive_weights(rows.labels, settings.rare_weight),
         settings=settings,
+        means=[item.mean for item in rows.pixels],
     )  # fmt: skip
 
 

@@ -71,7 +71,8 @@ class Standardise(keras.layers.Layer):  # type: ignore[misc]
         nodata: int | None = NODATA,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # the policy bfloat16 would round dB before the mean is taken off
+        super().__init__(**{"autocast": False, **kwargs})
         self.channels, self.mean, self.std = list(channels), list(mean), list(deviation)
         self.extreme, self.nodata = extreme, nodata
 
