@@ -140,7 +140,8 @@ def _open(location: Location) -> xr.Dataset:
         from etl.store.zarr.lazy import undecoded_dataset
 
         return undecoded_dataset(location)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, IndexError, RuntimeError) as error:
+        # the last four come from h5netcdf, of files whose members do not fit together
         raise ValueError(f"{location} must be a store, HDF5 or Zarr, but cannot be opened: {error}") from None
 
 
