@@ -24,7 +24,9 @@ class DownloadSettings:
     that was stopped.
     """
 
-    catalogue: Path | None = setting(None, "patches.parquet: fetch the products of its acquisitions as of today")
+    catalogue: Path | None = setting(
+        None, "patches.parquet: fetch the products of its acquisitions, in the newest baseline now offered"
+    )
     area: str = setting("", "instead of a catalogue: WEST,SOUTH,EAST,NORTH in degrees")
     time: str = setting("", "with --area: first and last day, as 2025-06-01/2025-06-30")
     max_cloud: float = setting(100.0, "with --area: most cloud of a product", "%")
@@ -39,15 +41,18 @@ class DownloadSettings:
     connections: int = setting(
         4, "files fetched at the same time, by all runs into this folder; into a bucket, by all of this machine"
     )
-    attempts: int = setting(8, "tries of a request that fails, in all")
+    attempts: int = setting(
+        8, "most tries in a row that bring no further byte of a file; over S3 AWS_MAX_ATTEMPTS counts instead"
+    )
     dry_run: bool = setting(False, "only tell what would be fetched, and how long that takes")
     rate_mib: float = setting(20.0, "with --dry-run: expected rate of all connections together", "MiB/s")
-    strict: bool = setting(False, "end with status 4 if an acquisition could not be had")
+    strict: bool = setting(False, "end with status 4 if a product is not available; no effect with --archive")
     odata_url: str = setting("https://catalogue.dataspace.copernicus.eu/odata/v1", "address of the catalogue, OData")
     stac_url: str = setting("https://stac.dataspace.copernicus.eu/v1", "address of the catalogue, STAC")
     s3_url: str = setting(
         "https://eodata.dataspace.copernicus.eu",
-        "address of files over S3; without CDSE_ACCESS_KEY_ID that of AWS_ENDPOINT_URL or a profile counts first",
+        "address of files over S3; if neither CDSE_ACCESS_KEY_ID nor CDSE_NO_SIGN_REQUEST is set, AWS_ENDPOINT_URL or "
+        "the endpoint of a profile comes before it",
     )
     download_url: str = setting("https://download.dataspace.copernicus.eu/odata/v1", "address of files over HTTP")
     token_url: str = setting(

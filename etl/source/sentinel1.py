@@ -72,8 +72,8 @@ def find_sentinel1(source: Path, names: Iterable[str]) -> Sentinel1Folders:
     known = [name for name in names if name]
     if not known:
         raise ValueError(
-            "--sentinel1 needs a catalogue with names in the column s1_name; etl.catalogue takes them from "
-            "metadata.parquet of BigEarthNet v2"
+            "--sentinel1 needs a catalogue with names in the column s1_name; make it again with etl.catalogue, which "
+            "reads them from metadata.parquet, or from s1s2_mapping.csv in --lists for version 1"
         )
     layouts = [Sentinel1Folders(source / top, by_scene) for top in _TOP_FOLDERS for by_scene in (True, False)]
     layouts = [layout for layout in layouts if layout.top.is_dir()]

@@ -25,10 +25,10 @@ class VerifySettings:
         (), "folder into which links in --source may lead, beside --source itself; can be given several times"
     )
     sentinel1: Path | None = setting(
-        None, "with --source: folder of BigEarthNet's patches of Sentinel-1, to compare data_s1 with"
+        None, "with --source: unpacked folder of patches of Sentinel-1, compared with data_s1 of the same rows"
     )
 
     def __post_init__(self) -> None:
         require_at_least(self, sample=0, seed=0)
         if self.sentinel1 is not None and self.source is None:
-            raise ValueError("--sentinel1 needs --source, with which the rows are compared, too")
+            raise ValueError("--sentinel1 needs --source: both are compared for the same rows")

@@ -143,7 +143,8 @@ def _bands_of_store(store: StoreReader, wanted: tuple[BandSelection, ...]) -> tu
         unknown = next((selected.bands for selected in wanted if selected.array == IMAGES), None)
         if unknown:
             names = ",".join(unknown)
-            raise ValueError(f"--bands must be rgb, all, native, s1 or a list such as B02,B8A, got {names!r}")
+            choices = "rgb, all, native, s1 or a list such as B02,B8A, with +s1 or without"
+            raise ValueError(f"--bands must be {choices}, got {names!r}")
         return wanted
     images = store.schema.images
     bands = wanted[0].bands if len(wanted) == 1 else ()
