@@ -44,11 +44,12 @@ def evaluate(settings: EvaluateRunSettings, workers: Workers) -> int:
         JobError: the input is bad, on every worker alike.
     """
     path = settings.run / f"evaluate.{settings.split}.json"
-    workers.on_worker_0("checking --run", lambda: _require_writable_run(settings.run, path))
     with suppress_stderr():
         from trainer.fit.predictions import load_and_predict, scores_by_threshold
         from trainer.report.record import training_software, write_record
-    rows, probabilities = load_and_predict(settings, workers, labelled_only=True)
+    rows, probabilities = load_and_predict(
+        settings, workers, labelled_only=True, check=lambda: _require_writable_run(settings.run, path)
+    )
     scores = scores_by_threshold(rows, probabilities, _thresholds(settings.run, len(rows.classes)))
 
     def write() -> None:

@@ -39,10 +39,11 @@ def predict(settings: PredictRunSettings, workers: Workers) -> int:
     Raises:
         JobError: the input is bad, on every worker alike.
     """
-    workers.on_worker_0("checking --out", lambda: require_writable(settings.out))
     with suppress_stderr():
         from trainer.fit.predictions import load_and_predict
-    rows, probabilities = load_and_predict(settings, workers, labelled_only=False)
+    rows, probabilities = load_and_predict(
+        settings, workers, labelled_only=False, check=lambda: require_writable(settings.out)
+    )
 
     def write() -> None:
         with replace_atomically(settings.out) as part:

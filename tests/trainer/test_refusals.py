@@ -42,7 +42,7 @@ def test_a_table_may_be_named_in_upper_case():
 
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
 def test_an_output_that_cannot_be_written_is_refused_before_the_run_is_read(tmp_path, monkeypatch, caplog, command):
-    monkeypatch.setattr(trainer.fit.predictions, "load_and_predict", fail)
+    monkeypatch.setattr(trainer.fit.predictions, "load_trained_network", fail)
     run, out = tmp_path / "run", tmp_path / "p.parquet"
     (run / "evaluate.test.json").mkdir(parents=True)
     out.mkdir()

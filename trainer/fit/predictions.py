@@ -62,18 +62,19 @@ def predict_rows(predict: Predictor, rows: SelectedRows, batch: int, workers: Wo
 
 
 def load_and_predict(
-    settings: EvaluateRunSettings, workers: Workers, labelled_only: bool
+    settings: EvaluateRunSettings, workers: Workers, labelled_only: bool, check: Callable[[], None]
 ) -> tuple[SelectedRows, Floats]:
     """Collective: load a run's network, and predict the rows of a store that `settings` select.
 
     Call it before TensorFlow's first operation, because it chooses this worker's threads and GPU.
     Returns the rows and their probabilities, float32, shape (row, class). `labelled_only` leaves out rows without any
-    label.
+    label. `check` is called first, on worker 0: it raises an error if the output cannot be written.
 
     Raises:
-        JobError: the run or the store cannot be used, on every worker alike.
+        JobError: the output, the run or the store cannot be used, on every worker alike.
     """
-    configure_worker_devices(settings.threads, workers)
+    configure_worker_devices(settings.threads, workers)  # before the first exchange, which starts TensorFlow
+    workers.on_worker_0("checking the output", check)
     model, rows = workers.on_every_worker(
         "opening run and store",
         lambda: load_trained_network(settings.run, settings.store, settings.split, labelled_only),
