@@ -82,6 +82,16 @@ def _describe(name: str, item: h5py.Dataset) -> ArrayInfo:
     return ArrayInfo(item.shape, item.dtype, {key: item.attrs[key] for key in stated if key in item.attrs})
 
 
+def _has_scales(item: h5py.Dataset) -> bool:
+    """Whether an array has a list of dimension scales, of the right type: HDF5 crashes where it is of another."""
+    if "DIMENSION_LIST" not in item.attrs:
+        return False
+    attribute = h5py.h5a.open(item.id, b"DIMENSION_LIST")
+    kind = attribute.get_type()
+    is_list = isinstance(kind, h5py.h5t.TypeVlenID) and isinstance(kind.get_super(), h5py.h5t.TypeReferenceID)
+    return is_list and attribute.shape == (item.ndim,)
+
+
 class Hdf5Reader:
     """The arrays of an HDF5 store. No file stays open in HDF5 while pixels are contiguous, so no lock is held."""
 
@@ -126,6 +136,8 @@ class Hdf5Reader:
     def axis_names(self, name: str) -> list[tuple[str, ...]]:
         """Names of the dimension scales on each axis of an array."""
         with translated_hdf5_errors(), open_hdf5(self._path) as file:
+            if not _has_scales(file[name]):
+                return [()] * file[name].ndim
             axes = [file[name].dims[axis].values() for axis in range(file[name].ndim)]
             return [tuple(scale.name.rsplit("/", 1)[-1] for scale in scales) for scales in axes]
 
