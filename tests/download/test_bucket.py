@@ -294,7 +294,7 @@ def test_killed_runs_put_only_whole_files_and_fetch_nothing_finished_again(space
     space.web.fault = lambda path, earlier: Fault(throttle_bytes_s=50_000_000) if path.endswith("$value") else None
     kept, whole = (".jp2", ".xml", ".safe"), files_of(offered)
     moments, sent, runs = random.Random(7), 0, 0
-    while runs < 20:
+    while runs < 8:
         before, runs = set(held(target, offered)), runs + 1
         with subprocess.Popen(command(space, settings), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
             while not space.web.requests and run.poll() is None:
