@@ -1,20 +1,24 @@
 """Products with the files of real ones and random bytes for pixels, which nothing decodes; served by test servers."""
 
 import random
+import re
+import subprocess
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
 from data_space.products import ServedProduct
+from data_space.service import DataSpace
 
 from etl.bands import GROUPS
 from etl.catalogue.names import parse_product
 from etl.catalogue.table import make_catalogue_table, write_catalogue
 from etl.sample.safe_xml import product_manifest
 
-__all__ = ["NAME", "PASSWORD", "SECRET_KEY", "catalogue_of", "product"]
+__all__ = ["NAME", "PASSWORD", "SECRET_KEY", "catalogue_of", "fetch_four_products_by_three_runs", "product"]
 
 NAME = "S2A_MSIL2A_20170613T101031_N0500_R022_T33UUP_20230613T101608"
 
@@ -57,3 +61,22 @@ def catalogue_of(path: Path, names: Iterable[str]) -> Path:
     )
     write_catalogue(path, table)
     return path
+
+
+def fetch_four_products_by_three_runs(space: DataSpace, command: Sequence[str]) -> None:
+    """Run a command, which asks for four products by three connections, three times at once: each file is sent once."""
+
+    def run(_: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, capture_output=True, text=True)
+
+    numbers = 0
+    with ThreadPoolExecutor() as pool:
+        for done in pool.map(run, range(3)):
+            assert done.returncode == 0, done.stderr
+            found = re.search(r"(\d) products? fetched", done.stdout)
+            assert found
+            numbers += int(found[1])
+    assert numbers == 4
+    assert space.web.most_connections <= 3
+    fetched = space.fetched()
+    assert len(fetched) == len(set(fetched)) == 4 * 16

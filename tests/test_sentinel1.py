@@ -358,14 +358,7 @@ def test_it_is_verified_converted_repaired_and_found_damaged(archive, store, tmp
 
 @pytest.mark.slow
 def test_resuming_needs_the_same_setting(archive, store, tmp_path):
-    line = (
-        "--catalogue",
-        str(archive / "c.parquet"),
-        "--source",
-        str(archive / "tiles"),
-        "--keep-snow",
-        "--keep-cloud",
-    )
+    line = tiles_of(archive)
     done = ranks(1, "etl.extract", *line, "--out", str(store), "--resume")
     assert done.returncode == 2
     assert "these differ: sentinel1 was" in done.stderr
@@ -412,14 +405,7 @@ def test_rejected_pairs_are_retried_once_they_are_there(sample, archive, store, 
     shutil.copytree(archive / S1, tmp_path / S1)
     folder = next((sample / S1).glob(f"*/{lacking}"))
     shutil.copytree(folder, tmp_path / folder.relative_to(sample))
-    line = (
-        "--catalogue",
-        str(archive / "c.parquet"),
-        "--source",
-        str(archive / "tiles"),
-        "--keep-snow",
-        "--keep-cloud",
-    )
+    line = tiles_of(archive)
     done = ranks(
         1, "etl.extract", *line, "--sentinel1", str(tmp_path / S1), "--out", str(tmp_path / "one.h5"), "--resume",
         "--retry-rejected",

@@ -2,13 +2,11 @@
 
 import json
 import random
-import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from buckets import BUCKET, serve
 from commands import content, ranks, same
 from data_space.products import served_products
 from data_space.service import Fault
-from download_products import NAME, SECRET_KEY, catalogue_of, product
+from download_products import NAME, SECRET_KEY, catalogue_of, fetch_four_products_by_three_runs, product
 from object_server import ObjectServer
 
 from etl import bucket_files
@@ -266,18 +264,7 @@ def test_runs_on_one_machine_share_products_and_connections(space, target, setti
     settings = replace(settings, catalogue=listed, transfer="http", connections=3)
     space.web.fault = lambda path, earlier: Fault(delay_s=0.02) if path.endswith("$value") else None
 
-    def run(_):
-        return subprocess.run(command(space, settings, "--connections", "3"), capture_output=True, text=True)
-
-    numbers = 0
-    with ThreadPoolExecutor() as pool:
-        for done in pool.map(run, range(3)):
-            assert done.returncode == 0, done.stderr
-            numbers += int(re.search(r"(\d) products? fetched", done.stdout)[1])
-    assert numbers == 4
-    assert space.web.most_connections <= 3
-    fetched = space.fetched()
-    assert len(fetched) == len(set(fetched)) == 4 * 16
+    fetch_four_products_by_three_runs(space, command(space, settings, "--connections", "3"))
     for one in products:
         assert held(target, one) == files_of(one)
 

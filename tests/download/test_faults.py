@@ -3,14 +3,12 @@
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,7 +18,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 from data_space.service import DataSpace, Fault
-from download_products import NAME, PASSWORD, SECRET_KEY, catalogue_of, product
+from download_products import NAME, PASSWORD, SECRET_KEY, catalogue_of, fetch_four_products_by_three_runs, product
 
 from etl.download import fetch, remote
 from etl.download.run import download
@@ -386,18 +384,7 @@ def test_runs_that_share_a_folder_share_products_and_connections(space, settings
     settings = replace(settings, catalogue=catalogue_of(tmp_path / "all.parquet", names), connections=3)
     space.web.fault = lambda path, earlier: Fault(delay_s=0.02) if path.endswith("$value") else None
 
-    def run(_: int) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command(space, settings, "--connections", "3"), capture_output=True, text=True)
-
-    numbers = 0
-    with ThreadPoolExecutor() as pool:
-        for done in pool.map(run, range(3)):
-            assert done.returncode == 0, done.stderr
-            numbers += int(re.search(r"(\d) products? fetched", done.stdout)[1])
-    assert numbers == 4
-    assert space.web.most_connections <= 3
-    fetched = space.fetched()
-    assert len(fetched) == len(set(fetched)) == 4 * 16
+    fetch_four_products_by_three_runs(space, command(space, settings, "--connections", "3"))
     for one in products:
         same_files(settings.out, one)
 
