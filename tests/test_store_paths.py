@@ -78,8 +78,10 @@ def test_every_reader_takes_a_store_by_any_path(home, expected, tmp_path, monkey
     ],
 )
 def test_every_command_takes_a_store_as_the_one_type_of_location(settings, fields):
+    """Location, or None where the store of a run stands for it."""
     hints = typing.get_type_hints(settings)
-    assert [hints[field] for field in fields] == [Location] * len(fields)
+    of_run = issubclass(settings, EvaluateRunSettings)
+    assert [hints[field] for field in fields] == [Location | None if of_run else Location] * len(fields)
 
 
 def test_a_relative_store_is_looked_for_in_the_folder_of_now(home, tmp_path, monkeypatch):

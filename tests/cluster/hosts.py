@@ -84,8 +84,13 @@ class Cluster:
                 raise AssertionError(f"{' '.join(command)} hung for {timeout} s\n{log.read_text()}") from None
 
     def link(self, host: str, *, up: bool) -> None:
-        """Connect a host with the network, or cut it off."""
+        """Connect a host with the network, and wait until it and the others reach each other; or cut it off."""
         _run("ip", "-n", f"{_PREFIX}net", "link", "set", f"to-{host}", "up" if up else "down")
+        if up:
+            # for some seconds a host may be "unreachable" to one that has sought it while it was cut off
+            for other in self.names:
+                for source, target in ((host, other), (other, host)):
+                    _wait_for_ssh(self, source, target)
 
     def pids(self, host: str, but: str = "") -> list[int]:
         """Processes of a host but its sshd, which has no part in a job once orted runs, and those of a name."""
@@ -221,14 +226,22 @@ def _start_sshd(folder: Path, host: str) -> None:
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     here = Cluster(folder)
     _run(*here.line(host, str(_which("sshd")), "-f", str(config), "-E", str(folder / f"{host}.log")))
-    deadline = time.monotonic() + 20
+    try:
+        _wait_for_ssh(here, host, host)
+    except TimeoutError as error:
+        raise TimeoutError(f"{error}{(folder / f'{host}.log').read_text()}") from None
+
+
+def _wait_for_ssh(hosts: Cluster, source: str, target: str, timeout_s: float = 20) -> None:
+    """Wait until the sshd of a host answers another one, or itself."""
+    deadline = time.monotonic() + timeout_s
     while True:
-        line = here.line(host, "ssh", "-F", str(folder / "ssh_config"), host, "hostname")
+        line = hosts.line(source, "ssh", "-F", str(hosts.folder / "ssh_config"), target, "hostname")
         done = subprocess.run(line, capture_output=True, text=True)
-        if done.stdout.strip() == host:
+        if done.stdout.strip() == target:
             return
         if time.monotonic() > deadline:
-            raise TimeoutError(f"sshd of {host} does not answer: {done.stderr}{(folder / f'{host}.log').read_text()}")
+            raise TimeoutError(f"sshd of {target} does not answer {source}: {done.stderr}")
         time.sleep(0.1)
 
 
