@@ -11,6 +11,7 @@ from trainer.data.selection import SelectedRows
 from trainer.data.stream import BatchStream
 from trainer.fit.loop import TrainingSetup
 from trainer.fit.optimisation import LearningRateSchedule
+from trainer.fit.optimiser import build_optimiser
 from trainer.model.network import NetworkDesign, regularise
 from trainer.workers.horovod import Workers
 
@@ -60,10 +61,9 @@ def make_setup(
     """A training at a constant rate; `step_rows` rows a step, over all workers."""
     batch = step_rows // workers.size
     sampler = DistributedSampler(len(rows), batch, workers.size, seed=1)
-    optimiser = keras.optimizers.SGD(1.0, momentum=0.9, nesterov=True)
-    optimiser.build(model.trainable_variables)
+    settings = RunSettings(turn=False, mixup=0.0, **others)
+    optimiser = build_optimiser(settings, model, [1.0] * len(model.trainable_variables))
     stream = BatchStream(rows, batch, lambda step: sampler.rank_batch(step, workers.rank))
     schedule = LearningRateSchedule(RATE * 256 / step_rows, batch, workers.size, 0, "none", 1)
     positive = np.ones(rows.labels.shape[1], np.float32)
-    settings = RunSettings(turn=False, mixup=0.0, **others)
     return TrainingSetup(model, optimiser, schedule, sampler, steps, stream, rows.store_rows, positive, settings)

@@ -8,15 +8,30 @@ from etl.pixel_groups import IMAGES, SENTINEL1
 from etl.settings import require_at_least, require_within, setting
 from etl.store.location import DEFAULT_STORE, Location
 
-__all__ = ["DECAYS", "BandSelection", "EvaluateRunSettings", "PredictRunSettings", "RunSettings", "band_selections"]
+__all__ = [
+    "BEST_BY", "DECAYS", "LOSSES", "NETWORKS", "OPTIMISERS", "BandSelection", "EvaluateRunSettings",
+    "PredictRunSettings", "RunSettings", "band_selections",
+]  # fmt: skip
 
 _MOST_BATCH = 65_536
 """Patches of a batch, which a worker holds in memory: 65,536 of BigEarthNet's with twelve bands are 23 GB."""
 
 _SPLIT_CHOICES = ("train", "val", "test", "none", "all")
 
-DECAYS = ("steps", "polynomial", "none")
+DECAYS = ("steps", "polynomial", "cosine", "none")
 """How the learning rate decreases after the warm-up; the help of `--decay` explains each."""
+
+NETWORKS = ("resnet50", "resnet101", "convnext_tiny")
+"""Networks that can be trained, see `model.architectures`."""
+
+OPTIMISERS = ("sgd", "adamw", "lamb")
+"""Optimisers of Keras; SGD with Nesterov momentum is the paper's."""
+
+LOSSES = ("cross-entropy", "focal", "asymmetric")
+"""Losses, see `fit.loss`."""
+
+BEST_BY = ("micro-f1", "macro-f1", "micro-ap", "macro-ap", "loss")
+"""Scores on the split val by which the best network of a run is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +92,7 @@ class RunSettings:
     momentum: float = setting(0.9, "Nesterov momentum (the paper gives no value)")
     warmup: float = setting(5.0, "time in which the learning rate rises from one worker's to that of all", "epochs")
     decay: str = setting("steps", "learning rate after the warm-up: steps divides it by 10 after 30, 60 and 80 epochs, "
-                         "polynomial lets it fall to 0 at the end, none keeps it", choices=DECAYS)  # fmt: skip
+                         "polynomial and cosine let it fall to 0, none keeps it", choices=DECAYS)  # fmt: skip
     lars: float = setting(0.0, "trust coefficient of LARS, for over 8,192 patches per step; often 0.001, 0 = off")
     l2: float = setting(1e-4, "L2 penalty on the weights of all convolutions (the paper gives no value)")
     dropout: float = setting(0.5, "fraction of features that dropout removes before the last layer")
@@ -87,12 +102,16 @@ class RunSettings:
     sync_norm: bool = setting(False, "batch normalisation over the batches of all workers together")
     rare_weight: float = setting(0.0, "exponent of the negative/positive ratio used as class weight; 0 = unweighted")
     oversample: float = setting(0.0, "repeat rows with classes that fewer than this fraction of rows have; 0 = off")
-    weights: Path | None = setting(None, "Keras's file of ImageNet weights of ResNet50, no top layer; --bands rgb only")
+    weights: Path | None = setting(
+        None, "Keras's file of ImageNet weights of the ResNet, no top layer; --bands rgb only"
+    )
     precision: str = setting("float32", "number type of the layers' arithmetic", choices=("float32", "bfloat16"))
     compress: bool = setting(False, "send gradients as float16: half the traffic, but the weights differ slightly")
     shuffle_block: int = setting(1, "shuffle blocks of this many neighbouring rows; faster on slow disks", "rows")
     validate_every: int = setting(1, "interval between validations on the split val; 0 = never", "epochs")
-    patience: int = setting(0, "stop after this many validations without a better micro-F1 on val; 0 = never")
+    patience: int = setting(
+        0, "stop after this many validations without a better score on val, see --best-by; 0 = never"
+    )
     checkpoint_steps: int = setting(0, "interval between checkpoints within an epoch; 0 = only at its end", "steps")
     stall: int = setting(600, "with several workers: end with status 75 if training makes no progress for this time; "
                          "0 = never", "seconds")  # fmt: skip
@@ -102,15 +121,48 @@ class RunSettings:
     seed: int = setting(0, "seed of the initial weights, the order of rows, augmentation and dropout")
     threads: int = setting(0, "threads per TensorFlow operation; 0 = the cores of the node divided by its workers")
     dry_run: bool = setting(False, "print the plan, but write nothing")
+    network: str = setting("resnet50", "network; the paper's is resnet50", choices=NETWORKS)
+    optimiser: str = setting("sgd", "optimiser; for adamw and lamb the usual --rate is near 0.0005", choices=OPTIMISERS)
+    weight_decay: float = setting(0.01, "decay of kernels by adamw and lamb, which rarely need --l2 as well")
+    rate_floor: float = setting(0.0, "with --decay cosine: fraction of the rate at which warm-up begins and decay ends")
+    ema: float = setting(0.0, "momentum of the moving average of the weights, which is then validated and kept as the "
+                         "best network; often 0.999, 0 = off")  # fmt: skip
+    accumulate: int = setting(
+        1, "compute each batch in this many parts and add their gradients, to save memory", "parts"
+    )
+    clip: float = setting(0.0, "largest norm of all gradients together; 0 = any")
+    loss: str = setting("cross-entropy", "loss; focal and asymmetric are for several labels a patch", choices=LOSSES)
+    gamma: float = setting(2.0, "exponent of the focal loss")
+    label_smoothing: float = setting(0.0, "fraction of each label that is spread evenly; often 0.1, 0 = none")
+    best_by: str = setting("micro-f1", "score on val by which the best network is chosen; ap = average precision",
+                           choices=BEST_BY)  # fmt: skip
+    xla: bool = setting(
+        False, "compile forward and backward pass with XLA; faster on GPUs, its first step takes longer"
+    )
+    start_from: Path | None = setting(None, "folder of a run whose best network gives the initial weights; bands and "
+                                      "classes may be other ones")  # fmt: skip
+    freeze: int = setting(0, "stages of the network, from the input on, whose weights stay as they are", "stages")
+    stage_decay: float = setting(1.0, "learning rate of each stage divided by that of the next one; 1 = the same rate")
+    profile: int = setting(0, "steps of worker 0 to record for TensorBoard's profiler, from the third on", "steps")
+    callback: str = setting("", "your own class module:Class, whose methods worker 0 calls, see trainer.fit.observer")
 
     def __post_init__(self) -> None:
         require_at_least(self, shuffle_block=1, epochs=1, steps=0, warmup=0, lars=0, l2=0)
         require_within(self, batch=(1, _MOST_BATCH), threads=(0, 1024), seed=(0, 2**32 - 1))  # NumPy's most
         require_at_least(self, stall=0, mixup=0, rare_weight=0, oversample=0, validate_every=0, patience=0)
-        require_at_least(self, checkpoint_steps=0)
+        require_at_least(self, checkpoint_steps=0, weight_decay=0, clip=0, gamma=0, freeze=0, profile=0)
+        require_within(self, accumulate=(1, self.batch), rate_floor=(0, 1), ema=(0, 1), label_smoothing=(0, 1))
         if not self.rate > 0:
             raise ValueError(f"--rate must be above 0, got {self.rate}")
-        for name in ("momentum", "dropout", "norm_momentum"):
+        if not 0 < self.stage_decay <= 1:
+            raise ValueError(f"--stage-decay must be above 0 and at most 1, got {self.stage_decay}")
+        if self.lars and self.optimiser != "sgd":
+            raise ValueError(f"--lars needs --optimiser sgd, got {self.optimiser}; lamb is its like for adamw")
+        if self.sync_norm and self.accumulate > 1:
+            raise ValueError("--sync-norm needs whole batches, so --accumulate must be 1; use a smaller --batch")
+        if self.callback and not all(part.isidentifier() for part in self.callback.replace(":", ".", 1).split(".")):
+            raise ValueError(f"--callback must be module:Class, got {self.callback!r}")
+        for name in ("momentum", "dropout", "norm_momentum", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must lie in [0, 1), got {getattr(self, name)}")
         if f"+{self.bands}".count(_WITH_SENTINEL1) > 1 or self.bands == _WITH_SENTINEL1:
@@ -119,6 +171,8 @@ class RunSettings:
             raise ValueError(f"--classes must be 0, 19 or 43, got {self.classes}")
         if self.weights is not None and self.bands != "rgb":
             raise ValueError(f"--weights are ImageNet's, which need --bands rgb, got {self.bands}")
+        if self.weights is not None and self.start_from is not None:
+            raise ValueError("--weights and --start-from both give the initial weights; leave one out")
         if self.out.exists() and not self.out.is_dir():
             raise ValueError(f"--out must be a folder, {self.out} is a file")
 

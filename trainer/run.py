@@ -20,6 +20,7 @@ from trainer.data.imbalance import oversampled_rows
 from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
 from trainer.fit.checkpoint import LAST
+from trainer.fit.observer import Observers, load_observer
 from trainer.workers.command import run_command
 from trainer.workers.devices import configure_worker_devices
 from trainer.workers.horovod import Workers
@@ -61,16 +62,21 @@ def train(settings: RunSettings, workers: Workers) -> int:
             log.warning(text, 100 * item.missing_share, item.name)
     if settings.dry_run:
         return ExitStatus.DONE
+    own = [workers.on_every_worker("loading --callback", lambda: load_observer(settings))] if settings.callback else []
     workers.on_every_worker("making --out", lambda: _make_out(settings))
 
     # ---- train
     with suppress_stderr():  # TensorFlow takes seconds to import; --help, a bad store and a dry run do not need it
         from trainer.fit.training import train_network
+        from trainer.report.progress_line import ProgressLine, StepProfiler
         from trainer.report.record import closing_lines, finished_record, write_record
         from trainer.report.recorder import RunRecorder
     if workers.size == 1:
         configure_worker_devices(settings.threads, workers)
-    outcome = train_network(settings, rows, epoch_rows, sampler, workers, RunRecorder(settings, sampler))
+    observers = [RunRecorder(settings, sampler), ProgressLine(settings, sampler)]
+    observers += [StepProfiler(settings)] if settings.profile else []
+    observer = Observers(settings, [*observers, *own])
+    outcome = train_network(settings, rows, epoch_rows, sampler, workers, observer)
     if outcome is None:
         return ExitStatus.RESUMABLE
 

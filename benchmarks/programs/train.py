@@ -30,6 +30,7 @@ from trainer.data.stream import BatchStream
 from trainer.fit.checkpoint import TrainingState
 from trainer.fit.loop import TrainingSetup, fit
 from trainer.fit.optimisation import LearningRateSchedule
+from trainer.fit.optimiser import build_optimiser
 from trainer.model.network import NetworkDesign, build_network
 from trainer.workers.horovod import Workers
 
@@ -118,8 +119,8 @@ def _peer(rows: SelectedRows, batch: int, turns: Turns, loop: str) -> Callable[[
 
 
 def _ours(rows: SelectedRows, sampler: DistributedSampler, epochs: int, turns: Turns) -> TrainingSetup:
-    model, optimiser = _network(rows), _optimiser()
-    optimiser.build(model.trainable_variables)
+    model, settings = _network(rows), RunSettings(turn=False, mixup=0.0)
+    optimiser = build_optimiser(settings, model, [1.0] * len(model.trainable_variables))
     schedule = LearningRateSchedule(_RATE * 256 / sampler.batch, sampler.batch, 1, 0, "none", 1)
     stream = BatchStream(rows, sampler.batch, lambda step: sampler.rank_batch(step, 0))
 
@@ -136,7 +137,6 @@ def _ours(rows: SelectedRows, sampler: DistributedSampler, epochs: int, turns: T
                 turns.hand_on("ours")
 
     positive = np.ones(rows.labels.shape[1], np.float32)
-    settings = RunSettings(turn=False, mixup=0.0)
     return TrainingSetup(
         model,
         optimiser,

@@ -108,7 +108,7 @@ def trained(rows, network, steps, workers, **how):
     keras.utils.clear_session()
     model = network(rows, workers.average if workers.size > 1 else None)
     setup = make_setup(rows, model, steps, workers, **how)
-    setup.optimiser.learning_rate.assign(RATE)
+    setup.optimiser.set_rate(RATE)
     import tensorflow as tf
 
     step = step_function(setup, workers)

@@ -125,7 +125,7 @@ def test_imagenet_weights_are_taken_with_their_own_order_and_normalisation(pixel
 def test_imagenet_weights_that_do_not_fit_are_refused(pixels, tmp_path):
     with pytest.raises(ValueError, match="need --bands rgb"):
         build_network(pixels["all"], NetworkDesign(3, imagenet=tmp_path / "x.weights.h5"), seed=0)
-    with pytest.raises(ValueError, match="must hold weights of ResNet50"):
+    with pytest.raises(ValueError, match="must hold weights of resnet50"):
         build_network(pixels["rgb"], NetworkDesign(3, imagenet=tmp_path / "x.weights.h5"), seed=0)
 
 

@@ -97,6 +97,9 @@ class SelectedRows:
     upsample: str
     """Method by which the store's 20 m and 60 m bands were upsampled to 10 m."""
 
+    single_label: bool = False
+    """Whether each row has one label."""
+
     def __len__(self) -> int:
         return len(self.store_rows)
 

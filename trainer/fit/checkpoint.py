@@ -6,7 +6,7 @@ and its progress. The names inside ("said", "begun_with") are the file format: o
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.files import replace_atomically
+from trainer.config import RunSettings
 from trainer.data.sampler import DistributedSampler
 
 if TYPE_CHECKING:
@@ -134,10 +135,17 @@ def run_fingerprint(
     `network`: bands, normalisation and classes, from which the model can be built again.
     """
     may_change = {"out", "store", "resume", "dry_run", "threads", "patience", "validate_every", "stall"}
-    if settings["decay"] != "polynomial":  # the polynomial's rate depends on the length of the run
+    may_change |= {"profile", "callback"}
+    if settings["decay"] not in ("polynomial", "cosine"):  # their rates depend on the length of the run
         may_change |= {"epochs", "steps"}
     fixed = {key: str(value) for key, value in settings.items() if key not in may_change}
     return {"settings": fixed, "workers": sampler.size, "rows": sampler.rows, "network": network}
+
+
+def _with_defaults(settings: Mapping[str, str], now: Mapping[str, Any]) -> dict[str, str]:
+    """Settings of an old checkpoint with those that did not exist then, which had the effect of today's defaults."""
+    defaults = {item.name: str(item.default) for item in fields(RunSettings)}
+    return {**{name: defaults[name] for name in now["settings"] if name not in settings}, **settings}
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -178,7 +186,8 @@ def checkpoint_to_resume(path: Path, fingerprint: Mapping[str, Any]) -> Checkpoi
     if not path.exists():
         return None
     checkpoint = Checkpoint.load(path)
-    if differing := _differences(checkpoint.fingerprint, fingerprint):
+    before = {**checkpoint.fingerprint, "settings": _with_defaults(checkpoint.fingerprint["settings"], fingerprint)}
+    if differing := _differences(before, fingerprint):
         needed = "--resume needs the settings, workers and training rows of the first run"
         raise ValueError(f"{needed}; of {path} these differ: {'; '.join(differing)}")
     return checkpoint

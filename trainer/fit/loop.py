@@ -18,9 +18,12 @@ from trainer.data.augmentation import mixup, random_flip_rotate
 from trainer.data.sampler import DistributedSampler
 from trainer.data.stream import TensorBatch
 from trainer.fit.checkpoint import BEST, LAST, TrainingState
+from trainer.fit.loss import row_losses
 from trainer.fit.metrics import LabelScores
 from trainer.fit.optimisation import LearningRateSchedule, layer_wise_gradients, rate_at
-from trainer.model.batch_norm import count_single_pixel_layers, share_step
+from trainer.fit.optimiser import RunOptimiser
+from trainer.fit.validation import best_score
+from trainer.model.batch_norm import count_single_pixel_layers, moving_statistics, share_step
 from trainer.model.network import reseed_dropout
 from trainer.workers.horovod import Workers
 from trainer.workers.interruption import StopRequested
@@ -28,8 +31,6 @@ from trainer.workers.interruption import StopRequested
 __all__ = ["TrainingSetup", "average_moving_statistics", "fit", "step_function", "weights_checksum"]
 
 log = logging.getLogger(__name__)
-
-_LOG_INTERVAL_S = 10.0
 
 TrainStep = Callable[[TensorBatch, tf.Tensor], tf.Tensor]
 """(batch, step as int64 scalar) -> (loss, loss with L2 penalties, share of workers that are asked to stop), float32,
@@ -41,7 +42,7 @@ class TrainingSetup:
     """What the training loop needs: model, optimiser, schedule, sampler, batches."""
 
     model: keras.Model
-    optimiser: keras.optimizers.Optimizer
+    optimiser: RunOptimiser
     schedule: LearningRateSchedule
     sampler: DistributedSampler
     total_steps: int
@@ -53,9 +54,11 @@ class TrainingSetup:
     positive_weights: npt.NDArray[np.float32]
     """(class,): weight in the loss of a label that is present, against 1 for an absent one."""
     settings: RunSettings
-    """Augmentation, its seed, LARS, compression of gradients, checkpoints within an epoch, patience."""
+    """Augmentation, its seed, loss, what is done to gradients, checkpoints within an epoch, the best network."""
     means: Sequence[npt.NDArray[np.float32]] = ()
     """Of each pixel array, (channel,): what stands for NaN in patches that are mixed; not needed of whole numbers."""
+    single_label: bool = False
+    """Whether each row has one label."""
 
 
 def step_function(setup: TrainingSetup, workers: Workers) -> TrainStep:
@@ -87,29 +90,45 @@ def _training_graph(setup: TrainingSetup, workers: Workers) -> Callable[..., tf.
     TensorFlow traces it anew for other numbers of rows, which are Python's.
     """
     model, settings, store_rows = setup.model, setup.settings, tf.constant(setup.store_rows)
-    positive_weights = tf.constant(setup.positive_weights)
+    losses = row_losses(settings, setup.positive_weights, setup.single_label)
+    # A Keras 3 variable wraps one of TensorFlow; the tape and Horovod need the latter.
+    variables = [variable.value for variable in model.trainable_variables]
+
+    def gradients_of(
+        pixels: list[tf.Tensor], labels: tf.Tensor, weights: tf.Tensor, penalised: bool, training: bool
+    ) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
+        """Sum of the rows' losses, the penalties, and the gradients of both; without the penalties if so asked."""
+        with tf.GradientTape() as tape:
+            logits = model(pixels if len(pixels) > 1 else pixels[0], training=training)
+            loss = tf.reduce_sum(weights * losses(labels, logits))
+            penalties = [tf.cast(term, tf.float32) for term in model.losses]
+            total_loss = tf.add_n([loss, *penalties]) if penalised else loss
+        return loss, penalties, tape.gradient(total_loss, variables)
+
+    part_gradients = tf.function(gradients_of, jit_compile=True, autograph=False) if settings.xla else gradients_of
 
     def train_step(batch: TensorBatch, step: tf.Tensor, stop: tf.Tensor, own_rows: int, step_rows: int) -> tf.Tensor:
         """Train on one batch; returns loss, loss with penalties, and whether to stop, shape (3,)."""
         epoch = step // setup.sampler.steps_per_epoch
         pixels, labels = _augment(settings, batch, epoch, tf.gather(store_rows, batch.positions), setup.means)
         reseed_dropout(model, workers.rank, step)
-        shared = share_step(model, own_rows * workers.size / step_rows, step_rows)
-        with tf.GradientTape() as tape:
-            # without own rows the moving statistics stay, unless those are of all workers
-            logits = model(pixels if len(pixels) > 1 else pixels[0], training=own_rows > 0 or shared)
-            entropy = tf.nn.weighted_cross_entropy_with_logits(labels, logits, positive_weights)
-            loss = tf.reduce_sum(batch.weights * tf.reduce_mean(entropy, axis=1))
-            penalties = [tf.cast(term, tf.float32) for term in model.losses]
-            total_loss = tf.add_n([loss, *penalties])
-        # A Keras 3 variable wraps one of TensorFlow; the tape and Horovod need the latter.
-        variables = [variable.value for variable in model.trainable_variables]
-        gradients = tape.gradient(total_loss, variables)
+        # without own rows the moving statistics stay, unless those are of all workers
+        training = share_step(model, own_rows * workers.size / step_rows, step_rows) or own_rows > 0
+        parts = np.array_split(np.arange(max(1, own_rows)), settings.accumulate)
+        loss, penalties, gradients = tf.zeros([]), list[tf.Tensor](), list[tf.Tensor]()
+        for rows in (slice(part[0], part[-1] + 1) for part in parts if len(part)):
+            with tf.control_dependencies(gradients):  # one part after the other, for the memory of one
+                of_part = ([x[rows] for x in pixels], labels[rows], batch.weights[rows])
+                part_loss, penalties, added = part_gradients(*of_part, penalised=not gradients, training=training)
+                loss += part_loss
+                gradients = [a + b for a, b in zip(gradients, added, strict=True)] if gradients else added
         # Average the loss and the flag together with the gradients: an all-reduce of their own would be one more wait.
         *gradients, loss, stop = workers.average_as_ready([*gradients, loss, stop], settings.compress)
         if settings.lars:
             gradients = layer_wise_gradients(gradients, variables, settings.lars)
-        setup.optimiser.apply(gradients, model.trainable_variables)
+        if settings.clip:
+            gradients, _ = tf.clip_by_global_norm(gradients, settings.clip)
+        setup.optimiser.apply(gradients)
         return tf.stack([loss, tf.add_n([loss, *penalties]), stop])
 
     return train_step
@@ -185,13 +204,13 @@ def _train(
     """The loop of `fit`; returns whether a signal has stopped it, which its last checkpoint may not show."""
     # ---- every worker begins with worker 0's weights
     workers.broadcast([variable.value for variable in (*setup.model.variables, *setup.optimiser.variables)])
-    take_step, steps_per_epoch = step_function(setup, workers), setup.sampler.steps_per_epoch
-    rate, last_logged, asked_to_stop = math.nan, -math.inf, False
+    take_step, steps_per_epoch, settings = step_function(setup, workers), setup.sampler.steps_per_epoch, setup.settings
+    rate, asked_to_stop = math.nan, False
     _warn_of_single_rows(setup, workers)
 
     while (epoch := _next_epoch(setup, state)) is not None:
-        if setup.settings.patience and state.since_best >= setup.settings.patience:
-            log.info("micro-F1 on val has not risen for %d validations; stopping", setup.settings.patience)
+        if settings.patience and state.since_best >= settings.patience:
+            log.info("%s on val has not improved for %d validations; stopping", settings.best_by, settings.patience)
             return False
 
         # ---- one epoch, or what is left of it
@@ -206,26 +225,23 @@ def _train(
             # ---- one step
             if (rate_now := rate_at(setup.schedule, step / steps_per_epoch)) != rate:
                 rate = rate_now
-                setup.optimiser.learning_rate.assign(rate)
+                setup.optimiser.set_rate(rate)
             loss, total_loss, asked_to_stop = take_step(batch, tf.constant(step, tf.int64)).numpy().tolist()
             if not math.isfinite(total_loss):
                 raise _divergence_error(f"the loss is {total_loss}", setup, state, step)
             state.step = step + 1
             workers.progress_count += 1
 
-            # ---- its loss and times, the log, a checkpoint within the epoch
+            # ---- its loss and times, a checkpoint within the epoch
             end = time.perf_counter()
             state.loss.append(loss)
             state.step_s.append(end - start)
             state.wait_s.append(ready - start)
             after_step()
-            if end - last_logged >= _LOG_INTERVAL_S or state.step == setup.total_steps:
-                log.info("step %d of %d: loss %.4f, %.2f s a step", state.step, setup.total_steps, loss, end - start)
-                last_logged = end
             asked_to_stop = asked_to_stop or (workers.size == 1 and workers.signals.requested)
             if asked_to_stop:
                 break
-            every = setup.settings.checkpoint_steps
+            every = settings.checkpoint_steps
             if every and state.step % every == 0 and state.step < steps.stop:  # at its end the epoch is saved anyway
                 average_moving_statistics(setup.model, workers)
                 save([LAST])
@@ -235,31 +251,51 @@ def _train(
         average_moving_statistics(setup.model, workers)
         if not all(np.isfinite(value).all() for value in setup.model.get_weights()):
             raise _divergence_error("a weight is not finite", setup, state, state.step - 1)
-        trained, first = time.perf_counter(), epoch * steps_per_epoch
-        try:
-            if asked_to_stop:
-                raise StopRequested
-            scores = validate(epoch)
-        except StopRequested:
-            save([LAST])
+        trained = time.perf_counter()
+        with setup.optimiser.averaged():
+            try:
+                if asked_to_stop:
+                    raise StopRequested
+                scores = validate(epoch)
+            except StopRequested:
+                scores, asked_to_stop = None, True
+            else:
+                better = _end_epoch(setup, state, epoch, scores, time.perf_counter() - trained)
+                if better:
+                    save([BEST])
+        save([LAST])
+        if asked_to_stop:
             return True
-        better = scores is not None and scores["micro"]["f1"] > state.best
-        if scores is not None:
-            state.best, state.since_best = max(state.best, scores["micro"]["f1"]), 0 if better else state.since_best + 1
-        state.by_epoch.append(
-            {
-                "epoch": epoch,
-                "steps": state.step - first,
-                "loss": float(np.mean(state.loss[first:])),
-                "seconds": sum(state.step_s[first:]),
-                "seconds_waiting": sum(state.wait_s[first:]),
-                "seconds_validating": time.perf_counter() - trained,
-                "rate": rate_at(setup.schedule, (state.step - 1) / steps_per_epoch),
-                "val": scores,
-            }
-        )
-        save([LAST, BEST] if better else [LAST])
     return False
+
+
+def _end_epoch(
+    setup: TrainingSetup, state: TrainingState, epoch: int, scores: LabelScores | None, validating_s: float
+) -> bool:
+    """Record an epoch, and return whether the network is now the best of the run.
+
+    `validating_s`: seconds that its scores took. Without any scores, an average of weights is the best network.
+    """
+    first = epoch * setup.sampler.steps_per_epoch
+    scored = any(record["val"] is not None for record in state.by_epoch)
+    better = bool(setup.settings.ema) and not scored
+    if scores is not None:
+        value = best_score(scores, setup.settings.best_by)
+        better = not scored or value > state.best
+        state.best, state.since_best = (value, 0) if better else (state.best, state.since_best + 1)
+    state.by_epoch.append(
+        {
+            "epoch": epoch,
+            "steps": state.step - first,
+            "loss": float(np.mean(state.loss[first:])),
+            "seconds": sum(state.step_s[first:]),
+            "seconds_waiting": sum(state.wait_s[first:]),
+            "seconds_validating": validating_s,
+            "rate": rate_at(setup.schedule, (state.step - 1) / setup.sampler.steps_per_epoch),
+            "val": scores,
+        }
+    )
+    return better
 
 
 def _next_epoch(setup: TrainingSetup, state: TrainingState) -> int | None:
@@ -307,7 +343,7 @@ def average_moving_statistics(model: keras.Model, workers: Workers) -> None:
 
     These are the mean and the variance of every normalised channel, shape (channel,).
     """
-    moving = [v for v in model.non_trainable_variables if keras.backend.is_float_dtype(v.dtype)]
+    moving = moving_statistics(model)
     for variable, mean in zip(moving, workers.average([tf.convert_to_tensor(v.value) for v in moving]), strict=True):
         variable.assign(mean)
 

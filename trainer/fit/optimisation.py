@@ -1,9 +1,11 @@
 """Learning rate as a pure function of the epoch, and the layer-wise rates of LARS.
 
 Source: Sedona et al. 2019, section 3 (rate 0.1 k n / 256, warm-up over 5 epochs, tenths after 30, 60 and 80); Goyal et
-al. 2017, arXiv 1706.02677 (gradual warm-up); You et al. 2017, arXiv 1708.03888 (LARS, polynomial decay).
+al. 2017, arXiv 1706.02677 (gradual warm-up); You et al. 2017, arXiv 1708.03888 (LARS, polynomial decay); Loshchilov and
+Hutter 2017, arXiv 1608.03983 (cosine, one period).
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,7 +45,10 @@ class LearningRateSchedule:
     """One of `config.DECAYS`."""
 
     epochs: float
-    """Length of the run; the polynomial reaches 0 at its end."""
+    """Length of the run; the polynomial and the cosine reach their end there."""
+
+    floor: float = 0.0
+    """With cosine: fraction of the rate at which the warm-up begins and the decay ends."""
 
     def __post_init__(self) -> None:
         if self.decay not in DECAYS:
@@ -57,19 +62,23 @@ class LearningRateSchedule:
 def rate_at(schedule: LearningRateSchedule, epoch: float) -> float:
     """Learning rate after `epoch` epochs, which may be a fraction.
 
-    During the warm-up it rises linearly from base x n / 256 to base x k x n / 256.
+    During the warm-up it rises linearly to base x k x n / 256: from base x n / 256, with cosine from the floor.
     """
     one_worker = schedule.base * schedule.worker_rows / 256
     all_workers = one_worker * schedule.workers
+    lowest = all_workers * schedule.floor
     if epoch < schedule.warmup_epochs:
-        return one_worker + (all_workers - one_worker) * epoch / schedule.warmup_epochs
+        first = lowest if schedule.decay == "cosine" else one_worker
+        return first + (all_workers - first) * epoch / schedule.warmup_epochs
     if schedule.decay == "steps":
         return all_workers * float(0.1 ** sum(epoch >= boundary for boundary in _STEP_EPOCHS))
+    if schedule.decay == "none":
+        return all_workers
+    length = schedule.epochs - schedule.warmup_epochs
+    remaining = max(0.0, schedule.epochs - epoch) / length if length > 0 else 0.0
     if schedule.decay == "polynomial":
-        length = schedule.epochs - schedule.warmup_epochs
-        remaining = max(0.0, schedule.epochs - epoch) / length if length > 0 else 0.0
         return all_workers * float(remaining**_POWER)
-    return all_workers
+    return lowest + (all_workers - lowest) * (1 - math.cos(math.pi * remaining)) / 2
 
 
 def layer_wise_gradients(

@@ -25,11 +25,15 @@ Predictor = Callable[[Sequence[tf.Tensor]], tf.Tensor]
 """Pixels of each pixel array, as stored, (batch, row, col, band) -> probabilities, float32, (batch, class)."""
 
 
-def compile_predictor(model: keras.Model) -> Predictor:
-    """The network as a compiled graph from stored pixels to probabilities, float32, shape (batch, class)."""
+def compile_predictor(model: keras.Model, single_label: bool) -> Predictor:
+    """The network as a compiled graph from stored pixels to probabilities, float32, shape (batch, class).
+
+    With one label a row, `single_label`, those of a row sum to 1.
+    """
+    probabilities = tf.nn.softmax if single_label else tf.sigmoid
 
     def predict(pixels: Sequence[tf.Tensor]) -> tf.Tensor:
-        return tf.sigmoid(model(list(pixels) if len(pixels) > 1 else pixels[0], training=False))
+        return probabilities(model(list(pixels) if len(pixels) > 1 else pixels[0], training=False))
 
     # without AutoGraph: no Python branch here depends on the value of a tensor
     graph: Predictor = tf.function(predict, autograph=False)
@@ -79,7 +83,7 @@ def load_and_predict(
         "opening run and store",
         lambda: load_trained_network(settings.run, settings.store, settings.split, labelled_only),
     )
-    return rows, predict_rows(compile_predictor(model), rows, settings.batch, workers)
+    return rows, predict_rows(compile_predictor(model, rows.single_label), rows, settings.batch, workers)
 
 
 def scores_by_threshold(rows: SelectedRows, probabilities: Floats, thresholds: Floats) -> dict[str, LabelScores]:

@@ -1,7 +1,7 @@
 """Describe a run's network as plain data, and rebuild it from a checkpoint to use it on any store."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -10,14 +10,15 @@ from typing import Any
 import keras
 import numpy as np
 
+from etl.bands import NODATA
 from etl.pixel_groups import IMAGES, SENTINEL1
 from etl.store.location import Location
 from trainer.config import band_selections
-from trainer.data.selection import RowSelection, SelectedRows, select_rows
+from trainer.data.selection import PixelArray, RowSelection, SelectedRows, select_rows
 from trainer.fit.checkpoint import BEST, LAST, Checkpoint
 from trainer.model.network import NetworkDesign, build_network
 
-__all__ = ["describe_network", "load_trained_network"]
+__all__ = ["best_checkpoint", "describe_network", "load_trained_network", "network_design", "pixel_arrays"]
 
 
 def describe_network(rows: SelectedRows) -> dict[str, Any]:
@@ -28,7 +29,43 @@ def describe_network(rows: SelectedRows) -> dict[str, Any]:
         | ({"dtype": p.dtype, "nodata": p.nodata} if p.name in (IMAGES, SENTINEL1) else {})
         for p in rows.pixels
     ]
-    return {"inputs": inputs, "classes": list(rows.classes), "upsample": rows.upsample}
+    single = {"single_label": True} if rows.single_label else {}
+    return {"inputs": inputs, "classes": list(rows.classes), "upsample": rows.upsample, **single}
+
+
+def best_checkpoint(run: Path) -> tuple[Path, Checkpoint]:
+    """Path and content of the checkpoint of a run's best network, or of its last one if it was not validated.
+
+    Raises:
+        ValueError: there is no checkpoint.
+    """
+    path = run / (BEST if (run / BEST).exists() else LAST)
+    return path, Checkpoint.load(path)
+
+
+def network_design(fingerprint: Mapping[str, Any]) -> NetworkDesign:
+    """The design of the network of a checkpoint, from its fingerprint; older ones are all ResNet-50."""
+    settings = fingerprint["settings"]
+    l2, dropout, norm_momentum = (float(settings[name]) for name in ("l2", "dropout", "norm_momentum"))
+    return NetworkDesign(
+        len(fingerprint["network"]["classes"]), l2, dropout, norm_momentum,
+        as_imagenet=settings["weights"] != "None", architecture=settings.get("network", "resnet50"),
+    )  # fmt: skip
+
+
+def pixel_arrays(network: Mapping[str, Any]) -> list[PixelArray]:
+    """Inputs of a network as `describe_network` describes it, without a store: what is not described is not needed.
+
+    The bands are the only ones of their arrays, in the order of the network's channels.
+    """
+    return [
+        PixelArray(
+            item["name"], (*item["shape"][:2], len(item["bands"])), tuple(range(len(item["bands"]))),
+            tuple(item["bands"]), np.array(item["mean"], "f4"), np.array(item["deviation"], "f4"),
+            item.get("dtype", "uint16"), item.get("nodata", NODATA),
+        )
+        for item in network["inputs"]
+    ]  # fmt: skip
 
 
 def load_trained_network(
@@ -41,8 +78,7 @@ def load_trained_network(
     Raises:
         ValueError: there is no checkpoint, or the store has other classes, bands or shapes of pixels than the network.
     """
-    path = run / (BEST if (run / BEST).exists() else LAST)
-    checkpoint = Checkpoint.load(path)
+    path, checkpoint = best_checkpoint(run)
     network, settings = checkpoint.fingerprint["network"], checkpoint.fingerprint["settings"]
     classes, store = len(network["classes"]), store or _store_of(run)
     selection = RowSelection(band_selections(settings["bands"]), split, 19 if classes == 19 else 0, labelled_only)
@@ -62,9 +98,7 @@ def load_trained_network(
         # Normalise by the statistics of the training store, not of this one: the weights were trained with them.
         pixels.append(replace(item, mean=np.array(wanted["mean"], "f4"), std=np.array(wanted["deviation"], "f4")))
     rows = replace(rows, pixels=tuple(pixels))
-    l2, dropout, norm_momentum = (float(settings[name]) for name in ("l2", "dropout", "norm_momentum"))
-    design = NetworkDesign(classes, l2, dropout, norm_momentum, as_imagenet=settings["weights"] != "None")
-    model = build_network(rows.pixels, design, 0)
+    model = build_network(rows.pixels, network_design(checkpoint.fingerprint), 0)
     checkpoint.restore_model(path, model)
     return model, rows
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -19,30 +19,20 @@ from trainer.data.stream import BatchStream
 from trainer.fit.checkpoint import BEST, LAST, Checkpoint, TrainingState, checkpoint_to_resume, run_fingerprint
 from trainer.fit.loop import TrainingSetup, fit, weights_checksum
 from trainer.fit.metrics import LabelScores
+from trainer.fit.observer import TrainingObserver
 from trainer.fit.optimisation import LearningRateSchedule
+from trainer.fit.optimiser import build_optimiser
 from trainer.fit.predictions import compile_predictor, predict_rows
 from trainer.fit.trained_network import describe_network
+from trainer.fit.transfer import freeze_stages, rate_factors, transfer_weights
 from trainer.fit.validation import Validation
 from trainer.model.network import NetworkDesign, build_network
 from trainer.workers.horovod import Workers
 from trainer.workers.supervisor import RESUME_ADVICE
 
-__all__ = ["TrainingObserver", "TrainingOutcome", "train_network"]
+__all__ = ["TrainingOutcome", "train_network"]
 
 log = logging.getLogger(__name__)
-
-
-class TrainingObserver(Protocol):
-    """Follows a training on worker 0."""
-
-    def begin(self, state: TrainingState, network: dict[str, Any]) -> None:
-        """Called before the first step; `state` changes later, see `trained_network.describe_network` for `network`."""
-
-    def after_step(self) -> None:
-        """Called when a step is in the state."""
-
-    def after_checkpoint(self) -> None:
-        """Called when a checkpoint is saved, as at the end of each epoch."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +76,8 @@ def train_network(
     network, path = describe_network(rows), settings.out / LAST
     fingerprint = run_fingerprint(settings_record(settings), sampler, network)
     earlier = workers.on_every_worker("resuming", lambda: checkpoint_to_resume(path, fingerprint))
-    setup, state = _training_setup(settings, rows, epoch_rows, sampler, workers), TrainingState()
+    setup = _training_setup(settings, rows, epoch_rows, sampler, workers, resumed=earlier is not None)
+    state = TrainingState()
     variables = [*setup.model.variables, *setup.optimiser.variables]
     if earlier is not None:
         state = workers.on_every_worker("resuming", lambda: earlier.restore_run(path, variables))
@@ -103,11 +94,14 @@ def train_network(
             checkpoint = Checkpoint(fingerprint, state, [v.numpy() for v in variables])
             for name in names:
                 checkpoint.save(settings.out / name)
-            observer.after_checkpoint()
+            if LAST in names:
+                observer.after_checkpoint()
 
     # ---- the loop
     validate = validation.after_epoch if validation else lambda epoch: None
-    if fit(setup, state, workers, validate, save, observer.after_step if first else lambda: None):
+    stopped = fit(setup, state, workers, validate, save, observer.after_step if first else lambda: None)
+    workers.on_worker_0("ending the record", observer.end)
+    if stopped:
         text = f"stopped by a signal after step {state.step} of {setup.total_steps}; {RESUME_ADVICE}"
         workers.on_worker_0("stopping", lambda: log.error("error: %s", text))
         return None
@@ -126,31 +120,50 @@ def train_network(
 
 
 def _training_setup(
-    settings: RunSettings, rows: SelectedRows, epoch_rows: SelectedRows, sampler: DistributedSampler, workers: Workers
+    settings: RunSettings,
+    rows: SelectedRows,
+    epoch_rows: SelectedRows,
+    sampler: DistributedSampler,
+    workers: Workers,
+    resumed: bool,
 ) -> TrainingSetup:
-    """Collective: network, optimiser, schedule and batches; `epoch_rows` are `rows` with rare ones repeated."""
+    """Collective: network, optimiser, schedule and batches; `epoch_rows` are `rows` with rare ones repeated.
+
+    A run that is `resumed` gets its weights later, from its checkpoint.
+    """
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if settings.precision == "bfloat16" else "float32")
     average = workers.average if settings.sync_norm and workers.size > 1 else None
-    design = NetworkDesign(len(rows.classes), settings.l2, settings.dropout, settings.norm_momentum, settings.weights)
-    model = workers.on_every_worker(
-        "building the network", lambda: build_network(rows.pixels, design, settings.seed, average)
-    )
-    optimiser = keras.optimizers.SGD(settings.rate, momentum=settings.momentum, nesterov=settings.momentum > 0)
-    optimiser.build(model.trainable_variables)  # its variables must exist to be restored
+    design = NetworkDesign(
+        len(rows.classes), settings.l2, settings.dropout, settings.norm_momentum, settings.weights,
+        architecture=settings.network,
+    )  # fmt: skip
+
+    def build() -> keras.Model:
+        model = build_network(rows.pixels, design, settings.seed, average)
+        if settings.start_from is not None and not resumed:
+            transfer_weights(settings.start_from, model, rows, design)
+        freeze_stages(model, design, settings.freeze)
+        return model
+
+    model = workers.on_every_worker("building the network", build)
+    optimiser = build_optimiser(settings, model, rate_factors(model, design, settings.stage_decay))
 
     steps = settings.total_steps(sampler.steps_per_epoch)
     epochs = steps / sampler.steps_per_epoch
     return TrainingSetup(
         model, optimiser,
-        LearningRateSchedule(settings.rate, sampler.batch, sampler.size, settings.warmup, settings.decay, epochs),
+        LearningRateSchedule(
+            settings.rate, sampler.batch, sampler.size, settings.warmup, settings.decay, epochs, settings.rate_floor
+        ),
         sampler, steps,
         batches=BatchStream(epoch_rows, settings.batch, lambda step: sampler.rank_batch(step, workers.rank)),
         store_rows=epoch_rows.store_rows,
         positive_weights=positive_weights(rows.labels, settings.rare_weight),
         settings=settings,
         means=[item.mean for item in rows.pixels],
+        single_label=rows.single_label,
     )  # fmt: skip
 
 
@@ -166,5 +179,5 @@ def _validation(setup: TrainingSetup, state: TrainingState, workers: Workers) ->
             log.warning("no validation: %s", error)
     if not all(workers.allgather(rows is not None)) or rows is None:
         return None
-    predict = partial(predict_rows, compile_predictor(setup.model), rows, settings.batch, workers)
+    predict = partial(predict_rows, compile_predictor(setup.model, rows.single_label), rows, settings.batch, workers)
     return Validation(rows, predict, state, settings.validate_every)

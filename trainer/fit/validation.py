@@ -9,9 +9,18 @@ from trainer.fit import metrics
 from trainer.fit.checkpoint import TrainingState
 from trainer.fit.predictions import scores_by_threshold
 
-__all__ = ["Validation"]
+__all__ = ["Validation", "best_score"]
 
 log = logging.getLogger(__name__)
+
+
+def best_score(scores: metrics.LabelScores, name: str) -> float:
+    """The value of one of `config.BEST_BY` among scores; the higher it is, the better the network."""
+    if name == "loss":
+        return -float(scores["loss"])
+    if name.endswith("-f1"):
+        return float(scores[name.removesuffix("-f1")]["f1"])
+    return float(scores["micro_average_precision" if name == "micro-ap" else "mean_average_precision"])
 
 
 @dataclass(slots=True, eq=False)

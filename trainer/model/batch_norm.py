@@ -13,7 +13,14 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-__all__ = ["Averager", "FusedNormalisation", "SharedNormalisation", "count_single_pixel_layers", "share_step"]
+__all__ = [
+    "Averager",
+    "FusedNormalisation",
+    "SharedNormalisation",
+    "count_single_pixel_layers",
+    "moving_statistics",
+    "share_step",
+]
 
 Averager = Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]
 """Collective mean of each tensor over workers; shapes and dtypes stay."""
@@ -77,6 +84,12 @@ class SharedNormalisation(keras.layers.BatchNormalization):  # type: ignore[misc
 def _normalisations(model: keras.Model) -> list[keras.layers.BatchNormalization]:
     layers = model._flatten_layers()
     return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def moving_statistics(model: keras.Model) -> list[keras.Variable]:
+    """Moving mean and variance, shape (channel,), of every layer of batch normalisation whose stage is not frozen."""
+    layers = (layer for layer in _normalisations(model) if layer.trainable)
+    return [variable for layer in layers for variable in (layer.moving_mean, layer.moving_variance)]
 
 
 def share_step(model: keras.Model, share: float, step_rows: int) -> bool:

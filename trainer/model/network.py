@@ -1,4 +1,4 @@
-"""The network: ResNet-50 on patches as stored, with one logit per class.
+"""The network: ResNet-50, or another architecture, on patches as stored, with one logit per class.
 
 Source: He et al. 2016, arXiv 1512.03385 (ResNet-50, as in keras.applications); Sedona et al. 2019, section 3 (input of
 3 or 12 channels or at the bands' own resolutions, L2 on every convolution, dropout 0.5 before the last dense layer).
@@ -18,9 +18,13 @@ from etl.bands import NODATA
 from etl.pixel_groups import IMAGES
 from trainer.config import RGB_BANDS
 from trainer.data.selection import PixelArray
+from trainer.model.architectures import ARCHITECTURES
 from trainer.model.batch_norm import Averager, FusedNormalisation, SharedNormalisation
 
-__all__ = ["NetworkDesign", "build_network", "regularise", "reseed_dropout"]
+__all__ = ["HEAD", "NetworkDesign", "backbone_of", "build_network", "regularise", "reseed_dropout"]
+
+HEAD = "logits"
+"""Name of the last layer."""
 
 _IMAGENET_MEAN = (103.939, 116.779, 123.68)
 """Of blue, green, red in [0, 255]. Source: keras.applications.resnet, whose weights were trained with it."""
@@ -56,6 +60,9 @@ class NetworkDesign:
 
     as_imagenet: bool = False
     """Normalise as those weights need it, without reading them: for a network restored from a checkpoint."""
+
+    architecture: str = "resnet50"
+    """Key of `architectures.ARCHITECTURES`."""
 
 
 @keras.saving.register_keras_serializable("trainer")
@@ -108,6 +115,7 @@ def build_network(
     Raises:
         ValueError: ImageNet weights with bands other than red, green, blue; or weights that do not fit.
     """
+    architecture = ARCHITECTURES[design.architecture]
     keras.utils.set_random_seed(seed)
     inputs = [keras.Input(item.row_shape, dtype=item.dtype, name=item.name) for item in pixels]
     standardised = _joined(_standardised(inputs, pixels, design))
@@ -115,18 +123,27 @@ def build_network(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*usually expects 1 or 3 input channels")
         shape = tuple(x.shape[1:])
-        resnet = keras.applications.ResNet50(weights=None, include_top=False, pooling="avg", input_shape=shape)
+        backbone = architecture.build(shape)
     if design.imagenet is not None:
+        if not architecture.imagenet:
+            raise ValueError(f"--weights are ImageNet's of a ResNet; --network must be one, got {design.architecture}")
         try:
-            resnet.load_weights(design.imagenet)
+            backbone.load_weights(design.imagenet)
         except (ValueError, OSError) as error:
-            what = "weights of ResNet50 without top for 3 channels"
+            what = f"weights of {design.architecture} without top for 3 channels"
             raise ValueError(f"{design.imagenet} must hold {what}: {error}") from None
-    features = regularise(resnet, design, average)(x)
+    features = regularise(backbone, design, average)(x)
     if design.dropout:
         features = keras.layers.Dropout(design.dropout, name="dropout", seed=seed)(features)
-    logits = keras.layers.Dense(design.classes, name="logits", dtype="float32")(features)
-    return keras.Model(inputs if len(inputs) > 1 else inputs[0], logits, name="resnet50_patches")
+    logits = keras.layers.Dense(design.classes, name=HEAD, dtype="float32")(features)
+    name = f"{design.architecture}_patches"
+    return keras.Model(inputs if len(inputs) > 1 else inputs[0], logits, name=name)
+
+
+def backbone_of(model: keras.Model) -> keras.Model:
+    """The architecture inside a network of `build_network`, without its last layer."""
+    (found,) = (layer for layer in model.layers if isinstance(layer, keras.Model))
+    return found
 
 
 def _standardised(
@@ -205,7 +222,7 @@ def regularise(plain: keras.Model, design: NetworkDesign, average: Averager | No
                 kind = type("SharedNormalisation", (SharedNormalisation,), {"average": staticmethod(average)})
         return kind.from_config(config)
 
-    cloned = keras.models.clone_model(plain, clone_function=clone)
+    cloned = keras.models.clone_model(plain, clone_function=clone, recursive=True)
     cloned.set_weights(plain.get_weights())
     return cloned
 

@@ -5,24 +5,26 @@ from typing import Any
 from trainer.config import RunSettings
 from trainer.data.sampler import DistributedSampler
 from trainer.fit.checkpoint import TrainingState
+from trainer.fit.observer import TrainingObserver
 from trainer.report.event_log import EventLog
 from trainer.report.record import training_record, write_record
 
 __all__ = ["RunRecorder"]
 
 
-class RunRecorder:
-    """A `fit.training.TrainingObserver`: replaces run.json with each checkpoint, logs scalars every few seconds."""
+class RunRecorder(TrainingObserver):
+    """Replaces run.json with each checkpoint, and logs scalars every few seconds."""
 
     def __init__(self, settings: RunSettings, sampler: DistributedSampler) -> None:
         """Both of the run, whose folder is `settings.out`; it writes nothing yet."""
-        self._settings, self._sampler = settings, sampler
+        super().__init__(settings)
+        self._sampler = sampler
 
     def begin(self, state: TrainingState, network: dict[str, Any]) -> None:
         """Write both for a run that begins, or is resumed, with `state`; of a run with no step left, only the log."""
         self._state, self._network = state, network
-        self._log = EventLog(self._settings.out / "logs", state)
-        if state.step < self._settings.total_steps(self._sampler.steps_per_epoch):
+        self._log = EventLog(self.settings.out / "logs", state)
+        if state.step < self.settings.total_steps(self._sampler.steps_per_epoch):
             self._write_record()
 
     def after_step(self) -> None:
@@ -35,5 +37,5 @@ class RunRecorder:
         self._write_record()
 
     def _write_record(self) -> None:
-        record = training_record(self._settings, self._sampler, self._state, self._network)
-        write_record(self._settings.out / "run.json", record)
+        record = training_record(self.settings, self._sampler, self._state, self._network)
+        write_record(self.settings.out / "run.json", record)
