@@ -1,4 +1,4 @@
-"""The paper's recipe, as committed, against what the paper says."""
+"""The recipes, as committed, against what their authors say."""
 
 import tomllib
 from pathlib import Path
@@ -49,3 +49,15 @@ def test_the_rate_over_the_epochs_is_that_of_the_paper(recipe):
 
 def test_an_epoch_of_the_paper_has_its_number_of_steps(recipe):
     assert DistributedSampler(269_695, recipe.batch, 4).steps_per_epoch == 1054
+
+
+def test_the_recipe_of_reben_loads_and_has_the_rate_of_its_authors(tmp_path, monkeypatch):
+    (tmp_path / "pipeline.toml").write_bytes(RECIPE.with_name("reben.toml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    recipe = settings.load_settings(RunSettings, "trainer.run", [])
+    assert (recipe.optimiser, recipe.weight_decay, recipe.best_by, recipe.patience) == ("adamw", 0.01, "macro-ap", 5)
+    schedule = LearningRateSchedule(
+        recipe.rate, recipe.batch, 4, recipe.warmup, recipe.decay, recipe.epochs, recipe.rate_floor
+    )
+    found = [rate_at(schedule, epoch) for epoch in (0, recipe.warmup, (100 + recipe.warmup) / 2, 100)]
+    assert found == pytest.approx([1e-4, 1e-3, 5.5e-4, 1e-4])

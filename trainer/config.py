@@ -160,7 +160,7 @@ class RunSettings:
             raise ValueError(f"--lars needs --optimiser sgd, got {self.optimiser}; lamb is its like for adamw")
         if self.sync_norm and self.accumulate > 1:
             raise ValueError("--sync-norm needs whole batches, so --accumulate must be 1; use a smaller --batch")
-        if self.callback and not all(part.isidentifier() for part in self.callback.replace(":", ".", 1).split(".")):
+        if self.callback and self.callback.count(":") != 1:
             raise ValueError(f"--callback must be module:Class, got {self.callback!r}")
         for name in ("momentum", "dropout", "norm_momentum", "ema"):
             if not 0 <= getattr(self, name) < 1:

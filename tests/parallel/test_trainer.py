@@ -154,9 +154,17 @@ def blocks(rows, average):
 @pytest.mark.timeout(600)
 @pytest.mark.mpi(ranks=[2], timeout=580)
 @pytest.mark.parametrize(
-    ("network", "courses"), [(small, {1: 1e-5, 20: 1e-4}), (blocks, {1: 1e-5})], ids=["small", "blocks"]
+    ("network", "courses", "options"),
+    [
+        (small, {1: 1e-5, 20: 1e-4}, {}),
+        (small, {20: 1e-4}, {"loss": "focal", "ema": 0.9, "clip": 0.1, "label_smoothing": 0.1}),
+        (blocks, {1: 1e-5}, {}),
+    ],
+    ids=["small", "options", "blocks"],
 )
-def test_steps_of_two_workers_are_those_of_one_on_the_joined_batch(mpi_ranks, comm, mpi_tmp_path, network, courses):
+def test_steps_of_two_workers_are_those_of_one_on_the_joined_batch(
+    mpi_ranks, comm, mpi_tmp_path, network, courses, options
+):
     """`courses`: the largest distance after so many steps."""
     from training_setups import ALONE
 
@@ -164,12 +172,12 @@ def test_steps_of_two_workers_are_those_of_one_on_the_joined_batch(mpi_ranks, co
     workers = connect()
     if network is blocks:
         workers.average = widened(workers.average)
-    found = {steps: trained(rows, network, steps, workers) for steps in courses}
+    found = {steps: trained(rows, network, steps, workers, **options) for steps in courses}
     for weights, moving, _ in found.values():
         assert len(set(workers.allgather(b"".join(a.tobytes() for a in (*weights, *moving))))) == 1
     if comm.rank == 0:
         for steps, most in courses.items():
-            compare(found[steps], trained(rows, network, steps, ALONE), most)
+            compare(found[steps], trained(rows, network, steps, ALONE, **options), most)
 
 
 def compare(together, alone, most):

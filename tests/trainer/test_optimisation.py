@@ -29,6 +29,13 @@ def test_the_polynomial_ends_at_0(epoch):
     assert rate_at(schedule(decay="polynomial"), epoch) == pytest.approx(whole * ((100 - epoch) / 95) ** 2, abs=1e-12)
 
 
+@pytest.mark.parametrize("floor", [0.0, 0.1])
+def test_the_cosine_rises_from_its_floor_and_falls_to_it(floor):
+    whole = 0.1 * 8 * 64 / 256
+    found = [rate_at(schedule(decay="cosine", floor=floor), epoch) / whole for epoch in (0, 2.5, 5, 52.5, 100, 120)]
+    assert found == pytest.approx([floor, (1 + floor) / 2, 1, (1 + floor) / 2, floor, floor], abs=1e-12)
+
+
 def test_one_worker_has_no_warm_up_to_climb():
     assert rate_at(schedule(workers=1), 0) == rate_at(schedule(workers=1), 10) == 0.1 * 64 / 256
 
