@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from benchmarks.baselines import read_band_means, score_regression
 from benchmarks.findings import Bar, Findings
 from benchmarks.inputs import make_labelled_tiles
 from benchmarks.setup import Setup
 from benchmarks.training import THRESHOLD_KINDS, TrainingLength, command, put_f1, train
-from etl.schema import SPLITS, WRITTEN
-from trainer.fit.metrics import DEFAULT_THRESHOLD, score_predictions, tuned_thresholds
 
 __all__ = ["QUESTION", "measure"]
 
@@ -48,7 +47,9 @@ def measure(setup: Setup) -> Findings:
     findings = Findings(ranks=[1], layout={"trainer.run": " ".join(length.flags), "cores": os.cpu_count()})
     paths = ("--catalogue", str(source.catalogue), "--source", str(source.source), "--out", str(store))
     command(setup, findings, "etl.extract", paths)
-    reached = {"logistic": _regression(store, findings)}
+    splits = read_band_means(store)
+    findings.data = {f"rows_{name}": len(rows) for name, rows in splits.items()}
+    reached = {"logistic": score_regression(splits)}
     for bands in _BANDS:
         out = setup.scratch / bands
         reached[bands] = train(setup, findings, (store, out), bands, length)
@@ -104,37 +105,6 @@ def _f1(totals: Counts) -> npt.NDArray[np.float64]:
     hits, wrong, missed = np.moveaxis(totals, -1, 0)
     share: npt.NDArray[np.float64] = 2 * hits / np.maximum(2 * hits + wrong + missed, 1)
     return share
-
-
-def _regression(store: Path, findings: Findings) -> dict[str, Any]:
-    """Scores of one logistic regression per class on the mean of each band, with the rows of the networks."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    with h5py.File(store, "r") as file:
-        written = file["state"][...] == WRITTEN
-        rows = {name: np.flatnonzero(written & (file["split"][...] == code)) for code, name in enumerate(SPLITS)}
-        labels = file["classes"][...].astype(np.uint8)
-        names = [name.decode() for name in file["class"][...]]
-        means = np.array([file["data_super"][row].mean((0, 1)) for row in range(len(labels))])
-    findings.data = {f"rows_{name}": len(rows[name]) for name in SPLITS[1:]}
-
-    def predict(split: str) -> npt.NDArray[np.float32]:
-        out = np.zeros((len(rows[split]), len(names)), np.float32)
-        for column, model in models.items():
-            out[:, column] = model.predict_proba(means[rows[split]])[:, 1]
-        return out
-
-    models = {}
-    for column in np.flatnonzero(labels[rows["train"]].any(axis=0)):
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=30, max_iter=1000))
-        models[column] = model.fit(means[rows["train"]], labels[rows["train"], column])
-    tuned, truth, test = tuned_thresholds(labels[rows["val"]], predict("val")), labels[rows["test"]], predict("test")
-    return {
-        "at_half": score_predictions(truth, test, DEFAULT_THRESHOLD, names),
-        "tuned": score_predictions(truth, test, tuned, names),
-    }
 
 
 def _put(findings: Findings, reached: dict[str, dict[str, Any]]) -> None:
