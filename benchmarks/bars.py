@@ -203,6 +203,18 @@ BAR_ROWS = (
         case="thresholds *",
     ),
     BarRow(
+        "seeds",
+        "Micro-F1 of the trainer's loop minus that of Keras's `model.fit`, mean over seeds",
+        "f1_micro_above_keras_mean",
+        "{f1_micro_ours_mean:.3f}",
+        "Keras: {f1_micro_keras_mean:.3f}",
+    ),
+    BarRow(
+        "seeds",
+        "The same: upper end of the 95 % interval",
+        "f1_micro_above_keras_interval_high",
+    ),
+    BarRow(
         "sources",
         "Quarter of a tile in a bucket: bytes fetched over those needed",
         "fetched_over_needed_bytes_later_ratio",

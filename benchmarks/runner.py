@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 SCENARIOS = (
     "extract", "archive", "memory", "balance", "write", "zarr", "read", "loader", "feed", "ranks", "superres", "stats",
-    "train", "scale", "learn", "upsampling", "sources", "large_store", "projection", "journal",
+    "train", "scale", "learn", "seeds", "upsampling", "sources", "large_store", "projection", "journal",
 )  # fmt: skip
 """Names of the modules of `benchmarks.scenarios`, in the order in which they run."""
 

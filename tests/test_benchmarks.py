@@ -39,7 +39,7 @@ def records() -> dict[str, dict[str, Any]]:
     return {}
 
 
-LONG = ("upsampling", "scale")
+LONG = ("upsampling", "scale", "seeds")
 """Trainings as in `learn` and `train`, once more; `make bench` runs these, too."""
 
 

@@ -21,7 +21,7 @@ _SPLIT_CHOICES = ("train", "val", "test", "none", "all")
 DECAYS = ("steps", "polynomial", "cosine", "none")
 """How the learning rate decreases after the warm-up; the help of `--decay` explains each."""
 
-NETWORKS = ("resnet50", "resnet101", "convnext_tiny")
+NETWORKS = ("resnet50", "resnet101", "convnext_tiny", "small")
 """Networks that can be trained, see `model.architectures`."""
 
 OPTIMISERS = ("sgd", "adamw", "lamb")
@@ -121,7 +121,8 @@ class RunSettings:
     seed: int = setting(0, "seed of the initial weights, the order of rows, augmentation and dropout")
     threads: int = setting(0, "threads per TensorFlow operation; 0 = the cores of the node divided by its workers")
     dry_run: bool = setting(False, "print the plan, but write nothing")
-    network: str = setting("resnet50", "network; the paper's is resnet50", choices=NETWORKS)
+    network: str = setting("resnet50", "network; the paper's is resnet50; small learns little data on a processor",
+                           choices=NETWORKS)  # fmt: skip
     optimiser: str = setting("sgd", "optimiser; for adamw and lamb the usual --rate is near 0.0005", choices=OPTIMISERS)
     weight_decay: float = setting(0.01, "decay of kernels by adamw and lamb, which rarely need --l2 as well")
     rate_floor: float = setting(0.0, "with --decay cosine: fraction of the rate at which warm-up begins and decay ends")

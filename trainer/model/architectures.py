@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import keras
 
+from trainer.model.small import small
+
 __all__ = ["ARCHITECTURES", "Architecture", "stage_of"]
 
 Shape = tuple[int, int, int]
@@ -48,6 +50,7 @@ ARCHITECTURES = {
             *((f"convnext_tiny_downsampling_block_{k - 1}", f"convnext_tiny_stage_{k}") for k in (1, 2, 3)),
         ),
     ),
+    "small": Architecture(small, (("first_",), ("stage1_",), ("stage2_",), ("stage3_",))),
 }
 """By value of `--network`; a test holds its keys against `config.NETWORKS`."""
 
