@@ -174,7 +174,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory, bucket: None) -> dict[str, P
 
 def trained_on(store: Path, out: Path) -> np.ndarray:
     """What one step of training leaves: the checkpoint's arrays as bytes."""
-    plain = ("--bands", BANDS, "--steps", "1", "--batch", "2", "--validate-every", "0", "--threads", "1")
+    plain = (
+        "--network",
+        "small",
+        "--bands",
+        BANDS,
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--validate-every",
+        "0",
+        "--threads",
+        "1",
+    )
     done = ranks(1, "trainer.run", "--store", str(Location.parse(store)), "--out", str(out), *plain)
     assert done.returncode == 0, done.stderr
     with np.load(out / "checkpoint.npz") as file:

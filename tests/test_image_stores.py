@@ -225,7 +225,7 @@ def test_one_epoch_trains_and_the_network_scores(archive, stores, tmp_path):
     bands = "all" if str(archive) == "eurosat" else "rgb"
     out, store = tmp_path / "run", stores[bands == "all"]
     done = ranks(1, "trainer.run", "--store", str(store), "--bands", bands, "--epochs", "1", "--batch", "3",
-                 "--out", str(out))  # fmt: skip
+                 "--network", "small", "--out", str(out))  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = json.loads((out / "run.json").read_text())
     (inputs,) = record["inputs"]

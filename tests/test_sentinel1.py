@@ -509,7 +509,20 @@ def test_moments_are_in_db_and_bands_of_one_size_are_joined(store):
 
 @pytest.mark.slow
 def test_a_network_trains_on_all_bands_and_sentinel1(archive, store, tmp_path):
-    line = ("--store", str(store), "--bands", "all+s1", "--steps", "2", "--batch", "4", "--out", str(tmp_path / "run"))
+    line = (
+        "--store",
+        str(store),
+        "--network",
+        "small",
+        "--bands",
+        "all+s1",
+        "--steps",
+        "2",
+        "--batch",
+        "4",
+        "--out",
+        str(tmp_path / "run"),
+    )
     done = ranks(1, "trainer.run", *line, timeout=300)
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())

@@ -1,10 +1,8 @@
 """Three hosts on one machine: the same content, and the end and the resumption of a job that loses one."""
 
 import json
-import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 from cluster.host_trials import FAST, Trial, extraction, make_archive, try_to_cut, wait_for_lines
@@ -62,22 +60,18 @@ def test_a_signal_to_the_script_reaches_all_hosts_and_its_status_is_that_of_mpir
     assert "stopped by a signal; every row written so far is kept" in log.read_text()
 
 
-HERE = Path(__file__).parents[1]
-
-
 def training(folder, out, *flags):
     fixed = ("--store", folder / "store.h5", "--out", folder / out, "--bands", "rgb", "--batch", 2, "--warmup", 0)
     more = ("--decay", "none", "--validate-every", 0, "--checkpoint-steps", 1, "--deterministic", "--threads", 1)
-    return ("small_training", *map(str, (*fixed, *more, *flags)))
+    return ("trainer.run", "--network", "small", *map(str, (*fixed, *more, *flags)))
 
 
 @pytest.mark.timeout(1500)
 def test_a_training_that_loses_a_host_ends_with_75_and_resumes_to_the_same_weights(hosts, tmp_path):
     training_store(tmp_path / "store.h5", [TRAIN] * 11)
-    variables = {**FAST, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
     log, others = tmp_path / "log", ["host1", "host3"]
     with log.open("w") as file:
-        job = hosts.begin(["host1", "host2"], file, *training(tmp_path, "cut", "--steps", 10**6), **variables)
+        job = hosts.begin(["host1", "host2"], file, *training(tmp_path, "cut", "--steps", 10**6), **FAST)
         try:
             while not (tmp_path / "cut" / LAST).exists():
                 assert job.poll() is None, log.read_text()
@@ -86,13 +80,13 @@ def test_a_training_that_loses_a_host_ends_with_75_and_resumes_to_the_same_weigh
             assert job.wait(timeout=120) == 75, log.read_text()
             step = Checkpoint.load(tmp_path / "cut" / LAST).state.step
             last = str(step + 2)
-            assert hosts.run(others, log, *training(tmp_path, "cut", "--steps", last, "--resume"), **variables) == 0
+            assert hosts.run(others, log, *training(tmp_path, "cut", "--steps", last, "--resume"), **FAST) == 0
         finally:
             hosts.link("host2", up=True)
             for host in NAMES:
                 hosts.end(host)
     assert f"resumed at step {step} of {last}" in log.read_text()
-    assert hosts.run(others, log, *training(tmp_path, "whole", "--steps", last), **variables) == 0, log.read_text()
+    assert hosts.run(others, log, *training(tmp_path, "whole", "--steps", last), **FAST) == 0, log.read_text()
     cut, whole = (json.loads((tmp_path / run / "run.json").read_text()) for run in ("cut", "whole"))
     assert cut["workers"] == 2
     assert cut["weights_checksums"] == whole["weights_checksums"]

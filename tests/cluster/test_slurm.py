@@ -22,16 +22,14 @@ pytestmark = pytest.mark.skipif(bool(missing_for_slurm()), reason=missing_for_sl
 TESTS = Path(__file__).parents[1]
 
 TRAINING = {
-    "out": "runs/a b", "bands": "rgb", "batch": 4, "steps": 300, "checkpoint_steps": 5, "deterministic": True,
-    "sync_norm": True, "validate_every": 0, "threads": 1,
+    "out": "runs/a b", "network": "small", "bands": "rgb", "batch": 4, "steps": 300, "checkpoint_steps": 5,
+    "deterministic": True, "sync_norm": True, "validate_every": 0, "threads": 1,
 }  # fmt: skip
 
 SMALL = f"""#!/bin/bash
-# Python in which an extraction takes its time, and trainings have a network that is compiled in no time
+# Python in which an extraction takes its time
 case "$2" in
 etl.extract) shift 2; set -- -m slow_extraction "$@" ;;
-trainer.run) shift 2; set -- -m small_training "$@" ;;
-trainer.evaluate) shift 2; set -- -m small_evaluation "$@" ;;
 esac
 exec {sys.executable} "$@"
 """
@@ -120,8 +118,7 @@ def require_same_training(chain, out):
         for name, value in flags.items()
         for word in ([f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)]))
     ]
-    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    done = ranks(2, "small_training", *words, environment={"PYTHONPATH": path})
+    done = ranks(2, "trainer.run", *words)
     assert done.returncode == 0, done.stderr
     one, other = Checkpoint.load(chain.run / "checkpoint.npz"), Checkpoint.load(out / "checkpoint.npz")
     assert one.state.step == other.state.step == 300

@@ -13,7 +13,18 @@ from trainer.fit.checkpoint import LAST, Checkpoint
 
 
 def flags(folder, *more):
-    place = ("--store", str(folder / "store.h5"), "--out", str(folder / "run"), "--bands", "rgb", "--batch", "2")
+    place = (
+        "--store",
+        str(folder / "store.h5"),
+        "--out",
+        str(folder / "run"),
+        "--bands",
+        "rgb",
+        "--batch",
+        "2",
+        "--network",
+        "small",
+    )
     return ("trainer.run", *place, "--checkpoint-steps", "1", "--validate-every", "0", *map(str, more))
 
 

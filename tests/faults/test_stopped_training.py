@@ -14,7 +14,6 @@ from stores import TRAIN, VAL, training_store
 
 from trainer.fit.checkpoint import LAST, Checkpoint
 
-HERE = Path(__file__).parents[1]
 MPIRUN = -1
 SECONDS = 45
 """Time within which a job ends: 30 s, and what a busy machine adds."""
@@ -29,16 +28,15 @@ def store(tmp_path_factory):
 
 def command(store, out, *flags):
     fixed = ("--store", store, "--out", out, "--bands", "rgb", "--batch", 2, "--decay", "none", "--warmup", 0)
-    return ("small_training", *map(str, (*fixed, *flags)))
+    return ("trainer.run", "--network", "small", *map(str, (*fixed, *flags)))
 
 
 def stop(size, out, call, kind, rank, environment=None):
     """Train, and send a worker, or mpirun, a signal once a step is done: status, seconds until the end, its words."""
-    path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
     log = out.with_suffix(".log")
     with (
         log.open("w") as file,
-        begin(size, *call, stdout=file, stderr=file, environment={"PYTHONPATH": path, **(environment or {})}) as job,
+        begin(size, *call, stdout=file, stderr=file, environment=environment or {}) as job,
     ):
         try:
             deadline = time.monotonic() + 400

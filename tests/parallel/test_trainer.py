@@ -78,7 +78,18 @@ def together(tmp_path_factory):
     """A store, and what two workers made of it: 11 training rows, so a step of 2 x 4 and one of 2 + 1 with padding."""
     folder = tmp_path_factory.mktemp("together")
     arrays = training_store(folder / "store.h5", [TRAIN] * 11 + [VAL] * 2 + [TEST] * 7)
-    flags = ("--store", str(folder / "store.h5"), "--out", str(folder / "run"), "--bands", "rgb", "--batch", "4")
+    flags = (
+        "--store",
+        str(folder / "store.h5"),
+        "--out",
+        str(folder / "run"),
+        "--bands",
+        "rgb",
+        "--batch",
+        "4",
+        "--network",
+        "small",
+    )
     done = ranks(2, "trainer.run", *flags, "--steps", "2", timeout=250)
     assert done.returncode == 0, done.stderr
     return SimpleNamespace(folder=folder, labels=arrays["classes"], said=done.stdout)
@@ -257,7 +268,21 @@ def test_more_workers_than_rows_train_and_validate_all_the_same(mpi_ranks, comm,
     if comm.rank == 0:
         training_store(store, [TRAIN, VAL])
     comm.Barrier()
-    flags = ("--store", store, "--out", out, "--bands", "rgb", "--batch", 2, "--epochs", 1, "--sync-norm")
+    flags = (
+        "--store",
+        store,
+        "--out",
+        out,
+        "--bands",
+        "rgb",
+        "--batch",
+        2,
+        "--epochs",
+        1,
+        "--sync-norm",
+        "--network",
+        "small",
+    )
     assert main([str(flag) for flag in flags]) == 0
     comm.Barrier()
     record = json.loads((out / "run.json").read_text())

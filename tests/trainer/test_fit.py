@@ -113,7 +113,7 @@ def test_a_single_row_at_the_end_of_an_epoch_does_not_destroy_a_network_whose_la
 
 
 def command(store, out, *flags):
-    return ["--store", store, "--out", out, "--bands", "rgb", "--batch", 2, *flags]
+    return ["--store", store, "--out", out, "--bands", "rgb", "--batch", 2, "--network", "small", *flags]
 
 
 @pytest.fixture(scope="module")
