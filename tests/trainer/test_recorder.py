@@ -50,7 +50,18 @@ def test_scalars_are_on_the_disk_while_the_run_goes_on(tmp_path):
     state.by_epoch += state_of(1, [0]).by_epoch
     log.add_epochs()
     assert scalars(tmp_path)[0].keys() == {
-        ("loss", 1), ("epoch/loss", 0), ("epoch/seconds", 0), ("epoch/rate", 0), ("val/micro_f1", 0)
+        ("loss", 1), ("epoch/loss", 0), ("epoch/seconds", 0), ("epoch/rate", 0), ("epoch/waiting_share", 0),
+        ("val/micro_f1", 0),
+    }  # fmt: skip
+
+
+def test_all_scores_of_an_epoch_are_scalars(tmp_path):
+    state = state_of(1, [0])
+    classes = [{"name": "Water", "f1": 0.5, "average_precision": None}]
+    state.by_epoch[0]["val"] = {"rows": 9, "loss": 0.125, "micro": {"f1": 0.25, "recall": 0.75}, "classes": classes}
+    EventLog(tmp_path / "logs", state)
+    assert {tag: value for (tag, _), value in scalars(tmp_path)[0].items() if tag.startswith("val")} == {
+        "val/loss": 0.125, "val/micro_f1": 0.25, "val/micro_recall": 0.75, "val_f1/Water": 0.5,
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from trainer.fit.checkpoint import TrainingState
+from trainer.fit.metrics import LabelScores
 
 __all__ = ["EventLog"]
 
@@ -19,7 +20,7 @@ _FLUSH_S = 2.0
 
 
 class EventLog:
-    """Loss of each step; loss, seconds, rate and scores of each epoch; each once, whatever earlier files hold."""
+    """Loss of each step; loss, seconds, rate and all scores of each epoch; each once, whatever earlier files hold."""
 
     def __init__(self, folder: Path, state: TrainingState) -> None:
         """Begin a file in `folder` with all that is in `state`; files of earlier parts of the run are replaced by it.
@@ -62,8 +63,9 @@ class EventLog:
                 continue
             self._epochs.add(number)
             values = {f"epoch/{name}": epoch[name] for name in ("loss", "seconds", "rate") if name in epoch}
-            if epoch.get("val") is not None:
-                values |= {f"val/micro_{name}": value for name, value in epoch["val"]["micro"].items()}
+            if epoch.get("seconds"):
+                values["epoch/waiting_share"] = epoch.get("seconds_waiting", 0.0) / epoch["seconds"]
+            values |= _scalars_of(epoch["val"]) if epoch.get("val") is not None else {}
             for tag, value in values.items():
                 self._write(tag, value, number, time.time())
         self._writer.flush()
@@ -76,6 +78,21 @@ class EventLog:
         entry.tensor.tensor_shape.SetInParent()
         entry.tensor.float_val.append(value)
         self._writer.write(_event(wall_s, step=step, summary=summary))
+
+
+def _scalars_of(scores: LabelScores) -> dict[str, float]:
+    """All scores that are numbers, by tag: averages as val/micro_f1, of a class as val_f1/Pastures."""
+    values: dict[str, float] = {}
+    for name, value in scores.items():
+        if isinstance(value, dict):
+            values |= {f"val/{name}_{rate}": number for rate, number in value.items()}
+        elif isinstance(value, int | float) and name != "rows":
+            values[f"val/{name}"] = value
+    for scored in scores.get("classes", ()):
+        values[f"val_f1/{scored['name']}"] = scored["f1"]
+        if scored["average_precision"] is not None:
+            values[f"val_average_precision/{scored['name']}"] = scored["average_precision"]
+    return values
 
 
 def _event(wall_s: float | None = None, **content: object) -> bytes:
