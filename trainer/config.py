@@ -10,7 +10,7 @@ from etl.store.location import DEFAULT_STORE, Location
 
 __all__ = [
     "BEST_BY", "DECAYS", "LOSSES", "NETWORKS", "OPTIMISERS", "BandSelection", "EvaluateRunSettings",
-    "PredictRunSettings", "RunSettings", "band_selections",
+    "ExportSettings", "PredictRunSettings", "RunSettings", "band_selections",
 ]  # fmt: skip
 
 _MOST_BATCH = 65_536
@@ -207,3 +207,18 @@ class PredictRunSettings(EvaluateRunSettings):
         EvaluateRunSettings.__post_init__(self)
         if self.out.suffix.lower() != ".parquet":
             raise ValueError(f"--out must end in .parquet, got {self.out}")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """Export the best network of a run for use without this package: pixels as stored in, probabilities out."""
+
+    run: Path = setting(Path("runs/latest"), "folder of the run, made by trainer.run")
+    out: Path = setting(Path("model.keras"), "what to write: a file .keras or .onnx, or, without a suffix, the folder "
+                        "of a TensorFlow SavedModel; its description goes beside it, as OUT.json")  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if self.out.suffix.lower() not in ("", ".keras", ".onnx"):
+            raise ValueError(
+                f"--out must end in .keras or .onnx, or have no suffix for the folder of a SavedModel, got {self.out}"
+            )

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -111,10 +112,23 @@ def test_the_same_seed_gives_the_same_first_weights(pixels):
     assert not np.array_equal(one[0], other[0])
 
 
+def publish(path, network):
+    """Write weights as keras.applications publishes them: in the format of Keras 2, whole layers at the root."""
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.name.encode() for layer in network.layers]
+        file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.1.6"
+        for layer in network.layers:
+            group, weights = file.create_group(layer.name), {f"{layer.name}/{w.name}:0": w for w in layer.weights}
+            group.attrs["weight_names"] = [name.encode() for name in weights]
+            for name, weight in weights.items():
+                group[name] = weight.numpy()
+    return path
+
+
 def test_imagenet_weights_are_taken_with_their_own_order_and_normalisation(pixels, tmp_path):
     plain = keras.applications.ResNet50(weights=None, include_top=False, pooling="avg", input_shape=(120, 120, 3))
-    plain.save_weights(tmp_path / "imagenet.weights.h5")
-    model = build_network(pixels["rgb"], NetworkDesign(3, imagenet=tmp_path / "imagenet.weights.h5"), seed=4)
+    path = publish(tmp_path / "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5", plain)
+    model = build_network(pixels["rgb"], NetworkDesign(3, imagenet=path), seed=4)
     stored = np.random.default_rng(0).integers(1, 2900, (2, 120, 120, 4), np.uint16)
     red_green_blue = stored[..., [2, 1, 0]] * np.float32(255 / 3000)
     features = plain(keras.applications.resnet.preprocess_input(red_green_blue.copy()))

@@ -14,6 +14,7 @@ from trainer.data.selection import SelectedRows
 from trainer.data.stream import BatchStream
 from trainer.fit.metrics import DEFAULT_THRESHOLD, Floats, LabelScores, score_predictions
 from trainer.fit.trained_network import load_trained_network
+from trainer.model.network import to_probabilities
 from trainer.workers.devices import configure_worker_devices
 from trainer.workers.horovod import Workers
 from trainer.workers.interruption import StopRequested
@@ -30,10 +31,10 @@ def compile_predictor(model: keras.Model, single_label: bool) -> Predictor:
 
     With one label a row, `single_label`, those of a row sum to 1.
     """
-    probabilities = tf.nn.softmax if single_label else tf.sigmoid
 
     def predict(pixels: Sequence[tf.Tensor]) -> tf.Tensor:
-        return probabilities(model(list(pixels) if len(pixels) > 1 else pixels[0], training=False))
+        logits = model(list(pixels) if len(pixels) > 1 else pixels[0], training=False)
+        return to_probabilities(logits, single_label)
 
     # without AutoGraph: no Python branch here depends on the value of a tensor
     graph: Predictor = tf.function(predict, autograph=False)

@@ -18,7 +18,9 @@ from trainer.data.selection import PixelArray, RowSelection, SelectedRows, selec
 from trainer.fit.checkpoint import BEST, LAST, Checkpoint
 from trainer.model.network import NetworkDesign, build_network
 
-__all__ = ["best_checkpoint", "describe_network", "load_trained_network", "network_design", "pixel_arrays"]
+__all__ = [
+    "best_checkpoint", "describe_network", "load_trained_network", "network_design", "pixel_arrays", "restore_network",
+]  # fmt: skip
 
 
 def describe_network(rows: SelectedRows) -> dict[str, Any]:
@@ -66,6 +68,20 @@ def pixel_arrays(network: Mapping[str, Any]) -> list[PixelArray]:
         )
         for item in network["inputs"]
     ]  # fmt: skip
+
+
+def restore_network(path: Path, checkpoint: Checkpoint) -> keras.Model:
+    """The network of a checkpoint, without a store.
+
+    Its inputs have the shapes of `pixel_arrays`, whatever else the store of the run holds. `path`: the checkpoint's
+    file, to be named in errors.
+
+    Raises:
+        ValueError: the shapes of the checkpoint's arrays are not those of the network that it describes.
+    """
+    model = build_network(pixel_arrays(checkpoint.fingerprint["network"]), network_design(checkpoint.fingerprint), 0)
+    checkpoint.restore_model(path, model)
+    return model
 
 
 def load_trained_network(

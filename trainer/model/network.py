@@ -21,7 +21,7 @@ from trainer.data.selection import PixelArray
 from trainer.model.architectures import ARCHITECTURES
 from trainer.model.batch_norm import Averager, FusedNormalisation, SharedNormalisation
 
-__all__ = ["HEAD", "NetworkDesign", "backbone_of", "build_network", "regularise", "reseed_dropout"]
+__all__ = ["HEAD", "NetworkDesign", "backbone_of", "build_network", "regularise", "reseed_dropout", "to_probabilities"]
 
 HEAD = "logits"
 """Name of the last layer."""
@@ -94,7 +94,7 @@ class Standardise(keras.layers.Layer):  # type: ignore[misc]
             return keras.ops.where(keras.ops.isnan(scaled), 0.0, scaled)
         if self.nodata is None:
             return scaled
-        return keras.ops.where(counts == self.nodata, 0.0, scaled)  # nodata is not a dark pixel
+        return keras.ops.where(keras.ops.equal(counts, self.nodata), 0.0, scaled)  # nodata is not a dark pixel
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of `__init__`, for saving and cloning."""
@@ -236,3 +236,11 @@ def reseed_dropout(model: keras.Model, rank: int, step: tf.Tensor) -> None:
         if isinstance(layer, keras.layers.Dropout) and layer.rate:
             # A large factor: with rank x 1, rank 1 of seed 0 would have the masks of rank 0 of seed 1.
             layer.seed_generator.state.assign(tf.cast(tf.stack([layer.seed + rank * 7919, step]), "uint32"))
+
+
+def to_probabilities(logits: tf.Tensor, single_label: bool) -> tf.Tensor:
+    """Probability of each class from what the network returns, in the same shape and dtype: (batch, class).
+
+    With one label a row, `single_label`, those of a row sum to 1.
+    """
+    return keras.ops.softmax(logits) if single_label else keras.ops.sigmoid(logits)
