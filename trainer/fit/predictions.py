@@ -82,12 +82,15 @@ def load_and_predict(
     return rows, predict_rows(compile_predictor(model), rows, settings.batch, workers)
 
 
-def scores_by_threshold(rows: SelectedRows, probabilities: Floats, thresholds: Floats) -> dict[str, LabelScores]:
+def scores_by_threshold(
+    rows: SelectedRows, probabilities: Floats, thresholds: Floats, single_label: bool = False
+) -> dict[str, LabelScores]:
     """Scores at the default threshold, "at_half", and at `thresholds`, "tuned"; these are keys of run.json.
 
-    `probabilities`: float32, shape (row, class); `thresholds`: float32, shape (class,).
+    `probabilities`: float32, shape (row, class); `thresholds`: float32, shape (class,); `single_label`: each row has
+    exactly one class.
     """
     return {
-        "at_half": score_predictions(rows.labels, probabilities, DEFAULT_THRESHOLD, rows.classes),
-        "tuned": score_predictions(rows.labels, probabilities, thresholds, rows.classes),
+        "at_half": score_predictions(rows.labels, probabilities, DEFAULT_THRESHOLD, rows.classes, single_label),
+        "tuned": score_predictions(rows.labels, probabilities, thresholds, rows.classes, single_label),
     }
