@@ -21,13 +21,14 @@ from etl.stderr import suppress_stderr
 from etl.store.reader import StoreReader
 from trainer.config import RGB_BANDS, EvaluateRunSettings
 from trainer.data.selection import SelectedRows
-from trainer.fit.metrics import DEFAULT_THRESHOLD, Floats, scores_line
+from trainer.fit.evaluation import evaluate_predictions
+from trainer.fit.metrics import DEFAULT_THRESHOLD, Floats, row_losses, scores_line
 from trainer.workers.command import run_command
 from trainer.workers.horovod import Workers
 
 __all__ = ["main"]
 
-_SAMPLES = 12  # patches whose pixels are saved for the report
+_SAMPLES = 12  # patches of each set whose pixels are saved for the report
 _WHITE = 3000.0
 """Stored counts (reflectance 0.3) that are drawn white."""
 
@@ -50,10 +51,12 @@ def evaluate(settings: EvaluateRunSettings, workers: Workers) -> int:
     rows, probabilities = load_and_predict(
         settings, workers, labelled_only=True, check=lambda: _require_writable_run(settings.run, path)
     )
-    scores = scores_by_threshold(rows, probabilities, _thresholds(settings.run, len(rows.classes)))
+    thresholds = _thresholds(settings.run, len(rows.classes))
 
     def write() -> None:
-        record = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split, "scores": scores}
+        scores = scores_by_threshold(rows, probabilities, thresholds)
+        record = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split}
+        record |= evaluate_predictions(rows, probabilities, scores)
         record |= {"store": rows.reader.location.to_record(), "software": training_software()}
         write_record(path, record)
         _write_samples(settings.run / "samples.npz", rows, probabilities)  # last: if it fails, scores are not lost
@@ -91,20 +94,33 @@ def _thresholds(run: Path, classes: int) -> Floats:
     return thresholds
 
 
-def _write_samples(path: Path, rows: SelectedRows, probabilities: Floats) -> None:
-    """Write some patches in true colour with their labels and probabilities, if the store has the bands for it."""
-    positions = np.unique(np.linspace(0, len(rows) - 1, _SAMPLES).astype(np.intp))
+def _write_samples(path: Path, rows: SelectedRows, probabilities: Floats, single_label: bool = False) -> None:
+    """Write some patches in true colour with their labels and probabilities, if the store has the bands for it.
+
+    Two sets: rows at equal distances, and those with the highest loss, whose arrays are named `worst_...`.
+    `single_label`: each row has exactly one class.
+    """
+    losses = row_losses(rows.labels, probabilities, single_label)
+    chosen = np.unique(np.linspace(0, len(rows) - 1, _SAMPLES).astype(np.intp))
+    worst = np.argsort(-losses, kind="stable")[:_SAMPLES]
+    positions = np.concatenate([chosen, worst])
     store, store_rows = rows.reader, rows.store_rows[positions]
     rgb = _true_colour(store, store_rows)
     if rgb is None:
         print(f"no picture of samples: {store.location} has no data_10m with {', '.join(RGB_BANDS)}", flush=True)
         return
     names = store.column("patch")[store_rows] if "patch" in store else np.array([f"row {k}" for k in store_rows], "S")
+    columns = {
+        "rgb": (np.clip(rgb, 0, 1) * 255).astype(np.uint8),
+        "patch": names.astype("S64"),
+        "labels": rows.labels[positions],
+        "probabilities": probabilities[positions],
+        "loss": losses[positions],
+    }
+    arrays = {name: values[: len(chosen)] for name, values in columns.items()}
+    arrays |= {f"worst_{name}": values[len(chosen) :] for name, values in columns.items()}
     with replace_atomically(path) as part, part.open("wb") as file:
-        np.savez(
-            file, rgb=(np.clip(rgb, 0, 1) * 255).astype(np.uint8), patch=names.astype("S64"),
-            labels=rows.labels[positions], probabilities=probabilities[positions], classes=np.array(rows.classes),
-        )  # fmt: skip
+        np.savez(file, classes=np.array(rows.classes), single_label=np.array(single_label), **arrays)
 
 
 def _true_colour(store: StoreReader, store_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:

@@ -20,6 +20,7 @@ __all__ = [
     "row_losses",
     "score_predictions",
     "scores_line",
+    "thresholds_of",
     "tuned_thresholds",
 ]
 
@@ -115,6 +116,11 @@ def row_losses(labels: Labels, probabilities: Floats, single_label: bool = False
     by_class = -np.log(np.where(labels == 1, clipped, 1 - clipped))
     losses: npt.NDArray[np.float64] = by_class[labels == 1] if single_label else by_class.mean(axis=1)
     return losses
+
+
+def thresholds_of(scores: LabelScores) -> Floats:
+    """The thresholds with which classes were predicted, float32, shape (class,)."""
+    return np.array([of_class["threshold"] for of_class in scores["classes"]], np.float32)
 
 
 def scores_line(scores: LabelScores) -> str:
