@@ -16,14 +16,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from trainer.report import paper
 from trainer.report.runs import ClassScores, RecordedRun
 from trainer.report.scaling import ScalingPoint, ScalingSeries, perfect_scaling
-from trainer.report.style import MUTED_COLOUR, TEXT_COLOUR
+from trainer.report.style import MUTED_COLOUR, TEXT_COLOUR, stroke
 
 __all__ = ["f1_by_class", "f1_by_epoch", "f1_by_workers", "loss_by_epoch", "loss_by_step", "seconds_by_workers"]
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b4c9a")
-"""Colours that can be told apart with any colour vision. Source: Okabe and Ito 2008, except for the last."""
-
-_STROKES = ("-", "--", ":", "-.")
 _MAX_POINTS = 500
 """Most points of one curve; longer curves are averaged."""
 _LOG_FROM = 30
@@ -40,9 +36,9 @@ def loss_by_step(runs: Sequence[RecordedRun]) -> Figure | None:
     figure, axes = _figure("step", "training loss (binary cross-entropy)")
     for run in shown:
         step, low, mean, high = _thinned(run.losses)
-        axes.plot(step, mean, label=run.label, **_stroke(run.number), marker="." if len(step) < 30 else None)
+        axes.plot(step, mean, label=run.label, **stroke(run.number), marker="." if len(step) < 30 else None)
         if len(step) < len(run.losses):
-            axes.fill_between(step, low, high, color=_stroke(run.number)["color"], alpha=0.15, linewidth=0)
+            axes.fill_between(step, low, high, color=stroke(run.number)["color"], alpha=0.15, linewidth=0)
     _finish_losses(axes, np.concatenate([run.losses for run in shown]))
     return figure
 
@@ -88,7 +84,7 @@ def f1_by_class(columns: Mapping[str, ClassScores], numbers: Sequence[int]) -> F
     for number, (label, classes) in enumerate(columns.items()):
         rows = np.arange(len(names)) + (number - (len(columns) - 1) / 2) * bar
         for axes, kind in ((left, "f1"), (right, "support")):
-            lengths, colour = [_score(classes, name, kind) for name in names], _stroke(numbers[number])["color"]
+            lengths, colour = [_score(classes, name, kind) for name in names], stroke(numbers[number])["color"]
             axes.barh(rows, lengths, height=bar * 0.9, color=colour, label=label)
         for row, name in zip(rows, names, strict=True):
             if not _score(classes, name, "support"):  # an empty bar would look like an F1 of 0
@@ -110,7 +106,7 @@ def seconds_by_workers(series: Sequence[ScalingSeries], what: str, published: Ma
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for line in series:
-        _draw_scaling(left, line, _stroke(line.number)["color"])
+        _draw_scaling(left, line, stroke(line.number)["color"])
     points = (ScalingPoint(nodes * paper.GPUS_A_NODE, (seconds,)) for nodes, seconds in sorted(published.items()))
     _draw_scaling(right, ScalingSeries("JUWELS, V100", "", tuple(points)), TEXT_COLOUR)
     for axes, title in ((left, "here"), (right, "paper, one worker a GPU")):
@@ -134,7 +130,7 @@ def f1_by_workers(series: Sequence[ScalingSeries], split: str) -> Figure | None:
         return None
     figure, axes = _figure("workers", f"micro F1 on {split}")
     for line in series:
-        _draw_points(axes, line, _stroke(line.number))
+        _draw_points(axes, line, stroke(line.number))
     _mark_workers(axes)
     low, high = axes.get_ylim()
     middle, half = (low + high) / 2, max(high - low, 0.05) / 2 * 1.1  # a difference of 0.001 must not fill the axes
@@ -148,11 +144,6 @@ def _figure(x: str, y: str) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.set(xlabel=x, ylabel=y)
     return figure, axes
-
-
-def _stroke(number: int) -> dict[str, Any]:
-    linestyle = _STROKES[number // len(_COLOURS) % len(_STROKES)]
-    return {"color": _COLOURS[number % len(_COLOURS)], "linestyle": linestyle, "linewidth": 1.6}
 
 
 def _thinned(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], ...]:
@@ -171,7 +162,7 @@ def _draw_curves(axes: Axes, curves: Sequence[tuple[RecordedRun, list[tuple[int,
     for run, curve in ((run, curve) for run, curve in curves if curve):
         epochs, heights = zip(*curve, strict=True)
         marker = "o" if len(epochs) < 30 else None
-        axes.plot(epochs, heights, label=run.label, **_stroke(run.number), marker=marker, markersize=4)
+        axes.plot(epochs, heights, label=run.label, **stroke(run.number), marker=marker, markersize=4)
         values.extend(heights)
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     return values
