@@ -30,6 +30,13 @@ def all_weights(rows, resamples, seed):
     return np.concatenate([weights for _, weights in resample_weights(rows, resamples, seed)], axis=1)
 
 
+def macro_f1(labels, predicted, weights):
+    """The mean of the classes that a resample has or predicts, times their share in all rows."""
+    there = labels.any(axis=0) | predicted.any(axis=0)
+    pairs = [pair for pair in zip(labels.T, predicted.T, strict=True) if (weights * (pair[0] | pair[1])).any()]
+    return np.mean([sk.f1_score(*pair, sample_weight=weights) for pair in pairs]) * there.mean()
+
+
 @pytest.mark.parametrize("rows", [1, 7, 2500])  # of 2,500 rows there are three blocks
 def test_a_resample_draws_as_many_rows_as_there_are_and_each_as_often(rows):
     weights = all_weights(rows, 400, 3)
@@ -44,10 +51,11 @@ def test_a_resample_draws_as_many_rows_as_there_are_and_each_as_often(rows):
 
 @pytest.mark.parametrize(
     ("rows", "classes", "decimals", "within"),
-    [(60, 4, 7, 1e-6), (40, 1, 1, 1e-6), (1500, 5, 7, 2e-3)],  # of 1,500 rows more than 256 probabilities are true
+    [(60, 4, 7, 1e-6), (40, 1, 1, 1e-6), (1500, 5, 7, 1e-3)],
 )
 def test_intervals_are_percentiles_over_resamples_scored_one_by_one(rows, classes, decimals, within, monkeypatch):
     monkeypatch.setattr(bootstrap, "_RESAMPLES", 12)
+    monkeypatch.setattr(bootstrap, "_MAX_CUTS", 100)  # 60 rows have fewer true labels, 1,500 have more
     labels, values = drawn_predictions(rows, classes, rows, decimals)
     kinds = {
         kind: score_predictions(labels, values, limit, names_of(labels))
@@ -59,19 +67,22 @@ def test_intervals_are_percentiles_over_resamples_scored_one_by_one(rows, classe
         scores = [
             {
                 "micro_f1": sk.f1_score(labels.ravel(), predicted.ravel(), sample_weight=np.repeat(weights, classes)),
-                "macro_f1": np.mean(
-                    [sk.f1_score(*pair, sample_weight=weights, zero_division=0)
-                     for pair in zip(labels.T, predicted.T, strict=True)]
-                ),
+                "macro_f1": macro_f1(labels, predicted, weights),
                 "micro_average_precision": sk.average_precision_score(
                     labels.ravel(), values.ravel(), sample_weight=np.repeat(weights, classes)
                 ),
             }
             for weights in all_weights(rows, 12, 0)
-        ]  # fmt: skip
+        ]
         for name, interval in found[kind].items():
             wanted = np.percentile([one[name] for one in scores], [2.5, 97.5])
             assert interval == pytest.approx(wanted, abs=within), (kind, name)
+
+
+def test_classes_that_resamples_lack_do_not_draw_macro_f1_down():
+    labels = np.eye(8, dtype=np.uint8)  # each class has one row, which every third resample lacks
+    scores = score_predictions(labels, labels.astype(np.float32), 0.5, names_of(labels))
+    assert bootstrap_intervals(labels, labels.astype(np.float32), {"": scores})[""]["macro_f1"] == (1, 1)
 
 
 def test_an_interval_holds_the_score_also_where_no_label_occurs():

@@ -26,7 +26,8 @@ def bootstrap_intervals(
     `scores`: by any key, each of these `labels` and `probabilities`, shapes (row, class). The intervals span the
     2.5th to the 97.5th percentile over 1,000 resamples of the rows, which are the same in every call. Of more than
     256 different probabilities of true labels, the average precision is computed at 256 quantiles, and the interval
-    is moved by what that changes without resampling.
+    is moved by what that changes without resampling. A class that a resample neither has nor predicts counts as the
+    mean of the others there: as 0, it would draw macro-F1 down.
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile intervals).
     """
@@ -47,7 +48,7 @@ def bootstrap_intervals(
         moved = of_kind["micro_average_precision"] - average_precision[-1]
         samples = {
             "micro_f1": f1_of_counts(right.sum(axis=1), positive.sum(axis=1), support.sum(axis=1)),
-            "macro_f1": f1_of_counts(right, positive, support).mean(axis=1),
+            "macro_f1": _macro_f1(right, positive, support),
             "micro_average_precision": average_precision + moved,
         }
         percentiles = {name: np.percentile(values[:-1], ends).tolist() for name, values in samples.items()}
@@ -59,6 +60,17 @@ def f1_of_counts(right: Counts, positive: Counts, support: Counts) -> Counts:
     """F1 from the numbers of labels predicted and true, predicted, and true, of one shape; 0 if all are 0."""
     total = positive + support
     return np.divide(2 * right, total, out=np.zeros(total.shape), where=total > 0)
+
+
+def _macro_f1(right: Counts, positive: Counts, support: Counts) -> Counts:
+    """Macro-F1 of each resample, shape (resample,), from counts of shape (resample, class); the last has each row once.
+
+    The mean over the classes that the resample has or predicts, times the share of such classes in the last one.
+    """
+    there = (positive + support > 0).sum(axis=1)
+    mean = f1_of_counts(right, positive, support).sum(axis=1) / np.maximum(there, 1)
+    macro: Counts = mean * there[-1] / support.shape[1]
+    return macro
 
 
 def resample_weights(rows: int, resamples: int, seed: int) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:

@@ -105,7 +105,7 @@ def score_predictions(
 
 
 def row_losses(labels: Labels, probabilities: Floats, single_label: bool = False) -> npt.NDArray[np.float64]:
-    """Cross-entropy of each row, shape (row,), in nats: what training minimises, without weights of classes.
+    """Cross-entropy of each row, shape (row,), in nats, without weights of classes or other options of training.
 
     The mean over classes of the binary cross-entropy; with `single_label` minus the logarithm of the probability of the
     row's class. Probabilities nearer to 0 or 1 than the resolution of float32, 1.2e-7, count as that far away, as in
