@@ -82,6 +82,8 @@ def test_every_pixel_and_label_is_that_of_its_file_in_both_formats(archive, stor
         assert "scale_factor" not in store["data_images"].attrs
         assert "nodata" not in store["data_images"].attrs
         assert store["split"].values.tolist().count("train") == 6
+        assert store.attrs["labels"] == "single"
+        assert "archive" not in store.attrs
         with pytest.raises(ValueError, match="must have the attribute scale_factor"):
             etl.to_reflectance(store["data_images"])
 

@@ -54,7 +54,7 @@ def evaluate(settings: EvaluateRunSettings, workers: Workers) -> int:
 
     def write() -> None:
         record = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split, "scores": scores}
-        record |= {"store": rows.reader.location.to_record(), "software": training_software()}
+        record |= {"store": rows.reader.location.to_record(), "archive": rows.archive, "software": training_software()}
         write_record(path, record)
         _write_samples(settings.run / "samples.npz", rows, probabilities)  # last: if it fails, scores are not lost
         print(f"{settings.split}: {scores_line(scores['at_half'])} -> {path}", flush=True)

@@ -139,6 +139,23 @@ def test_43_classes_are_read_as_19_and_rows_left_without_a_label_are_skipped_and
     assert len(read(path, "data_10m")) == 3
 
 
+def test_rows_have_what_the_store_says_of_archive_and_labels_and_several_labels_are_refused_where_it_says_one(tmp_path):
+    path = tmp_path / "store.h5"
+    training_store(path, [TRAIN] * 2 + [VAL])
+    rows = read(path, "data_10m")
+    assert (rows.archive, rows.single_label) == ("", False)
+    with h5py.File(path, "r+") as file:
+        file.attrs["labels"], file.attrs["archive"] = "single", "BigEarthNet v1"
+        file["classes"][...] = np.eye(3, 43, dtype=np.uint8)
+    rows = read(path, "data_10m")
+    assert (rows.archive, rows.single_label) == ("BigEarthNet v1", True)
+    with h5py.File(path, "r+") as file:
+        file["classes"][1, 7] = 1
+    assert read(path, "data_10m", split="val").single_label
+    with pytest.raises(ValueError, match=r"labels = single, so no row may have several labels, but 1 of 2 rows have"):
+        read(path, "data_10m")
+
+
 def test_labels_that_are_all_zero_are_refused(tmp_path):
     training_store(tmp_path / "store.h5", [TRAIN] * 2)
     with h5py.File(tmp_path / "store.h5", "r+") as file:

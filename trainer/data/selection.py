@@ -97,6 +97,12 @@ class SelectedRows:
     upsample: str
     """Method by which the store's 20 m and 60 m bands were upsampled to 10 m."""
 
+    archive: str = ""
+    """Published archive that the store says its patches are of, such as "BigEarthNet v1"; empty if it says none."""
+
+    single_label: bool = False
+    """Whether the store says that a patch has one class; then no row has several labels."""
+
     def __len__(self) -> int:
         return len(self.store_rows)
 
@@ -127,8 +133,26 @@ def select_rows(path: Location | PathLike[str] | str, selection: RowSelection) -
         )
     pixels = tuple(_pixel_array(store, selected) for selected in bands)
     store.require_shards([item.name for item in pixels], store_rows[used])
-    upsample = str(store.attributes.get("upsample", "unknown"))
-    return SelectedRows(store, pixels, store_rows[used], labels[used], classes, int((~used).sum()), upsample)
+    upsample, archive = str(store.attributes.get("upsample", "unknown")), str(store.attributes.get("archive", ""))
+    unlabelled, single = int((~used).sum()), _has_single_labels(store, labels)
+    return SelectedRows(store, pixels, store_rows[used], labels[used], classes, unlabelled, upsample, archive, single)
+
+
+def _has_single_labels(store: StoreReader, labels: npt.NDArray[np.uint8]) -> bool:
+    """Whether the store says that a patch has one class; `labels`: of the rows selected, shape (row, class).
+
+    Raises:
+        ValueError: it says so, and a row has several.
+    """
+    if store.attributes.get("labels") != "single":
+        return False
+    several = int((labels.sum(axis=1) > 1).sum())
+    if several:
+        raise ValueError(
+            f"{store.location} has the attribute labels = single, so no row may have several labels, but {several} of "
+            f"{len(labels)} rows have; remove the attribute, or correct the array classes"
+        )
+    return True
 
 
 def _bands_of_store(store: StoreReader, wanted: tuple[BandSelection, ...]) -> tuple[BandSelection, ...]:
