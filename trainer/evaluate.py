@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from etl.exit_status import ExitStatus, JobError
 from etl.files import replace_atomically, require_writable
-from etl.pixel_groups import IMAGES
+from etl.pixel_groups import only_array, true_colour_of
 from etl.stderr import suppress_stderr
 from etl.store.reader import StoreReader
 from trainer.config import RGB_BANDS, EvaluateRunSettings
@@ -57,7 +57,7 @@ def evaluate(settings: EvaluateRunSettings, workers: Workers) -> int:
         scores = scores_by_threshold(rows, probabilities, thresholds)
         record = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split}
         record |= evaluate_predictions(rows, probabilities, scores)
-        record |= {"store": rows.reader.location.to_record(), "software": training_software()}
+        record |= {"store": rows.reader.location.to_record(), "archive": rows.archive, "software": training_software()}
         write_record(path, record)
         _write_samples(settings.run / "samples.npz", rows, probabilities)  # last: if it fails, scores are not lost
         print(f"{settings.split}: {scores_line(scores['at_half'])} -> {path}", flush=True)
@@ -125,8 +125,10 @@ def _write_samples(path: Path, rows: SelectedRows, probabilities: Floats, single
 
 def _true_colour(store: StoreReader, store_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:
     """Brightness of these rows in red, green and blue, shape (patch, row, col, 3); None without such bands."""
-    if IMAGES in store and store.schema.images is not None:
-        pixels = store.read(IMAGES, store_rows)[..., store.schema.images.true_colour]
+    only = only_array(store.names)
+    if only is not None:
+        shown = true_colour_of(store.text("band_" + only.removeprefix("data_")))
+        pixels = store.read(only, store_rows)[..., shown]
         black, white = np.percentile(pixels, (1, 99), axis=(0, 1, 2))  # 8 bits need not be bright either
         return np.asarray((pixels - black) / np.maximum(white - black, 1))
     bands = store.text("band_10m") if {"band_10m", "data_10m"} <= set(store.names) else ()

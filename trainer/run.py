@@ -70,13 +70,13 @@ def train(settings: RunSettings, workers: Workers) -> int:
         from trainer.report.recorder import RunRecorder
     if workers.size == 1:
         configure_worker_devices(settings.threads, workers)
-    outcome = train_network(settings, rows, epoch_rows, sampler, workers, RunRecorder(settings, sampler))
+    outcome = train_network(settings, rows, epoch_rows, sampler, workers, RunRecorder(settings, sampler, rows.archive))
     if outcome is None:
         return ExitStatus.RESUMABLE
 
     # ---- record
     def write() -> None:
-        record, path = finished_record(settings, sampler, outcome), settings.out / "run.json"
+        record, path = finished_record(settings, sampler, outcome, rows.archive), settings.out / "run.json"
         write_record(path, record)
         print(closing_lines(record, path), flush=True)
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.labels import CLASSES_43
+from etl.labels import CLASSES_19, CLASSES_43
 from trainer.fit.evaluation import evaluate_predictions
 from trainer.fit.metrics import score_predictions
 from trainer.report import drawing, score_drawing
@@ -57,6 +57,9 @@ SAMPLES = {
     "labels": np.array([[1, 0, 1], [0, 0, 0]], np.uint8),
     "probabilities": np.array([[0.9, 0.5, 0.2], [0.1, 0.1, 0.1]], np.float32),
 }
+
+OF_THE_PAPER = {"archive": "BigEarthNet v1", "classes": CLASSES_43}
+"""What the record of a run says whose store can be held against the paper."""
 
 
 def make_samples(folder, **changed):
@@ -102,6 +105,7 @@ def test_a_full_run_is_drawn_whole(tmp_path, capsys):
     run = make_run(
         tmp_path / "run", loss=[0.7, 0.5], seconds=[3.0, 1.0], steps=2, epochs=2, upsample="bilinear",
         by_epoch=epochs_of([3, 1], one), scores={"test": {"at_half": one, "tuned": one}, "val": {"at_half": one}},
+        **OF_THE_PAPER,
     )  # fmt: skip
     make_samples(run)
     status, text = report(tmp_path / "out", run)
@@ -110,10 +114,52 @@ def test_a_full_run_is_drawn_whole(tmp_path, capsys):
         "loss_by_step.png", "loss_by_epoch.png", "f1_by_epoch.png", "f1_by_class.png", "samples_1.png",
     }  # fmt: skip
     assert "1 run, 5 of 11 figures ->" in capsys.readouterr().out
-    for words in ("bilinear", "3.15.1", "data/store.h5", "paper (rgb, 4 GPUs)", "0.770", "tuned", "Sea and ocean"):
+    for words in (
+        "bilinear",
+        "3.15.1",
+        "store.h5, BigEarthNet v1",
+        "The paper does not state its split",
+        "paper (rgb, 4 GPUs)",
+        "0.770",
+        "tuned",
+        "Sea and ocean",
+    ):
         assert words in text
     assert "<td>Land principally occupied by agriculture, with significant areas of natural vegetation</td>" in text
     assert '<td class="number">26,447</td>' in text
+
+
+@pytest.mark.parametrize(
+    ("record", "evaluated"),
+    [
+        ({"archive": "", "classes": CLASSES_43}, ""),  # the drawn sample has the classes, too
+        ({"classes": CLASSES_43}, ""),  # of an older version
+        ({"archive": "BigEarthNet v2", "classes": CLASSES_43}, "BigEarthNet v2"),
+        ({"archive": "BigEarthNet v1", "classes": CLASSES_19}, "BigEarthNet v1"),
+        (OF_THE_PAPER, ""),  # evaluated on another store
+    ],
+)
+def test_the_paper_is_left_out_unless_every_store_says_that_its_patches_are_those_of_the_paper(
+    tmp_path, record, evaluated
+):
+    score = found_scores(CLASSES_43)
+    first = make_run(tmp_path / "first", by_epoch=epochs_of([3, 3], score), **OF_THE_PAPER)
+    run = make_run(tmp_path / "run", by_epoch=epochs_of([3, 3], score), workers=2, settings={"store": "a/x.h5"},
+                   scores={"val": {"at_half": score}}, **record)  # fmt: skip
+    said = {"command": "trainer.evaluate", "split": "test", "scores": {"at_half": score}, "archive": evaluated}
+    (run / "evaluate.test.json").write_text(json.dumps(said))
+    _, alone = report(tmp_path / "alone", first)
+    _, text = report(tmp_path / "out", first, run)
+    assert "Sea and ocean" in text
+    assert "x.h5" in text
+    for words in ("4 GPUs", "aper (rgb", "0.770", "F1, paper", "table 2", "table 3", "figure 3", "does not state"):
+        assert words not in text
+    assert "table 2" in alone
+    figures = [
+        drawing.f1_by_epoch(open_runs([first, run]), with_paper=with_paper).axes[0].get_lines()
+        for with_paper in (False, True)
+    ]
+    assert [len(lines) for lines in figures] == [2, 4]
 
 
 def test_the_page_holds_its_pictures_and_needs_no_other_file(tmp_path):
@@ -233,7 +279,7 @@ def test_a_run_has_one_colour_in_all_figures(tmp_path):
     epochs = epochs_of([3, 3], found_scores())
     folders = [make_run(tmp_path / "a", loss=[0.5, 0.4]), make_run(tmp_path / "b", by_epoch=epochs, loss=[0.6, 0.3])]
     runs = open_runs(folders)
-    by_step, by_epoch = drawing.loss_by_step(runs), drawing.f1_by_epoch(runs)
+    by_step, by_epoch = drawing.loss_by_step(runs), drawing.f1_by_epoch(runs, with_paper=False)
     colours = {line.get_label(): line.get_color() for line in by_step.axes[0].lines}
     drawn = {line.get_label(): line.get_color() for line in by_epoch.axes[0].lines}
     (label,) = colours.keys() & drawn.keys()

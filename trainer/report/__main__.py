@@ -16,7 +16,7 @@ from trainer.report import drawing, paper, score_drawing
 from trainer.report.contact_sheet import MAX_PATCHES, contact_sheet
 from trainer.report.evaluations import confusion_of
 from trainer.report.html_report import ReportFigure, render_report
-from trainer.report.runs import ClassScores, RecordedRun, Samples, open_runs, open_samples
+from trainer.report.runs import ClassScores, RecordedRun, Samples, are_comparable, open_runs, open_samples
 from trainer.report.scaling import ANY_LENGTH, ANY_STORE, scaling_series
 from trainer.report.style import STYLE
 
@@ -85,16 +85,17 @@ def _png(figure: Figure | None) -> bytes | None:
 
 def _figures(runs: Sequence[RecordedRun]) -> list[ReportFigure]:
     """Curves, classes, and the paper's figures 3 to 6; their texts are in figures.csv."""
+    with_paper = are_comparable(runs)
     classes, numbers, note = _classes(runs)
     epochs = scaling_series(runs, lambda run: run.epoch_seconds, ANY_LENGTH)
     totals = scaling_series(runs, lambda run: run.total_seconds)
-    epoch_seconds = drawing.seconds_by_workers(epochs, "an epoch", paper.EPOCH_SECONDS)
-    total_seconds = drawing.seconds_by_workers(totals, "all epochs", paper.TOTAL_SECONDS)
+    epoch_seconds = drawing.seconds_by_workers(epochs, "an epoch", paper.EPOCH_SECONDS if with_paper else {})
+    total_seconds = drawing.seconds_by_workers(totals, "all epochs", paper.TOTAL_SECONDS if with_paper else {})
     return [
         ReportFigure("loss_by_step", _png(drawing.loss_by_step(runs))),
         ReportFigure("loss_by_epoch", _png(drawing.loss_by_epoch(runs))),
-        ReportFigure("f1_by_epoch", _png(drawing.f1_by_epoch(runs))),
-        ReportFigure("f1_by_class", _png(drawing.f1_by_class(classes, numbers)), note, classes=classes),
+        ReportFigure("f1_by_epoch", _png(drawing.f1_by_epoch(runs, with_paper))),
+        ReportFigure("f1_by_class", _png(drawing.f1_by_class(classes, numbers, with_paper)), note, classes=classes),
         ReportFigure("precision_recall", _png(score_drawing.precision_recall(runs))),
         ReportFigure("reliability", _png(score_drawing.reliability(runs))),
         ReportFigure("epoch_seconds", _png(epoch_seconds), series=epochs),

@@ -53,24 +53,25 @@ def loss_by_epoch(runs: Sequence[RecordedRun]) -> Figure | None:
     return figure
 
 
-def f1_by_epoch(runs: Sequence[RecordedRun]) -> Figure | None:
-    """Micro F1 on split val by epoch, and the paper's on its test set."""
+def f1_by_epoch(runs: Sequence[RecordedRun], with_paper: bool) -> Figure | None:
+    """Micro F1 on split val by epoch, and if `with_paper` the paper's on its test set."""
     figure, axes = _figure("epoch", "micro F1 on validation")
     if not _draw_curves(axes, [(run, run.by_epoch("val", "micro", "f1")) for run in runs]):
         return None
-    for (name, score), linestyle in zip(paper.SCORES.items(), (":", "--"), strict=True):
-        label = f"paper, test, {name} ({score.f1:.2f})"
-        axes.axhline(score.f1, color=MUTED_COLOUR, linewidth=1, linestyle=linestyle, label=label)
+    if with_paper:
+        for (name, score), linestyle in zip(paper.SCORES.items(), (":", "--"), strict=True):
+            label = f"paper, its own test, {name} ({score.f1:.2f})"
+            axes.axhline(score.f1, color=MUTED_COLOUR, linewidth=1, linestyle=linestyle, label=label)
     axes.set_ylim(0, 1)
     _legend(axes)
     return figure
 
 
-def f1_by_class(columns: Mapping[str, ClassScores], numbers: Sequence[int]) -> Figure | None:
+def f1_by_class(columns: Mapping[str, ClassScores], numbers: Sequence[int], with_paper: bool) -> Figure | None:
     """F1 and support of each class that has rows, largest support first; None if no class has rows.
 
-    `columns`: scores by label of the run; `numbers`: the runs' numbers. The paper's values are drawn as well if all
-    classes are in the paper.
+    `columns`: scores by label of the run; `numbers`: the runs' numbers; `with_paper`: draw the paper's values as well,
+    if all classes are in the paper.
     """
     scores = list(columns.values())
     supported = [name for name in scores[0] if any(_score(c, name, "support") for c in scores)] if scores else []
@@ -89,8 +90,9 @@ def f1_by_class(columns: Mapping[str, ClassScores], numbers: Sequence[int]) -> F
         for row, name in zip(rows, names, strict=True):
             if not _score(classes, name, "support"):  # an empty bar would look like an F1 of 0
                 left.text(0.01, row, "no row", fontsize=6, va="center", color=MUTED_COLOUR)
-    if set(names) <= set(paper.CLASS_SCORES):
+    if with_paper and set(names) <= set(paper.CLASS_SCORES):
         _mark_paper(left, right, names)
+    right.set_xlabel("rows with the label" + (" (paper: |)" if with_paper else ""))
     _finish_classes(left, right, names)
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=9)
     return figure
@@ -99,17 +101,19 @@ def f1_by_class(columns: Mapping[str, ClassScores], numbers: Sequence[int]) -> F
 def seconds_by_workers(series: Sequence[ScalingSeries], what: str, published: Mapping[int, float]) -> Figure | None:
     """Mean and standard deviation of seconds by number of workers, with perfect scaling; beside it the paper's.
 
-    `published`: the paper's seconds by number of nodes. None unless a series has different numbers of workers.
+    `published`: the paper's seconds by number of nodes; empty to leave them out. None unless a series has different
+    numbers of workers.
     """
     if not any(len(line.points) > 1 for line in series):
         return None
     figure = Figure(figsize=(10, 4.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    panels = figure.subplots(1, 2 if published else 1, squeeze=False)[0]
     for line in series:
-        _draw_scaling(left, line, stroke(line.number)["color"])
-    points = (ScalingPoint(nodes * paper.GPUS_A_NODE, (seconds,)) for nodes, seconds in sorted(published.items()))
-    _draw_scaling(right, ScalingSeries("JUWELS, V100", "", tuple(points)), TEXT_COLOUR)
-    for axes, title in ((left, "here"), (right, "paper, one worker a GPU")):
+        _draw_scaling(panels[0], line, stroke(line.number)["color"])
+    points = [ScalingPoint(nodes * paper.GPUS_A_NODE, (seconds,)) for nodes, seconds in sorted(published.items())]
+    if points:
+        _draw_scaling(panels[1], ScalingSeries("JUWELS, V100", "", tuple(points)), TEXT_COLOUR)
+    for axes, title in zip(panels, ("here", "paper, one worker a GPU"), strict=False):
         axes.set_title(title, fontsize=11, loc="left", weight="bold", color=TEXT_COLOUR)
         axes.set(xlabel="workers", ylabel=f"seconds of {what}", yscale="log")
         axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 1.5, 2, 3, 5, 7)))
@@ -205,7 +209,7 @@ def _finish_classes(left: Axes, right: Axes, names: Sequence[str]) -> None:
     left.set_yticks(range(len(names)), ["\n".join(textwrap.wrap(name, 46)) for name in names], fontsize=8)
     left.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xlabel="F1")
     right.set_xscale("symlog", linthresh=1)  # supports reach from 0 to 40,000
-    right.set(xlim=(0, None), xlabel="rows with the label (paper: |)")
+    right.set_xlim(0, None)
     for axes in (left, right):
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)

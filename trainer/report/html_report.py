@@ -11,14 +11,14 @@ from etl.templates import png_data_uri, render_page
 from trainer.report import paper
 from trainer.report.evaluations import interval_of, worst_tiles
 from trainer.report.json_values import as_number, at_path
-from trainer.report.runs import ClassScores, RecordedRun
+from trainer.report.runs import ClassScores, RecordedRun, are_comparable
 from trainer.report.scaling import ScalingSeries
 
 __all__ = ["ReportFigure", "render_report"]
 
 with Path(__file__).with_name("figures.csv").open(encoding="utf-8", newline="") as _file:
     _TEXTS = {row["kind"]: row for row in csv.DictReader(_file)}
-"""Texts of each figure: title, what is "seen" in it, and why it is "absent" if there is nothing to draw."""
+"""Texts of each figure: title, what is "seen" in it, also of the "paper", and why it is "absent" if it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class ReportFigure:
 
     @property
     def text(self) -> Mapping[str, str]:
-        """Its "title", what is "seen" in it, and why it is "absent" if there is no picture."""
+        """Its "title", what is "seen" in it, also of the "paper", and why it is "absent" if there is no picture."""
         return _TEXTS[self.kind]
 
 
@@ -69,7 +69,7 @@ def render_report(runs: Sequence[RecordedRun], figures: Sequence[ReportFigure]) 
         tiles=[[run.label, *tile] for run in runs for tile in worst_tiles(run)],
         settings=_by_key([run.settings for run in runs]),
         versions=_by_key([run.versions for run in runs]),
-        paper=paper,
+        paper=paper if are_comparable(runs) else None,
         png_data_uri=png_data_uri,
     )
 

@@ -14,9 +14,9 @@ __all__ = ["RunRecorder"]
 class RunRecorder:
     """A `fit.training.TrainingObserver`: replaces run.json with each checkpoint, logs scalars every few seconds."""
 
-    def __init__(self, settings: RunSettings, sampler: DistributedSampler) -> None:
-        """Both of the run, whose folder is `settings.out`; it writes nothing yet."""
-        self._settings, self._sampler = settings, sampler
+    def __init__(self, settings: RunSettings, sampler: DistributedSampler, archive: str) -> None:
+        """All of the run, whose folder is `settings.out`; `archive`: see `SelectedRows`. It writes nothing yet."""
+        self._settings, self._sampler, self._archive = settings, sampler, archive
 
     def begin(self, state: TrainingState, network: dict[str, Any]) -> None:
         """Write both for a run that begins, or is resumed, with `state`; of a run with no step left, only the log."""
@@ -35,5 +35,5 @@ class RunRecorder:
         self._write_record()
 
     def _write_record(self) -> None:
-        record = training_record(self._settings, self._sampler, self._state, self._network)
+        record = training_record(self._settings, self._sampler, self._state, self._network, self._archive)
         write_record(self._settings.out / "run.json", record)

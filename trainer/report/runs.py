@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trainer.report import paper
 from trainer.report.json_values import as_list, as_mapping, as_number, at_path
 
-__all__ = ["ClassScores", "RecordedRun", "Samples", "open_runs", "open_samples"]
+__all__ = ["ClassScores", "RecordedRun", "Samples", "are_comparable", "open_runs", "open_samples"]
 
 _AVERAGES = ("micro", "macro", "weighted")
 _DRAWN = ("f1", "support")
@@ -36,7 +37,8 @@ class RecordedRun:
     record: Mapping[str, Any]
     """Content of run.json; "scores" includes the splits that `trainer.evaluate` scored later.
 
-    "evaluations": content of its files evaluate.<split>.json, by split."""
+    "evaluations": content of its files evaluate.<split>.json, by split.
+    "archives" lists what the stores of the training and of each evaluation say that their patches are of."""
 
     number: int = 0
     """Its number among the runs that were opened together, by which it has its colour in every figure."""
@@ -55,6 +57,19 @@ class RecordedRun:
     def upsample(self) -> str:
         """Upsampling method of the store; "not known" if the record does not say."""
         return str(self.record.get("upsample") or "not known")
+
+    @property
+    def store(self) -> str:
+        """Name of the store, and the archive that its patches are of if it says so; "not known" without a record."""
+        name = self.settings.get("store", "").rstrip("/").rpartition("/")[2]
+        archive = self.record.get("archive")
+        return f"{name}, {archive}" if name and archive else name or "not known"
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether every store that it read says that its patches and classes are those of the paper."""
+        classes, archives = map(as_list, (self.record.get("classes"), self.record.get("archives")))
+        return bool(archives) and all(paper.is_comparable(archive, list(map(str, classes))) for archive in archives)
 
     @property
     def workers(self) -> int | None:
@@ -198,6 +213,11 @@ def open_runs(folders: Sequence[Path]) -> list[RecordedRun]:
     return [RecordedRun(*run, number) for number, run in enumerate(named)]
 
 
+def are_comparable(runs: Sequence[RecordedRun]) -> bool:
+    """Whether the paper's figures can be drawn beside these runs: not if one of them is of other patches or classes."""
+    return all(run.is_comparable for run in runs)
+
+
 def open_samples(run: RecordedRun, worst: bool = False) -> Samples | None:
     """Pixels, labels and predictions of a run's sample patches, shapes as in `Samples`; None if it has none.
 
@@ -228,10 +248,12 @@ def _record(folder: Path) -> Mapping[str, Any]:
     if not path.is_file():
         state = f"has no {_RECORD}" if folder.is_dir() else "is a file" if folder.exists() else "is not there"
         raise ValueError(f"{folder} must be the folder of a run (--out of trainer.run); it {state}")
-    record, evaluations = _read(path), map(_read, sorted(folder.glob(_EVALUATIONS)))
+    record, evaluations = _read(path), list(map(_read, sorted(folder.glob(_EVALUATIONS))))
     by_split = {str(evaluation.get("split")): evaluation for evaluation in evaluations}
     evaluated = {split: evaluation.get("scores") for split, evaluation in by_split.items()}
-    return {**record, "scores": {**as_mapping(record.get("scores")), **evaluated}, "evaluations": by_split}
+    scores = {**as_mapping(record.get("scores")), **evaluated}
+    archives = [one.get("archive") for one in (record, *evaluations)]
+    return {**record, "scores": scores, "evaluations": by_split, "archives": archives}
 
 
 def _read(path: Path) -> Mapping[str, Any]:
