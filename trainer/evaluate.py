@@ -22,7 +22,7 @@ from etl.store.reader import StoreReader
 from trainer.config import RGB_BANDS, EvaluateRunSettings
 from trainer.data.selection import SelectedRows
 from trainer.fit.evaluation import evaluate_predictions
-from trainer.fit.metrics import DEFAULT_THRESHOLD, Floats, row_losses, scores_line
+from trainer.fit.metrics import DEFAULT_THRESHOLD, Floats, row_cross_entropy, scores_line
 from trainer.workers.command import run_command
 from trainer.workers.horovod import Workers
 
@@ -100,7 +100,7 @@ def _write_samples(path: Path, rows: SelectedRows, probabilities: Floats, single
     Two sets: rows at equal distances, and those with the highest loss, whose arrays are named `worst_...`.
     `single_label`: each row has exactly one class.
     """
-    losses = row_losses(rows.labels, probabilities, single_label)
+    losses = row_cross_entropy(rows.labels, probabilities, single_label)
     chosen = np.unique(np.linspace(0, len(rows) - 1, _SAMPLES).astype(np.intp))
     worst = np.argsort(-losses, kind="stable")[:_SAMPLES]
     positions = np.concatenate([chosen, worst])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from etl.labels import CLASSES_43
-from trainer.fit.metrics import row_losses, score_predictions, scores_line, tuned_thresholds
+from trainer.fit.metrics import row_cross_entropy, score_predictions, scores_line, tuned_thresholds
 from trainer.report import paper
 
 
@@ -82,11 +82,11 @@ def test_scores_of_rows_and_of_their_order_equal_those_of_scikit_learn(drawn):
 def test_the_loss_of_a_row_is_the_mean_over_its_classes_and_stays_finite():
     labels = np.array([[1, 0], [1, 0], [1, 1]], np.uint8)
     values = np.array([[0.5, 0.25], [0, 1], [1, 1]], np.float32)
-    first, worst, best = row_losses(labels, values)
+    first, worst, best = row_cross_entropy(labels, values)
     assert first == pytest.approx((np.log(2) + np.log(4 / 3)) / 2)
     assert worst == pytest.approx(-np.log(2.0**-23))
     assert best == pytest.approx(2.0**-23)
-    assert row_losses(labels[:2], values[:2], single_label=True) == pytest.approx([np.log(2), -np.log(2.0**-23)])
+    assert row_cross_entropy(labels[:2], values[:2], single_label=True) == pytest.approx([np.log(2), -np.log(2.0**-23)])
 
 
 @settings(max_examples=60)

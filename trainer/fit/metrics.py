@@ -17,7 +17,7 @@ __all__ = [
     "Floats",
     "LabelScores",
     "Labels",
-    "row_losses",
+    "row_cross_entropy",
     "score_predictions",
     "scores_line",
     "thresholds_of",
@@ -45,7 +45,7 @@ in [0, 1], 0 if the denominator is 0; "classes": a list with the scores of each 
 "mean_average_precision": the macro average, over the classes that occur; "micro_average_precision": of all labels
 together; both in [0, 1], 0 if no label occurs. "ranking_loss", "coverage_error", "one_error": see `ranking_scores`.
 "hamming_loss": share of labels that are predicted wrongly; "subset_accuracy": share of rows of which all labels are
-predicted right. "loss": mean of `row_losses`.
+predicted right. "loss": mean of `row_cross_entropy`.
 
 Of data with one class a row also "accuracy": share of rows whose most probable class is theirs, and "confusion": number
 of rows by their class, which is the index of the list, and by most probable class, the index within it.
@@ -98,13 +98,13 @@ def score_predictions(
         **ranking_scores(labels, probabilities),
         "hamming_loss": float((predicted != labels).mean()),
         "subset_accuracy": float((predicted == labels).all(axis=1).mean()),
-        "loss": float(row_losses(labels, probabilities, single_label).mean()),
+        "loss": float(row_cross_entropy(labels, probabilities, single_label).mean()),
         **(_scores_of_choices(labels, probabilities) if single_label else {}),
         "classes": [dict(zip(keys, of_class, strict=True)) for of_class in by_class],
     }
 
 
-def row_losses(labels: Labels, probabilities: Floats, single_label: bool = False) -> npt.NDArray[np.float64]:
+def row_cross_entropy(labels: Labels, probabilities: Floats, single_label: bool = False) -> npt.NDArray[np.float64]:
     """Cross-entropy of each row, shape (row,), in nats, without weights of classes or other options of training.
 
     The mean over classes of the binary cross-entropy; with `single_label` minus the logarithm of the probability of the
