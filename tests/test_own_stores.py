@@ -6,7 +6,9 @@ import runpy
 from pathlib import Path
 
 import h5py
+import mlcroissant
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from commands import content
 from mpi4py import MPI
@@ -15,6 +17,8 @@ from stores import GOOD, make_store
 import etl
 from etl.convert.run import convert
 from etl.convert.settings import ConvertSettings
+from etl.describe.run import describe
+from etl.describe.settings import DescribeSettings
 from etl.exit_status import JobError
 from etl.preview.contact_sheet import read_contact_sheet
 from etl.preview.run import preview
@@ -102,6 +106,24 @@ def test_a_converted_store_holds_the_same_and_what_the_program_left_out(own, con
         convert(ConvertSettings(Location.parse(converted), Location.parse(again), split="val"), COMM)
     assert etl.open_store(again).sizes["patch"] == 8
     assert status(again) == 0
+
+
+def test_a_description_tells_what_is_known(own, converted, tmp_path):
+    for path in (own, converted):
+        describe(DescribeSettings(Location.parse(path), tmp_path / "about"))
+        card = (tmp_path / "about" / "README.md").read_text()
+        for words in ("24 patches of 32 x 32 px, 3 classes", "red green blue nir swir", "(uint16)", "| crop |"):
+            assert words in card
+        for words in ("acquired", "tiles", "Copernicus", "None", "reflectance"):
+            assert words not in card
+        names = {item.name for item in (tmp_path / "about").iterdir()}
+        assert names == {"README.md", "patches.parquet", "croissant.json"}
+        table = pq.read_table(tmp_path / "about" / "patches.parquet")
+        assert table["split"].to_pylist()[:3] == ["train", "val", "test"]
+        assert len(table["labels"].to_pylist()[0]) == content(own)["classes"][0].sum()
+        assert "geometry" not in table.column_names
+        records = mlcroissant.Dataset(str(tmp_path / "about" / "croissant.json")).metadata.record_sets
+        assert [item.name for item in records[0].fields][:2] == ["row", "patch"]
 
 
 def test_a_manifest_needs_every_array(own, converted, tmp_path):

@@ -65,7 +65,7 @@ class RowResults:
             good = f"the 10 m bands of data_super equal data_10m in {self.written} rows"
             out.append(judge("10 m copies", good, self.copy_faults))
         if schema.version == "1":
-            out.append(Check("nodata shares", None, "stores of schema version 1, and of other programs, have none"))
+            out.append(Check("nodata shares", None, "stores of schema version 1 have none"))
         else:
             out.append(judge("nodata shares", f"{self.written} rows, each that of its pixels", self.share_faults))
         return out

@@ -53,6 +53,11 @@ def load_trained_network(
                 f"the classes of {store} differ from those that {path} was trained on; "
                 f"first difference: {found} instead of {wanted}"
             )
+    arrays = [[item.name for item in rows.pixels], [wanted["name"] for wanted in network["inputs"]]]
+    if arrays[0] != arrays[1]:  # --bands all are the native ones of a store without data_super
+        stored, trained = (", ".join(names) for names in arrays)
+        bands = settings["bands"]
+        raise ValueError(f"the network of {path} was trained on {trained}; --bands {bands} of {store} are of {stored}")
     pixels = []
     for item, wanted in zip(rows.pixels, network["inputs"], strict=True):
         stored = _pixels_text(item.name, item.row_shape, item.bands, item.dtype)
