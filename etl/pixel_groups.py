@@ -1,5 +1,6 @@
 """The bands of each pixel array of a store: size, type, names and attributes; of satellites and of image files."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ __all__ = [
     "STEPS_PER_DB",
     "UPSAMPLED_GROUP",
     "PixelGroup",
+    "only_array",
+    "true_colour_of",
 ]
 
 IMAGES = "data_images"
@@ -68,11 +71,8 @@ class PixelGroup:
 
     @property
     def true_colour(self) -> list[int]:
-        """Index of the bands to show in red, green and blue: B04 B03 B02 or R G B, else the first three, else one."""
-        for names in (("B04", "B03", "B02"), ("R", "G", "B"), ("red", "green", "blue")):
-            if set(names) <= set(self.bands):
-                return [self.bands.index(name) for name in names]
-        return [0, 1, 2] if len(self.bands) > 2 else [0, 0, 0]
+        """See `true_colour_of`."""
+        return true_colour_of(self.bands)
 
     @property
     def nodata(self) -> int | None:
@@ -107,6 +107,14 @@ class PixelGroup:
         return dict(y), dict(x)
 
 
+def true_colour_of(bands: Sequence[str]) -> list[int]:
+    """Index of the bands to show in red, green and blue: B04 B03 B02 or R G B, else the first three, else one."""
+    for names in (("B04", "B03", "B02"), ("R", "G", "B"), ("red", "green", "blue")):
+        if set(names) <= set(bands):
+            return [bands.index(name) for name in names]
+    return [0, 1, 2] if len(bands) > 2 else [0, 0, 0]
+
+
 _REFLECTANCE: dict[str, object] = {
     "long_name": "surface reflectance",
     "units": "1",
@@ -125,6 +133,19 @@ NATIVE_GROUPS = tuple(_sentinel2_group(group.name, group, group.bands) for group
 
 UPSAMPLED_GROUP = _sentinel2_group("super", GROUPS[0], SUPER_BANDS)
 """All bands at 10 m, `data_super`."""
+
+
+def only_array(arrays: Collection[str]) -> str | None:
+    """The one pixel array, of those with these names, of a store of image files or of another program, else None.
+
+    Another program can name it `data_images`, too, or write `data_super` without the arrays it was upsampled from.
+    """
+    upsampled = f"data_{UPSAMPLED_GROUP.name}"
+    if IMAGES in arrays:
+        return IMAGES
+    native = any(f"data_{group.name}" in arrays for group in NATIVE_GROUPS)
+    return upsampled if upsampled in arrays and not native else None
+
 
 SENTINEL1 = "data_s1"
 """Name of the pixel array of Sentinel-1."""

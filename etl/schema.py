@@ -5,16 +5,25 @@ of the tile's patch grid). Values are surface reflectance x 10,000 on the scale 
 nodata 0, saturated 65535; in a store of image files, those of the files.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from etl.bands import NODATA, SATURATED
 from etl.labels import CLASSES_19, CLASSES_43
-from etl.pixel_groups import IMAGES, NATIVE_GROUPS, SENTINEL1, SENTINEL1_GROUP, UPSAMPLED_GROUP, PixelGroup
+from etl.pixel_groups import (
+    IMAGES,
+    NATIVE_GROUPS,
+    SENTINEL1,
+    SENTINEL1_GROUP,
+    UPSAMPLED_GROUP,
+    PixelGroup,
+    only_array,
+)
 
 __all__ = [
     "COMPLETE",
@@ -34,6 +43,7 @@ __all__ = [
     "Schema",
     "encoded",
     "schema_of",
+    "unknown_column",
 ]
 
 SCHEMA_VERSION = "2"
@@ -147,10 +157,13 @@ class Schema:
     """One of `READABLE_VERSIONS`."""
 
     images: PixelGroup | None = None
-    """The bands of a store made from image files; None for the three groups of Sentinel-2."""
+    """The bands of the one pixel array, of image files or of another program; None for the groups of Sentinel-2."""
 
     sentinel1_bytes: int = 0
     """Length of `s1_name` in bytes; 0 if there is no Sentinel-1."""
+
+    absent: frozenset[str] = frozenset()
+    """Columns and coordinate variables that a store of another program lacks; `unknown_column` stands for a column."""
 
     @property
     def nomenclature(self) -> int:
@@ -182,6 +195,8 @@ class Schema:
     @property
     def optical(self) -> tuple[DataSet, ...]:
         """Those of `pixels` that hold pixels as read from products, patches or image files; without Sentinel-1."""
+        if self.images is not None:
+            return self.pixels
         return tuple(item for item in self.pixels if item.name not in (f"data_{UPSAMPLED_GROUP.name}", SENTINEL1))
 
     @property
@@ -193,7 +208,7 @@ class Schema:
         classes_text: dict[str, object] = {"long_name": "1 where the patch has the class"}
         if self.class_names not in (CLASSES_43, CLASSES_19, ()):
             classes_text["class_names"] = list(self.class_names)
-        return (
+        return self._present(
             column("patch", f"S{self.name_bytes}", long_name="name of the patch"),
             column("tile", "S5", long_name="MGRS tile"),
             column("acquired", "<i8", **time, standard_name="time"),
@@ -211,7 +226,7 @@ class Schema:
         column = partial(_column, self.rows)
         share = {"units": "1", "valid_min": 0.0, "valid_max": 1.0}
         nodata = column("nodata_share", "<f4", long_name="share of pixels without data in at least one band", **share)
-        return (
+        return self._present(
             column("product", f"S{self.product_bytes}", long_name="Level-2A product read, or the patch archive's own"),
             column("baseline", "S5", long_name="processing baseline of the product read"),
             *(() if self.version == "1" else (nodata,)),
@@ -220,6 +235,9 @@ class Schema:
             column("checksum", "<u8", long_name="XXH3-64 over the row's pixel bytes"),
             column("state", "|u1", long_name="state of the row"),
         )
+
+    def _present(self, *items: DataSet) -> tuple[DataSet, ...]:
+        return tuple(item for item in items if item.name not in self.absent)
 
     @property
     def statistics(self) -> tuple[DataSet, ...]:
@@ -274,39 +292,67 @@ class Schema:
                 name = f"{axis}_{group.grid}"
                 out.setdefault(name, (DataSet(name, (name,), (len(centres),), "<f4", attributes), centres))
             out[f"band_{group.name}"] = _names(f"band_{group.name}", group.bands)
-        return (*out.values(), _names("class", self.class_names))
+        every = (*out.values(), _names("class", self.class_names))
+        return tuple((item, values) for item, values in every if item.name not in self.absent)
 
 
-def schema_of(arrays: Mapping[str, Any], where: object) -> Schema:
+def schema_of(arrays: Mapping[str, Any], where: object, text: Callable[[str], tuple[str, ...]] | None = None) -> Schema:
     """Schema of the store at `where`, from its arrays by name, each with `shape`, `dtype` and `attrs` (attributes).
 
-    Attributes are read of the pixel array of a store of image files, and of `classes`.
+    Attributes are read of the pixel array of a store of image files, and of `classes`; `text` gives the values of a
+    coordinate variable of names, for a store of another program, which need not have these attributes.
 
     Raises:
         ValueError: these are not the arrays of a store.
     """
-    pixels = (IMAGES,) if IMAGES in arrays else tuple(f"data_{group.name}" for group in NATIVE_GROUPS)
-    missing = [name for name in (*pixels, "classes", "patch", "product", "state") if name not in arrays]
+    only = only_array(arrays)
+    pixels = (only,) if only else tuple(f"data_{group.name}" for group in NATIVE_GROUPS)
+    is_extracted = not only or not {"product", "checksum"}.isdisjoint(arrays)
+    columns = ("classes", "patch", "product", "state") if is_extracted else ("classes", "patch", "split", "state")
+    missing = [name for name in (*pixels, *columns) if name not in arrays]
     if missing:
         raise ValueError(f"{where} must be a store of etl.extract; it has no {', '.join(missing)}")
     rows, classes = arrays["classes"].shape
-    name_bytes, product_bytes = arrays["patch"].dtype.itemsize, arrays["product"].dtype.itemsize
+    name_bytes = arrays["patch"].dtype.itemsize
+    product_bytes = arrays["product"].dtype.itemsize if is_extracted else 1
     sentinel1_bytes = arrays["s1_name"].dtype.itemsize if SENTINEL1 in arrays and "s1_name" in arrays else 0
     version = "1" if "nodata_share" not in arrays else SENTINEL1_VERSION if sentinel1_bytes else SCHEMA_VERSION
     stated = tuple(map(str, arrays["classes"].attrs.get("class_names", ())))
+    if only and not stated and "class" in arrays and text is not None:
+        stated = text("class")
     class_names = stated or {0: (), len(CLASSES_19): CLASSES_19}.get(classes, CLASSES_43)
     if len(class_names) != classes:
         raise ValueError(f"{where} must name its {classes} classes in the attribute class_names of the array classes")
-    images = _image_group(arrays[IMAGES], where) if IMAGES in arrays else None
-    upsampled = f"data_{UPSAMPLED_GROUP.name}" in arrays
-    return Schema(rows, class_names, upsampled, name_bytes, product_bytes, version, images, sentinel1_bytes)
+    images = _only_group(only, arrays, where, text) if only else None
+    upsampled = f"data_{UPSAMPLED_GROUP.name}" in arrays and not only
+    schema = Schema(rows, class_names, upsampled, name_bytes, product_bytes, version, images, sentinel1_bytes)
+    if is_extracted:
+        return schema
+    coordinates = (item for item, _ in schema.coordinates)
+    names = {item.name for item in (*schema.identity, *schema.results, *coordinates)}
+    return replace(schema, absent=frozenset(names - set(arrays)))
 
 
-def _image_group(array: Any, where: object) -> PixelGroup:
-    """The group of a stored pixel array of image files."""
+def unknown_column(item: DataSet) -> npt.NDArray[Any]:
+    """What stands for a column that a store of another program lacks: empty text, NaN, no EPSG code, no time."""
+    values: dict[str, Any] = {"f": np.nan, "S": b"", "i": 0, "u": 0}
+    value = np.datetime64("NaT").astype(np.int64) if item.name == "acquired" else values[np.dtype(item.dtype).kind]
+    return np.full(item.shape, value, item.dtype)
+
+
+def _only_group(
+    name: str, arrays: Mapping[str, Any], where: object, text: Callable[[str], tuple[str, ...]] | None
+) -> PixelGroup:
+    """The group of the one pixel array of a store of image files, or of another program."""
+    array, group = arrays[name], name.removeprefix("data_")
     bands, nodata = tuple(map(str, array.attrs.get("bands", ()))), array.attrs.get("nodata")
+    if not bands and text is not None and f"band_{group}" in arrays:
+        bands = text(f"band_{group}")
     if len(array.shape) != 4 or len(bands) != array.shape[-1]:
-        raise ValueError(f"{where}: {IMAGES} must be (patch, row, col, band) and name its bands in the attribute bands")
+        raise ValueError(f"{where}: {name} must be (patch, row, col, band) and name its bands in the attribute bands")
+    if name != IMAGES:
+        values = {"nodata": array.dtype.type(NODATA), "saturated": np.uint16(SATURATED)}
+        return PixelGroup(group, group, array.shape[1:3], bands, None, array.dtype.str, values)
     in_files, stated = tuple(map(str, array.attrs.get("bands_in_files", ()))), None if nodata is None else int(nodata)
     return PixelGroup.of_images(array.shape[1:3], bands, array.dtype.str, stated, in_files)
 

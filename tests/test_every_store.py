@@ -251,8 +251,11 @@ def test_evaluation_and_prediction_need_no_array_but_those_of_the_network(whole,
             file.copy(name, other, without_attrs=True)
         other.attrs.update(file.attrs)
     scores, table = results(run, tmp_path / "other.h5", tmp_path)
+    for of_kind in expected[0].values():  # the other store does not name tiles
+        assert [(tile["tile"], tile["rows"]) for tile in of_kind["tiles"]] == [("33UUP", 5)]
+    without = {kind: {name: one[name] for name in one if name != "tiles"} for kind, one in expected[0].items()}
     out = capsys.readouterr().out
-    assert scores == expected[0]
+    assert scores == without
     assert "no picture of samples: " in out
     assert "has no such arrays: patch, tile, epsg, ulx, uly" in out
     assert not (tmp_path / "run" / "samples.npz").exists()

@@ -1,9 +1,14 @@
 """Archives of image files like EuroSAT's and UC Merced's through every command, from the table to a trained network."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from bad_input import errors, listed, product_of, put_catalogue, reasons
 from commands import content, ranks, same
@@ -82,6 +87,8 @@ def test_every_pixel_and_label_is_that_of_its_file_in_both_formats(archive, stor
         assert "scale_factor" not in store["data_images"].attrs
         assert "nodata" not in store["data_images"].attrs
         assert store["split"].values.tolist().count("train") == 6
+        assert store.attrs["labels"] == "single"
+        assert "archive" not in store.attrs
         with pytest.raises(ValueError, match="must have the attribute scale_factor"):
             etl.to_reflectance(store["data_images"])
 
@@ -125,7 +132,7 @@ def test_stats_and_preview_show_image_files(archive, stores, tmp_path):
         assert stats(StatsSettings(Location.parse(path), tmp_path / "s.html", scheduler="threads"), COMM) == 0
         record = json.loads((tmp_path / "s.json").read_text())
         assert record["agrees_with_stored_sums"]
-        assert record["units"] == "pixel values as in the image files"
+        assert record["units"] == "pixel values as stored"
         assert record["classes"] == ["Annual crop", "Forest", "Sea, lake"]
         assert preview(PreviewSettings(Location.parse(path), tmp_path / "p.png"), COMM) == 0
         assert (tmp_path / "p.png").stat().st_size > 10_000
@@ -221,19 +228,49 @@ def test_bands_are_not_named_for_products(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "patches.parquet"]
 
 
-def test_one_epoch_trains_and_the_network_scores(archive, stores, tmp_path):
-    bands = "all" if str(archive) == "eurosat" else "rgb"
-    out, store = tmp_path / "run", stores[bands == "all"]
-    done = ranks(1, "trainer.run", "--store", str(store), "--bands", bands, "--epochs", "1", "--batch", "3",
-                 "--network", "small", "--out", str(out))  # fmt: skip
+def test_one_epoch_of_8_bit_values_trains_and_the_network_scores(tmp_path):
+    made, out = make_merced(tmp_path, 64), tmp_path / "run"
+    write_catalogue(catalogue_of(made), read_image_table(made.table)[0])
+    assert begin(made, tmp_path / "s.zarr") == 0
+    done = ranks(1, "trainer.run", "--store", str(tmp_path / "s.zarr"), "--bands", "rgb", "--epochs", "1",
+                 "--batch", "3", "--network", "small", "--out", str(out))  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = json.loads((out / "run.json").read_text())
     (inputs,) = record["inputs"]
-    kept = archive.pixels[archive.paths[0]].shape[-1] if bands == "all" else 3
-    assert (inputs["name"], len(inputs["bands"]), len(record["classes"])) == ("data_images", kept, 3)
-    if bands == "rgb":
-        done = ranks(1, "trainer.evaluate", "--run", str(out), "--store", str(stores[1]), "--split", "test")
-        assert done.returncode == 0, done.stderr
-        with np.load(out / "samples.npz") as samples:  # stretched, as 8 bits need not be bright
-            assert samples["rgb"].min() == 0
-            assert samples["rgb"].max() == 255
+    assert (inputs["name"], inputs["bands"], len(record["classes"])) == ("data_images", ["R", "G", "B"], 3)
+    done = ranks(1, "trainer.evaluate", "--run", str(out), "--split", "test")
+    assert done.returncode == 0, done.stderr
+    with np.load(out / "samples.npz") as samples:  # stretched, as 8 bits need not be bright
+        assert samples["rgb"].min() == 0
+        assert samples["rgb"].max() == 255
+
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "howto" / "new-data-set.md"
+
+
+def test_the_page_leads_from_a_folder_like_eurosats_to_a_trained_network_by_its_commands_alone(tmp_path):
+    made = make_eurosat(tmp_path, 15, ("AnnualCrop", "Forest", "River"))
+    made.source.rename(tmp_path / "EuroSAT_MS")
+    made.table.unlink()
+    section = PAGE.read_text().split("\n## ")[1]
+    commands = "\n".join(re.findall(r"```\n(.*?)```", section, re.DOTALL))
+    for shown, short in (("mpirun -n 8 python", "python"), ("--epochs 20", "--epochs 1 --batch 4")):
+        assert commands.count(shown) == 1
+        commands = commands.replace(shown, short)
+    commands = commands.replace("python -m", f"{sys.executable} -m")
+    done = subprocess.run(
+        ["bash", "-e", "-c", commands], cwd=tmp_path, text=True, capture_output=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "eurosat.h5 is good" in done.stdout
+    store = etl.open_store(tmp_path / "eurosat.h5")
+    assert store["class"].values.tolist() == ["AnnualCrop", "Forest", "River"]
+    assert sorted(store["split"].values.tolist()) == ["test"] * 3 + ["train"] * 9 + ["val"] * 3
+    assert store.attrs["labels"] == "single"
+    record = json.loads((tmp_path / "runs" / "eurosat" / "run.json").read_text())
+    assert len(record["inputs"][0]["bands"]) == 13
+    labels = pq.read_table(tmp_path / "eurosat-predictions.parquet")
+    assert sorted(labels["patch"].to_pylist()) == sorted(store["patch"].values.tolist())
+    page = (tmp_path / "runs" / "eurosat-report" / "report.html").read_text()
+    assert "eurosat.h5" in page
+    assert "aper (rgb" not in page

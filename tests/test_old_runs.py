@@ -129,7 +129,7 @@ def test_an_old_record_with_its_scores_and_samples_is_drawn_whole(tmp_path):
     unpack(tmp_path, "finished")
     done = ranks(1, "trainer.report", "finished", "--out", "report", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "1 run, 5 of 8 figures ->" in done.stdout
+    assert "1 run, 5 of 11 figures ->" in done.stdout
     pictures = {path.name for path in (tmp_path / "report").glob("*.png")}
     assert pictures == {
         "loss_by_step.png", "loss_by_epoch.png", "f1_by_epoch.png", "f1_by_class.png", "samples_1.png",

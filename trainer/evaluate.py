@@ -15,19 +15,20 @@ import numpy.typing as npt
 
 from etl.exit_status import ExitStatus
 from etl.files import replace_atomically, require_writable
-from etl.pixel_groups import IMAGES
+from etl.pixel_groups import only_array, true_colour_of
 from etl.stderr import suppress_stderr
 from etl.store.reader import StoreReader
 from trainer.config import RGB_BANDS, EvaluateRunSettings
 from trainer.data.selection import SelectedRows
-from trainer.fit.metrics import Floats, scores_line
+from trainer.fit.evaluation import evaluate_predictions
+from trainer.fit.metrics import Floats, row_cross_entropy, scores_line
 from trainer.fit.thresholds import read_thresholds
 from trainer.workers.command import run_command
 from trainer.workers.horovod import Workers
 
 __all__ = ["main"]
 
-_SAMPLES = 12  # patches whose pixels are saved for the report
+_SAMPLES = 12  # patches of each set whose pixels are saved for the report
 _WHITE = 3000.0
 """Stored counts (reflectance 0.3) that are drawn white."""
 
@@ -50,11 +51,13 @@ def evaluate(settings: EvaluateRunSettings, workers: Workers) -> int:
     rows, probabilities = load_and_predict(
         settings, workers, labelled_only=True, check=lambda: _require_writable_run(settings.run, path)
     )
-    scores = scores_by_threshold(rows, probabilities, read_thresholds(settings.run, len(rows.classes)))
+    thresholds = read_thresholds(settings.run, len(rows.classes))
 
     def write() -> None:
-        record = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split, "scores": scores}
-        record |= {"store": rows.reader.location.to_record(), "software": training_software()}
+        scores = scores_by_threshold(rows, probabilities, thresholds)
+        record = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split}
+        record |= evaluate_predictions(rows, probabilities, scores)
+        record |= {"store": rows.reader.location.to_record(), "archive": rows.archive, "software": training_software()}
         write_record(path, record)
         _write_samples(settings.run / "samples.npz", rows, probabilities)  # last: if it fails, scores are not lost
         print(f"{settings.split}: {scores_line(scores['at_half'])} -> {path}", flush=True)
@@ -70,25 +73,39 @@ def _require_writable_run(run: Path, path: Path) -> None:
 
 
 def _write_samples(path: Path, rows: SelectedRows, probabilities: Floats) -> None:
-    """Write some patches in true colour with their labels and probabilities, if the store has the bands for it."""
-    positions = np.unique(np.linspace(0, len(rows) - 1, _SAMPLES).astype(np.intp))
+    """Write some patches in true colour with their labels and probabilities, if the store has the bands for it.
+
+    Two sets: rows at equal distances, and those with the highest loss, whose arrays are named `worst_...`.
+    """
+    losses = row_cross_entropy(rows.labels, probabilities, rows.single_label)
+    chosen = np.unique(np.linspace(0, len(rows) - 1, _SAMPLES).astype(np.intp))
+    worst = np.argsort(-losses, kind="stable")[:_SAMPLES]
+    positions = np.concatenate([chosen, worst])
     store, store_rows = rows.reader, rows.store_rows[positions]
     rgb = _true_colour(store, store_rows)
     if rgb is None:
         print(f"no picture of samples: {store.location} has no data_10m with {', '.join(RGB_BANDS)}", flush=True)
         return
     names = store.column("patch")[store_rows] if "patch" in store else np.array([f"row {k}" for k in store_rows], "S")
+    columns = {
+        "rgb": (np.clip(rgb, 0, 1) * 255).astype(np.uint8),
+        "patch": names.astype("S64"),
+        "labels": rows.labels[positions],
+        "probabilities": probabilities[positions],
+        "loss": losses[positions],
+    }
+    arrays = {name: values[: len(chosen)] for name, values in columns.items()}
+    arrays |= {f"worst_{name}": values[len(chosen) :] for name, values in columns.items()}
     with replace_atomically(path) as part, part.open("wb") as file:
-        np.savez(
-            file, rgb=(np.clip(rgb, 0, 1) * 255).astype(np.uint8), patch=names.astype("S64"),
-            labels=rows.labels[positions], probabilities=probabilities[positions], classes=np.array(rows.classes),
-        )  # fmt: skip
+        np.savez(file, classes=np.array(rows.classes), single_label=np.array(rows.single_label), **arrays)
 
 
 def _true_colour(store: StoreReader, store_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:
     """Brightness of these rows in red, green and blue, shape (patch, row, col, 3); None without such bands."""
-    if IMAGES in store and store.schema.images is not None:
-        pixels = store.read(IMAGES, store_rows)[..., store.schema.images.true_colour]
+    only = only_array(store.names)
+    if only is not None:
+        shown = true_colour_of(store.text("band_" + only.removeprefix("data_")))
+        pixels = store.read(only, store_rows)[..., shown]
         black, white = np.percentile(pixels, (1, 99), axis=(0, 1, 2))  # 8 bits need not be bright either
         return np.asarray((pixels - black) / np.maximum(white - black, 1))
     bands = store.text("band_10m") if {"band_10m", "data_10m"} <= set(store.names) else ()

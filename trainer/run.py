@@ -73,7 +73,7 @@ def train(settings: RunSettings, workers: Workers) -> int:
         from trainer.report.recorder import RunRecorder
     if workers.size == 1:
         configure_worker_devices(settings.threads, workers)
-    observers = [RunRecorder(settings, sampler), ProgressLine(settings, sampler)]
+    observers = [RunRecorder(settings, sampler, rows.archive), ProgressLine(settings, sampler)]
     observers += [StepProfiler(settings)] if settings.profile else []
     observer = Observers(settings, [*observers, *own])
     outcome = train_network(settings, rows, epoch_rows, sampler, workers, observer)
@@ -82,7 +82,7 @@ def train(settings: RunSettings, workers: Workers) -> int:
 
     # ---- record
     def write() -> None:
-        record, path = finished_record(settings, sampler, outcome), settings.out / "run.json"
+        record, path = finished_record(settings, sampler, outcome, rows.archive), settings.out / "run.json"
         write_record(path, record)
         print(closing_lines(record, path), flush=True)
 

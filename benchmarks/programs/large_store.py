@@ -77,7 +77,7 @@ def _plan(job: dict[str, Any], steps: Steps) -> None:
     catalogue = steps.run("read_catalogue", lambda: read_catalogue(path))
     inputs, selection = large_inputs(path, out, catalogue)
     rows = steps.run("place_patches", lambda: place_patches(inputs, selection))
-    attributes = store_attributes(inputs.settings, inputs.schema, inputs.method)
+    attributes = store_attributes(inputs.settings, inputs.schema, inputs.method, catalogue)
     columns = steps.run("initial_columns", lambda: initial_columns(inputs, selection))
     steps.run("create_store", partial(inputs.store.create, inputs.schema, columns, attributes))
     del columns

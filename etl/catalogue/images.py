@@ -34,7 +34,7 @@ PATH_COLUMNS = ("path", "file", "filename")
 """Names of the column with the paths of the files, in any case; the first that a table has is used."""
 
 LABEL_COLUMNS = ("labels", "classname", "label", "class")
-"""Names of the column with the labels, as `PATH_COLUMNS`."""
+"""Names of the column with the labels, as `PATH_COLUMNS`; all but the first say one label a patch, if none has more."""
 
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val"}
 _SPLITS |= {"test": "test", "testing": "test"}
@@ -87,7 +87,10 @@ def read_image_table(path: Path) -> tuple[pa.Table, Rejections]:
     except (pa.ArrowException, OSError, ValueError, KeyError, csv.Error) as error:  # KeyError: columns of one name
         raise ValueError(f"{path}: {fault_text(error).removeprefix(f'{path} ')}") from None
     lines = [number for number, good in enumerate(named.to_pylist(), start=1) if not good]
-    return _with_classes(_join_repeated(out)), [(f"row {number}", "its path is empty") for number in lines]
+    rows = _join_repeated(out)
+    most = pc.max(pc.list_value_length(rows["labels"])).as_py()
+    one_each = most == 1 and _first_of(LABEL_COLUMNS[:1], table.column_names) is None
+    return _with_classes(rows, one_each), [(f"row {number}", "its path is empty") for number in lines]
 
 
 def has_class_folders(folder: Path) -> bool:
@@ -114,7 +117,8 @@ def list_class_folders(folder: Path) -> tuple[pa.Table, Rejections]:
     refused = [(ascii(path), "the path must be UTF-8") for path, *_ in found if not _is_utf8(path)]
     found = [entry for entry in found if _is_utf8(entry[0])]
     patch, labels, split = ([entry[k] for entry in found] for k in range(3))
-    return _with_classes(make_catalogue_table(patch=patch, labels=[[label] for label in labels], split=split)), refused
+    rows = make_catalogue_table(patch=patch, labels=[[label] for label in labels], split=split)
+    return _with_classes(rows, single_label=True), refused
 
 
 def _is_utf8(path: str) -> bool:
@@ -255,7 +259,7 @@ def _splits(column: pa.ChunkedArray | None) -> list[str | None] | None:
     return [_SPLITS[name] if name else None for name in names]
 
 
-def _with_classes(rows: pa.Table) -> pa.Table:
-    """`rows` with the names of their labels, sorted, in the metadata."""
+def _with_classes(rows: pa.Table, single_label: bool) -> pa.Table:
+    """`rows` with the names of their labels, sorted, in the metadata, and whether each patch has one at most."""
     names = sorted(set(pc.list_flatten(rows["labels"]).to_pylist()))
-    return rows.replace_schema_metadata(image_metadata(names))
+    return rows.replace_schema_metadata(image_metadata(names, single_label))

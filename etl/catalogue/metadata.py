@@ -13,19 +13,29 @@ __all__ = [
     "detect_nomenclature",
     "image_metadata",
     "is_images",
+    "is_single_label",
     "stated_class_names",
     "stated_nomenclature",
 ]
 
 
-def image_metadata(class_names: Sequence[str]) -> dict[str, str]:
-    """Metadata of a catalogue of image files with these classes, in the order of the class axis."""
-    return {"kind": "images", "classes": json.dumps(list(class_names))}
+def image_metadata(class_names: Sequence[str], single_label: bool = False) -> dict[str, str]:
+    """Metadata of a catalogue of image files with these classes, in the order of the class axis.
+
+    `single_label`: whether no patch can have several of them.
+    """
+    single = {"labels": "single"} if single_label else {}
+    return {"kind": "images", "classes": json.dumps(list(class_names)), **single}
 
 
 def is_images(table: pa.Table) -> bool:
     """Whether each patch of the catalogue is one image file, whose path below --source is the patch's name."""
     return (table.schema.metadata or {}).get(b"kind") == b"images"
+
+
+def is_single_label(table: pa.Table) -> bool:
+    """Whether no patch of the catalogue can have several classes, as the metadata state."""
+    return (table.schema.metadata or {}).get(b"labels") == b"single"
 
 
 def stated_class_names(table: pa.Table) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from etl.catalogue.columns import CATALOGUE_SCHEMA, as_arrays, conform, sort_in_store_order, store_order
 from etl.catalogue.in_order import read_in_order
-from etl.catalogue.metadata import class_names_of, is_images, stated_class_names, stated_nomenclature
+from etl.catalogue.metadata import class_names_of, is_images, is_single_label, stated_class_names, stated_nomenclature
 from etl.catalogue.parquet_file import read_parquet
 from etl.catalogue.validation import find_problems, multi_hot
 from etl.files import replace_atomically
@@ -87,6 +87,9 @@ class Catalogue:
     s1_name: npt.NDArray[np.bytes_] | None = None
     """Name of the patch of Sentinel-1, empty if there is none; None unless it was asked for."""
 
+    single_label: bool = False
+    """Whether a patch has one class, if any: said of image files in folders of classes, or with a column `class`."""
+
     def __len__(self) -> int:
         return len(self.patch)
 
@@ -97,7 +100,8 @@ class Catalogue:
 
     def take(self, which: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> "Catalogue":
         """The rows that a mask, shape (patch,), or an index array picks, in that order."""
-        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("class_names", "is_images")}
+        whole = ("class_names", "is_images", "single_label")
+        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in whole}
         return replace(self, **{name: values[which] for name, values in columns.items() if values is not None})
 
 
@@ -127,7 +131,7 @@ def read_catalogue(
     if len(keep) < len(columns["snow"]):
         for name in columns:  # one column after the other, to hold no two copies of the catalogue
             columns[name] = columns[name][keep]
-    return Catalogue(class_names, is_images=False, **columns)
+    return Catalogue(class_names, is_images=False, single_label=False, **columns)
 
 
 def _read_whole(path: Path, with_sentinel1: bool) -> Catalogue:
@@ -136,7 +140,8 @@ def _read_whole(path: Path, with_sentinel1: bool) -> Catalogue:
     classes, unknown = multi_hot(table["labels"], class_names)
     problem = find_problems(table, unknown)
     columns = as_arrays(table, with_sentinel1)
-    return Catalogue(class_names, is_images(table), classes=classes, problem=problem, **columns)
+    single = is_single_label(table) and bool((classes.sum(axis=1) <= 1).all())
+    return Catalogue(class_names, is_images(table), classes=classes, problem=problem, single_label=single, **columns)
 
 
 def read_catalogue_table(path: Path) -> pa.Table:
@@ -171,7 +176,7 @@ def write_catalogue(path: Path, table: pa.Table, nomenclature: int = 43) -> None
     if stated_class_names(table) or is_images(table):
         stated = {
             key.decode(): table.schema.metadata[key].decode()
-            for key in (b"kind", b"classes")
+            for key in (b"kind", b"classes", b"labels")
             if key in table.schema.metadata
         }
     table = conform(table).replace_schema_metadata({**stated, "software": f"sentinel-etl {software}"})

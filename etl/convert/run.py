@@ -51,7 +51,7 @@ def _convert(settings: ConvertSettings) -> None:
             _write_manifest(settings)
             return
         rows = select_rows_to_copy(store, settings)
-        schema = replace(store.schema, rows=len(rows))
+        schema = replace(store.schema, rows=len(rows), absent=frozenset())
         mib = len(rows) * schema.row_bytes / 2**20
         plan = f"{len(rows)} of {store.schema.rows} rows, {mib:.1f} MiB before compression ({settings.codec})"
         if settings.dry_run:
@@ -122,8 +122,10 @@ def _write_draft(
             # whole shards, since each is written once
             batch_rows = -(-_BATCH_ROWS // settings.layout.file_rows) * settings.layout.file_rows
             with report_progress("convert", len(rows), "row") as show:
-                sums = _copy(store, writer, rows, batch_rows, show)
+                sums, checksums = _copy(store, writer, rows, batch_rows, show)
             writer.sync()
+        if "checksum" in store.schema.absent:
+            target.overwrite({"checksum": checksums})
         target.overwrite(statistics_arrays(sums.totals))
         mark_complete(target)
     except BaseException:
@@ -133,37 +135,37 @@ def _write_draft(
 
 def _copy(
     store: StoreReader, writer: Writer, rows: npt.NDArray[np.intp], batch_rows: int, on_rows: Callable[[int], None]
-) -> Sums:
-    """Copy the pixels of `rows`, a batch at a time, verify each row's checksum, and return their exact statistics.
+) -> tuple[Sums, npt.NDArray[np.uint64]]:
+    """Copy the pixels of `rows`, a batch at a time; their exact statistics, and the checksum of each, shape (row,).
 
-    `on_rows` is called with the number of rows done.
+    Checksums are compared with those of the store, if it has any. `on_rows` is called with the number of rows done.
 
     Raises:
         JobError: the pixels of a row do not match its checksum.
     """
-    pixels = store.schema.pixels
-    sums = Sums(pixels)
+    pixels, has_checksums = store.schema.pixels, "checksum" not in store.schema.absent
+    sums, checksums = Sums(pixels), np.zeros(len(rows), np.uint64)
     for first in range(0, len(rows), batch_rows):
         batch = rows[first : first + batch_rows]
         arrays = [store.read(item.name, batch) for item in pixels]
         for k, row in enumerate(batch.tolist()):
             parts = [array[k] for array in arrays]
-            stored, counted = int(store.columns["checksum"][row]), checksum(parts)
-            if counted != stored:
-                name = store.columns["patch"][row].decode(errors="replace")
+            checksums[first + k] = counted = checksum(parts)
+            if has_checksums and counted != (stored := int(store.column("checksum")[row])):
+                name = store.column("patch")[row].decode(errors="replace")
                 raise JobError(
                     f"{store.location}, row {row} {name}: pixels must give the stored checksum {stored:016x}, "
                     f"got {counted:016x}; python -m etl.verify lists all such rows"
                 )
-            if store.columns["state"][row] == WRITTEN:
-                split = min(int(store.columns["split"][row]), len(SPLITS) - 1)
+            if store.column("state")[row] == WRITTEN:
+                split = min(int(store.column("split")[row]), len(SPLITS) - 1)
                 for item, part in zip(pixels, parts, strict=True):
                     sums.add(split, item.name, row_sums(part, item.nodata, item.saturated))
         for item, array in zip(pixels, arrays, strict=True):
             writer.write(item.name, first, array)
             writer.wait()
         on_rows(first + len(batch))
-    return sums
+    return sums, checksums
 
 
 def _attributes(store: StoreReader, rows: npt.NDArray[np.intp], settings: ConvertSettings) -> dict[str, Any]:

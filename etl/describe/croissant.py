@@ -77,7 +77,7 @@ _ABOUT = {
 
 def write_croissant(path: Path, patches: Path, summary: Summary, settings: DescribeSettings, address: str) -> None:
     """Write the description; `patches`: the table of footprints, in the same folder; `address`: where the store is."""
-    table = pq.read_schema(patches)
+    table, period = pq.read_schema(patches), summary.period
     with patches.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     description: dict[str, Any] = {
@@ -90,7 +90,7 @@ def write_croissant(path: Path, patches: Path, summary: Summary, settings: Descr
         **({} if settings.licence == "other" else {"license": f"https://spdx.org/licenses/{settings.licence}"}),
         **({"url": address} if "://" in address else {}),
         "datePublished": f"{datetime.now(UTC):%Y-%m-%d}",
-        "temporalCoverage": "/".join(f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in summary.period),
+        **({"temporalCoverage": "/".join(f"{time:%Y-%m-%dT%H:%M:%SZ}" for time in period)} if period else {}),
         "distribution": [
             {
                 "@type": "cr:FileObject",

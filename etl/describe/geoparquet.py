@@ -23,7 +23,7 @@ _POLYGON = np.dtype([("order", "u1"), ("kind", "<u4"), ("rings", "<u4"), ("point
 
 
 def write_footprints(path: Path, summary: Summary) -> None:
-    """Write `footprint_table` as GeoParquet, compressed by Zstandard."""
+    """Write `footprint_table` as GeoParquet, or Parquet without footprints, compressed by Zstandard."""
     pq.write_table(footprint_table(summary), path, compression="zstd", row_group_size=_GROUP_ROWS)
 
 
@@ -31,7 +31,8 @@ def footprint_table(summary: Summary) -> pa.Table:
     """One row for each written patch, in the order of the store.
 
     Columns: `row` of the store (int64), patch, tile, product, baseline, split (text), acquired (time, UTC), epsg, ulx
-    and uly (metres), the shares (float32, 0 to 1, null if unknown), labels (list of text), bbox and geometry (degrees).
+    and uly (metres), the shares (float32, 0 to 1, null if unknown), labels (list of text), bbox and geometry
+    (degrees), both only if footprints are known.
     """
     columns = summary.columns
     arrays = {"row": pa.array(summary.rows, pa.int64())}
@@ -41,6 +42,8 @@ def footprint_table(summary: Summary) -> pa.Table:
     shares = [name for name in columns if name.endswith("_share")]
     arrays |= {name: pa.array(columns[name], pa.float32(), from_pandas=True) for name in shares}
     arrays["labels"] = pa.array(summary.labels, pa.list_(pa.string()))
+    if summary.rings is None:
+        return pa.table(arrays)
     arrays["bbox"] = _boxes(summary.rings)
     arrays["geometry"] = _as_wkb(summary.rings)
     return pa.table(arrays).replace_schema_metadata({b"geo": json.dumps(_geo(summary)).encode()})
@@ -58,7 +61,7 @@ def _geo(summary: Summary) -> dict[str, object]:
         "encoding": "WKB",
         "geometry_types": ["Polygon"],
         "orientation": "counterclockwise",
-        "bbox": list(summary.bounds),
+        "bbox": list(summary.bounds or ()),
         "covering": covering,
     }
     return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": geometry}}

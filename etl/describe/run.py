@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from etl.describe.croissant import write_croissant
 from etl.describe.geoparquet import write_footprints
 from etl.describe.settings import DescribeSettings
@@ -32,26 +34,39 @@ def describe(settings: DescribeSettings) -> None:
     with StoreReader(settings.store) as store:
         summary, schema = summary_of(store), store.schema
     address = settings.address or _address(settings, out)
-    classes = f", {len(summary.class_counts)} land cover classes" if summary.class_counts else ""
-    about = settings.about or (
-        f"{len(summary.rows):,} Sentinel-2 patches of 1200 m x 1200 m from {counted(len(summary.tiles), 'tile')}, "
-        f"Level-2A surface reflectance{classes}"
-    )
+    about = settings.about or _about(summary, schema)
     settings = replace(settings, title=settings.title or settings.store.key.stem, about=about)
     old = temporary_path(out, concurrent=True).with_suffix(".old")  # no folder of the user's has this name
     with replace_atomically(out, sync=False, concurrent=True) as folder:
         folder.mkdir(parents=True)
         write_footprints(folder / "patches.parquet", summary)
-        write_collection(folder, summary, schema, settings, address)
+        if summary.rings is not None:
+            write_collection(folder, summary, schema, settings, address)
         write_croissant(folder / "croissant.json", folder / "patches.parquet", summary, settings, address)
         (folder / "README.md").write_text(_card(summary, schema, settings, address), encoding="utf-8")
         if out.exists():
             remove_path(old)
             out.replace(old)
     remove_path(old)
+    files = ["README.md", *(["collection.json"] if summary.rings is not None else []), "patches.parquet"]
+    tiles = f" of {counted(len(summary.tiles), 'tile')}" if summary.rings is not None else ""
     print(
-        f"{settings.store}: {counted(len(summary.rows), 'patch')} of {counted(len(summary.tiles), 'tile')} described "
-        f"-> {settings.out}/README.md, collection.json, patches.parquet, croissant.json"
+        f"{settings.store}: {counted(len(summary.rows), 'patch')}{tiles} described "
+        f"-> {settings.out}/{', '.join([*files, 'croissant.json'])}"
+    )
+
+
+def _about(summary: Summary, schema: Schema) -> str:
+    """One line on what the store holds."""
+    number = len(summary.class_counts)
+    if schema.images is not None:
+        rows, columns = schema.images.size_px
+        classes = f", {counted(number, 'class')}" if number else ""
+        return f"{counted(len(summary.rows), 'patch')} of {rows} x {columns} px{classes}"
+    classes = f", {number} land cover classes" if number else ""
+    return (
+        f"{len(summary.rows):,} Sentinel-2 patches of 1200 m x 1200 m from {counted(len(summary.tiles), 'tile')}, "
+        f"Level-2A surface reflectance{classes}"
     )
 
 
@@ -80,11 +95,9 @@ def _address(settings: DescribeSettings, out: Path) -> str:
 
 
 def _card(summary: Summary, schema: Schema, settings: DescribeSettings, address: str) -> str:
-    west, south, east, north = summary.bounds
-    first, last = summary.period
-    run = summary.settings
+    bounds, period, run = summary.bounds, summary.period, summary.settings
     shares = summary.columns.get("nodata_share")
-    years = sorted({first.year, last.year})
+    years = sorted({time.year for time in period or ()})
     return render_page(
         "etl.describe",
         "card.md.j2",
@@ -94,9 +107,11 @@ def _card(summary: Summary, schema: Schema, settings: DescribeSettings, address:
         address=address,
         rows=len(summary.rows),
         tiles=_listed([tile.name for tile in summary.tiles]),
-        first=f"{first:%Y-%m-%d}",
-        last=f"{last:%Y-%m-%d}",
-        bounds=f"{west:.3f}, {south:.3f}, {east:.3f}, {north:.3f}",
+        period=period and [f"{time:%Y-%m-%d}" for time in period],
+        bounds=bounds and ", ".join(f"{side:.3f}" for side in bounds),
+        images=schema.images,
+        dtype=np.dtype(schema.pixels[0].dtype).name,
+        single_label=summary.attributes.get("labels") == "single",
         splits=", ".join(f"{name} {count:,}" for name, count in summary.split_counts.items()),
         bytes=f"{schema.row_bytes * schema.rows / 2**30:,.2f} GiB uncompressed",
         baselines=", ".join(f"{name or 'unknown'} {count:,}" for name, count in summary.baselines.items()),

@@ -56,7 +56,9 @@ def write_collection(folder: Path, summary: Summary, schema: Schema, settings: D
 
 
 def _collection(summary: Summary, settings: DescribeSettings, has_sentinel1: bool) -> pystac.Collection:
-    extent = pystac.Extent(pystac.SpatialExtent([list(summary.bounds)]), pystac.TemporalExtent([list(summary.period)]))
+    extent = pystac.Extent(
+        pystac.SpatialExtent([list(summary.bounds or ())]), pystac.TemporalExtent([list(summary.period or ())])
+    )
     extra: dict[str, Any] = {"version": settings.version}
     extensions = [_EXTENSIONS.format(name) for name in ("version/v1.2.0", *_BAND_EXTENSIONS)]
     if any(summary.baselines):

@@ -86,11 +86,11 @@ class Summary:
     split_counts: dict[str, int]
     """Patches of each split."""
 
-    rings: npt.NDArray[np.float64]
-    """Footprints: (patch, 5, 2), longitude and latitude in degrees, counter-clockwise."""
+    rings: npt.NDArray[np.float64] | None
+    """Footprints: (patch, 5, 2), longitude and latitude in degrees, counter-clockwise; None if they are not known."""
 
     tiles: tuple[Tile, ...]
-    """The tiles, in order of name."""
+    """The tiles, in order of name; none if the footprints are not known."""
 
     baselines: dict[str, int]
     """Patches of each processing baseline."""
@@ -105,38 +105,40 @@ class Summary:
     """Root attributes of the store."""
 
     @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """West, south, east and north of all patches, in degrees."""
+    def bounds(self) -> tuple[float, float, float, float] | None:
+        """West, south, east and north of all patches, in degrees; None if they are not known."""
+        if self.rings is None:
+            return None
         points = self.rings.reshape(-1, 2)
         west, south = points.min(axis=0).tolist()
         east, north = points.max(axis=0).tolist()
         return west, south, east, north
 
     @property
-    def period(self) -> tuple[datetime, datetime]:
-        """Times of the first and of the last acquisition."""
-        return min(tile.first for tile in self.tiles), max(tile.last for tile in self.tiles)
+    def period(self) -> tuple[datetime, datetime] | None:
+        """Times of the first and of the last acquisition; None if they are not known."""
+        times = [time for time in self.columns["acquired"] if time is not None]
+        return (min(times), max(times)) if times else None
 
 
 def summary_of(store: StoreReader) -> Summary:
-    """What a store of Sentinel-2 patches holds.
+    """What a store holds; the footprints of image files, and of patches of another program, are not known.
 
     Raises:
-        ValueError: it is not complete, no row of it is written, or it is of image files, whose places are not known.
+        ValueError: it is not complete, no row of it is written, or a patch lies across the 180th meridian.
     """
-    if store.schema.images is not None:
-        raise ValueError(f"{store.location} must hold Sentinel-2 patches, it holds image files of another data set")
     if not store.complete:
         raise ValueError(f"{store.location} must be complete; finish it with etl.extract --resume")
     store.require_written()
     rows = store.written
-    columns = {name: _plain(store.column(name)[rows]) for name in _COLUMNS if name in store}
-    columns["acquired"] = [datetime.fromtimestamp(seconds, UTC) for seconds in columns["acquired"]]
+    held = store.columns
+    columns = {name: _plain(held[name][rows]) for name in _COLUMNS if name in held}
+    columns["acquired"] = [_time(seconds) for seconds in columns["acquired"]]
     columns["split"] = [SPLITS[number] for number in columns["split"]]
     classes, names = store.column("classes")[rows], store.schema.class_names
     found = Counter(dict(zip(names, classes.sum(axis=0, dtype=np.int64).tolist(), strict=True)))
-    rings = _rings(store, rows)
-    if np.ptp(rings[..., 0], axis=1).max() > 180:
+    rings = _rings(store, rows) if store.schema.images is None else None
+    if rings is not None and np.ptp(rings[..., 0], axis=1).max() > 180:
         raise ValueError(f"{store.location} must hold no patch across the 180th meridian, where footprints break")
     return Summary(
         rows,
@@ -146,7 +148,7 @@ def summary_of(store: StoreReader) -> Summary:
         {name: count for name, count in found.most_common() if count},
         dict(Counter(columns["split"]).most_common()),
         rings,
-        _tiles(store, rows, columns),
+        _tiles(store, rows, columns) if rings is not None else (),
         dict(sorted(Counter(columns["baseline"]).items())),
         int((store.column("state") != WRITTEN).sum()),
         store.settings,
@@ -158,6 +160,11 @@ def _plain(values: npt.NDArray[Any]) -> list[Any]:
     """Values of a column as Python's own: text for bytes."""
     items = values.tolist()
     return [item.decode() for item in items] if values.dtype.kind == "S" else items
+
+
+def _time(seconds: int) -> datetime | None:
+    """A time in seconds since 1970, UTC; None of one that is not known."""
+    return None if np.datetime64(seconds, "s") != np.datetime64(seconds, "s") else datetime.fromtimestamp(seconds, UTC)
 
 
 def _corners(west: Any, south: Any, east: Any, north: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

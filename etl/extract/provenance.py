@@ -2,19 +2,28 @@
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from etl.catalogue.published import archive_of
 from etl.extract.settings import ExtractSettings
 from etl.schema import Schema
 from etl.settings import settings_record
 from etl.software import software_versions
 from etl.upsample.method import UpsampleMethod
 
+if TYPE_CHECKING:
+    from etl.catalogue.table import Catalogue
+
 __all__ = ["extraction_software", "store_attributes"]
 
 
-def store_attributes(settings: ExtractSettings, schema: Schema, method: UpsampleMethod) -> dict[str, Any]:
-    """Root attributes of a store; `upsample_weights` is JSON, one entry a network, or none."""
+def store_attributes(
+    settings: ExtractSettings, schema: Schema, method: UpsampleMethod, catalogue: "Catalogue"
+) -> dict[str, Any]:
+    """Root attributes of a store of `catalogue`; `upsample_weights` is JSON, one entry a network, or none.
+
+    `archive` names the published archive that the patches are of, `labels` is "single" if a patch has one class.
+    """
     networks = [network.to_record() for network in method.networks]
     offset = {} if settings.assume_offset is None else {"assume_offset": settings.assume_offset}
     precision = {"upsample_precision": method.precision} if networks else {}
@@ -26,6 +35,8 @@ def store_attributes(settings: ExtractSettings, schema: Schema, method: Upsample
         "upsample_weights": json.dumps(networks) if networks else "none",
         **precision,
         **offset,
+        **({"archive": archive} if (archive := archive_of(catalogue.patch)) else {}),
+        **({"labels": "single"} if catalogue.single_label else {}),
         "nomenclature": schema.nomenclature,
         "software": json.dumps(extraction_software()),
         "settings": json.dumps(settings_record(settings)),

@@ -124,7 +124,7 @@ def _create_store(inputs: ExtractionInputs, selection: CatalogueSelection) -> Re
     journal = Journal.begin(location, fingerprint, candidates, contents, inputs.store.write_beside)
     if inputs.guard.refused:
         add_stalled_units(inputs.store, inputs.guard.refused)
-    attributes = store_attributes(settings, inputs.schema, inputs.method)
+    attributes = store_attributes(settings, inputs.schema, inputs.method, selection.catalogue)
     inputs.store.create(inputs.schema, columns, attributes)
     journal.add(row_ranges(rejected), rows.problems)
     return ResumeState(journal, rows, NO_ROWS, inputs.schema, inputs.candidates)

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from etl.bands import GROUPS, NODATA, band_indices
 from etl.catalogue.table import Catalogue, read_catalogue
-from etl.pixel_groups import IMAGES
 from etl.preview.cells import CELL_STATUS, CellWindow, TileMap, cell_status_of, merge_cell_status, tile_cells
 from etl.preview.colours import FALSE_COLOUR, TRUE_COLOUR
 from etl.preview.settings import CARD_COLUMNS, PreviewSettings
@@ -122,7 +121,7 @@ class ContactSheet:
     """Patches shown, in store order."""
 
     maps: list[TileMap]
-    """Tiles shown, in store order; empty for image files."""
+    """Tiles shown, in store order; empty for image files and stores of other programs."""
 
     shown: ShownBands
     """Bands that are shown of the cards."""
@@ -202,7 +201,7 @@ def _read_excluded(settings: PreviewSettings, store: StoreReader) -> Catalogue |
 
 
 def _choose_bands(store: StoreReader) -> ShownBands:
-    """Bands of `data_10m`, or those of image files."""
+    """Bands of `data_10m`, or those of the one array of another store."""
     item, images = store.schema.pixels[0], store.schema.images
     bands, true_colour = _BANDS["10m"], band_indices(_BANDS["10m"], TRUE_COLOUR)
     if images is not None:
@@ -222,7 +221,9 @@ def _read_card(store: StoreReader, row: int, array: str) -> Card:
     names = store.schema.class_names
     labels = tuple(names[k] for k in np.flatnonzero(columns["classes"][row]).tolist())
     split = SPLITS[min(int(columns["split"][row]), len(SPLITS) - 1)]
-    place = f"{tile} · row {cell_row}, column {cell_col}" if array != IMAGES else columns["patch"][row].decode()
+    place = (
+        f"{tile} · row {cell_row}, column {cell_col}" if store.schema.images is None else columns["patch"][row].decode()
+    )
     pixels, share = store.read(array, np.array([row]))[0], float(_nodata_share(store)[row])
     return Card(row, tile, (cell_row, cell_col), split, labels, pixels, place, share)
 

@@ -116,13 +116,13 @@ def _draw_header(page: _Page, sheet: ContactSheet) -> None:
     splits = ", ".join(f"{count:,} {name}" for name, count in extracted.items()) or "none written yet"
     some = f" ({len(sheet.maps)} shown)" if 1 < len(sheet.maps) < sheet.tiles else ""
     tiles = (
-        f"{sheet.tiles} tiles{some}"
+        f" from {sheet.tiles} tiles{some}"
         if sheet.tiles > 1
-        else f"tile {sheet.maps[0].tile}"
+        else f" from tile {sheet.maps[0].tile}"
         if sheet.maps
-        else "image files"
+        else ""
     )
-    page.text(_MARGIN, 54, f"{sum(extracted.values()):,} patches from {tiles}", 31, weight="bold")
+    page.text(_MARGIN, 54, f"{sum(extracted.values()):,} patches{tiles}", 31, weight="bold")
     page.text(_MARGIN, 84, f"{sheet.title} · {splits}", 17, color=colours.MUTED)
     page.text(_MARGIN, _HEADER - 13, sheet.shown.words, 17, weight="bold")
     page.text(_MAPS_LEFT, _HEADER - 13, "State of each cell" if sheet.maps else "State of each row", 17, weight="bold")

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import GROUPS, SUPER_BANDS
-from etl.pixel_groups import IMAGES
 from etl.schema import SPLITS, STATS
 from etl.stats.counts import ValueCounts
 from etl.store.reader import StoreReader
@@ -93,7 +92,7 @@ class StatsReport:
     """Width of a bin in stored units."""
 
     scale: float
-    """Divisor from stored units to reflectance; 1 for image files."""
+    """Divisor from stored units to reflectance; 1 for image files, and stores of other programs."""
 
     @property
     def quantity(self) -> str:
@@ -141,7 +140,7 @@ class StatsReport:
 
         return {
             "store": self.store,
-            "units": "surface reflectance x 10,000" if self.scale > 1 else "pixel values as in the image files",
+            "units": "surface reflectance x 10,000" if self.scale > 1 else "pixel values as stored",
             "patches": by_split(labels.patches),
             "nodata_share_bins": list(NODATA_BINS),
             "nodata_share_patches": None if self.nodata_patches is None else by_split(self.nodata_patches),
@@ -226,7 +225,7 @@ def _count_nodata(store: StoreReader) -> npt.NDArray[np.int64] | None:
 def _counted_arrays(store: StoreReader) -> dict[str, tuple[str, ...]]:
     """Bands of each counted pixel array, by its name."""
     images = store.schema.images
-    return {IMAGES: images.bands} if images else {f"data_{group.name}": group.bands for group in GROUPS}
+    return {f"data_{images.name}": images.bands} if images else {f"data_{group.name}": group.bands for group in GROUPS}
 
 
 def _bin_counts(counts: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:

@@ -50,7 +50,12 @@ def build_manifest(path: Path) -> dict[str, Any]:
     """
     refs: dict[str, Any] = {".zgroup": '{"zarr_format":2}'}
     with h5py.File(path, "r") as file:
-        schema = schema_of(file, path)
+        schema = schema_of(file, path, lambda name: tuple(value.decode() for value in file[name][()].tolist()))
+        if schema.absent:
+            raise ValueError(
+                f"{path} must have all arrays of a store, and another program wrote it without "
+                f"{', '.join(sorted(schema.absent))}; convert it to HDF5 first, which adds them"
+            )
         refs[".zattrs"] = _to_json(_attributes(file))
         for group in ("stats", *(f"stats/{item.name}" for item in schema.pixels)):
             refs[f"{group}/.zgroup"] = refs[".zgroup"]

@@ -7,13 +7,14 @@ raises if arrays of the schema are missing.
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from etl.schema import REJECTED, STATS, UNWRITTEN, WRITTEN, Schema, schema_of
+from etl.schema import REJECTED, STATS, UNWRITTEN, WRITTEN, Schema, schema_of, unknown_column
 from etl.store.checksum import checksum
 from etl.store.consistency import require_consistent
 from etl.store.errors import DamagedStoreError
@@ -80,7 +81,7 @@ class StoreReader:
         Raises:
             ValueError: arrays of it are missing.
         """
-        return schema_of(self._reader.arrays, str(self.location))
+        return schema_of(self._reader.arrays, str(self.location), self.text)
 
     @property
     def names(self) -> list[str]:
@@ -161,8 +162,14 @@ class StoreReader:
 
     @property
     def columns(self) -> Mapping[str, npt.NDArray[Any]]:
-        """All columns by name: `Schema.identity` and `Schema.results`, shape (patch,), but `classes` (patch, class)."""
-        return self.read_columns(item.name for item in (*self.schema.identity, *self.schema.results))
+        """All columns by name, shape (patch,), but `classes` (patch, class): `Schema.identity` and `Schema.results`.
+
+        In a store of another program, `unknown_column` stands for those that it lacks.
+        """
+        whole = replace(self.schema, absent=frozenset())
+        items = {item.name: item for item in (*whole.identity, *whole.results)}
+        unknown = {name: unknown_column(item) for name, item in items.items() if name in self.schema.absent}
+        return {**self.read_columns(name for name in items if name not in unknown), **unknown}
 
     def text(self, name: str) -> tuple[str, ...]:
         """Values of a coordinate variable of names, stored with a dtype of bytes, e.g. `band_10m` or `class`.

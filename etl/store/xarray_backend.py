@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, overload
 
 import numpy as np
@@ -12,8 +12,8 @@ from xarray.backends import BackendEntrypoint
 
 from etl.bands import BAND_BY_NAME, NODATA, SATURATED
 from etl.files import NO_LOCKS
-from etl.pixel_groups import IMAGES
-from etl.schema import FLAGS, WRITTEN
+from etl.pixel_groups import only_array
+from etl.schema import COMPLETE, FLAGS, WRITTEN
 from etl.store.location import MANIFEST_SUFFIX, Location, format_of
 from etl.store.reader import StoreReader
 
@@ -55,7 +55,8 @@ def open_store(path: str | os.PathLike[str] | Location, *, all_rows: bool = Fals
 def _dataset(location: Location, all_rows: bool, chunked: bool) -> xr.Dataset:
     """The store at `location`, decoded; pixels as Dask arrays if `chunked`, else for the caller to chunk."""
     raw = _open(location)
-    pixels = (IMAGES,) if IMAGES in raw else ("data_10m", "data_20m", "data_60m")
+    only = only_array(tuple(map(str, raw)))
+    pixels = (only,) if only else ("data_10m", "data_20m", "data_60m")
     missing = [name for name in (*pixels, "classes", "patch", "state") if name not in raw]
     if missing:
         raw.close()
@@ -123,26 +124,52 @@ def _open(location: Location) -> xr.Dataset:
             from etl.store.manifest import find_hdf5_store
 
             location = Location.parse(find_hdf5_store(location.path))
-        with StoreReader(location):  # which refuses what leads out of the store, and what does not fit together
-            pass
+        with StoreReader(location) as store:  # refuses what leads out of the store, and what does not fit together
+            dims = _missing_dimensions(store)
         if kind == "HDF5":
-            import hdf5plugin  # noqa: F401  # registers Blosc and Zstandard with HDF5
-
-            try:
-                return xr.open_dataset(location.path, engine="h5netcdf", decode_cf=False, chunks=None)
-            except OSError as error:
-                if error.errno not in NO_LOCKS:
-                    raise
-                unlocked = {"locking": False}
-                return xr.open_dataset(
-                    location.path, engine="h5netcdf", driver_kwds=unlocked, decode_cf=False, chunks=None
-                )
+            return _with_dimensions(_open_hdf5(location), dims)
         from etl.store.zarr.lazy import undecoded_dataset
 
         return undecoded_dataset(location)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, IndexError, RuntimeError) as error:
         # the last four come from h5netcdf, of files whose members do not fit together
         raise ValueError(f"{location} must be a store, HDF5 or Zarr, but cannot be opened: {error}") from None
+
+
+def _open_hdf5(location: Location) -> xr.Dataset:
+    """The arrays of an HDF5 store, dimensions without a scale under names of their own."""
+    import hdf5plugin  # noqa: F401  # registers Blosc and Zstandard with HDF5
+
+    options: dict[str, Any] = {"engine": "h5netcdf", "decode_cf": False, "chunks": None, "phony_dims": "access"}
+    try:
+        return xr.open_dataset(location.path, **options)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return xr.open_dataset(location.path, driver_kwds={"locking": False}, **options)
+
+
+def _missing_dimensions(store: StoreReader) -> dict[str, tuple[str, ...]]:
+    """Dimensions by array of a store of another program, which need not name them; empty for others."""
+    if only_array(store.names) is None or not store.schema.absent:
+        return {}
+    schema = store.schema
+    coordinates = (item for item, _ in schema.coordinates)
+    items = (*schema.identity, *schema.results, *schema.pixels, *coordinates, COMPLETE)
+    return {item.name: item.dims for item in items if item.name in store}
+
+
+def _with_dimensions(raw: xr.Dataset, dims: Mapping[str, tuple[str, ...]]) -> xr.Dataset:
+    """`raw` with these dimensions of arrays, and without other arrays; as it is if there are none."""
+    if not dims:
+        return raw
+    variables = {}
+    for name, own in dims.items():
+        variables[name] = raw[name].variable.copy(deep=False)
+        variables[name].dims = own
+    out = xr.Dataset(variables, attrs=raw.attrs)
+    out.set_close(raw.close)
+    return out
 
 
 def _chunk_rows(raw: xr.Dataset) -> int:
@@ -186,7 +213,7 @@ def _add_band_metadata(out: xr.Dataset) -> xr.Dataset:
         out = out.assign_coords({name.replace("band", "wavelength"): (name, centres, attributes)})
         for array in [array for array in out.data_vars if name in out[array].dims]:
             out[array].attrs["gsd_m"] = 10 if name == "band_super" else bands[0].gsd_m
-    codes = np.unique(out["epsg"].values)
+    codes = np.unique(out["epsg"].values) if "epsg" in out else np.empty(0, np.int32)
     if len(codes) == 1 and codes[0]:
         out.attrs["proj:code"] = f"EPSG:{codes[0]}"
     return out

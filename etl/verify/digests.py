@@ -19,7 +19,7 @@ def check_digests(store: StoreReader) -> Check:
     if not complete:
         return Check("digests", None, "they are written when the store is complete")
     if DIGESTS not in store:
-        return Check("digests", None, "stores of older versions have none")
+        return Check("digests", None, "stores of older versions, and of other programs, have none")
     faults, digests = Faults(), stored_digests(store)
     if not digests:
         faults.add(f"{DIGESTS} does not hold them")

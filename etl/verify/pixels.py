@@ -93,6 +93,8 @@ def find_source_rows(store: StoreReader, settings: VerifySettings, source: Path)
         raise ValueError(f"--source must be a folder of products or patches, got {source}, which is not there")
     products: Sequence[FoundProduct] = ()
     locator: PatchLocator | PackedLocator | None = None
+    if store.schema.absent:
+        raise ValueError(f"--source does not apply to {store.location}: another program wrote it, of files not known")
     links = Links.into(source, *settings.allow_links)
     if store.schema.images is None:
         found = find_products(source, settings.allow_links)

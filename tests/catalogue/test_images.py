@@ -7,7 +7,7 @@ import pytest
 from image_archives import make_eurosat
 
 from etl.catalogue.images import list_class_folders, read_image_table
-from etl.catalogue.metadata import class_names_of
+from etl.catalogue.metadata import class_names_of, is_single_label
 from etl.catalogue.source_kind import detect_source
 from etl.catalogue.table import make_catalogue_table, read_catalogue, write_catalogue
 
@@ -73,6 +73,24 @@ def test_labels_of_several_rows_of_one_path_are_joined(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "single"),
+    [
+        ("path,ClassName\n1.tif,a\n2.tif,b\n3.tif,\n", True),
+        ("path,label\n1.tif,a\n1.tif,a\n", True),
+        ("path,class\n1.tif,a;b\n2.tif,b\n", False),
+        ("path,class\n1.tif,a\n1.tif,b\n", False),  # two rows of one path
+        ("path,labels\n1.tif,a\n", False),
+        ("path,class\n1.tif,\n", False),
+        ("path\n1.tif\n", False),
+    ],
+)
+def test_a_patch_has_one_class_where_the_column_is_of_one_and_no_patch_has_more(tmp_path, text, single):
+    write_catalogue(tmp_path / "c.parquet", read_image_table(put(tmp_path, text))[0])
+    catalogue = read_catalogue(tmp_path / "c.parquet")
+    assert catalogue.single_label == catalogue.take(np.array([0])).single_label == single
+
+
 def test_the_name_of_a_class_is_taken_before_its_number(tmp_path):
     rows, _ = read_image_table(put(tmp_path, ",Filename,Label,ClassName\n0,1.jpg,3,Forest\n"))
     assert rows["labels"].to_pylist() == [["Forest"]]
@@ -127,6 +145,7 @@ def test_folders_named_like_their_class_need_no_table(tmp_path):
         ("labels.csv, a table that can be the --source itself",),
     )
     rows, _ = list_class_folders(archive.source)
+    assert is_single_label(rows)
     assert dict(zip(rows["patch"].to_pylist(), rows["labels"].to_pylist(), strict=True)) == {
         path: [label] for path, label in zip(archive.paths, archive.labels, strict=True)
     }

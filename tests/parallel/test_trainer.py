@@ -295,7 +295,9 @@ def test_more_workers_than_rows_train_and_validate_all_the_same(mpi_ranks, comm,
 @pytest.mark.timeout(600)
 def test_scores_are_the_same_on_two_workers_and_those_of_scikit_learn_on_what_is_predicted(together, tmp_path):
     import pyarrow.parquet as pq
-    from sklearn.metrics import average_precision_score, f1_score
+    from sklearn.metrics import average_precision_score, coverage_error, f1_score, label_ranking_loss, log_loss
+
+    from trainer.report.__main__ import main as report
 
     run = together.folder / "run"
     place = ("--store", str(together.folder / "store.h5"), "--run", str(run), "--batch", "2")
@@ -304,7 +306,8 @@ def test_scores_are_the_same_on_two_workers_and_those_of_scikit_learn_on_what_is
         done = ranks(size, "trainer.evaluate", *place, timeout=250)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("test: 7 rows, micro precision ")
-        scored.append(json.loads((run / "evaluate.test.json").read_text())["scores"])
+        record = json.loads((run / "evaluate.test.json").read_text())
+        scored.append(record["scores"])
     done = ranks(1, "trainer.predict", *place, "--split", "test", "--out", str(tmp_path / "p.parquet"))
     assert done.returncode == 0, done.stderr
     table = pq.read_table(tmp_path / "p.parquet")
@@ -323,6 +326,22 @@ def test_scores_are_the_same_on_two_workers_and_those_of_scikit_learn_on_what_is
         wanted = average_precision_score(labels[:, there], found[:, there])
         assert one["mean_average_precision"] == pytest.approx(wanted)
         assert two["mean_average_precision"] == pytest.approx(wanted, abs=1e-6)
+        assert two["micro_average_precision"] == pytest.approx(average_precision_score(labels, found, average="micro"))
+        assert two["ranking_loss"] == pytest.approx(label_ranking_loss(labels, found))
+        assert two["coverage_error"] == pytest.approx(coverage_error(labels, found))
+        assert two["loss"] == pytest.approx(log_loss(labels.ravel(), found.ravel()), rel=1e-5)
+        low, high = two["intervals"]["micro_f1"]
+        assert low <= two["micro"]["f1"] <= high
+        assert "tiles" not in two  # this store names none
+    assert sum(one["count"] for one in record["calibration"]["bins"]) == labels.size
+    losses = -np.log(np.where(labels == 1, found, 1 - found)).mean(axis=1)
+    with np.load(run / "samples.npz") as samples:
+        assert samples["worst_loss"] == pytest.approx(np.sort(losses)[::-1], rel=1e-4)
+        assert samples["worst_labels"].tolist() == labels[np.argsort(-losses)].tolist()
+        assert samples["worst_rgb"].tobytes() == samples["rgb"][np.argsort(-losses)].tobytes()
+    assert report([str(run), "--out", str(tmp_path / "report")]) == 0
+    drawn = {path.name for path in (tmp_path / "report").glob("*.png")}
+    assert {"precision_recall.png", "reliability.png", "samples_1.png", "worst_1.png"} <= drawn
 
 
 @pytest.mark.mpi(ranks=[2], timeout=200)

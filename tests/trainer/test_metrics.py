@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from etl.labels import CLASSES_43
-from trainer.fit.metrics import score_predictions, tuned_thresholds
+from trainer.fit.metrics import row_cross_entropy, score_predictions, scores_line, tuned_thresholds
 from trainer.report import paper
 
 
@@ -56,6 +56,61 @@ def test_scores_equal_those_of_scikit_learn_class_by_class(drawn):
     if support.any():
         of_each = [one["f1"] for one in found["classes"]]
         assert found["weighted"]["f1"] == pytest.approx(np.average(of_each, weights=support))
+
+
+@settings(max_examples=60)
+@given(predictions())
+def test_scores_of_rows_and_of_their_order_equal_those_of_scikit_learn(drawn):
+    labels, probabilities = drawn
+    found = score_predictions(labels, probabilities, 0.5, list(map(str, range(labels.shape[1]))))
+    predicted = probabilities >= np.float32(0.5)
+    assert found["hamming_loss"] == pytest.approx(sk.hamming_loss(labels, predicted))
+    assert found["subset_accuracy"] == pytest.approx(sk.accuracy_score(labels, predicted))
+    log_loss = sk.log_loss(labels.ravel(), probabilities.ravel(), labels=[0, 1])
+    assert found["loss"] == pytest.approx(log_loss, rel=1e-5)
+    average_precision = sk.average_precision_score(labels, probabilities, average="micro") if labels.any() else 0
+    assert found["micro_average_precision"] == pytest.approx(average_precision)
+    # by its definition; of equal probabilities the first is the highest
+    assert found["one_error"] == np.mean([not row[values.argmax()] for row, values in zip(*drawn, strict=True)])
+    if labels.shape[1] == 1:  # scikit-learn takes no single class: there is no order, and one class covers a label
+        assert (found["ranking_loss"], found["coverage_error"]) == (0, labels.mean())
+    else:
+        assert found["ranking_loss"] == pytest.approx(sk.label_ranking_loss(labels, probabilities))
+        assert found["coverage_error"] == pytest.approx(sk.coverage_error(labels, probabilities))
+
+
+def test_the_loss_of_a_row_is_the_mean_over_its_classes_and_stays_finite():
+    labels = np.array([[1, 0], [1, 0], [1, 1]], np.uint8)
+    values = np.array([[0.5, 0.25], [0, 1], [1, 1]], np.float32)
+    first, worst, best = row_cross_entropy(labels, values)
+    assert first == pytest.approx((np.log(2) + np.log(4 / 3)) / 2)
+    assert worst == pytest.approx(-np.log(2.0**-23))
+    assert best == pytest.approx(2.0**-23)
+    assert row_cross_entropy(labels[:2], values[:2], single_label=True) == pytest.approx([np.log(2), -np.log(2.0**-23)])
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_data_of_one_class_a_row_have_accuracy_and_confusion_matrix(data):
+    rows, classes = data.draw(st.integers(1, 30)), data.draw(st.integers(2, 5))
+    true = data.draw(st.lists(st.integers(0, classes - 1), min_size=rows, max_size=rows))
+    values = np.random.default_rng(rows).random((rows, classes), np.float32)
+    values /= values.sum(axis=1, keepdims=True)
+    found = score_predictions(np.eye(classes, dtype=np.uint8)[true], values, 0.5, list("abcde"[:classes]), True)
+    chosen = values.argmax(axis=1)
+    assert found["accuracy"] == pytest.approx(sk.accuracy_score(true, chosen))
+    assert found["confusion"] == sk.confusion_matrix(true, chosen, labels=range(classes)).tolist()
+    assert found["accuracy"] == pytest.approx(1 - found["one_error"])
+    assert found["loss"] == pytest.approx(sk.log_loss(true, values, labels=range(classes)), rel=1e-5)
+    assert scores_line(found).endswith(f", accuracy {found['accuracy']:.3f}")
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize(("row", "count"), [([0, 0], 0), ([1, 1], 2)])
+def test_a_row_without_one_class_is_refused_as_data_of_one_class_a_row(row, count):
+    labels = np.array([[1, 0], row], np.uint8)
+    with pytest.raises(ValueError, match=f"each row must have one class, got {count} in row 1"):
+        score_predictions(labels, np.full((2, 2), 0.5, np.float32), 0.5, ["a", "b"], single_label=True)
 
 
 def test_means_equal_those_of_scikit_learn_on_classes_together():

@@ -102,7 +102,7 @@ def test_figures_count_all_parts_and_leave_out_steps_that_compiled_a_graph():
     state = state_of(8, seconds=30.5, resumed_at=[4])
     for step in (0, 2, 4, 5):
         state.step_s[step] = 100.0
-    record = training_record(RunSettings(), DistributedSampler(9, 4, 1), state, {})
+    record = training_record(RunSettings(), DistributedSampler(9, 4, 1), state, {}, "")
     assert record["steps"] == 8
     assert record["figures"]["seconds_total"] == 30.5
     assert record["figures"]["seconds_a_step_median"] == 1.0
@@ -120,7 +120,7 @@ class Recorded:
         rows = small_rows(folder / "pixels", 16)
         settings = RunSettings(out=folder, steps=4)
         self.setup, self.state, self.folder = make_setup(rows, small_network(rows), 4), TrainingState(), folder
-        self.recorder = RunRecorder(settings, self.setup.sampler)
+        self.recorder = RunRecorder(settings, self.setup.sampler, "")
 
     def train(self, validate=lambda epoch: None, lost=lambda names: None):
         self.recorder.begin(self.state, {})

@@ -81,10 +81,12 @@ def test_a_store_whose_split_train_is_empty_is_refused_with_the_counts(tmp_path)
         read(tmp_path / "store.h5", "data_super")
 
 
-def test_all_bands_of_a_store_without_upsampling_are_refused(tmp_path):
+def test_all_bands_of_a_store_without_upsampling_are_the_native_ones_and_a_list_is_refused(tmp_path):
     training_store(tmp_path / "store.h5", [TRAIN], upsampled=False)
+    rows = select_rows(tmp_path / "store.h5", RowSelection(band_selections("all")))
+    assert [(item.name, len(item.bands)) for item in rows.pixels] == [("data_10m", 4), ("data_20m", 6), ("data_60m", 2)]
     with pytest.raises(ValueError, match="has no data_super"):
-        read(tmp_path / "store.h5", "data_super")
+        read(tmp_path / "store.h5", "data_super", ("B05", "B06"))
     assert len(read(tmp_path / "store.h5", "data_10m", ("B04", "B03", "B02"))) == 1
 
 
@@ -139,6 +141,23 @@ def test_43_classes_are_read_as_19_and_rows_left_without_a_label_are_skipped_and
     assert len(read(path, "data_10m")) == 3
 
 
+def test_rows_have_what_the_store_says_of_archive_and_labels_and_several_labels_are_refused_where_it_says_one(tmp_path):
+    path = tmp_path / "store.h5"
+    training_store(path, [TRAIN] * 2 + [VAL])
+    rows = read(path, "data_10m")
+    assert (rows.archive, rows.single_label) == ("", False)
+    with h5py.File(path, "r+") as file:
+        file.attrs["labels"], file.attrs["archive"] = "single", "BigEarthNet v1"
+        file["classes"][...] = np.eye(3, 43, dtype=np.uint8)
+    rows = read(path, "data_10m")
+    assert (rows.archive, rows.single_label) == ("BigEarthNet v1", True)
+    with h5py.File(path, "r+") as file:
+        file["classes"][1, 7] = 1
+    assert read(path, "data_10m", split="val").single_label
+    with pytest.raises(ValueError, match=r"labels = single, so no row may have several labels, but 1 of 2 rows have"):
+        read(path, "data_10m")
+
+
 def test_labels_that_are_all_zero_are_refused(tmp_path):
     training_store(tmp_path / "store.h5", [TRAIN] * 2)
     with h5py.File(tmp_path / "store.h5", "r+") as file:
@@ -155,7 +174,8 @@ def test_a_list_of_bands_is_read_from_the_group_that_has_them_all():
 @pytest.mark.parametrize("bands", ["ultraviolet", "B02,B10"])
 def test_bands_that_sentinel_2_does_not_have_are_refused(store, bands):
     with pytest.raises(
-        ValueError, match=r"--bands must be rgb, all, native, s1 or a list such as B02,B8A, with \+s1 or without, got '"
+        ValueError,
+        match=r"--bands must be rgb, all, native, s1 or a list such as B02,B8A, with \+s1 or without, got '.* is of",
     ):
         select_rows(store, RowSelection(band_selections(bands)))
 

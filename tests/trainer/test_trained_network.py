@@ -9,6 +9,18 @@ from trainer.fit.checkpoint import LAST, Checkpoint, TrainingState
 from trainer.fit.trained_network import describe_network, load_trained_network
 
 
+def test_a_network_of_native_bands_is_not_used_on_a_store_whose_bands_are_all_upsampled(tmp_path):
+    settings = RunSettings(bands="all")
+    for name, upsampled in (("native.h5", False), ("super.h5", True)):
+        training_store(tmp_path / name, [TRAIN] * 2, upsampled=upsampled)
+    network = describe_network(select_rows(tmp_path / "native.h5", RowSelection(band_selections(settings.bands))))
+    checkpoint = Checkpoint({"network": network, "settings": {"bands": settings.bands}}, TrainingState(), [])
+    checkpoint.save(tmp_path / LAST)
+    message = r"trained on data_10m, data_20m, data_60m; --bands all of .*super\.h5 are of data_super"
+    with pytest.raises(ValueError, match=message):
+        load_trained_network(tmp_path, tmp_path / "super.h5", "all", True)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from etl.bands import NODATA
 from etl.labels import CLASSES_19, convert_to_19
-from etl.pixel_groups import IMAGES, SENTINEL1, STEPS_PER_DB
+from etl.pixel_groups import IMAGES, NATIVE_GROUPS, SENTINEL1, STEPS_PER_DB, only_array, true_colour_of
 from etl.schema import READABLE_VERSIONS, SPLITS, UNWRITTEN, WRITTEN
 from etl.store.location import Location
 from etl.store.reader import StoreReader
@@ -97,8 +97,11 @@ class SelectedRows:
     upsample: str
     """Method by which the store's 20 m and 60 m bands were upsampled to 10 m."""
 
+    archive: str = ""
+    """Published archive that the store says its patches are of, such as "BigEarthNet v1"; empty if it says none."""
+
     single_label: bool = False
-    """Whether each row has one label."""
+    """Whether the store says that a patch has one class; then no row has several labels."""
 
     def __len__(self) -> int:
         return len(self.store_rows)
@@ -130,30 +133,57 @@ def select_rows(path: Location | PathLike[str] | str, selection: RowSelection) -
         )
     pixels = tuple(_pixel_array(store, selected) for selected in bands)
     store.require_shards([item.name for item in pixels], store_rows[used])
-    upsample = str(store.attributes.get("upsample", "unknown"))
-    return SelectedRows(store, pixels, store_rows[used], labels[used], classes, int((~used).sum()), upsample)
+    upsample, archive = str(store.attributes.get("upsample", "unknown")), str(store.attributes.get("archive", ""))
+    unlabelled, single = int((~used).sum()), _has_single_labels(store, labels)
+    return SelectedRows(store, pixels, store_rows[used], labels[used], classes, unlabelled, upsample, archive, single)
+
+
+def _has_single_labels(store: StoreReader, labels: npt.NDArray[np.uint8]) -> bool:
+    """Whether the store says that a patch has one class; `labels`: of the rows selected, shape (row, class).
+
+    Raises:
+        ValueError: it says so, and a row has several.
+    """
+    if store.attributes.get("labels") != "single":
+        return False
+    several = int((labels.sum(axis=1) > 1).sum())
+    if several:
+        raise ValueError(
+            f"{store.location} has the attribute labels = single, so no row may have several labels, but {several} of "
+            f"{len(labels)} rows have; remove the attribute, or correct the array classes"
+        )
+    return True
 
 
 def _bands_of_store(store: StoreReader, wanted: tuple[BandSelection, ...]) -> tuple[BandSelection, ...]:
-    """The bands `wanted`; of a store of image files those of its one array.
+    """The bands `wanted`; of a store of image files, or of another program, those of its one array.
+
+    Of a store without upsampled bands, all are the native ones.
 
     Raises:
-        ValueError: a wanted band is none of Sentinel-2.
+        ValueError: a wanted band is none of Sentinel-2, and the store is.
     """
+    only = only_array(store.names)
     if IMAGES in store and any(selected.array == SENTINEL1 for selected in wanted):
         raise ValueError(f"{store.location} is of image files and has no {SENTINEL1}; leave +s1 out of --bands")
-    if IMAGES not in store:
-        unknown = next((selected.bands for selected in wanted if selected.array == IMAGES), None)
+    optical = tuple(selected for selected in wanted if selected.array != SENTINEL1)
+    if only is None:
+        unknown = next((selected.bands for selected in optical if selected.array == IMAGES), None)
         if unknown:
             names = ",".join(unknown)
             choices = "rgb, all, native, s1 or a list such as B02,B8A, with +s1 or without"
-            raise ValueError(f"--bands must be {choices}, got {names!r}")
+            raise ValueError(f"--bands must be {choices}, got {names!r}: {store.location} is of Sentinel-2")
+        native = tuple(BandSelection(f"data_{group.name}") for group in NATIVE_GROUPS)
+        if optical == (BandSelection("data_super"),) and "data_super" not in store and native[0].array in store:
+            return (*native, *wanted[1:])
         return wanted
-    images = store.schema.images
-    bands = wanted[0].bands if len(wanted) == 1 else ()
-    if bands == RGB_BANDS and images is not None:
-        bands = tuple(images.bands[k] for k in images.true_colour)
-    return (BandSelection(IMAGES, bands),)
+    if not optical:
+        return wanted
+    bands = optical[0].bands if len(optical) == 1 else ()
+    if bands == RGB_BANDS:
+        stored = store.text("band_" + only.removeprefix("data_"))
+        bands = tuple(stored[k] for k in true_colour_of(stored))
+    return (BandSelection(only, bands), *wanted[len(optical) :])
 
 
 def _check_readable(store: StoreReader, pixels: list[str]) -> None:

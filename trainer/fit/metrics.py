@@ -1,4 +1,4 @@
-"""Scores of multi-label predictions, by scikit-learn, and the thresholds that give each class its highest F1.
+"""Scores of predictions, by scikit-learn, and the thresholds that give each class its highest F1.
 
 scikit-learn is imported where it is used: it takes a second, and not every run has something to score.
 """
@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trainer.fit.ranking import ranking_scores
+
 __all__ = [
     "DEFAULT_THRESHOLD",
     "LEAST_POSITIVES",
     "Floats",
     "LabelScores",
+    "Labels",
+    "row_cross_entropy",
     "score_predictions",
     "scores_line",
+    "thresholds_of",
     "tuned_thresholds",
 ]
 
@@ -35,8 +40,15 @@ LabelScores = dict[str, Any]
 """Scores of predictions as plain data, as they are written to JSON records.
 
 "rows": number of rows; "micro", "macro" and "weighted": averages over classes of "precision", "recall" and "f1", each
-in [0, 1], 0 if the denominator is 0; "mean_average_precision": mean over the classes that occur, in [0, 1], 0 if none
-does; "classes": a list with the scores of each class, in the order of the label columns.
+in [0, 1], 0 if the denominator is 0; "classes": a list with the scores of each class, in the order of the columns.
+
+"mean_average_precision": the macro average, over the classes that occur; "micro_average_precision": of all labels
+together; both in [0, 1], 0 if no label occurs. "ranking_loss", "coverage_error", "one_error": see `ranking_scores`.
+"hamming_loss": share of labels that are predicted wrongly; "subset_accuracy": share of rows of which all labels are
+predicted right. "loss": mean of `row_cross_entropy`.
+
+Of data with one class a row also "accuracy": share of rows whose most probable class is theirs, and "confusion": number
+of rows by their class, which is the index of the list, and by most probable class, the index within it.
 
 Of one class: "name", "precision", "recall", "f1", "support": number of rows with the label, "average_precision": in
 [0, 1], None if there is no such row, "threshold": the class is predicted if its probability is at least this.
@@ -46,18 +58,26 @@ _RATES = ("precision", "recall", "f1")
 
 
 def score_predictions(
-    labels: Labels, probabilities: Floats, thresholds: Floats | float, names: Sequence[str]
+    labels: Labels,
+    probabilities: Floats,
+    thresholds: Floats | float,
+    names: Sequence[str],
+    single_label: bool = False,
 ) -> LabelScores:
     """Scores of predicted probabilities against true labels, over all classes and of each class.
 
     `labels` are 0 or 1, dtype uint8, shape (row, class); `probabilities` float32, shape (row, class), in [0, 1];
-    `thresholds` float32, shape (class,), or one for all classes; `names` one per class.
+    `thresholds` float32, shape (class,), or one for all classes; `names` one per class; `single_label`: each row has
+    exactly one class, which adds accuracy and confusion matrix, and makes the loss that of one choice among classes.
 
-    Source: scikit-learn, precision_recall_fscore_support and average_precision_score.
+    Source: scikit-learn, whose functions of these names give the same on the same arrays.
     """
     _check(labels, probabilities)
     if len(names) != labels.shape[1]:
         raise ValueError(f"names must be one per class, {labels.shape[1]}, got {len(names)}")
+    if single_label and (labels.sum(axis=1, dtype=np.int64) != 1).any():
+        row = int((labels.sum(axis=1, dtype=np.int64) != 1).argmax())
+        raise ValueError(f"each row must have one class, got {labels[row].sum(dtype=np.int64)} in row {row}")
     limits = np.broadcast_to(np.asarray(thresholds, np.float32), labels.shape[1:])
     predicted = (probabilities >= limits).astype(np.uint8)
     average_precisions = _average_precisions(labels, probabilities)
@@ -69,21 +89,48 @@ def score_predictions(
     rates = [values.tolist() for values in _rates(labels, predicted, None)]
     keys = ("name", *_RATES, "support", "average_precision", "threshold")
     by_class = zip(map(str, names), *rates, average_precisions, limits.tolist(), strict=True)
+    (micro_average_precision,) = _average_precisions(labels.reshape(-1, 1), probabilities.reshape(-1, 1))
     return {
         "rows": len(labels),
         **averages,
         "mean_average_precision": float(np.mean(occurring)) if occurring else 0.0,
+        "micro_average_precision": micro_average_precision or 0.0,
+        **ranking_scores(labels, probabilities),
+        "hamming_loss": float((predicted != labels).mean()),
+        "subset_accuracy": float((predicted == labels).all(axis=1).mean()),
+        "loss": float(row_cross_entropy(labels, probabilities, single_label).mean()),
+        **(_scores_of_choices(labels, probabilities) if single_label else {}),
         "classes": [dict(zip(keys, of_class, strict=True)) for of_class in by_class],
     }
+
+
+def row_cross_entropy(labels: Labels, probabilities: Floats, single_label: bool = False) -> npt.NDArray[np.float64]:
+    """Cross-entropy of each row, shape (row,), in nats, without weights of classes or other options of training.
+
+    The mean over classes of the binary cross-entropy; with `single_label` minus the logarithm of the probability of the
+    row's class. Probabilities nearer to 0 or 1 than the resolution of float32, 1.2e-7, count as that far away, as in
+    scikit-learn's log_loss. Arguments as in `score_predictions`.
+    """
+    resolution = np.finfo(np.float32).eps
+    clipped = np.clip(probabilities.astype(np.float64), resolution, 1 - resolution)
+    by_class = -np.log(np.where(labels == 1, clipped, 1 - clipped))
+    losses: npt.NDArray[np.float64] = by_class[labels == 1] if single_label else by_class.mean(axis=1)
+    return losses
+
+
+def thresholds_of(scores: LabelScores) -> Floats:
+    """The thresholds with which classes were predicted, float32, shape (class,)."""
+    return np.array([of_class["threshold"] for of_class in scores["classes"]], np.float32)
 
 
 def scores_line(scores: LabelScores) -> str:
     """Averages over all classes, for the log and the terminal."""
     micro, macro = scores["micro"], scores["macro"]
+    accuracy = f", accuracy {scores['accuracy']:.3f}" if "accuracy" in scores else ""
     return (
         f"{scores['rows']} rows, micro precision {micro['precision']:.3f} recall {micro['recall']:.3f} "
         f"F1 {micro['f1']:.3f}, macro F1 {macro['f1']:.3f}, mean average precision "
-        f"{scores['mean_average_precision']:.3f}"
+        f"{scores['mean_average_precision']:.3f}{accuracy}"
     )
 
 
@@ -153,3 +200,10 @@ def _average_precisions(labels: Labels, probabilities: Floats) -> list[float | N
 
     pairs = zip(labels.T, probabilities.T, strict=True)
     return [float(average_precision_score(column, values)) if column.any() else None for column, values in pairs]
+
+
+def _scores_of_choices(labels: Labels, probabilities: Floats) -> dict[str, Any]:
+    """Accuracy and confusion matrix of rows that have one class each."""
+    classes, chosen, true = labels.shape[1], probabilities.argmax(axis=1), labels.argmax(axis=1)
+    counts = np.bincount(true * classes + chosen, minlength=classes**2).reshape(classes, classes)
+    return {"accuracy": float((chosen == true).mean()), "confusion": counts.tolist()}

@@ -93,6 +93,6 @@ def scores_by_threshold(rows: SelectedRows, probabilities: Floats, thresholds: F
     `probabilities`: float32, shape (row, class); `thresholds`: float32, shape (class,).
     """
     return {
-        "at_half": score_predictions(rows.labels, probabilities, DEFAULT_THRESHOLD, rows.classes),
-        "tuned": score_predictions(rows.labels, probabilities, thresholds, rows.classes),
+        kind: score_predictions(rows.labels, probabilities, limits, rows.classes, rows.single_label)
+        for kind, limits in (("at_half", DEFAULT_THRESHOLD), ("tuned", thresholds))
     }

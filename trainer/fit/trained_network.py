@@ -105,6 +105,11 @@ def load_trained_network(
                 f"the classes of {store} differ from those that {path} was trained on; "
                 f"first difference: {found} instead of {wanted}"
             )
+    arrays = [[item.name for item in rows.pixels], [wanted["name"] for wanted in network["inputs"]]]
+    if arrays[0] != arrays[1]:  # --bands all are the native ones of a store without data_super
+        stored, trained = (", ".join(names) for names in arrays)
+        bands = settings["bands"]
+        raise ValueError(f"the network of {path} was trained on {trained}; --bands {bands} of {store} are of {stored}")
     pixels = []
     for item, wanted in zip(rows.pixels, network["inputs"], strict=True):
         stored = _pixels_text(item.name, item.row_shape, item.bands, item.dtype)
@@ -113,7 +118,8 @@ def load_trained_network(
             raise ValueError(f"{store}: the network of {path} was trained on {trained}; the store has {stored}")
         # Normalise by the statistics of the training store, not of this one: the weights were trained with them.
         pixels.append(replace(item, mean=np.array(wanted["mean"], "f4"), std=np.array(wanted["deviation"], "f4")))
-    rows = replace(rows, pixels=tuple(pixels))
+    # nor is what a probability means decided by this store
+    rows = replace(rows, pixels=tuple(pixels), single_label=network.get("single_label", False))
     model = build_network(rows.pixels, network_design(checkpoint.fingerprint), 0)
     checkpoint.restore_model(path, model)
     return model, rows

@@ -43,7 +43,9 @@ class Validation:
             return None
         rows, probabilities = self.rows, self.predict()
         self._scored = {self.state.step: probabilities}
-        scores = metrics.score_predictions(rows.labels, probabilities, metrics.DEFAULT_THRESHOLD, rows.classes)
+        scores = metrics.score_predictions(
+            rows.labels, probabilities, metrics.DEFAULT_THRESHOLD, rows.classes, rows.single_label
+        )
         log.info("epoch %d, val: %s", epoch, metrics.scores_line(scores))
         return scores
 

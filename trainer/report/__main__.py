@@ -3,7 +3,7 @@
 import argparse
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from etl.exit_status import ExitStatus
 from etl.files import replace_atomically
 from etl.output import escape_output
-from trainer.report import drawing, paper
+from trainer.report import drawing, paper, score_drawing
 from trainer.report.contact_sheet import MAX_PATCHES, contact_sheet
+from trainer.report.evaluations import confusion_of
 from trainer.report.html_report import ReportFigure, render_report
-from trainer.report.runs import ClassScores, RecordedRun, Samples, open_runs, open_samples
+from trainer.report.runs import ClassScores, RecordedRun, Samples, are_comparable, open_runs, open_samples
 from trainer.report.scaling import ANY_LENGTH, ANY_STORE, scaling_series
 from trainer.report.style import STYLE
 
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if out.exists() and not out.is_dir():
             raise ValueError(f"--out must be a folder, {out} is a file")
         runs = open_runs(arguments.runs)
-        samples = [open_samples(run) for run in runs]
+        samples = {kind: [open_samples(run, worst=kind == "worst") for run in runs] for kind in ("samples", "worst")}
         out.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         parser.error(str(error))
@@ -54,20 +55,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return ExitStatus.DONE
 
 
-def write_report(runs: Sequence[RecordedRun], samples: Sequence[Samples | None], out: Path) -> str:
+def write_report(runs: Sequence[RecordedRun], samples: Mapping[str, Sequence[Samples | None]], out: Path) -> str:
     """Write the page and its pictures, of 110 pixels per inch, into `out`; returns the line that the command prints.
 
-    `samples` has one entry per run.
+    `samples`: by kind of figure, "samples" or "worst", one entry per run.
     """
     # pictures are drawn and saved in this context: the style also sets their background and resolution
     with mpl.rc_context(STYLE):
-        figures = [*_figures(runs), *_samples(runs, samples)]
+        figures = [*_figures(runs), *_confusion(runs)]
+        figures += [figure for kind, of_runs in samples.items() for figure in _samples(kind, runs, of_runs)]
     drawn = {out / figure.file: figure.png for figure in figures if figure.png is not None}
     page = out / "report.html"
     for path, content in {**drawn, page: render_report(runs, figures).encode(errors="backslashreplace")}.items():
         with replace_atomically(path) as part:
             part.write_bytes(content)
-    for path in {*(out / figure.file for figure in figures), *out.glob("samples_*.png")} - drawn.keys():
+    numbered = (path for kind in ("confusion", *samples) for path in out.glob(f"{kind}_*.png"))
+    for path in {*(out / figure.file for figure in figures), *numbered} - drawn.keys():
         path.unlink(missing_ok=True)  # a picture of an earlier report would look like one of this report
     return f"{len(runs)} run{'s' * (len(runs) > 1)}, {len(drawn)} of {len(figures)} figures -> {page}"
 
@@ -82,16 +85,19 @@ def _png(figure: Figure | None) -> bytes | None:
 
 def _figures(runs: Sequence[RecordedRun]) -> list[ReportFigure]:
     """Curves, classes, and the paper's figures 3 to 6; their texts are in figures.csv."""
+    with_paper = are_comparable(runs)
     classes, numbers, note = _classes(runs)
     epochs = scaling_series(runs, lambda run: run.epoch_seconds, ANY_LENGTH)
     totals = scaling_series(runs, lambda run: run.total_seconds)
-    epoch_seconds = drawing.seconds_by_workers(epochs, "an epoch", paper.EPOCH_SECONDS)
-    total_seconds = drawing.seconds_by_workers(totals, "all epochs", paper.TOTAL_SECONDS)
+    epoch_seconds = drawing.seconds_by_workers(epochs, "an epoch", paper.EPOCH_SECONDS if with_paper else {})
+    total_seconds = drawing.seconds_by_workers(totals, "all epochs", paper.TOTAL_SECONDS if with_paper else {})
     return [
         ReportFigure("loss_by_step", _png(drawing.loss_by_step(runs))),
         ReportFigure("loss_by_epoch", _png(drawing.loss_by_epoch(runs))),
-        ReportFigure("f1_by_epoch", _png(drawing.f1_by_epoch(runs))),
-        ReportFigure("f1_by_class", _png(drawing.f1_by_class(classes, numbers)), note, classes=classes),
+        ReportFigure("f1_by_epoch", _png(drawing.f1_by_epoch(runs, with_paper))),
+        ReportFigure("f1_by_class", _png(drawing.f1_by_class(classes, numbers, with_paper)), note, classes=classes),
+        ReportFigure("precision_recall", _png(score_drawing.precision_recall(runs))),
+        ReportFigure("reliability", _png(score_drawing.reliability(runs))),
         ReportFigure("epoch_seconds", _png(epoch_seconds), series=epochs),
         ReportFigure("total_seconds", _png(total_seconds), series=totals),
         ReportFigure("f1_by_workers", _png(_f1_by_workers(runs))),
@@ -125,14 +131,30 @@ def _f1_by_workers(runs: Sequence[RecordedRun]) -> Figure | None:
     return drawing.f1_by_workers(scaling_series(runs, f1, ANY_STORE), {"val": "validation"}.get(split, split))
 
 
-def _samples(runs: Sequence[RecordedRun], samples: Sequence[Samples | None]) -> list[ReportFigure]:
+def _confusion(runs: Sequence[RecordedRun]) -> list[ReportFigure]:
+    """Confusion matrices, of the runs on data with one class a patch."""
+    figures = []
+    for number, run in enumerate(runs, 1):
+        confusion = confusion_of(run)
+        if confusion is not None:
+            note = f"{confusion.counts.sum():,} patches of split {confusion.split}."
+            png = _png(score_drawing.confusion_matrix(confusion))
+            figures.append(ReportFigure("confusion", png, note, run.name, number))
+    return figures
+
+
+def _samples(kind: str, runs: Sequence[RecordedRun], samples: Sequence[Samples | None]) -> list[ReportFigure]:
     figures = []
     for number, (run, of_run) in enumerate(zip(runs, samples, strict=True), 1):
         if of_run is not None and of_run.patch:
             shown = min(len(of_run.patch), MAX_PATCHES)
-            note = f"{shown} of {len(of_run.patch)} patches; labels with a probability of at least 0.5 are predicted."
-            figures.append(ReportFigure("samples", _png(contact_sheet(of_run)), note, run.name, number))
-    return figures or [ReportFigure("samples", None)]
+            rule = (
+                "the most probable class is" if of_run.single_label else "labels with a probability of at least 0.5 are"
+            )
+            note = f"{shown} of {len(of_run.patch)} patches; {rule} predicted."
+            png = _png(contact_sheet(of_run, errors_first=kind == "worst"))
+            figures.append(ReportFigure(kind, png, note, run.name, number))
+    return figures or [ReportFigure(kind, None)]
 
 
 if __name__ == "__main__":

@@ -16,14 +16,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from trainer.report import paper
 from trainer.report.runs import ClassScores, RecordedRun
 from trainer.report.scaling import ScalingPoint, ScalingSeries, perfect_scaling
-from trainer.report.style import MUTED_COLOUR, TEXT_COLOUR
+from trainer.report.style import MUTED_COLOUR, TEXT_COLOUR, stroke
 
 __all__ = ["f1_by_class", "f1_by_epoch", "f1_by_workers", "loss_by_epoch", "loss_by_step", "seconds_by_workers"]
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b4c9a")
-"""Colours that can be told apart with any colour vision. Source: Okabe and Ito 2008, except for the last."""
-
-_STROKES = ("-", "--", ":", "-.")
 _MAX_POINTS = 500
 """Most points of one curve; longer curves are averaged."""
 _LOG_FROM = 30
@@ -40,9 +36,9 @@ def loss_by_step(runs: Sequence[RecordedRun]) -> Figure | None:
     figure, axes = _figure("step", "training loss (binary cross-entropy)")
     for run in shown:
         step, low, mean, high = _thinned(run.losses)
-        axes.plot(step, mean, label=run.label, **_stroke(run.number), marker="." if len(step) < 30 else None)
+        axes.plot(step, mean, label=run.label, **stroke(run.number), marker="." if len(step) < 30 else None)
         if len(step) < len(run.losses):
-            axes.fill_between(step, low, high, color=_stroke(run.number)["color"], alpha=0.15, linewidth=0)
+            axes.fill_between(step, low, high, color=stroke(run.number)["color"], alpha=0.15, linewidth=0)
     _finish_losses(axes, np.concatenate([run.losses for run in shown]))
     return figure
 
@@ -57,24 +53,25 @@ def loss_by_epoch(runs: Sequence[RecordedRun]) -> Figure | None:
     return figure
 
 
-def f1_by_epoch(runs: Sequence[RecordedRun]) -> Figure | None:
-    """Micro F1 on split val by epoch, and the paper's on its test set."""
+def f1_by_epoch(runs: Sequence[RecordedRun], with_paper: bool) -> Figure | None:
+    """Micro F1 on split val by epoch, and if `with_paper` the paper's on its test set."""
     figure, axes = _figure("epoch", "micro F1 on validation")
     if not _draw_curves(axes, [(run, run.by_epoch("val", "micro", "f1")) for run in runs]):
         return None
-    for (name, score), linestyle in zip(paper.SCORES.items(), (":", "--"), strict=True):
-        label = f"paper, test, {name} ({score.f1:.2f})"
-        axes.axhline(score.f1, color=MUTED_COLOUR, linewidth=1, linestyle=linestyle, label=label)
+    if with_paper:
+        for (name, score), linestyle in zip(paper.SCORES.items(), (":", "--"), strict=True):
+            label = f"paper, its own test, {name} ({score.f1:.2f})"
+            axes.axhline(score.f1, color=MUTED_COLOUR, linewidth=1, linestyle=linestyle, label=label)
     axes.set_ylim(0, 1)
     _legend(axes)
     return figure
 
 
-def f1_by_class(columns: Mapping[str, ClassScores], numbers: Sequence[int]) -> Figure | None:
+def f1_by_class(columns: Mapping[str, ClassScores], numbers: Sequence[int], with_paper: bool) -> Figure | None:
     """F1 and support of each class that has rows, largest support first; None if no class has rows.
 
-    `columns`: scores by label of the run; `numbers`: the runs' numbers. The paper's values are drawn as well if all
-    classes are in the paper.
+    `columns`: scores by label of the run; `numbers`: the runs' numbers; `with_paper`: draw the paper's values as well,
+    if all classes are in the paper.
     """
     scores = list(columns.values())
     supported = [name for name in scores[0] if any(_score(c, name, "support") for c in scores)] if scores else []
@@ -88,13 +85,14 @@ def f1_by_class(columns: Mapping[str, ClassScores], numbers: Sequence[int]) -> F
     for number, (label, classes) in enumerate(columns.items()):
         rows = np.arange(len(names)) + (number - (len(columns) - 1) / 2) * bar
         for axes, kind in ((left, "f1"), (right, "support")):
-            lengths, colour = [_score(classes, name, kind) for name in names], _stroke(numbers[number])["color"]
+            lengths, colour = [_score(classes, name, kind) for name in names], stroke(numbers[number])["color"]
             axes.barh(rows, lengths, height=bar * 0.9, color=colour, label=label)
         for row, name in zip(rows, names, strict=True):
             if not _score(classes, name, "support"):  # an empty bar would look like an F1 of 0
                 left.text(0.01, row, "no row", fontsize=6, va="center", color=MUTED_COLOUR)
-    if set(names) <= set(paper.CLASS_SCORES):
+    if with_paper and set(names) <= set(paper.CLASS_SCORES):
         _mark_paper(left, right, names)
+    right.set_xlabel("rows with the label" + (" (paper: |)" if with_paper else ""))
     _finish_classes(left, right, names)
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=9)
     return figure
@@ -103,17 +101,19 @@ def f1_by_class(columns: Mapping[str, ClassScores], numbers: Sequence[int]) -> F
 def seconds_by_workers(series: Sequence[ScalingSeries], what: str, published: Mapping[int, float]) -> Figure | None:
     """Mean and standard deviation of seconds by number of workers, with perfect scaling; beside it the paper's.
 
-    `published`: the paper's seconds by number of nodes. None unless a series has different numbers of workers.
+    `published`: the paper's seconds by number of nodes; empty to leave them out. None unless a series has different
+    numbers of workers.
     """
     if not any(len(line.points) > 1 for line in series):
         return None
     figure = Figure(figsize=(10, 4.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    panels = figure.subplots(1, 2 if published else 1, squeeze=False)[0]
     for line in series:
-        _draw_scaling(left, line, _stroke(line.number)["color"])
-    points = (ScalingPoint(nodes * paper.GPUS_A_NODE, (seconds,)) for nodes, seconds in sorted(published.items()))
-    _draw_scaling(right, ScalingSeries("JUWELS, V100", "", tuple(points)), TEXT_COLOUR)
-    for axes, title in ((left, "here"), (right, "paper, one worker a GPU")):
+        _draw_scaling(panels[0], line, stroke(line.number)["color"])
+    points = [ScalingPoint(nodes * paper.GPUS_A_NODE, (seconds,)) for nodes, seconds in sorted(published.items())]
+    if points:
+        _draw_scaling(panels[1], ScalingSeries("JUWELS, V100", "", tuple(points)), TEXT_COLOUR)
+    for axes, title in zip(panels, ("here", "paper, one worker a GPU"), strict=False):
         axes.set_title(title, fontsize=11, loc="left", weight="bold", color=TEXT_COLOUR)
         axes.set(xlabel="workers", ylabel=f"seconds of {what}", yscale="log")
         axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 1.5, 2, 3, 5, 7)))
@@ -134,7 +134,7 @@ def f1_by_workers(series: Sequence[ScalingSeries], split: str) -> Figure | None:
         return None
     figure, axes = _figure("workers", f"micro F1 on {split}")
     for line in series:
-        _draw_points(axes, line, _stroke(line.number))
+        _draw_points(axes, line, stroke(line.number))
     _mark_workers(axes)
     low, high = axes.get_ylim()
     middle, half = (low + high) / 2, max(high - low, 0.05) / 2 * 1.1  # a difference of 0.001 must not fill the axes
@@ -148,11 +148,6 @@ def _figure(x: str, y: str) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.set(xlabel=x, ylabel=y)
     return figure, axes
-
-
-def _stroke(number: int) -> dict[str, Any]:
-    linestyle = _STROKES[number // len(_COLOURS) % len(_STROKES)]
-    return {"color": _COLOURS[number % len(_COLOURS)], "linestyle": linestyle, "linewidth": 1.6}
 
 
 def _thinned(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], ...]:
@@ -171,7 +166,7 @@ def _draw_curves(axes: Axes, curves: Sequence[tuple[RecordedRun, list[tuple[int,
     for run, curve in ((run, curve) for run, curve in curves if curve):
         epochs, heights = zip(*curve, strict=True)
         marker = "o" if len(epochs) < 30 else None
-        axes.plot(epochs, heights, label=run.label, **_stroke(run.number), marker=marker, markersize=4)
+        axes.plot(epochs, heights, label=run.label, **stroke(run.number), marker=marker, markersize=4)
         values.extend(heights)
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     return values
@@ -214,7 +209,7 @@ def _finish_classes(left: Axes, right: Axes, names: Sequence[str]) -> None:
     left.set_yticks(range(len(names)), ["\n".join(textwrap.wrap(name, 46)) for name in names], fontsize=8)
     left.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xlabel="F1")
     right.set_xscale("symlog", linthresh=1)  # supports reach from 0 to 40,000
-    right.set(xlim=(0, None), xlabel="rows with the label (paper: |)")
+    right.set_xlim(0, None)
     for axes in (left, right):
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)

@@ -23,11 +23,15 @@ __all__ = ["closing_lines", "finished_record", "training_record", "training_soft
 
 
 def training_record(
-    settings: RunSettings, sampler: DistributedSampler, state: TrainingState, network: Mapping[str, Any]
+    settings: RunSettings,
+    sampler: DistributedSampler,
+    state: TrainingState,
+    network: Mapping[str, Any],
+    archive: str,
 ) -> dict[str, Any]:
     """The content of run.json of an unfinished run, times in seconds; `finished_record` has the rest.
 
-    `network`: see `trained_network.describe_network`.
+    `network`: see `trained_network.describe_network`; `archive`: see `SelectedRows`.
     """
     steps = range(state.step)
     return {
@@ -40,6 +44,7 @@ def training_record(
         "epochs": len(steps) / sampler.steps_per_epoch,
         "patches": sum(len(sampler.step_rows(step)) for step in steps),
         **network,
+        "archive": archive,
         "figures": _figures(sampler, state) if steps else {},
         "resumed_at": state.resumed_at,
         "loss": state.loss,
@@ -53,10 +58,12 @@ def training_record(
     }
 
 
-def finished_record(settings: RunSettings, sampler: DistributedSampler, outcome: TrainingOutcome) -> dict[str, Any]:
-    """The content of run.json of a finished run, times in seconds."""
+def finished_record(
+    settings: RunSettings, sampler: DistributedSampler, outcome: TrainingOutcome, archive: str
+) -> dict[str, Any]:
+    """The content of run.json of a finished run, times in seconds; `archive`: see `SelectedRows`."""
     return {
-        **training_record(settings, sampler, outcome.state, outcome.network),
+        **training_record(settings, sampler, outcome.state, outcome.network, archive),
         "finished": True,
         "scores": outcome.scores,
         "weights_equal": outcome.weights_equal,

@@ -15,10 +15,10 @@ __all__ = ["RunRecorder"]
 class RunRecorder(TrainingObserver):
     """Replaces run.json with each checkpoint, and logs scalars every few seconds."""
 
-    def __init__(self, settings: RunSettings, sampler: DistributedSampler) -> None:
-        """Both of the run, whose folder is `settings.out`; it writes nothing yet."""
+    def __init__(self, settings: RunSettings, sampler: DistributedSampler, archive: str) -> None:
+        """All of the run, whose folder is `settings.out`; `archive`: see `SelectedRows`. It writes nothing yet."""
         super().__init__(settings)
-        self._sampler = sampler
+        self._sampler, self._archive = sampler, archive
 
     def begin(self, state: TrainingState, network: dict[str, Any]) -> None:
         """Write both for a run that begins, or is resumed, with `state`; of a run with no step left, only the log."""
@@ -37,5 +37,5 @@ class RunRecorder(TrainingObserver):
         self._write_record()
 
     def _write_record(self) -> None:
-        record = training_record(self.settings, self._sampler, self._state, self._network)
+        record = training_record(self.settings, self._sampler, self._state, self._network, self._archive)
         write_record(self.settings.out / "run.json", record)
