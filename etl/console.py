@@ -10,7 +10,7 @@ from etl.exit_status import ExitStatus
 __all__ = ["main"]
 
 _EXTRAS = {"etl": "extract", "trainer": "train"}
-_LATE = {"trainer.run": "tensorflow", "trainer.evaluate": "tensorflow", "trainer.predict": "tensorflow"}
+_LATE = dict.fromkeys(("trainer.run", "trainer.evaluate", "trainer.predict", "trainer.map"), "tensorflow")
 """What a command imports only once ranks have begun to work, where it is too late for a short message."""
 
 

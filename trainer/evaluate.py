@@ -6,7 +6,6 @@ from trainer.workers.supervisor import RERUN_ADVICE
 if __name__ == "__main__":
     end_on_signals(RERUN_ADVICE)  # during the imports below, which take seconds
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from etl.exit_status import ExitStatus, JobError
+from etl.exit_status import ExitStatus
 from etl.files import replace_atomically, require_writable
 from etl.pixel_groups import IMAGES
 from etl.stderr import suppress_stderr
 from etl.store.reader import StoreReader
 from trainer.config import RGB_BANDS, EvaluateRunSettings
 from trainer.data.selection import SelectedRows
-from trainer.fit.metrics import DEFAULT_THRESHOLD, Floats, scores_line
+from trainer.fit.metrics import Floats, scores_line
+from trainer.fit.thresholds import read_thresholds
 from trainer.workers.command import run_command
 from trainer.workers.horovod import Workers
 
@@ -50,7 +50,7 @@ def evaluate(settings: EvaluateRunSettings, workers: Workers) -> int:
     rows, probabilities = load_and_predict(
         settings, workers, labelled_only=True, check=lambda: _require_writable_run(settings.run, path)
     )
-    scores = scores_by_threshold(rows, probabilities, _thresholds(settings.run, len(rows.classes)))
+    scores = scores_by_threshold(rows, probabilities, read_thresholds(settings.run, len(rows.classes)))
 
     def write() -> None:
         record = {"command": "trainer.evaluate", "workers": workers.size, "split": settings.split, "scores": scores}
@@ -67,28 +67,6 @@ def _require_writable_run(run: Path, path: Path) -> None:
     """Check that the file at `path` can be written in the folder of a run; if that is absent, loading it says so."""
     if run.is_dir():
         require_writable(path)
-
-
-def _thresholds(run: Path, classes: int) -> Floats:
-    """Thresholds tuned on val at the end of the run, shape (class,); default ones if it was not validated."""
-    path, default = run / "run.json", np.full(classes, DEFAULT_THRESHOLD, np.float32)
-    try:
-        record = json.loads(path.read_bytes())
-    except OSError:
-        return default
-    except (ValueError, RecursionError) as error:
-        raise JobError(f"{path} must be the JSON record of a run: {error}", ExitStatus.BAD_INPUT) from None
-    try:
-        tuned = record["scores"]["val"]["tuned"]["classes"]
-    except (KeyError, TypeError):
-        return default
-    try:
-        thresholds = np.array([scores["threshold"] for scores in tuned], np.float32)
-    except (KeyError, TypeError, ValueError, OverflowError):
-        thresholds = np.empty(0, np.float32)
-    if thresholds.shape != (classes,) or not ((thresholds >= 0) & (thresholds <= 1)).all():
-        raise JobError(f"{path} must give a threshold in [0, 1] for each of {classes} classes", ExitStatus.BAD_INPUT)
-    return thresholds
 
 
 def _write_samples(path: Path, rows: SelectedRows, probabilities: Floats) -> None:

@@ -17,7 +17,7 @@ from trainer.data.selection import RowSelection, SelectedRows, select_rows
 from trainer.fit.checkpoint import BEST, LAST, Checkpoint
 from trainer.model.network import NetworkDesign, build_network
 
-__all__ = ["describe_network", "load_trained_network"]
+__all__ = ["best_checkpoint", "describe_network", "load_trained_network"]
 
 
 def describe_network(rows: SelectedRows) -> dict[str, Any]:
@@ -31,22 +31,35 @@ def describe_network(rows: SelectedRows) -> dict[str, Any]:
     return {"inputs": inputs, "classes": list(rows.classes), "upsample": rows.upsample}
 
 
+def best_checkpoint(run: Path) -> tuple[Path, Checkpoint]:
+    """The checkpoint of the best network of a run, or its last one if it was not validated; and its file.
+
+    Raises:
+        ValueError: there is none.
+    """
+    path = run / (BEST if (run / BEST).exists() else LAST)
+    return path, Checkpoint.load(path)
+
+
 def load_trained_network(
     run: Path, store: Location | None, split: str, labelled_only: bool
 ) -> tuple[keras.Model, SelectedRows]:
     """The best network of a run, or its last one if it was not validated; and the rows of a split of `store`.
 
-    Without a `store` they are those of the store that the run was trained on.
+    Without a `store` they are those of the store that the run was trained on. If none of the rows has a label, and
+    unlabelled ones are asked for, the classes are those of the network.
 
     Raises:
         ValueError: there is no checkpoint, or the store has other classes, bands or shapes of pixels than the network.
     """
-    path = run / (BEST if (run / BEST).exists() else LAST)
-    checkpoint = Checkpoint.load(path)
+    path, checkpoint = best_checkpoint(run)
     network, settings = checkpoint.fingerprint["network"], checkpoint.fingerprint["settings"]
     classes, store = len(network["classes"]), store or _store_of(run)
     selection = RowSelection(band_selections(settings["bands"]), split, 19 if classes == 19 else 0, labelled_only)
     rows = select_rows(store, selection)
+    if not (labelled_only or rows.labels.any()):  # the classes of rows without any label say nothing
+        none = np.zeros((len(rows), classes), np.uint8)
+        rows = replace(rows, classes=tuple(network["classes"]), labels=none)
     for found, wanted in zip_longest(rows.classes, network["classes"]):
         if found != wanted:
             raise ValueError(
