@@ -122,7 +122,7 @@ def _cell_grid(name: str, places: Places, members: npt.NDArray[np.intp]) -> Cell
         raise ValueError(f"patches of {name} must lie on one grid of {PATCH_M} m in one projection, and do not")
     if cells.max() * PATCH_M > _MOST_SIDE_M:
         raise ValueError(
-            f"patches of {name} must lie within {_MOST_SIDE_M} m, got corners {cells.max() * PATCH_M} m apart"
+            f"patches of {name} must lie within {_MOST_SIDE_M} m, got corners {cells.max() * PATCH_M:.10g} m apart"
         )
     at: tuple[Any, ...] = tuple(cells.astype(np.int64).T)
     index = np.full([axis.max() + 1 for axis in at], -1, np.int64)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from rasterio.transform import from_origin
 
 from etl.files import replace_atomically
 from trainer.maps.places import CellGrid
@@ -39,7 +38,8 @@ def write_image(
     cells[:, predicted] = probabilities[grid.index[predicted]].T
     profile = {"driver": "GTiff", "dtype": "float32", "nodata": np.nan, "compress": "deflate", "predictor": 3}
     profile |= {"count": len(classes), "height": cells.shape[1], "width": cells.shape[2], "interleave": "band"}
-    place = {"crs": f"EPSG:{grid.epsg}", "transform": from_origin(grid.ulx, grid.uly, grid.cell_m, grid.cell_m)}
+    transform = rasterio.Affine(grid.cell_m, 0, grid.ulx, 0, -grid.cell_m, grid.uly)
+    place = {"crs": f"EPSG:{grid.epsg}", "transform": transform}
     with replace_atomically(path) as part, rasterio.open(part, "w", **profile, **place) as file:
         file.write(cells)
         for band, (name, threshold) in enumerate(zip(classes, thresholds.tolist(), strict=True), 1):

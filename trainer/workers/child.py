@@ -41,8 +41,8 @@ def run_child(workers: Workers, words: Sequence[str], folder: Path, cores: set[i
         while (status := workers.allgather(child.poll() if child else None)[0]) is None:
             time.sleep(_POLL_S)  # not in one long exchange, about which Horovod would complain
     finally:
-        if child is not None:
-            child.kill()
+        if child is not None and child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)  # with what MPI has started beside it
             child.wait()
     if status != ExitStatus.DONE:
         known = ExitStatus(status) if status in set(ExitStatus) else ExitStatus.FAILED
