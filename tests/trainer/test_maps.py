@@ -232,7 +232,7 @@ def test_a_store_without_places_gives_the_plain_table_and_no_map(run, tmp_path, 
 def test_patches_of_image_files_have_no_known_side_and_so_no_map(reference, tmp_path):
     rows = select_rows(reference, RowSelection(band_selections("rgb"), "all", labelled_only=False))
     images = replace(rows, pixels=(replace(rows.pixels[0], name="data_images", row_shape=(64, 64, 3)),))
-    with pytest.raises(ValueError, match="patches of data_images in .* are not known to be squares of 1200 m"):
+    with pytest.raises(ValueError, match=r"patches of data_images in .* are not known to be squares of 1200 m"):
         prepare_output(images, tmp_path / "m.tif")
     values = np.full((len(rows), len(rows.classes)), 0.25, np.float32)
     assert "a table without squares" in prepare_output(images, tmp_path / "p.parquet").write(values, values[0] + 0.5)
