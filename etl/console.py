@@ -10,7 +10,7 @@ from etl.exit_status import ExitStatus
 __all__ = ["main"]
 
 _EXTRAS = {"etl": "extract", "trainer": "train"}
-_LATE = {f"trainer.{name}": "tensorflow" for name in ("run", "evaluate", "predict", "export")}
+_LATE = {f"trainer.{name}": "tensorflow" for name in ("run", "evaluate", "predict", "map", "export")}
 """What a command imports only once ranks have begun to work, where it is too late for a short message."""
 
 

@@ -3,18 +3,26 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from etl.bands import BAND_BY_NAME, GROUPS
+from etl.bands import BAND_BY_NAME, GROUPS, PATCH_M
 from etl.pixel_groups import IMAGES, SENTINEL1
 from etl.settings import require_at_least, require_within, setting
 from etl.store.location import DEFAULT_STORE, Location
 
 __all__ = [
-    "BEST_BY", "DECAYS", "LOSSES", "NETWORKS", "OPTIMISERS", "BandSelection", "EvaluateRunSettings",
-    "ExportSettings", "PredictRunSettings", "RunSettings", "band_selections",
+    "BEST_BY", "DECAYS", "LOSSES", "NETWORKS", "OPTIMISERS", "RASTER_SUFFIXES", "BandSelection", "EvaluateRunSettings",
+    "ExportSettings", "MapRunSettings", "PredictRunSettings", "RunSettings", "band_selections",
 ]  # fmt: skip
 
 _MOST_BATCH = 65_536
 """Patches of a batch, which a worker holds in memory: 65,536 of BigEarthNet's with twelve bands are 23 GB."""
+
+RASTER_SUFFIXES = (".tif", ".tiff")
+"""Suffixes of a map that is an image."""
+
+_STRIDES_M = (PATCH_M, 600, 300)
+
+_OUT_TEXT = "what to write: .gpkg (GeoPackage), .parquet (GeoParquet) or .tif (GeoTIFF, one image a tile)"
+_STRIDE_TEXT = "with --out NAME.tif: side of its cells; 600 and 300 add windows that lie across neighbouring patches"
 
 _SPLIT_CHOICES = ("train", "val", "test", "none", "all")
 
@@ -198,15 +206,19 @@ class EvaluateRunSettings:
 
 @dataclass(frozen=True, slots=True)
 class PredictRunSettings(EvaluateRunSettings):
-    """Write a Parquet table with the probability of each class for each patch of a store, labelled or not."""
+    """Write the probability of each class, and labels, for each patch of a store, labelled or not.
+
+    --out MAP.gpkg writes the squares of the patches as GeoPackage, MAP.parquet as GeoParquet, and MAP.tif one GeoTIFF
+    for each tile, MAP.<tile>.tif, with a band for each class.
+    """
 
     split: str = setting("all", "split to predict; none = patches without a split", choices=_SPLIT_CHOICES)
-    out: Path = setting(Path("predictions.parquet"), "Parquet table to write")
+    out: Path = setting(Path("predictions.parquet"), _OUT_TEXT)
+    stride: int = setting(PATCH_M, _STRIDE_TEXT, "m")
 
     def __post_init__(self) -> None:
         EvaluateRunSettings.__post_init__(self)
-        if self.out.suffix.lower() != ".parquet":
-            raise ValueError(f"--out must end in .parquet, got {self.out}")
+        _require_map(self.out, self.stride)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,3 +234,47 @@ class ExportSettings:
             raise ValueError(
                 f"--out must end in .keras or .onnx, or have no suffix for the folder of a SavedModel, got {self.out}"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class MapRunSettings:
+    """Map what a trained network sees in Sentinel-2 products, in one step: no store and no labels are needed.
+
+    Makes a catalogue and a store of all patches of the products in a temporary folder beside --out, predicts them, and
+    removes the folder. Under mpirun, all workers predict; worker 0 extracts.
+    """
+
+    product: Location = setting(
+        Location.parse("data/tiles"), "Level-2A product (.SAFE, .zarr or .zip), a folder of them, or s3://BUCKET/PREFIX"
+    )
+    run: Path = setting(Path("runs/latest"), "folder of the run, made by trainer.run")
+    out: Path = setting(Path("map.gpkg"), _OUT_TEXT)
+    stride: int = setting(PATCH_M, _STRIDE_TEXT, "m")
+    batch: int = setting(64, "batch size of each worker", "patches")
+    threads: int = setting(0, "threads per TensorFlow operation; 0 = the cores of the node divided by its workers")
+    weights: Path = setting(
+        Path("data/weights/l2a"),
+        "for a run on bands that DSen2 upsampled: folder of its weights",
+    )
+    allow_links: tuple[Path, ...] = setting(
+        (), "folder into which links in the product may lead, beside itself; can be given several times"
+    )
+
+    def __post_init__(self) -> None:
+        require_within(self, batch=(1, _MOST_BATCH), threads=(0, 1024))
+        _require_map(self.out, self.stride)
+
+
+def _require_map(out: Path, stride_m: int) -> None:
+    """Check what predictions are written to.
+
+    Raises:
+        ValueError: the suffix of `out` is not that of a map, or there is no such stride, or not for it.
+    """
+    suffix = out.suffix.lower()
+    if suffix not in (".gpkg", ".parquet", *RASTER_SUFFIXES):
+        raise ValueError(f"--out must end in .gpkg, .parquet or .tif, got {out}")
+    if stride_m not in _STRIDES_M:
+        raise ValueError(f"--stride must be one of {', '.join(map(str, _STRIDES_M))} m, got {stride_m}")
+    if stride_m < PATCH_M and suffix not in RASTER_SUFFIXES:
+        raise ValueError(f"--stride {stride_m} needs an image, --out NAME.tif, got {out}")

@@ -1,4 +1,4 @@
-"""`python -m trainer.predict`: write a run's probabilities for each patch of a store to a Parquet table."""
+"""`python -m trainer.predict`: write a run's probabilities for each patch of a store as a table or a map."""
 
 from trainer.workers.interruption import end_on_signals
 from trainer.workers.supervisor import RERUN_ADVICE
@@ -9,23 +9,14 @@ if __name__ == "__main__":
 import sys
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from etl.exit_status import ExitStatus
-from etl.files import replace_atomically, require_writable
 from etl.stderr import suppress_stderr
 from trainer.config import PredictRunSettings
-from trainer.data.selection import SelectedRows
+from trainer.maps.output import prepare_output, require_output
 from trainer.workers.command import run_command
 from trainer.workers.horovod import Workers
 
-__all__ = ["main"]
-
-_IDENTITY = ("patch", "tile", "epsg", "ulx", "uly")
-"""Arrays of the store that are copied to the table."""
+__all__ = ["main", "predict"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,40 +25,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def predict(settings: PredictRunSettings, workers: Workers) -> int:
-    """Collective: predict, and write a table with one row per patch and a column of dtype float32 per class.
+    """Collective: predict, and write a table or a map of the patches; returns the exit status.
 
     Raises:
-        JobError: the input is bad, on every worker alike.
+        JobError: the input is bad, or the output cannot be written, on every worker alike.
     """
     with suppress_stderr():
-        from trainer.fit.predictions import load_and_predict
-    rows, probabilities = load_and_predict(
-        settings, workers, labelled_only=False, check=lambda: require_writable(settings.out)
-    )
-
-    def write() -> None:
-        with replace_atomically(settings.out) as part:
-            pq.write_table(_table(rows, probabilities), part)
-        print(f"{len(rows)} patches x {len(rows.classes)} classes -> {settings.out}", flush=True)
-
-    workers.on_worker_0("writing the probabilities", write)
+        from trainer.fit.predictions import compile_predictor, load_network, predict_rows
+        from trainer.fit.thresholds import read_thresholds
+    model, rows = load_network(settings, workers, labelled_only=False, check=lambda: require_output(settings.out))
+    with rows.reader:
+        output = workers.on_every_worker(
+            "preparing the output", lambda: prepare_output(rows, settings.out, settings.stride)
+        )
+        thresholds = read_thresholds(settings.run, len(rows.classes))
+        probabilities = predict_rows(compile_predictor(model, rows.single_label), output.rows, settings.batch, workers)
+        workers.on_worker_0(
+            "writing the predictions", lambda: print(output.write(probabilities, thresholds), flush=True)
+        )
     return ExitStatus.DONE
-
-
-def _table(rows: SelectedRows, probabilities: npt.NDArray[np.float32]) -> pa.Table:
-    """Table of name, tile, corner and projection of each patch, if the store has them, and a float32 column per class.
-
-    If the store has no names, the column `row` gives the row number in the store.
-    """
-    store = rows.reader
-    missing = [name for name in _IDENTITY if name not in store]
-    columns = {name: store.column(name)[rows.store_rows] for name in _IDENTITY if name in store}
-    if missing:
-        print(f"left out, because {store.location} has no such arrays: {', '.join(missing)}", flush=True)
-    if "patch" in missing:
-        columns = {"row": rows.store_rows, **columns}
-    columns = {name: np.strings.decode(c, "utf-8") if c.dtype.kind == "S" else c for name, c in columns.items()}
-    return pa.table({**columns, **{name: probabilities[:, k] for k, name in enumerate(rows.classes)}})
 
 
 if __name__ == "__main__":

@@ -312,7 +312,8 @@ def test_scores_are_the_same_on_two_workers_and_those_of_scikit_learn_on_what_is
     assert done.returncode == 0, done.stderr
     table = pq.read_table(tmp_path / "p.parquet")
     assert table.column_names[:5] == ["patch", "tile", "epsg", "ulx", "uly"]
-    found = np.stack([table[name].to_numpy() for name in table.column_names[5:]], axis=1)
+    assert table.column_names[-1] == "labels"
+    found = np.stack([table[name].to_numpy() for name in table.column_names[5:-1]], axis=1)
     labels = together.labels[13:]
     assert found.shape == labels.shape == (7, 43)
     for kind, per_class in (("at_half", False), ("tuned", True)):

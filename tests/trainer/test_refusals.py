@@ -28,12 +28,25 @@ def fail(*_, **__):
     raise AssertionError("work was begun")
 
 
-@pytest.mark.parametrize("out", ["map.gpkg", "table", "table.csv"])
+@pytest.mark.parametrize("out", ["table", "table.csv", "map.shp"])
 def test_predictions_of_another_format_are_refused(out, capsys):
     with pytest.raises(SystemExit) as ended:
         predict(["--out", out])
     assert ended.value.code == ExitStatus.BAD_INPUT
-    assert f"--out must end in .parquet, got {out}" in capsys.readouterr().err
+    assert f"--out must end in .gpkg, .parquet or .tif, got {out}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--stride", "500", "--out", "m.tif"), "--stride must be one of 1200, 600, 300 m, got 500"),
+        (("--stride", "600", "--out", "m.gpkg"), "--stride 600 needs an image, --out NAME.tif, got m.gpkg"),
+    ],
+)
+def test_a_stride_that_no_map_has_is_refused(flags, message, capsys):
+    with pytest.raises(SystemExit):
+        predict([*flags])
+    assert message in capsys.readouterr().err
 
 
 def test_a_table_may_be_named_in_upper_case():

@@ -1,8 +1,12 @@
 """A run's network on another store: what is refused, and with which words."""
 
+from types import SimpleNamespace
+
+import h5py
 import pytest
 from stores import TRAIN, training_store
 
+from etl.settings import settings_record
 from trainer.config import RunSettings, band_selections
 from trainer.data.selection import RowSelection, select_rows
 from trainer.fit.checkpoint import LAST, Checkpoint, TrainingState
@@ -41,4 +45,22 @@ def test_a_store_with_other_classes_or_bands_is_refused_with_the_difference(tmp_
     checkpoint = Checkpoint({"network": network, "settings": {"bands": settings.bands}}, TrainingState(), [])
     checkpoint.save(tmp_path / LAST)
     with pytest.raises(ValueError, match=message):
+        load_trained_network(tmp_path, store, "all", True)
+
+
+def test_a_store_without_any_label_takes_the_classes_of_the_network(tmp_path, monkeypatch):
+    import trainer.fit.trained_network as module
+
+    store, settings = tmp_path / "store.h5", RunSettings(bands="rgb")
+    training_store(store, [TRAIN] * 2)
+    network = describe_network(select_rows(store, RowSelection(band_selections(settings.bands))))
+    network["classes"] = ["land", "sea"]
+    Checkpoint({"network": network, "settings": settings_record(settings)}, TrainingState(), []).save(tmp_path / LAST)
+    with h5py.File(store, "r+") as file:
+        file["classes"][...] = 0
+    monkeypatch.setattr(module, "build_network", lambda *_: SimpleNamespace(variables=[]))
+    _, rows = load_trained_network(tmp_path, store, "all", False)
+    assert rows.classes == ("land", "sea")
+    assert rows.labels.tolist() == [[0, 0]] * 2
+    with pytest.raises(ValueError, match="none of the 2 rows of split all has a label"):
         load_trained_network(tmp_path, store, "all", True)

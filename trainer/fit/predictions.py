@@ -20,7 +20,14 @@ from trainer.workers.horovod import Workers
 from trainer.workers.interruption import StopRequested
 from trainer.workers.stop_poll import StopPoll
 
-__all__ = ["Predictor", "compile_predictor", "load_and_predict", "predict_rows", "scores_by_threshold"]
+__all__ = [
+    "Predictor",
+    "compile_predictor",
+    "load_and_predict",
+    "load_network",
+    "predict_rows",
+    "scores_by_threshold",
+]
 
 Predictor = Callable[[Sequence[tf.Tensor]], tf.Tensor]
 """Pixels of each pixel array, as stored, (batch, row, col, band) -> probabilities, float32, (batch, class)."""
@@ -66,24 +73,35 @@ def predict_rows(predict: Predictor, rows: SelectedRows, batch: int, workers: Wo
     return probabilities
 
 
-def load_and_predict(
+def load_network(
     settings: EvaluateRunSettings, workers: Workers, labelled_only: bool, check: Callable[[], None]
-) -> tuple[SelectedRows, Floats]:
-    """Collective: load a run's network, and predict the rows of a store that `settings` select.
+) -> tuple[keras.Model, SelectedRows]:
+    """Collective: load a run's network, and select rows of a store as `settings` say.
 
-    Call it before TensorFlow's first operation, because it chooses this worker's threads and GPU.
-    Returns the rows and their probabilities, float32, shape (row, class). `labelled_only` leaves out rows without any
-    label. `check` is called first, on worker 0: it raises an error if the output cannot be written.
+    Call it before TensorFlow's first operation, because it chooses this worker's threads and GPU. `labelled_only`
+    leaves out rows without any label. `check` is called first, on worker 0: it raises an error if the output cannot be
+    written.
 
     Raises:
         JobError: the output, the run or the store cannot be used, on every worker alike.
     """
     configure_worker_devices(settings.threads, workers)  # before the first exchange, which starts TensorFlow
     workers.on_worker_0("checking the output", check)
-    model, rows = workers.on_every_worker(
+    return workers.on_every_worker(
         "opening run and store",
         lambda: load_trained_network(settings.run, settings.store, settings.split, labelled_only),
     )
+
+
+def load_and_predict(
+    settings: EvaluateRunSettings, workers: Workers, labelled_only: bool, check: Callable[[], None]
+) -> tuple[SelectedRows, Floats]:
+    """Collective: as `load_network`, and predict the rows: probabilities, float32, shape (row, class).
+
+    Raises:
+        JobError: the output, the run or the store cannot be used, on every worker alike.
+    """
+    model, rows = load_network(settings, workers, labelled_only, check)
     return rows, predict_rows(compile_predictor(model, rows.single_label), rows, settings.batch, workers)
 
 

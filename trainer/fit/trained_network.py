@@ -89,7 +89,8 @@ def load_trained_network(
 ) -> tuple[keras.Model, SelectedRows]:
     """The best network of a run, or its last one if it was not validated; and the rows of a split of `store`.
 
-    Without a `store` they are those of the store that the run was trained on.
+    Without a `store` they are those of the store that the run was trained on. If none of the rows has a label, and
+    unlabelled ones are asked for, the classes are those of the network.
 
     Raises:
         ValueError: there is no checkpoint, or the store has other classes, bands or shapes of pixels than the network.
@@ -99,6 +100,9 @@ def load_trained_network(
     classes, store = len(network["classes"]), store or _store_of(run)
     selection = RowSelection(band_selections(settings["bands"]), split, 19 if classes == 19 else 0, labelled_only)
     rows = select_rows(store, selection)
+    if not (labelled_only or rows.labels.any()):  # the classes of rows without any label say nothing
+        none = np.zeros((len(rows), classes), np.uint8)
+        rows = replace(rows, classes=tuple(network["classes"]), labels=none)
     for found, wanted in zip_longest(rows.classes, network["classes"]):
         if found != wanted:
             raise ValueError(

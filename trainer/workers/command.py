@@ -27,17 +27,24 @@ log = logging.getLogger("trainer")
 S = TypeVar("S")
 
 
-def run_command(cls: type[S], name: str, argv: Sequence[str] | None, work: Callable[[S, Workers], int]) -> int:
+def run_command(
+    cls: type[S],
+    name: str,
+    argv: Sequence[str] | None,
+    work: Callable[[S, Workers], int],
+    positional: str | None = None,
+) -> int:
     """Run `work` on this worker with settings of type `cls`; returns the exit status.
 
-    `name` is the command's module, such as trainer.run; `argv` its flags, None for those of the process.
+    `name` is the command's module, such as trainer.run; `argv` its flags, None for those of the process; `positional`
+    the field that may be given without its flag.
     """
     escape_output()
     rank, size = launcher_rank()
     first = rank == 0
     # Every worker parses the same flags; only worker 0 prints a usage error.
     with contextlib.nullcontext() if first else contextlib.redirect_stderr(io.StringIO()):
-        settings = load_settings(cls, name, argv)
+        settings = load_settings(cls, name, argv, positional)
     advice = RESUME_ADVICE if hasattr(settings, "resume") else RERUN_ADVICE
     logging.basicConfig(
         level=logging.INFO if first else logging.WARNING,

@@ -1,0 +1,1 @@
+"""Predictions as tables and as maps: GeoPackage, GeoParquet and GeoTIFF; windows across neighbouring patches."""
