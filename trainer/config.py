@@ -21,7 +21,11 @@ RASTER_SUFFIXES = (".tif", ".tiff")
 
 _STRIDES_M = (PATCH_M, 600, 300)
 
-_OUT_TEXT = "what to write: .gpkg (GeoPackage), .parquet (GeoParquet) or .tif (GeoTIFF, one image a tile)"
+_OUT_TEXT = (
+    "what to write: .gpkg (GeoPackage), .parquet (GeoParquet), .tif (GeoTIFF, one image a tile) or .png (a picture)"
+)
+    "what to write: .gpkg (GeoPackage), .parquet (GeoParquet), .tif (GeoTIFF, one image a tile) or .png (picture)"
+)
 _STRIDE_TEXT = "with --out NAME.tif: side of its cells; 600 and 300 add windows that lie across neighbouring patches"
 
 _SPLIT_CHOICES = ("train", "val", "test", "none", "all")
@@ -272,8 +276,8 @@ def _require_map(out: Path, stride_m: int) -> None:
         ValueError: the suffix of `out` is not that of a map, or there is no such stride, or not for it.
     """
     suffix = out.suffix.lower()
-    if suffix not in (".gpkg", ".parquet", *RASTER_SUFFIXES):
-        raise ValueError(f"--out must end in .gpkg, .parquet or .tif, got {out}")
+    if suffix not in (".gpkg", ".parquet", ".png", *RASTER_SUFFIXES):
+        raise ValueError(f"--out must end in .gpkg, .parquet, .tif or .png, got {out}")
     if stride_m not in _STRIDES_M:
         raise ValueError(f"--stride must be one of {', '.join(map(str, _STRIDES_M))} m, got {stride_m}")
     if stride_m < PATCH_M and suffix not in RASTER_SUFFIXES:

@@ -33,7 +33,7 @@ def test_predictions_of_another_format_are_refused(out, capsys):
     with pytest.raises(SystemExit) as ended:
         predict(["--out", out])
     assert ended.value.code == ExitStatus.BAD_INPUT
-    assert f"--out must end in .gpkg, .parquet or .tif, got {out}" in capsys.readouterr().err
+    assert f"--out must end in .gpkg, .parquet, .tif or .png, got {out}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ class PredictionOutput:
 
 
 def prepare_output(rows: SelectedRows, out: Path, stride_m: int = PATCH_M) -> PredictionOutput:
-    """What writes predictions of `rows` to `out`: .gpkg, .parquet, or .tif with a cell every `stride_m` metres.
+    """What writes predictions of `rows` to `out`: .gpkg, .parquet, .png, or .tif with a cell every `stride_m` metres.
 
     Raises:
         ValueError: the store has no places for a map, or names of its classes or tiles cannot be used.
@@ -56,6 +56,8 @@ def prepare_output(rows: SelectedRows, out: Path, stride_m: int = PATCH_M) -> Pr
     require_class_columns(rows.classes)
     if out.suffix.lower() in RASTER_SUFFIXES:
         return _images(rows, out, stride_m)
+    if out.suffix.lower() == ".png":
+        return _picture(rows, out)
     is_table, problem = out.suffix.lower() == ".parquet", missing_places(rows)
     if is_table and not problem and find_spec("geopandas") is None:
         problem = 'geopandas is not installed: pip install "sentinel-etl[gis]"'
@@ -80,6 +82,19 @@ def _squares(rows: SelectedRows, out: Path, places: Places | None, problem: str)
         plain = f"\na table without squares, because {problem}"
         what = f"{len(rows)} patches x {len(rows.classes)} classes -> {out}"
         return what + (left_out if missing else "") + (plain if places is None else "")
+
+    return PredictionOutput(rows, write)
+
+
+def _picture(rows: SelectedRows, out: Path) -> PredictionOutput:
+    """A picture of the tile with the most patches."""
+    grid = max(cell_grids(places_of(rows)), key=lambda grid: (grid.index >= 0).sum())
+
+    def write(probabilities: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float32]) -> str:
+        from trainer.maps.picture import write_picture
+
+        write_picture(out, grid, rows.labels, probabilities, rows.classes)
+        return f"tile {grid.name}, {(grid.index >= 0).sum()} of {len(rows)} patches -> {out}"
 
     return PredictionOutput(rows, write)
 
