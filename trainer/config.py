@@ -24,8 +24,6 @@ _STRIDES_M = (PATCH_M, 600, 300)
 _OUT_TEXT = (
     "what to write: .gpkg (GeoPackage), .parquet (GeoParquet), .tif (GeoTIFF, one image a tile) or .png (a picture)"
 )
-    "what to write: .gpkg (GeoPackage), .parquet (GeoParquet), .tif (GeoTIFF, one image a tile) or .png (picture)"
-)
 _STRIDE_TEXT = "with --out NAME.tif: side of its cells; 600 and 300 add windows that lie across neighbouring patches"
 
 _SPLIT_CHOICES = ("train", "val", "test", "none", "all")
