@@ -3,10 +3,12 @@
 import importlib.util
 import json
 import os
+import resource
 import shutil
 import signal
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -25,6 +27,7 @@ import trainer.fit.predictions
 import trainer.fit.trained_network
 import trainer.fit.training
 from etl.exit_status import ExitStatus, JobError
+from etl.files import replace_atomically
 from etl.schema import WRITTEN
 from etl.store.location import Location
 from etl.store.reader import StoreReader
@@ -33,8 +36,9 @@ from trainer.data.selection import RowSelection, select_rows
 from trainer.map import main as map_main
 from trainer.maps.output import prepare_output, require_output
 from trainer.maps.places import Places, cell_grids
+from trainer.maps.raster import write_image
 from trainer.maps.table import require_class_columns
-from trainer.maps.vector import write_geoparquet
+from trainer.maps.vector import write_geopackage, write_geoparquet
 from trainer.maps.windows import WindowReader, straddling_windows
 from trainer.predict import predict
 from trainer.workers.horovod import Workers
@@ -128,6 +132,7 @@ def test_geopackage_has_a_layer_for_each_projection_with_exact_squares(run, refe
     for tile, code in TILES.items():
         layer = source.GetLayer(f"epsg_{code}")
         assert layer.GetSpatialRef().GetAuthorityCode(None) == str(code)
+        assert layer.TestCapability(ogr.OLCFastSpatialFilter)  # it has a spatial index
         rows = np.flatnonzero(expected.identity["tile"] == tile.encode())
         wanted = labels_of(expected.probabilities[rows], expected.classes)
         assert layer.GetFeatureCount() == len(rows)
@@ -309,6 +314,39 @@ def test_a_patch_across_the_180th_meridian_is_cut(tmp_path):
     assert (cut.geom_type, whole.geom_type) == ("MultiPolygon", "Polygon")
     assert [part.bounds[0] for part in cut.geoms] == pytest.approx([179.99, -180], abs=0.02)
     assert cut.area == pytest.approx(whole.area, rel=0.01)
+
+
+@contextmanager
+def most_bytes_of_a_file(size):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_map_that_does_not_fit_on_the_disk_is_an_error_and_leaves_no_file(tmp_path):
+    grid, values = cell_grids(places(100))[0], np.random.default_rng(0).random((100, 9), np.float32)
+    names, limits = [f"class {k}" for k in range(9)], np.full(9, 0.5, np.float32)
+    image, squares = tmp_path / "m.tif", tmp_path / "m.gpkg"
+
+    def write_tif():
+        write_image(image, grid, values, names, limits)
+
+    def write_gpkg():
+        with replace_atomically(squares) as part:
+            write_geopackage(part, places(100), dict(zip(names, values.T, strict=True)), [[]] * 100)
+
+    for path, write in ((image, write_tif), (squares, write_gpkg)):
+        write()
+        size = path.stat().st_size
+        path.unlink()
+        for lacking in (1, 300, 3000, size // 2):  # also what GDAL writes only while it closes the file
+            refused = pytest.raises(OSError, match=rf"{path.name}.* cannot be written")
+            with most_bytes_of_a_file(size - lacking), refused:
+                write()
+            assert list(tmp_path.iterdir()) == []
 
 
 # ---- trainer.map

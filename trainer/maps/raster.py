@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import rasterio
+from rasterio.errors import RasterioIOError
 
 from etl.files import replace_atomically
 from trainer.maps.places import CellGrid
@@ -32,6 +33,9 @@ def write_image(
 
     `probabilities`, (prediction, class), 0 to 1: `grid.index` tells which are of this grid. Bands are described by the
     names of `classes`; the tag `threshold` of each is that of `thresholds`, (class,).
+
+    Raises:
+        OSError: the file cannot be written.
     """
     predicted = grid.index >= 0
     cells = np.full((len(classes), *grid.index.shape), np.nan, np.float32)
@@ -40,8 +44,16 @@ def write_image(
     profile |= {"count": len(classes), "height": cells.shape[1], "width": cells.shape[2], "interleave": "band"}
     transform = rasterio.Affine(grid.cell_m, 0, grid.ulx, 0, -grid.cell_m, grid.uly)
     place = {"crs": f"EPSG:{grid.epsg}", "transform": transform}
-    with replace_atomically(path) as part, rasterio.open(part, "w", **profile, **place) as file:
-        file.write(cells)
-        for band, (name, threshold) in enumerate(zip(classes, thresholds.tolist(), strict=True), 1):
-            file.set_band_description(band, name)
-            file.update_tags(band, threshold=f"{threshold:.6g}")
+    with replace_atomically(path) as part:
+        try:
+            with rasterio.open(part, "w", **profile, **place) as file:
+                file.write(cells)
+                for band, (name, threshold) in enumerate(zip(classes, thresholds.tolist(), strict=True), 1):
+                    file.set_band_description(band, name)
+                    file.update_tags(band, threshold=f"{threshold:.6g}")
+            with rasterio.open(part) as file:  # GDAL does not tell that a disk became full while it closed a file
+                whole = file.descriptions == tuple(classes) and np.array_equal(file.read(), cells, equal_nan=True)
+        except RasterioIOError as error:
+            raise OSError(f"{path} cannot be written: {error.__cause__ or error}") from None
+        if not whole:
+            raise OSError(f"{path} cannot be written: it does not hold what was written; is the disk full?")

@@ -5,14 +5,18 @@ Import it when such a map is asked for: geopandas is an optional package.
 
 import logging
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
 
 import geopandas
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyogrio
 import shapely
-from pyogrio.errors import DataSourceError
+from pyogrio.errors import DataLayerError, DataSourceError
 
 from etl.bands import PATCH_M
 from trainer.maps.places import Places
@@ -34,23 +38,36 @@ logging.getLogger("pyogrio").setLevel(logging.WARNING)  # it reports each layer
 def write_geopackage(path: Path, places: Places, columns: Columns, labels: list[list[str]]) -> None:
     """Write the squares in metres: one layer for each EPSG code, named like epsg_32633, in order of code.
 
-    `labels` become one text for each patch, with semicolons between names.
+    `labels` become one text for each patch, with semicolons between names. A process of its own writes: TensorFlow
+    puts its SQLite in place of GDAL's in all of this one, and lacks the spatial index.
 
     Raises:
         OSError: the file cannot be written.
     """
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        try:
+            pool.submit(_write_layers, path, places, columns, labels).result()
+        except BrokenProcessPool as error:
+            raise OSError(f"{path} cannot be written: {error}") from None
+
+
+def _write_layers(path: Path, places: Places, columns: Columns, labels: list[list[str]]) -> None:
+    """What `write_geopackage` does, in a process without TensorFlow."""
     table = pd.DataFrame({**columns, "labels": ["; ".join(names) for names in labels]})
     for code in np.unique(places.epsg).tolist():
         here = places.epsg == code
         frame = geopandas.GeoDataFrame(table[here], geometry=_squares(places)[here], crs=code)
+        layer = f"epsg_{code}"
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The filename extension should|File .* has GPKG", RuntimeWarning)  # .part
             try:
-                frame.to_file(
-                    path, layer=f"epsg_{code}", driver="GPKG", engine="pyogrio", index=False, VERSION=_GEOPACKAGE
-                )
-            except DataSourceError as error:
+                frame.to_file(path, layer=layer, driver="GPKG", engine="pyogrio", index=False, VERSION=_GEOPACKAGE)
+                # GDAL does not tell that a disk became full while it made the spatial index
+                written = pyogrio.read_info(path, layer)
+            except (DataLayerError, DataSourceError) as error:
                 raise OSError(f"{path} cannot be written: {error}") from None
+        if written["features"] != len(frame) or not written["capabilities"]["fast_spatial_filter"]:
+            raise OSError(f"{path} cannot be written: layer {layer} does not hold what was written; is the disk full?")
 
 
 def write_geoparquet(path: Path, places: Places, columns: Columns, labels: list[list[str]]) -> None:

@@ -1,5 +1,6 @@
 """Run another command on worker 0, in a process of its own, while the other workers wait and hear of signals."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -36,14 +37,16 @@ def run_child(workers: Workers, words: Sequence[str], folder: Path, cores: set[i
     Raises:
         JobError: it did not end with status 0, on every worker alike.
     """
-    child = workers.on_worker_0(f"starting {words[0]}", lambda: _start(words, folder, cores))
+    started = list["subprocess.Popen[bytes]"]()
     try:
-        while (status := workers.allgather(child.poll() if child else None)[0]) is None:
+        workers.on_worker_0(f"starting {words[0]}", lambda: started.append(_start(words, folder, cores)))
+        while (status := workers.allgather([child.poll() for child in started])[0][0]) is None:
             time.sleep(_POLL_S)  # not in one long exchange, about which Horovod would complain
     finally:
-        if child is not None and child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)  # with what MPI has started beside it
-            child.wait()
+        for child in started:
+            if child.poll() is None:
+                os.killpg(child.pid, signal.SIGKILL)  # with what MPI has started beside it
+                child.wait()
     if status != ExitStatus.DONE:
         known = ExitStatus(status) if status in set(ExitStatus) else ExitStatus.FAILED
         how = f"with status {status}" if status > 0 else f"by {signal.Signals(-status).name}"
@@ -59,5 +62,6 @@ def _start(words: Sequence[str], folder: Path, cores: set[int]) -> "subprocess.P
     child = subprocess.Popen(
         [sys.executable, "-m", *words], cwd=folder, env=variables, stdout=subprocess.DEVNULL, start_new_session=True
     )
-    os.sched_setaffinity(child.pid, cores)
+    with contextlib.suppress(OSError):  # then it has the cores of this worker
+        os.sched_setaffinity(child.pid, cores)
     return child
