@@ -254,7 +254,7 @@ def test_the_page_leads_from_a_folder_like_eurosats_to_a_trained_network_by_its_
     made.table.unlink()
     section = PAGE.read_text().split("\n## ")[1]
     commands = "\n".join(re.findall(r"```\n(.*?)```", section, re.DOTALL))
-    for shown, short in (("mpirun -n 8 python", "python"), ("--epochs 20", "--epochs 1 --batch 4")):
+    for shown, short in (("mpirun -n 8 python", "python"), ("--epochs 20", "--epochs 1 --batch 4 --network small")):
         assert commands.count(shown) == 1
         commands = commands.replace(shown, short)
     commands = commands.replace("python -m", f"{sys.executable} -m")
@@ -269,6 +269,10 @@ def test_the_page_leads_from_a_folder_like_eurosats_to_a_trained_network_by_its_
     assert store.attrs["labels"] == "single"
     record = json.loads((tmp_path / "runs" / "eurosat" / "run.json").read_text())
     assert len(record["inputs"][0]["bands"]) == 13
+    assert record["single_label"]
+    scores = json.loads((tmp_path / "runs" / "eurosat" / "evaluate.test.json").read_text())["scores"]["at_half"]
+    assert np.array(scores["confusion"]).sum() == scores["rows"] == 3
+    assert scores["accuracy"] == np.trace(scores["confusion"]) / 3
     labels = pq.read_table(tmp_path / "eurosat-predictions.parquet")
     assert sorted(labels["patch"].to_pylist()) == sorted(store["patch"].values.tolist())
     page = (tmp_path / "runs" / "eurosat-report" / "report.html").read_text()

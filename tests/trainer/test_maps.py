@@ -19,13 +19,9 @@ import pytest
 import rasterio
 from commands import ranks
 from osgeo import gdal, ogr, osr
-from small_training import train_small_networks
 from stores import TRAIN, VAL, training_store
 
 import etl
-import trainer.fit.predictions
-import trainer.fit.trained_network
-import trainer.fit.training
 from etl.exit_status import ExitStatus, JobError
 from etl.files import replace_atomically
 from etl.schema import WRITTEN
@@ -48,22 +44,12 @@ TILES = {"29UPU": 32629, "33UUP": 32633, "34VDN": 32634}
 OLD_COLUMNS = ["patch", "tile", "epsg", "ulx", "uly"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_networks():
-    """Small networks in this process, while the tests of this file run."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (trainer.fit.trained_network, trainer.fit.training):
-            patch.setattr(module, "build_network", module.build_network)
-        train_small_networks()
-        yield
-
-
 @pytest.fixture(scope="module")
 def run(reference, tmp_path_factory):
     """A small network after one step on the sample, whose thresholds alternate between 0.4 and 0.6."""
     out = tmp_path_factory.mktemp("run") / "run"
     flags = ("--steps", "1", "--batch", "8", "--bands", "all", "--threads", "1")
-    done = ranks(1, "small_training", "--store", str(reference), "--out", str(out), *flags)
+    done = ranks(1, "trainer.run", "--network", "small", "--store", str(reference), "--out", str(out), *flags)
     assert done.returncode == 0, done.stderr
     record = json.loads((out / "run.json").read_text())
     for k, scores in enumerate(record["scores"]["val"]["tuned"]["classes"]):
@@ -408,7 +394,7 @@ def test_what_cannot_be_mapped_is_refused_in_one_line(run, tmp_path, caplog, cap
 @pytest.mark.slow
 def test_several_workers_map_a_product_together(run, product, expected, tmp_path):
     flags = ("--run", str(run), "--out", str(tmp_path / "map.tif"), "--stride", "600")
-    done = ranks(2, "small_map", str(product), *flags, environment={"OMPI_MCA_hwloc_base_binding_policy": "none"})
+    done = ranks(2, "trainer.map", str(product), *flags, environment={"OMPI_MCA_hwloc_base_binding_policy": "none"})
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(f"441 windows x 43 classes, cells of 600 m -> {tmp_path / 'map.33UUP.tif'}\n")
     assert [path.name for path in tmp_path.iterdir()] == ["map.33UUP.tif"]

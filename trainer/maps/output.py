@@ -70,7 +70,7 @@ def _squares(rows: SelectedRows, out: Path, places: Places | None, problem: str)
     def write(probabilities: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float32]) -> str:
         columns, missing = identity_of(rows)
         columns |= {name: probabilities[:, k] for k, name in enumerate(rows.classes)}
-        labels = predicted_labels(probabilities, thresholds, rows.classes)
+        labels = predicted_labels(probabilities, thresholds, rows.classes, rows.single_label)
         with replace_atomically(out) as part:
             if places is None:
                 write_table(part, columns, labels)

@@ -54,9 +54,17 @@ def identity_of(rows: SelectedRows) -> tuple[Columns, list[str]]:
 
 
 def predicted_labels(
-    probabilities: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float32], classes: Sequence[str]
+    probabilities: npt.NDArray[np.float32],
+    thresholds: npt.NDArray[np.float32],
+    classes: Sequence[str],
+    single_label: bool,
 ) -> list[list[str]]:
-    """Names of the classes of each row whose probability, (row, class), reaches the threshold, (class,)."""
+    """Names of the classes of each row whose probability, (row, class), reaches the threshold, (class,).
+
+    With `single_label` that of the most probable class alone.
+    """
+    if single_label:
+        return [[classes[k]] for k in probabilities.argmax(axis=1).tolist()]
     return [[classes[k] for k in np.flatnonzero(row).tolist()] for row in probabilities >= thresholds]
 
 
