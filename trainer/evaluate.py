@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from etl.exit_status import ExitStatus
 from etl.files import replace_atomically, require_writable
-from etl.pixel_groups import only_array, true_colour_of
 from etl.stderr import suppress_stderr
-from etl.store.reader import StoreReader
 from trainer.config import RGB_BANDS, EvaluateRunSettings
 from trainer.data.selection import SelectedRows
+from trainer.data.true_colour import true_colour
 from trainer.fit.evaluation import evaluate_predictions
 from trainer.fit.metrics import Floats, row_cross_entropy, scores_line
 from trainer.fit.thresholds import read_thresholds
@@ -29,8 +27,6 @@ from trainer.workers.horovod import Workers
 __all__ = ["main"]
 
 _SAMPLES = 12  # patches of each set whose pixels are saved for the report
-_WHITE = 3000.0
-"""Stored counts (reflectance 0.3) that are drawn white."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,13 +78,13 @@ def _write_samples(path: Path, rows: SelectedRows, probabilities: Floats) -> Non
     worst = np.argsort(-losses, kind="stable")[:_SAMPLES]
     positions = np.concatenate([chosen, worst])
     store, store_rows = rows.reader, rows.store_rows[positions]
-    rgb = _true_colour(store, store_rows)
+    rgb = true_colour(store, store_rows)
     if rgb is None:
         print(f"no picture of samples: {store.location} has no data_10m with {', '.join(RGB_BANDS)}", flush=True)
         return
     names = store.column("patch")[store_rows] if "patch" in store else np.array([f"row {k}" for k in store_rows], "S")
     columns = {
-        "rgb": (np.clip(rgb, 0, 1) * 255).astype(np.uint8),
+        "rgb": rgb,
         "patch": names.astype("S64"),
         "labels": rows.labels[positions],
         "probabilities": probabilities[positions],
@@ -98,20 +94,6 @@ def _write_samples(path: Path, rows: SelectedRows, probabilities: Floats) -> Non
     arrays |= {f"worst_{name}": values[len(chosen) :] for name, values in columns.items()}
     with replace_atomically(path) as part, part.open("wb") as file:
         np.savez(file, classes=np.array(rows.classes), single_label=np.array(rows.single_label), **arrays)
-
-
-def _true_colour(store: StoreReader, store_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:
-    """Brightness of these rows in red, green and blue, shape (patch, row, col, 3); None without such bands."""
-    only = only_array(store.names)
-    if only is not None:
-        shown = true_colour_of(store.text("band_" + only.removeprefix("data_")))
-        pixels = store.read(only, store_rows)[..., shown]
-        black, white = np.percentile(pixels, (1, 99), axis=(0, 1, 2))  # 8 bits need not be bright either
-        return np.asarray((pixels - black) / np.maximum(white - black, 1))
-    bands = store.text("band_10m") if {"band_10m", "data_10m"} <= set(store.names) else ()
-    if not set(RGB_BANDS) <= set(bands):
-        return None
-    return store.read("data_10m", store_rows)[..., [bands.index(band) for band in RGB_BANDS]] / _WHITE
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def train(settings: RunSettings, workers: Workers) -> int:
         from trainer.report.recorder import RunRecorder
     if workers.size == 1:
         configure_worker_devices(settings.threads, workers)
-    observers = [RunRecorder(settings, sampler, rows.archive), ProgressLine(settings, sampler)]
+    observers = [RunRecorder(settings, sampler, rows), ProgressLine(settings, sampler)]
     observers += [StepProfiler(settings)] if settings.profile else []
     observer = Observers(settings, [*observers, *own])
     outcome = train_network(settings, rows, epoch_rows, sampler, workers, observer)

@@ -1,8 +1,11 @@
 """What a run writes while it trains: its record and its scalars, each step and epoch once, over all of its parts."""
 
 import json
+import logging
 import signal
 from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +17,8 @@ from trainer.config import RunSettings
 from trainer.data.sampler import DistributedSampler
 from trainer.fit.checkpoint import TrainingState
 from trainer.fit.loop import fit
+from trainer.fit.observer import Observers, load_observer
+from trainer.report import progress_line
 from trainer.report.__main__ import main as report
 from trainer.report.event_log import EventLog
 from trainer.report.record import training_record
@@ -63,6 +68,78 @@ def test_all_scores_of_an_epoch_are_scalars(tmp_path):
     assert {tag: value for (tag, _), value in scalars(tmp_path)[0].items() if tag.startswith("val")} == {
         "val/loss": 0.125, "val/micro_f1": 0.25, "val/micro_recall": 0.75, "val_f1/Water": 0.5,
     }  # fmt: skip
+
+
+def test_pictures_are_in_the_form_that_tensorboard_reads(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 8, 5, 3), np.uint8)
+    EventLog(tmp_path / "logs", state_of(1)).add_images("training patches", pictures)
+    (path,) = (tmp_path / "logs").iterdir()
+    *_, last = [tf.compat.v1.Event.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path))]
+    (value,) = last.summary.value
+    assert (value.tag, value.metadata.plugin_data.plugin_name) == ("training patches", "images")
+    width, height, *encoded = tf.make_ndarray(value.tensor).tolist()
+    assert (width, height) == (b"5", b"8")
+    for picture, data in zip(pictures, encoded, strict=True):
+        np.testing.assert_array_equal(tf.io.decode_png(data), picture)
+
+
+def test_a_line_tells_rate_waiting_and_time_left(caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    clock = [100.0]
+    monkeypatch.setattr(progress_line.time, "monotonic", lambda: clock[0])
+    state = state_of(0)
+    line = progress_line.ProgressLine(RunSettings(epochs=2, batch=4), DistributedSampler(32, 4, 1))
+    line.begin(state, {})
+    for step in range(1, 17):
+        clock[0] += 6.0
+        state.step, state.loss = step, [*state.loss, 0.5]
+        state.step_s, state.wait_s = [*state.step_s, 2.0], [*state.wait_s, 0.5]
+        line.after_step()
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == "step 1 of 16 (epoch 1 of 2): loss 0.5000, 2 patches/s, 25 % waiting for data"
+    assert said[1].startswith("step 3 of 16 (epoch 1 of 2)")
+    assert said[1].endswith(", 0:01:18 left")  # 13 steps of 6 s
+    assert said[-1].startswith("step 16 of 16 (epoch 2 of 2)")
+    assert "left" not in said[-1]
+    assert len(said) == 1 + 7 + 1
+
+
+def test_steps_are_recorded_for_the_profiler(tmp_path):
+    state = state_of(0)
+    profiler = progress_line.StepProfiler(RunSettings(out=tmp_path, profile=1))
+    profiler.begin(state, {})
+    for _ in range(4):
+        (tf.ones((64, 64)) @ tf.ones((64, 64))).numpy()
+        profiler.after_step()
+    profiler.end()
+    assert list((tmp_path / "logs").rglob("*.xplane.pb"))
+
+
+def test_a_class_of_the_user_follows_a_run(tmp_path, monkeypatch):
+    state = state_of(3, [0])
+    observer = load_observer(RunSettings(out=tmp_path, callback="trainer.fit.observer:JsonLines"))
+    together = Observers(observer.settings, [observer])
+    together.begin(state, {})
+    together.after_step()
+    state.by_epoch += state_of(1, [1, 2]).by_epoch
+    together.after_checkpoint()
+    together.after_checkpoint()
+    together.end()
+    lines = (tmp_path / "epochs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]  # epoch 0 is of an earlier part of the run
+
+
+@pytest.mark.parametrize(
+    ("callback", "problem"),
+    [
+        ("no_such_module:Notes", "can be imported"),
+        ("trainer.fit.observer:Notes", "can be imported"),
+        ("trainer.fit.observer:load_observer", "must name a subclass"),
+    ],
+)
+def test_a_callback_that_is_no_observer_is_refused(callback, problem):
+    with pytest.raises(ValueError, match=problem):
+        load_observer(RunSettings(callback=callback))
 
 
 def test_what_follows_the_restored_checkpoint_is_superseded_in_the_scalars(tmp_path):
@@ -120,7 +197,8 @@ class Recorded:
         rows = small_rows(folder / "pixels", 16)
         settings = RunSettings(out=folder, steps=4)
         self.setup, self.state, self.folder = make_setup(rows, small_network(rows), 4), TrainingState(), folder
-        self.recorder = RunRecorder(settings, self.setup.sampler, "")
+        # a store without the bands of a picture
+        self.recorder = RunRecorder(settings, self.setup.sampler, replace(rows, reader=SimpleNamespace(names=())))
 
     def train(self, validate=lambda epoch: None, lost=lambda names: None):
         self.recorder.begin(self.state, {})

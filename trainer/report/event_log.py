@@ -8,6 +8,8 @@ import platform
 import time
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from trainer.fit.checkpoint import TrainingState
@@ -46,6 +48,16 @@ class EventLog:
         self.add_epochs()
         for old in earlier:
             old.unlink()
+
+    def add_images(self, tag: str, images: npt.NDArray[np.uint8]) -> None:
+        """Add pictures, shape (picture, row, col, 3), beside step 0."""
+        encoded = [tf.io.encode_png(image).numpy() for image in images]
+        sizes = [str(side).encode() for side in images.shape[2:0:-1]]  # width, height
+        summary = tf.compat.v1.Summary()
+        entry = summary.value.add(tag=tag, tensor=tf.make_tensor_proto([*sizes, *encoded]))
+        entry.metadata.plugin_data.plugin_name, entry.metadata.data_class = "images", 3  # DATA_CLASS_BLOB_SEQUENCE
+        self._writer.write(_event(step=0, summary=summary))
+        self._writer.flush()
 
     def add_step(self) -> None:
         """Add the last step of the state."""

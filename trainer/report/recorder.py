@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import numpy as np
+
 from trainer.config import RunSettings
 from trainer.data.sampler import DistributedSampler
+from trainer.data.selection import SelectedRows
+from trainer.data.true_colour import true_colour
 from trainer.fit.checkpoint import TrainingState
 from trainer.fit.observer import TrainingObserver
 from trainer.report.event_log import EventLog
@@ -11,19 +15,26 @@ from trainer.report.record import training_record, write_record
 
 __all__ = ["RunRecorder"]
 
+_PICTURES = 6
+"""Training patches that TensorBoard shows."""
+
 
 class RunRecorder(TrainingObserver):
-    """Replaces run.json with each checkpoint, and logs scalars every few seconds."""
+    """Replaces run.json with each checkpoint, logs scalars every few seconds and, at the start, some patches."""
 
-    def __init__(self, settings: RunSettings, sampler: DistributedSampler, archive: str) -> None:
-        """All of the run, whose folder is `settings.out`; `archive`: see `SelectedRows`. It writes nothing yet."""
+    def __init__(self, settings: RunSettings, sampler: DistributedSampler, rows: SelectedRows) -> None:
+        """All of the run, whose folder is `settings.out`; `rows`: those it is trained on. It writes nothing yet."""
         super().__init__(settings)
-        self._sampler, self._archive = sampler, archive
+        self._sampler, self._rows = sampler, rows
 
     def begin(self, state: TrainingState, network: dict[str, Any]) -> None:
         """Write both for a run that begins, or is resumed, with `state`; of a run with no step left, only the log."""
         self._state, self._network = state, network
         self._log = EventLog(self.settings.out / "logs", state)
+        shown = self._rows.store_rows[np.linspace(0, len(self._rows) - 1, min(_PICTURES, len(self._rows))).astype(int)]
+        pictures = true_colour(self._rows.reader, np.unique(shown))
+        if pictures is not None:
+            self._log.add_images("training patches", pictures)
         if state.step < self.settings.total_steps(self._sampler.steps_per_epoch):
             self._write_record()
 
@@ -37,5 +48,5 @@ class RunRecorder(TrainingObserver):
         self._write_record()
 
     def _write_record(self) -> None:
-        record = training_record(self.settings, self._sampler, self._state, self._network, self._archive)
+        record = training_record(self.settings, self._sampler, self._state, self._network, self._rows.archive)
         write_record(self.settings.out / "run.json", record)
