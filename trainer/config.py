@@ -84,7 +84,7 @@ def band_selections(bands: str) -> tuple[BandSelection, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """Train ResNet-50 on the training patches of a store, on one worker, or under mpirun with one worker per rank."""
+    """Train a network on the training patches of a store, on one worker, or under mpirun with one worker per rank."""
 
     store: Location = setting(DEFAULT_STORE, "store to train on, made by etl.extract")
     out: Path = setting(Path("runs/latest"), "folder of the run, for its record, checkpoints and logs")
@@ -99,10 +99,13 @@ class RunSettings:
     steps: int = setting(0, "steps to train; 0 = train for --epochs", "steps")
     rate: float = setting(0.1, "learning rate for 256 patches per step; it is multiplied by (patches per step of all "
                           "workers) / 256")  # fmt: skip
-    momentum: float = setting(0.9, "Nesterov momentum (the paper gives no value)")
-    warmup: float = setting(5.0, "time in which the learning rate rises from one worker's to that of all", "epochs")
+    momentum: float = setting(0.9, "Nesterov momentum of sgd (the paper gives no value)")
+    warmup: float = setting(
+        5.0, "linear warm-up: begins at the rate of one worker, with cosine at --rate-floor", "epochs"
+    )
     decay: str = setting("steps", "learning rate after the warm-up: steps divides it by 10 after 30, 60 and 80 epochs, "
-                         "polynomial and cosine let it fall to 0, none keeps it", choices=DECAYS)  # fmt: skip
+                         "polynomial lets it fall to 0, cosine to --rate-floor, none keeps it",
+                         choices=DECAYS)  # fmt: skip
     lars: float = setting(0.0, "trust coefficient of LARS, for over 8,192 patches per step; often 0.001, 0 = off")
     l2: float = setting(1e-4, "L2 penalty on the weights of all convolutions (the paper gives no value)")
     dropout: float = setting(0.5, "fraction of features that dropout removes before the last layer")
@@ -113,7 +116,7 @@ class RunSettings:
     rare_weight: float = setting(0.0, "exponent of the negative/positive ratio used as class weight; 0 = unweighted")
     oversample: float = setting(0.0, "repeat rows with classes that fewer than this fraction of rows have; 0 = off")
     weights: Path | None = setting(
-        None, "Keras's file of ImageNet weights of the ResNet, no top layer; --bands rgb only"
+        None, "Keras's file of ImageNet weights of --network, no top layer; --bands rgb only"
     )
     precision: str = setting("float32", "number type of the layers' arithmetic", choices=("float32", "bfloat16"))
     compress: bool = setting(False, "send gradients as float16: half the traffic, but the weights differ slightly")
@@ -131,25 +134,27 @@ class RunSettings:
     seed: int = setting(0, "seed of the initial weights, the order of rows, augmentation and dropout")
     threads: int = setting(0, "threads per TensorFlow operation; 0 = the cores of the node divided by its workers")
     dry_run: bool = setting(False, "print the plan, but write nothing")
-    network: str = setting("resnet50", "network; the paper's is resnet50; small learns little data on a processor",
+    network: str = setting("resnet50", "network; the paper's is resnet50; small suits small data sets and CPUs",
                            choices=NETWORKS)  # fmt: skip
-    optimiser: str = setting("sgd", "optimiser; for adamw and lamb the usual --rate is near 0.0005", choices=OPTIMISERS)
-    weight_decay: float = setting(0.01, "decay of kernels by adamw and lamb, which rarely need --l2 as well")
+    optimiser: str = setting(
+        "sgd", "optimiser; adamw and lamb need a smaller --rate, such as 0.0005", choices=OPTIMISERS
+    )
+    weight_decay: float = setting(0.01, "with adamw and lamb: decay of kernels, instead of --l2")
     rate_floor: float = setting(0.0, "with --decay cosine: fraction of the rate at which warm-up begins and decay ends")
     ema: float = setting(0.0, "momentum of the moving average of the weights, which is then validated and kept as the "
                          "best network; often 0.999, 0 = off")  # fmt: skip
     accumulate: int = setting(
         1, "compute each batch in this many parts and add their gradients, to save memory", "parts"
     )
-    clip: float = setting(0.0, "largest norm of all gradients together; 0 = any")
+    clip: float = setting(0.0, "limit of the norm of all gradients together; 0 = none")
     loss: str = setting("cross-entropy", "loss; focal and asymmetric are for several labels a patch", choices=LOSSES)
-    gamma: float = setting(2.0, "exponent of the focal loss")
-    label_smoothing: float = setting(0.0, "fraction of each label that is spread evenly; often 0.1, 0 = none")
-    best_by: str = setting("micro-f1", "score on val by which the best network is chosen; ap = average precision",
-                           choices=BEST_BY)  # fmt: skip
-    xla: bool = setting(
-        False, "compile forward and backward pass with XLA; faster on GPUs, its first step takes longer"
+    gamma: float = setting(2.0, "exponent of the focal loss; the asymmetric loss has its own")
+    label_smoothing: float = setting(
+        0.0, "blend labels with 0.5, or with one label a patch 1/classes, by this fraction; 0 = not"
     )
+    best_by: str = setting("micro-f1", "score on val that chooses the best network; f1: at threshold 0.5, ap: average "
+                           "precision", choices=BEST_BY)  # fmt: skip
+    xla: bool = setting(False, "compile forward and backward pass with XLA; the first step takes longer")
     start_from: Path | None = setting(None, "folder of a run whose best network gives the initial weights; bands and "
                                       "classes may be other ones")  # fmt: skip
     freeze: int = setting(0, "stages of the network, from the input on, whose weights stay as they are", "stages")
@@ -168,7 +173,7 @@ class RunSettings:
         if not 0 < self.stage_decay <= 1:
             raise ValueError(f"--stage-decay must be above 0 and at most 1, got {self.stage_decay}")
         if self.lars and self.optimiser != "sgd":
-            raise ValueError(f"--lars needs --optimiser sgd, got {self.optimiser}; lamb is its like for adamw")
+            raise ValueError(f"--lars needs --optimiser sgd, got {self.optimiser}; use --optimiser lamb for AdamW")
         if self.sync_norm and self.accumulate > 1:
             raise ValueError("--sync-norm needs whole batches, so --accumulate must be 1; use a smaller --batch")
         if self.callback and self.callback.count(":") != 1:
@@ -240,7 +245,7 @@ class ExportSettings:
 
 @dataclass(frozen=True, slots=True)
 class MapRunSettings:
-    """Map what a trained network sees in Sentinel-2 products, in one step: no store and no labels are needed.
+    """Predict the classes of Sentinel-2 products as a map, in one step: no store and no labels are needed.
 
     Makes a catalogue and a store of all patches of the products in a temporary folder beside --out, predicts them, and
     removes the folder. Under mpirun, all workers predict; worker 0 extracts.

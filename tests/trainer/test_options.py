@@ -18,6 +18,7 @@ from trainer.fit.loop import fit, step_function
 from trainer.fit.optimiser import RunOptimiser, VariableGroup
 from trainer.fit.validation import best_score
 from trainer.model.architectures import ARCHITECTURES
+from trainer.model.network import NetworkDesign, build_network
 
 OPTIONS = {
     "none": {},
@@ -41,12 +42,12 @@ def rows(tmp_path_factory):
     return small_rows(tmp_path_factory.mktemp("rows") / "pixels", 16)
 
 
-def train(rows, options, stops=(STEPS,)):
+def train(rows, options, stops=(STEPS,), network=small_network):
     """Weights, losses and what was saved by name, after a training that is stopped and resumed after these steps."""
     state, arrays, saved = TrainingState(), None, {}
     for stop in stops:
         keras.utils.clear_session()
-        setup = make_setup(rows, small_network(rows), stop, **options)
+        setup = make_setup(rows, network(rows), stop, **options)
         variables = [*setup.model.variables, *setup.optimiser.variables]
         for variable, value in zip(variables, arrays or (), strict=arrays is not None):
             variable.assign(value)
@@ -73,6 +74,18 @@ def test_a_training_gives_the_same_weights_after_a_resumption(rows, plain, name)
     assert all(np.array_equal(a, b) for a, b in zip(resumed[0], whole[0], strict=True))
     if name not in ("none", "ema", "xla"):  # these three leave the weights of the training as they are
         assert not all(np.array_equal(a, b) for a, b in zip(plain[0], whole[0], strict=False))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["convnext_tiny", "small"])  # ResNet-50 is in tests/test_old_runs.py
+def test_a_training_of_each_network_gives_the_same_weights_after_a_resumption(rows, name):
+    def network(rows):
+        return build_network(rows.pixels, NetworkDesign(5, 1e-4, 0.5, 0.9, architecture=name), 3)
+
+    whole, resumed = (train(rows, {}, stops, network) for stops in ((2,), (1, 2)))
+    assert np.isfinite(whole[1]).all()
+    assert resumed[1] == whole[1]
+    assert all(np.array_equal(a, b) for a, b in zip(resumed[0], whole[0], strict=True))
 
 
 def test_an_average_of_weights_is_kept_as_the_best_network_and_leaves_the_training_as_it_is(rows, plain):
