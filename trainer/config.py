@@ -176,6 +176,14 @@ class RunSettings:
             raise ValueError(f"--lars needs --optimiser sgd, got {self.optimiser}; use --optimiser lamb for AdamW")
         if self.sync_norm and self.accumulate > 1:
             raise ValueError("--sync-norm needs whole batches, so --accumulate must be 1; use a smaller --batch")
+        if self.sync_norm and self.xla:
+            raise ValueError("--xla cannot compile what workers exchange for --sync-norm; leave one out")
+        if self.freeze and self.start_from is None and self.weights is None:
+            raise ValueError("--freeze keeps weights of --start-from or --weights, so it needs one of them")
+        if self.weights is not None and not self.network.startswith("resnet"):
+            raise ValueError(f"--weights are of a ResNet, so --network must be one, got {self.network}")
+        if 0 < self.gamma < 1:
+            raise ValueError(f"--gamma must be 0 or at least 1, got {self.gamma}")
         if self.callback and self.callback.count(":") != 1:
             raise ValueError(f"--callback must be module:Class, got {self.callback!r}")
         for name in ("momentum", "dropout", "norm_momentum", "ema"):

@@ -20,7 +20,7 @@ from trainer.data.imbalance import oversampled_rows
 from trainer.data.sampler import DistributedSampler
 from trainer.data.selection import RowSelection, SelectedRows, select_rows
 from trainer.fit.checkpoint import LAST
-from trainer.fit.observer import Observers, load_observer
+from trainer.fit.observer import Observers, observer_class
 from trainer.workers.command import run_command
 from trainer.workers.devices import configure_worker_devices
 from trainer.workers.horovod import Workers
@@ -62,7 +62,7 @@ def train(settings: RunSettings, workers: Workers) -> int:
             log.warning(text, 100 * item.missing_share, item.name)
     if settings.dry_run:
         return ExitStatus.DONE
-    own = [workers.on_every_worker("loading --callback", lambda: load_observer(settings))] if settings.callback else []
+    own = workers.on_every_worker("loading --callback", lambda: observer_class(settings)) if settings.callback else None
     workers.on_every_worker("making --out", lambda: _make_out(settings))
 
     # ---- train
@@ -75,7 +75,10 @@ def train(settings: RunSettings, workers: Workers) -> int:
         configure_worker_devices(settings.threads, workers)
     observers = [RunRecorder(settings, sampler, rows), ProgressLine(settings, sampler)]
     observers += [StepProfiler(settings)] if settings.profile else []
-    observer = Observers(settings, [*observers, *own])
+    if own is not None:
+        made = workers.on_worker_0("making the observer of --callback", lambda: own(settings))
+        observers += [made] if made is not None else []
+    observer = Observers(settings, observers)
     outcome = train_network(settings, rows, epoch_rows, sampler, workers, observer)
     if outcome is None:
         return ExitStatus.RESUMABLE
@@ -94,9 +97,13 @@ def _training_rows(settings: RunSettings, selection: RowSelection) -> SelectedRo
     """The rows to train on.
 
     Raises:
-        ValueError: the store cannot be used, or its patches cannot be turned.
+        ValueError: the store cannot be used, or not with this loss, or its patches cannot be turned.
     """
     rows = select_rows(settings.store, selection)
+    if rows.single_label and settings.loss != "cross-entropy":
+        raise ValueError(
+            f"--loss must be cross-entropy for {settings.store}, of one label a patch, got {settings.loss}"
+        )
     for item in rows.pixels:
         height, width, _ = item.row_shape
         if settings.turn and height != width:

@@ -15,14 +15,14 @@ from training_setups import ALONE, RATE, make_setup, small_network
 from trainer.config import BEST_BY, NETWORKS, RunSettings
 from trainer.fit.checkpoint import BEST, LAST, TrainingState
 from trainer.fit.loop import fit, step_function
+from trainer.fit.metrics import best_score
 from trainer.fit.optimiser import RunOptimiser, VariableGroup
-from trainer.fit.validation import best_score
 from trainer.model.architectures import ARCHITECTURES
 from trainer.model.network import NetworkDesign, build_network
 
 OPTIONS = {
     "none": {},
-    "adamw": {"optimiser": "adamw"},
+    "adamw": {"optimiser": "adamw", "weight_decay": 0.0},
     "lamb": {"optimiser": "lamb", "weight_decay": 0.1},
     "lars": {"lars": 0.01},
     "ema": {"ema": 0.9},
@@ -193,6 +193,10 @@ def test_the_table_of_networks_has_an_entry_for_each_choice():
         ({"stage_decay": 0.0}, "--stage-decay must be above 0"),
         ({"ema": 1.0}, "--ema must lie in"),
         ({"callback": "mine"}, "--callback must be module:Class"),
+        ({"xla": True, "sync_norm": True}, "--xla cannot compile"),
+        ({"freeze": 1}, "--freeze keeps weights of"),
+        ({"gamma": 0.5}, "--gamma must be 0 or at least 1"),
+        ({"weights": "x.h5", "network": "small", "bands": "rgb"}, "--network must be one"),
         ({"weights": "x.h5", "start_from": "run", "bands": "rgb"}, "leave one out"),
     ],
 )

@@ -17,7 +17,7 @@ from trainer.config import RunSettings
 from trainer.data.sampler import DistributedSampler
 from trainer.fit.checkpoint import TrainingState
 from trainer.fit.loop import fit
-from trainer.fit.observer import Observers, load_observer
+from trainer.fit.observer import Observers, observer_class
 from trainer.report import progress_line
 from trainer.report.__main__ import main as report
 from trainer.report.event_log import EventLog
@@ -117,11 +117,13 @@ def test_steps_are_recorded_for_the_profiler(tmp_path):
 
 def test_a_class_of_the_user_follows_a_run(tmp_path, monkeypatch):
     state = state_of(3, [0])
-    observer = load_observer(RunSettings(out=tmp_path, callback="trainer.fit.observer:JsonLines"))
+    settings = RunSettings(out=tmp_path, callback="trainer.fit.observer:JsonLines")
+    observer = observer_class(settings)(settings)
     together = Observers(observer.settings, [observer])
+    state.by_epoch[0]["steps"] = 3
     together.begin(state, {})
     together.after_step()
-    state.by_epoch += state_of(1, [1, 2]).by_epoch
+    state.by_epoch += [{**record, "steps": 3} for record in state_of(1, [1, 2]).by_epoch]
     together.after_checkpoint()
     together.after_checkpoint()
     together.end()
@@ -134,12 +136,12 @@ def test_a_class_of_the_user_follows_a_run(tmp_path, monkeypatch):
     [
         ("no_such_module:Notes", "can be imported"),
         ("trainer.fit.observer:Notes", "can be imported"),
-        ("trainer.fit.observer:load_observer", "must name a subclass"),
+        ("trainer.fit.observer:observer_class", "must name a subclass"),
     ],
 )
 def test_a_callback_that_is_no_observer_is_refused(callback, problem):
     with pytest.raises(ValueError, match=problem):
-        load_observer(RunSettings(callback=callback))
+        observer_class(RunSettings(callback=callback))
 
 
 def test_what_follows_the_restored_checkpoint_is_superseded_in_the_scalars(tmp_path):

@@ -44,7 +44,7 @@ def test_weights_are_taken_band_by_band_and_class_by_class(run, caplog):
     rows = rows_of(("B08", "B04", "B03"), ("c", "b"))
     model, design = built(rows, seed=2)
     new = model.get_layer(HEAD).get_weights()
-    transfer_weights(run.folder, model, rows, design)
+    transfer_weights(run.folder, model, rows, design, 0)
     old_layers, layers = ([one for one in backbone_of(m).layers if one.weights] for m in (run.model, model))
     old, found = old_layers[0].get_weights()[0], layers[0].get_weights()[0]
     np.testing.assert_array_equal(found[:, :, 1:], old[:, :, [2, 1]])  # B04 and B03
@@ -75,6 +75,18 @@ def test_frozen_stages_are_not_trained_and_rates_fall_from_stage_to_stage(run):
 def test_a_run_that_is_missing_or_of_another_network_is_refused(run, tmp_path):
     rows = rows_of(("B02",), ("a",))
     with pytest.raises(ValueError, match="is not there"):
-        transfer_weights(tmp_path / "none", run.model, rows, NetworkDesign(1))
+        transfer_weights(tmp_path / "none", run.model, rows, NetworkDesign(1), 0)
     with pytest.raises(ValueError, match="--network must be resnet50"):
-        transfer_weights(run.folder, run.model, rows, NetworkDesign(1, architecture="resnet101"))
+        transfer_weights(run.folder, run.model, rows, NetworkDesign(1, architecture="resnet101"), 0)
+    found = Checkpoint.load(run.folder / LAST)
+    found.fingerprint["settings"]["weights"] = "imagenet.h5"
+    found.save(tmp_path / LAST)
+    with pytest.raises(ValueError, match="began with --weights"):
+        transfer_weights(tmp_path, run.model, rows, NetworkDesign(1), 0)
+
+
+def test_stages_that_would_not_know_a_band_are_not_frozen(run):
+    rows = rows_of(("B02", "B08"), ("a",))
+    model, design = built(rows, seed=2)
+    with pytest.raises(ValueError, match="--freeze needs bands"):
+        transfer_weights(run.folder, model, rows, design, 1)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from trainer.fit.metrics import Floats, Labels, LabelScores, thresholds_of
+from trainer.fit.metrics import Floats, Labels, LabelScores, predicted_by
 
 __all__ = ["bootstrap_intervals", "f1_of_counts", "resample_weights"]
 
@@ -32,7 +32,7 @@ def bootstrap_intervals(
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile intervals).
     """
     cuts = _cuts(probabilities[labels == 1])
-    predicted = [probabilities >= thresholds_of(of_kind) for of_kind in scores.values()]
+    predicted = [predicted_by(of_kind, probabilities) for of_kind in scores.values()]
     totals: Counts = np.zeros((_RESAMPLES + 1, 1))
     for rows, weights in resample_weights(len(labels), _RESAMPLES, _SEED):
         true, found = labels[rows], [kind[rows] for kind in predicted]

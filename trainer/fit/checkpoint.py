@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["BEST", "LAST", "Checkpoint", "TrainingState", "checkpoint_to_resume", "run_fingerprint"]
 
 LAST, BEST = "checkpoint.npz", "best.npz"
-"""File names in a run's folder: the latest state, and the one with the highest micro-F1 on val."""
+"""File names in a run's folder: the latest state, and the one with the best score on val, see `--best-by`."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class TrainingState:
     """One record for each epoch that has ended, or was cut off by the end of the run."""
 
     best: float = -1.0
-    """Highest micro-F1 on val so far; -1 before the first validation."""
+    """Best score on val so far, see `metrics.best_score`; -1 before the first validation."""
 
     since_best: int = 0
     """Validations since `best` was reached."""
@@ -135,7 +135,7 @@ def run_fingerprint(
     `network`: bands, normalisation and classes, from which the model can be built again.
     """
     may_change = {"out", "store", "resume", "dry_run", "threads", "patience", "validate_every", "stall"}
-    may_change |= {"profile", "callback"}
+    may_change |= {"profile", "callback", "start_from"}
     if settings["decay"] not in ("polynomial", "cosine"):  # their rates depend on the length of the run
         may_change |= {"epochs", "steps"}
     fixed = {key: str(value) for key, value in settings.items() if key not in may_change}

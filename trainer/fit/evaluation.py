@@ -9,7 +9,7 @@ import numpy.typing as npt
 from trainer.data.selection import SelectedRows
 from trainer.fit.bootstrap import bootstrap_intervals, f1_of_counts
 from trainer.fit.curves import calibration, precision_recall_curves
-from trainer.fit.metrics import Floats, Labels, LabelScores, thresholds_of
+from trainer.fit.metrics import Floats, Labels, LabelScores, predicted_by
 
 __all__ = ["evaluate_predictions", "scores_by_tile"]
 
@@ -27,7 +27,7 @@ def evaluate_predictions(
     intervals = bootstrap_intervals(labels, probabilities, scores)
     evaluated = {}
     for kind, of_kind in scores.items():
-        predicted = probabilities >= thresholds_of(of_kind)
+        predicted = predicted_by(of_kind, probabilities)
         by_tile = {} if tiles is None else {"tiles": scores_by_tile(labels, predicted, tiles)}
         evaluated[kind] = {**of_kind, "intervals": intervals[kind], **by_tile}
     return {

@@ -19,10 +19,9 @@ from trainer.data.sampler import DistributedSampler
 from trainer.data.stream import TensorBatch
 from trainer.fit.checkpoint import BEST, LAST, TrainingState
 from trainer.fit.loss import row_losses
-from trainer.fit.metrics import LabelScores
+from trainer.fit.metrics import LabelScores, best_score
 from trainer.fit.optimisation import LearningRateSchedule, layer_wise_gradients, rate_at
 from trainer.fit.optimiser import RunOptimiser
-from trainer.fit.validation import best_score
 from trainer.model.batch_norm import count_single_pixel_layers, moving_statistics, share_step
 from trainer.model.network import reseed_dropout
 from trainer.workers.horovod import Workers
@@ -64,8 +63,8 @@ class TrainingSetup:
 def step_function(setup: TrainingSetup, workers: Workers) -> TrainStep:
     """One training step as a compiled graph, collective: (batch, step) -> losses and share of workers asked to stop.
 
-    `step` is a scalar, dtype int64. The result is float32, shape (3,): the mean binary cross-entropy over the step's
-    rows and the classes, without and with the penalties; and the share of workers that a signal had asked to stop when
+    `step` is a scalar, dtype int64. The result is float32, shape (3,): the mean loss over the step's
+    rows, without and with the penalties; and the share of workers that a signal had asked to stop when
     they began the step, the same number on all. Losses and gradients are averaged over workers, so that all workers
     apply the same update. Padding of a short batch is left out; a second graph is compiled for its number of rows.
     """
@@ -277,7 +276,7 @@ def _end_epoch(
     `validating_s`: seconds that its scores took. Without any scores, an average of weights is the best network.
     """
     first = epoch * setup.sampler.steps_per_epoch
-    scored = any(record["val"] is not None for record in state.by_epoch)
+    scored = state.best != -1 or any(record["val"] is not None for record in state.by_epoch)
     better = bool(setup.settings.ema) and not scored
     if scores is not None:
         value = best_score(scores, setup.settings.best_by)
@@ -316,7 +315,9 @@ def _warn_of_single_rows(setup: TrainingSetup, workers: Workers) -> None:
     """Log on worker 0 if a step has a single row to normalise over where a feature map is 1 x 1."""
     sampler, shared = setup.sampler, setup.settings.sync_norm
     for step, when in ((0, "each step"), (sampler.steps_per_epoch - 1, "the last step of each epoch")):
+        # of several parts that a batch is computed in, the last ones are the smallest
         per_worker = [len(sampler.rank_rows(step, rank)) for rank in range(sampler.size)]
+        per_worker = [count and max(1, count // setup.settings.accumulate) for count in per_worker]
         if workers.rank or (sum(per_worker) if shared else min(filter(None, per_worker))) > 1:
             continue
         single, layers = count_single_pixel_layers(setup.model)

@@ -28,13 +28,8 @@ def row_losses(settings: RunSettings, positive_weights: npt.NDArray[np.float32],
     """The loss that the settings ask for; `positive_weights`: weight of a present label, float32, shape (class,).
 
     For several labels a row it is the mean over the classes of a binary loss. With one label a row, `single_label`, it
-    is the cross-entropy of the softmax.
-
-    Raises:
-        ValueError: the focal or the asymmetric loss for one label a row.
+    is the cross-entropy of the softmax; the other losses are not for it.
     """
-    if single_label and settings.loss != "cross-entropy":
-        raise ValueError(f"--loss must be cross-entropy for a store of one label a patch, got {settings.loss}")
     weights, smoothing = tf.constant(positive_weights), settings.label_smoothing
     rest = 1 / len(positive_weights) if single_label else 0.5  # what a label is blended with
 

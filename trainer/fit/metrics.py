@@ -17,10 +17,11 @@ __all__ = [
     "Floats",
     "LabelScores",
     "Labels",
+    "best_score",
+    "predicted_by",
     "row_cross_entropy",
     "score_predictions",
     "scores_line",
-    "thresholds_of",
     "tuned_thresholds",
 ]
 
@@ -68,7 +69,8 @@ def score_predictions(
 
     `labels` are 0 or 1, dtype uint8, shape (row, class); `probabilities` float32, shape (row, class), in [0, 1];
     `thresholds` float32, shape (class,), or one for all classes; `names` one per class; `single_label`: each row has
-    exactly one class, which adds accuracy and confusion matrix, and makes the loss that of one choice among classes.
+    exactly one class: the most probable one counts as predicted, whatever the thresholds; accuracy and confusion matrix
+    are added, and the loss is that of one choice among classes.
 
     Source: scikit-learn, whose functions of these names give the same on the same arrays.
     """
@@ -79,7 +81,7 @@ def score_predictions(
         row = int((labels.sum(axis=1, dtype=np.int64) != 1).argmax())
         raise ValueError(f"each row must have one class, got {labels[row].sum(dtype=np.int64)} in row {row}")
     limits = np.broadcast_to(np.asarray(thresholds, np.float32), labels.shape[1:])
-    predicted = (probabilities >= limits).astype(np.uint8)
+    predicted = _predicted(probabilities, limits, single_label).astype(np.uint8)
     average_precisions = _average_precisions(labels, probabilities)
     occurring = [value for value in average_precisions if value is not None]
     averages = {
@@ -118,9 +120,28 @@ def row_cross_entropy(labels: Labels, probabilities: Floats, single_label: bool 
     return losses
 
 
-def thresholds_of(scores: LabelScores) -> Floats:
-    """The thresholds with which classes were predicted, float32, shape (class,)."""
-    return np.array([of_class["threshold"] for of_class in scores["classes"]], np.float32)
+def best_score(scores: LabelScores, name: str) -> float:
+    """The value of one of `config.BEST_BY` among scores; the higher it is, the better the network."""
+    if name == "loss":
+        return -float(scores["loss"])
+    if name.endswith("-f1"):
+        return float(scores[name.removesuffix("-f1")]["f1"])
+    return float(scores["micro_average_precision" if name == "micro-ap" else "mean_average_precision"])
+
+
+def predicted_by(scores: LabelScores, probabilities: Floats) -> npt.NDArray[np.bool_]:
+    """The classes that these `scores` count as predicted, by their thresholds or as the most probable ones.
+
+    `probabilities` and the result have the shape (row, class).
+    """
+    limits = np.array([of_class["threshold"] for of_class in scores["classes"]], np.float32)
+    return _predicted(probabilities, limits, "accuracy" in scores)
+
+
+def _predicted(probabilities: Floats, thresholds: Floats, single_label: bool) -> npt.NDArray[np.bool_]:
+    if single_label:
+        return np.arange(probabilities.shape[1]) == probabilities.argmax(axis=1)[:, None]
+    return probabilities >= thresholds
 
 
 def scores_line(scores: LabelScores) -> str:

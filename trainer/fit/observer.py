@@ -9,7 +9,7 @@ from typing import Any
 from trainer.config import RunSettings
 from trainer.fit.checkpoint import TrainingState
 
-__all__ = ["JsonLines", "Observers", "TrainingObserver", "load_observer"]
+__all__ = ["JsonLines", "Observers", "TrainingObserver", "observer_class"]
 
 
 class TrainingObserver:
@@ -69,18 +69,20 @@ class JsonLines(TrainingObserver):
     def begin(self, state: TrainingState, network: dict[str, Any]) -> None:
         """Keep the state, and count the epochs that earlier parts of the run have written."""
         self._state, self._path = state, Path(self.settings.out) / "epochs.jsonl"
-        self._written = len(state.by_epoch)
+        self._written = {(record["epoch"], record["steps"]) for record in state.by_epoch}
 
     def after_checkpoint(self) -> None:
         """Write the epochs that have ended since."""
         with self._path.open("a", encoding="utf-8") as file:
-            for record in self._state.by_epoch[self._written :]:
-                file.write(json.dumps(record) + "\n")
-        self._written = len(self._state.by_epoch)
+            for record in self._state.by_epoch:
+                key = record["epoch"], record["steps"]  # an epoch that was cut off is recorded again as a whole
+                if key not in self._written:
+                    self._written.add(key)
+                    file.write(json.dumps(record) + "\n")
 
 
-def load_observer(settings: RunSettings) -> TrainingObserver:
-    """An object of the class that `settings.callback` names, made with `settings`.
+def observer_class(settings: RunSettings) -> type[TrainingObserver]:
+    """The class that `settings.callback` names; worker 0 makes one of it with `settings`.
 
     Raises:
         ValueError: there is no such module or class, or the class is not a `TrainingObserver`.
@@ -96,5 +98,4 @@ def load_observer(settings: RunSettings) -> TrainingObserver:
         raise ValueError(
             f"--callback must name a subclass of {TrainingObserver.__module__}.TrainingObserver, got {kind}"
         )
-    observer: TrainingObserver = kind(settings)
-    return observer
+    return kind

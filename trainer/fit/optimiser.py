@@ -93,4 +93,4 @@ def _keras_optimiser(settings: RunSettings) -> keras.optimizers.Optimizer:
         nesterov = settings.momentum > 0
         return keras.optimizers.SGD(settings.rate, momentum=settings.momentum, nesterov=nesterov, **averaging)
     kind = {"adamw": keras.optimizers.AdamW, "lamb": keras.optimizers.Lamb}[settings.optimiser]
-    return kind(settings.rate, weight_decay=settings.weight_decay or None, **averaging)
+    return kind(settings.rate, weight_decay=settings.weight_decay, **averaging)

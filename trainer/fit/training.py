@@ -135,15 +135,16 @@ def _training_setup(
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if settings.precision == "bfloat16" else "float32")
     average = workers.average if settings.sync_norm and workers.size > 1 else None
+    momentum = settings.norm_momentum ** (1 / settings.accumulate)  # each part moves the statistics
     design = NetworkDesign(
-        len(rows.classes), settings.l2, settings.dropout, settings.norm_momentum, settings.weights,
+        len(rows.classes), settings.l2, settings.dropout, momentum, settings.weights,
         architecture=settings.network,
     )  # fmt: skip
 
     def build() -> keras.Model:
         model = build_network(rows.pixels, design, settings.seed, average)
         if settings.start_from is not None and not resumed:
-            transfer_weights(settings.start_from, model, rows, design)
+            transfer_weights(settings.start_from, model, rows, design, settings.freeze)
         freeze_stages(model, design, settings.freeze)
         return model
 

@@ -21,15 +21,16 @@ __all__ = ["freeze_stages", "rate_factors", "transfer_weights"]
 log = logging.getLogger(__name__)
 
 
-def transfer_weights(run: Path, model: keras.Model, rows: SelectedRows, design: NetworkDesign) -> None:
+def transfer_weights(run: Path, model: keras.Model, rows: SelectedRows, design: NetworkDesign, freeze: int) -> None:
     """Set the weights of a new network to those of a run's best one, as far as both have them.
 
     The first convolution is taken band by band, and a band that the run did not have gets the mean over those that it
     had. The last layer is taken class by class; other classes keep their new weights. The log says what was taken.
-    `model`: made by `build_network` for `rows` by `design`.
+    `model`: made by `build_network` for `rows` by `design`; `freeze`: stages that will not be trained.
 
     Raises:
-        ValueError: the run has no network, or one of another architecture.
+        ValueError: the run has no network, or one of another architecture or with ImageNet's normalisation; or stages
+            are to be frozen that would not know a band.
     """
     path, checkpoint = best_checkpoint(run)
     described, of_run = checkpoint.fingerprint["network"], network_design(checkpoint.fingerprint)
@@ -37,6 +38,11 @@ def transfer_weights(run: Path, model: keras.Model, rows: SelectedRows, design: 
         raise ValueError(
             f"--network must be {of_run.architecture}, as that of {run}, whose weights --start-from takes; "
             f"got {design.architecture}"
+        )
+    if of_run.as_imagenet:
+        raise ValueError(
+            f"--start-from needs a run that normalised by its store; {run} began with --weights, so its first layer "
+            "expects other values"
         )
     pixels = pixel_arrays(described)
     donor = build_network(pixels, of_run, 0)
@@ -65,6 +71,12 @@ def transfer_weights(run: Path, model: keras.Model, rows: SelectedRows, design: 
     model.get_layer(HEAD).set_weights([kernel, bias])
 
     bands, bands_of_run = ({band for item in items for band in item.bands} for items in (rows.pixels, pixels))
+    if freeze and any(not set(names) <= set(channels_of_run.get(layer, ())) for layer, names in channels.items()):
+        raise ValueError(
+            f"--freeze needs bands that the network of {run} has at the same resolutions, so that it knows them"
+        )
+    if not bands & bands_of_run:
+        log.warning("no band of this run has the name of one of %s: its first layer sees the mean of them", run)
     log.info(
         "weights of %s: all %d layers with weights but the last; %d of %d bands as they are there, the others as the "
         "mean; %d of %d classes, the others new",

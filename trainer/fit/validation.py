@@ -4,23 +4,16 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from trainer.data.selection import SelectedRows
 from trainer.fit import metrics
 from trainer.fit.checkpoint import TrainingState
 from trainer.fit.predictions import scores_by_threshold
 
-__all__ = ["Validation", "best_score"]
+__all__ = ["Validation"]
 
 log = logging.getLogger(__name__)
-
-
-def best_score(scores: metrics.LabelScores, name: str) -> float:
-    """The value of one of `config.BEST_BY` among scores; the higher it is, the better the network."""
-    if name == "loss":
-        return -float(scores["loss"])
-    if name.endswith("-f1"):
-        return float(scores[name.removesuffix("-f1")]["f1"])
-    return float(scores["micro_average_precision" if name == "micro-ap" else "mean_average_precision"])
 
 
 @dataclass(slots=True, eq=False)
@@ -57,9 +50,11 @@ class Validation:
         """
         # If that step was the last one scored, predicting again would give the same probabilities.
         probabilities = self._scored[step] if step in self._scored else self.predict()
-        labels = self.rows.labels
+        rows, labels = self.rows, self.rows.labels
+        if rows.single_label:  # the most probable class counts
+            return scores_by_threshold(rows, probabilities, np.full(labels.shape[1], metrics.DEFAULT_THRESHOLD, "f4"))
         few = int((labels.sum(axis=0, dtype=int) < metrics.LEAST_POSITIVES).sum())
         if few:
             text = "thresholds of %d of %d classes stay %.1f: fewer than %d rows of split val have each of them"
             log.info(text, few, labels.shape[1], metrics.DEFAULT_THRESHOLD, metrics.LEAST_POSITIVES)
-        return scores_by_threshold(self.rows, probabilities, metrics.tuned_thresholds(labels, probabilities))
+        return scores_by_threshold(rows, probabilities, metrics.tuned_thresholds(labels, probabilities))

@@ -1,1 +1,1 @@
-"""Model: ResNet-50 on patches as they are stored, with one logit per class."""
+"""Model: ResNet-50, or another network, on patches as they are stored, with one logit per class."""

@@ -109,8 +109,8 @@ def build_network(
     """The network with its initial weights, the same for the same seed.
 
     It takes pixels as stored, one input of shape (batch, row, col, band), in the stored dtype, for each of `pixels`,
-    and returns logits, dtype float32, shape (batch, class); the loss applies the sigmoid. `average`, a collective mean
-    over workers, makes batch normalisation use the batches of all workers together.
+    and returns logits, dtype float32, shape (batch, class); the loss applies the sigmoid or softmax. `average`, a
+    collective mean over workers, makes batch normalisation use the batches of all workers together.
 
     Raises:
         ValueError: ImageNet weights with bands other than red, green, blue; or weights that do not fit.
@@ -213,7 +213,8 @@ def regularise(plain: keras.Model, design: NetworkDesign, average: Averager | No
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         """The layer with the regulariser and normalisation of `design`."""
         config, kind = layer.get_config(), type(layer)
-        if isinstance(layer, keras.layers.Conv2D) and design.l2:
+        # ConvNeXt has its convolutions of 1 x 1 as dense layers
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense) and design.l2:
             config["kernel_regularizer"] = keras.regularizers.L2(design.l2)
         if isinstance(layer, keras.layers.BatchNormalization):
             config["momentum"] = design.norm_momentum

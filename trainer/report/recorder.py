@@ -1,5 +1,6 @@
 """Write a run's record and its log for TensorBoard while it trains."""
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from trainer.report.event_log import EventLog
 from trainer.report.record import training_record, write_record
 
 __all__ = ["RunRecorder"]
+
+log = logging.getLogger(__name__)
 
 _PICTURES = 6
 """Training patches that TensorBoard shows."""
@@ -32,7 +35,11 @@ class RunRecorder(TrainingObserver):
         self._state, self._network = state, network
         self._log = EventLog(self.settings.out / "logs", state)
         shown = self._rows.store_rows[np.linspace(0, len(self._rows) - 1, min(_PICTURES, len(self._rows))).astype(int)]
-        pictures = true_colour(self._rows.reader, np.unique(shown))
+        try:
+            pictures = true_colour(self._rows.reader, np.unique(shown))
+        except (ValueError, OSError) as error:  # the training may not need these pixels
+            log.warning("no pictures of training patches: %s", error)
+            pictures = None
         if pictures is not None:
             self._log.add_images("training patches", pictures)
         if state.step < self.settings.total_steps(self._sampler.steps_per_epoch):
