@@ -10,7 +10,7 @@ from trainer.fit import bootstrap
 from trainer.fit.bootstrap import bootstrap_intervals, resample_weights
 from trainer.fit.curves import calibration, precision_recall_curves
 from trainer.fit.evaluation import scores_by_tile
-from trainer.fit.metrics import score_predictions, thresholds_of
+from trainer.fit.metrics import predicted_by, score_predictions
 
 
 def drawn_predictions(rows, classes, seed=0, decimals=7):
@@ -63,7 +63,7 @@ def test_intervals_are_percentiles_over_resamples_scored_one_by_one(rows, classe
     }
     found = bootstrap_intervals(labels, values, kinds)
     for kind, of_kind in kinds.items():
-        predicted = values >= thresholds_of(of_kind)
+        predicted = predicted_by(of_kind, values)
         scores = [
             {
                 "micro_f1": sk.f1_score(labels.ravel(), predicted.ravel(), sample_weight=np.repeat(weights, classes)),

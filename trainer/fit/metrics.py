@@ -140,7 +140,8 @@ def predicted_by(scores: LabelScores, probabilities: Floats) -> npt.NDArray[np.b
 
 def _predicted(probabilities: Floats, thresholds: Floats, single_label: bool) -> npt.NDArray[np.bool_]:
     if single_label:
-        return np.arange(probabilities.shape[1]) == probabilities.argmax(axis=1)[:, None]
+        best: npt.NDArray[np.bool_] = np.arange(probabilities.shape[1]) == probabilities.argmax(axis=1)[:, None]
+        return best
     return probabilities >= thresholds
 
 

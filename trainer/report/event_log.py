@@ -44,7 +44,7 @@ class EventLog:
         for step, (loss, seconds) in enumerate(zip(state.loss, state.step_s, strict=True), start=1):
             left_s -= seconds
             self._write("loss", loss, step, now_s - left_s)
-        self._epochs: set[tuple[int, int]] = set()
+        self._epochs: set[int] = set()
         self.add_epochs()
         for old in earlier:
             old.unlink()
@@ -71,10 +71,9 @@ class EventLog:
         """Add the epochs of the state that have been added since the last call, and write all to the disk."""
         for epoch in self._state.by_epoch:
             number = epoch["epoch"]
-            key = number, epoch.get("steps", 0)  # an epoch that was cut off is recorded again as a whole
-            if key in self._epochs:
+            if number in self._epochs:
                 continue
-            self._epochs.add(key)
+            self._epochs.add(number)
             values = {f"epoch/{name}": epoch[name] for name in ("loss", "seconds", "rate") if name in epoch}
             if epoch.get("seconds"):
                 values["epoch/waiting_share"] = epoch.get("seconds_waiting", 0.0) / epoch["seconds"]
