@@ -65,8 +65,8 @@ package: install ## source archive and wheel in dist/, checked for PyPI
 test: install ## every check: lint, types, all tests, those on many ranks included
 	$(MAKE) --jobs=4 --keep-going --output-sync=target lint types $(PARTS)
 
-# The three long parts and that of the cluster run at once, because each waits much. Each part's output is printed at its end.
-PARTS = test-parallel test-faults test-others test-cluster test-docs
+# Four parts run at once, because each waits much. Each part's output is printed at its end.
+PARTS = test-parallel test-faults test-others test-cluster test-trainer test-docs
 .PHONY: $(PARTS)
 # No binding to cores: otherwise the mpirun of each part would bind its first rank to the first core.
 $(PARTS): export OMPI_MCA_hwloc_base_binding_policy := none
@@ -83,8 +83,12 @@ test-nightly: install ## disturb all commands for MINUTES=60, with SEED=0: count
 	PYTHONPATH=$(CURDIR):$(CURDIR)/tests nice $(PYTHON_VENV) tests/nightly.py --minutes $(MINUTES) --seed $(SEED)
 slow-links: install ## seconds of extraction and all-reduce on three hosts with slow links; needs root rights
 	PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(PYTHON_VENV) -m cluster.slow_link
+OF_TRAINER = tests/trainer $(addprefix tests/test_,every_store.py image_stores.py own_stores.py old_runs.py baselines.py)
+test-trainer: install ## tests of the trainer, and of trainings on all kinds of stores
+	$(PYTHON_VENV) -m pytest --durations=15 $(OF_TRAINER)
 test-others: install ## all other tests
-	$(PYTHON_VENV) -m pytest --durations=15 $(addprefix --ignore=tests/,parallel faults cluster test_benchmarks.py)
+	$(PYTHON_VENV) -m pytest --durations=15 $(addprefix --ignore=,$(OF_TRAINER) tests/parallel tests/faults tests/cluster \
+		tests/test_benchmarks.py)
 
 test-docs: install ## build the documentation; warnings and dead internal links are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

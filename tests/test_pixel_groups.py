@@ -5,7 +5,7 @@ import pytest
 
 from etl.mpi import comm_self, file_hints
 from etl.pixel_groups import IMAGES, PixelGroup
-from etl.schema import SCHEMA_VERSION, SPLITS, WRITTEN, Schema
+from etl.schema import SCHEMA_VERSION, SPLITS, WRITTEN, Schema, schema_of
 from etl.store.backend import backend_of
 from etl.store.layout import Layout
 from etl.store.reader import StoreReader
@@ -57,12 +57,14 @@ def test_the_schema_of_a_store_is_read_back_from_it(tmp_path, group, suffix):
         assert np.array_equal(store.read(IMAGES, rows), pixels[rows])
 
 
-def test_classes_without_names_are_refused_unless_they_are_43_or_19(tmp_path):
+def test_classes_have_names_in_an_attribute_or_beside_them_or_are_43_or_19(tmp_path):
     make(tmp_path / "s.h5", GROUPS[0])
     with StoreReader(tmp_path / "s.h5") as store:
-        store._reader.arrays["classes"].attrs.clear()
+        arrays = store._reader.arrays
+        arrays["classes"].attrs.clear()
+        assert store.schema.class_names == CLASSES  # the values of `class`
         with pytest.raises(ValueError, match="must name its 2 classes in the attribute class_names"):
-            _ = store.schema
+            schema_of(arrays, "s.h5")
 
 
 @pytest.mark.parametrize(("nodata", "saturated"), [(None, None), (0, None), (255, None), (7, 255)])

@@ -213,8 +213,7 @@ def regularise(plain: keras.Model, design: NetworkDesign, average: Averager | No
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         """The layer with the regulariser and normalisation of `design`."""
         config, kind = layer.get_config(), type(layer)
-        # ConvNeXt has its convolutions of 1 x 1 as dense layers
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense) and design.l2:
+        if isinstance(layer, keras.layers.Conv2D) and design.l2:
             config["kernel_regularizer"] = keras.regularizers.L2(design.l2)
         if isinstance(layer, keras.layers.BatchNormalization):
             config["momentum"] = design.norm_momentum
