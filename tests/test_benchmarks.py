@@ -39,8 +39,8 @@ def records() -> dict[str, dict[str, Any]]:
     return {}
 
 
-LONG = ("upsampling", "scale", "seeds", "sources")
-"""Trainings as in `learn` and `train`, once more, and a comparison of sources; `make bench` runs these, too."""
+LONG = ("upsampling", "scale", "learn", "seeds", "sources")
+"""Trainings as in `train`, once more, and a comparison of sources; `make bench` runs these, too."""
 
 
 @pytest.mark.slow
