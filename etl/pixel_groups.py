@@ -9,6 +9,7 @@ import numpy as np
 from etl.bands import GROUPS, NODATA, SATURATED, SUPER_BANDS, Group
 
 __all__ = [
+    "GSD_M",
     "IMAGES",
     "MOST_DB",
     "NATIVE_GROUPS",
@@ -160,6 +161,9 @@ SENTINEL1_GROUP = PixelGroup(
     {"long_name": "backscatter of Sentinel-1, NaN where there is none", "units": "dB"},
 )
 """The two polarisations of Sentinel-1."""
+
+GSD_M = {f"data_{group.name}": group.gsd_m for group in (*NATIVE_GROUPS, UPSAMPLED_GROUP, SENTINEL1_GROUP)}
+"""Ground sample distance in m by pixel array; image files do not tell theirs."""
 
 MOST_DB = 512
 """Backscatter must be between this and its negative, in dB; the Earth's is between -60 and 30."""

@@ -1,6 +1,7 @@
 """Small file systems for tests of a disk that is full or may not be written."""
 
 import os
+import resource
 import shutil
 import subprocess
 import time
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-__all__ = ["disk", "resize"]
+__all__ = ["disk", "file_size_limit", "resize"]
 
 
 @contextmanager
@@ -36,3 +37,14 @@ def disk(folder, size):
 def resize(folder, size):
     """Give the file system at `folder` another size."""
     subprocess.run(["mount", "-o", f"remount,size={size}", folder], check=True)
+
+
+@contextmanager
+def file_size_limit(size):
+    """No file may grow beyond `size` bytes: a true error of writing, EFBIG, which root meets too."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from etl.exit_status import ExitStatus
 from etl.files import replace_atomically, require_writable
-from etl.pixel_groups import IMAGES, NATIVE_GROUPS, SENTINEL1, SENTINEL1_GROUP, UPSAMPLED_GROUP
+from etl.pixel_groups import GSD_M, IMAGES, SENTINEL1
 from etl.stderr import suppress_stderr
 from trainer.config import ExportSettings
 from trainer.data.selection import PixelArray
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     import keras
 
 __all__ = ["main"]
-
-_GSD_M = {f"data_{group.name}": group.gsd_m for group in (*NATIVE_GROUPS, UPSAMPLED_GROUP, SENTINEL1_GROUP)}
-"""Ground sample distance in m by pixel array; image files do not tell theirs."""
 
 _UNITS = {IMAGES: "pixel values as in the image files", SENTINEL1: "backscatter in dB"}
 _COUNTS = "surface reflectance x 10,000, without the offset of baselines from 04.00 on"
@@ -115,7 +112,7 @@ def _describe_input(item: PixelArray) -> dict[str, Any]:
         "bands": list(item.bands),
         "units": _UNITS.get(item.name, _COUNTS),
         "nodata": "NaN" if item.dtype == "float32" else item.nodata,
-        "gsd_m": _GSD_M.get(item.name),
+        "gsd_m": GSD_M.get(item.name),
         # the network subtracts and divides by these itself
         "mean": item.mean.tolist(),
         "deviation": item.std.tolist(),

@@ -14,17 +14,9 @@ from trainer.fit.checkpoint import LAST, Checkpoint
 
 def flags(folder, *more):
     place = (
-        "--store",
-        str(folder / "store.h5"),
-        "--out",
-        str(folder / "run"),
-        "--bands",
-        "rgb",
-        "--batch",
-        "2",
-        "--network",
-        "small",
-    )
+        "--store", str(folder / "store.h5"), "--out", str(folder / "run"), "--bands", "rgb",
+        "--batch", "2", "--network", "small",
+    )  # fmt: skip
     return ("trainer.run", *place, "--checkpoint-steps", "1", "--validate-every", "0", *map(str, more))
 
 

@@ -79,17 +79,9 @@ def together(tmp_path_factory):
     folder = tmp_path_factory.mktemp("together")
     arrays = training_store(folder / "store.h5", [TRAIN] * 11 + [VAL] * 2 + [TEST] * 7)
     flags = (
-        "--store",
-        str(folder / "store.h5"),
-        "--out",
-        str(folder / "run"),
-        "--bands",
-        "rgb",
-        "--batch",
-        "4",
-        "--network",
-        "small",
-    )
+        "--store", str(folder / "store.h5"), "--out", str(folder / "run"), "--bands", "rgb",
+        "--batch", "4", "--network", "small",
+    )  # fmt: skip
     done = ranks(2, "trainer.run", *flags, "--steps", "2", timeout=250)
     assert done.returncode == 0, done.stderr
     return SimpleNamespace(folder=folder, labels=arrays["classes"], said=done.stdout)

@@ -3,33 +3,22 @@
 import contextlib
 import errno
 import os
-import resource
 from contextlib import closing
 
 import h5py
 import numpy as np
 import pytest
+from disks import file_size_limit
 from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.store.hdf5.file_object import SteadyFile
 
 
-@contextlib.contextmanager
-def limited(size):
-    """No file may grow beyond `size` bytes: a true error of writing, EFBIG, which root meets too."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @given(st.lists(st.tuples(st.integers(0, 300), st.binary(min_size=1, max_size=100)), max_size=12), st.integers(1, 400))
 def test_what_was_written_is_read_back_also_after_an_error(tmp_path_factory, writes, limit):
     expected = bytearray(500)
-    with limited(limit):
+    with file_size_limit(limit):
         file = SteadyFile(tmp_path_factory.mktemp("x") / "x", create=True)
         for start, data in writes:
             file.seek(start)
@@ -66,7 +55,7 @@ def test_hdf5_meets_no_error_of_a_disk_that_is_full_while_it_writes_metadata(tmp
     write_store(tmp_path / "whole.h5")
     size = (tmp_path / "whole.h5").stat().st_size
     for limit in range(0, size, size // 40):
-        with limited(limit), pytest.raises(OSError, match="File too large") as caught:
+        with file_size_limit(limit), pytest.raises(OSError, match="File too large") as caught:
             write_store(tmp_path / f"{limit}.h5")
         assert caught.value.errno == errno.EFBIG
         assert caught.value.filename == str(tmp_path / f"{limit}.h5")

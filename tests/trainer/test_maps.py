@@ -3,12 +3,10 @@
 import importlib.util
 import json
 import os
-import resource
 import shutil
 import signal
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -18,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 from commands import ranks
+from disks import file_size_limit
 from osgeo import gdal, ogr, osr
 from stores import TRAIN, VAL, training_store
 
@@ -302,16 +301,6 @@ def test_a_patch_across_the_180th_meridian_is_cut(tmp_path):
     assert cut.area == pytest.approx(whole.area, rel=0.01)
 
 
-@contextmanager
-def most_bytes_of_a_file(size):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_map_that_does_not_fit_on_the_disk_is_an_error_and_leaves_no_file(tmp_path):
     grid, values = cell_grids(places(100))[0], np.random.default_rng(0).random((100, 9), np.float32)
     names, limits = [f"class {k}" for k in range(9)], np.full(9, 0.5, np.float32)
@@ -330,7 +319,7 @@ def test_a_map_that_does_not_fit_on_the_disk_is_an_error_and_leaves_no_file(tmp_
         path.unlink()
         for lacking in (1, 300, 3000, size // 2):  # also what GDAL writes only while it closes the file
             refused = pytest.raises(OSError, match=rf"{path.name}.* cannot be written")
-            with most_bytes_of_a_file(size - lacking), refused:
+            with file_size_limit(size - lacking), refused:
                 write()
             assert list(tmp_path.iterdir()) == []
 

@@ -34,6 +34,7 @@ def row_losses(settings: RunSettings, positive_weights: npt.NDArray[np.float32],
     rest = 1 / len(positive_weights) if single_label else 0.5  # what a label is blended with
 
     def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """See `RowLosses`."""
         if smoothing:
             labels = labels * (1 - smoothing) + smoothing * rest
         if single_label:

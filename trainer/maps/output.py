@@ -68,6 +68,7 @@ def _squares(rows: SelectedRows, out: Path, places: Places | None, problem: str)
     """One row a patch, with its square if there are places; else `problem` says why there is none."""
 
     def write(probabilities: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float32]) -> str:
+        """See `PredictionOutput.write`."""
         columns, missing = identity_of(rows)
         columns |= {name: probabilities[:, k] for k, name in enumerate(rows.classes)}
         labels = predicted_labels(probabilities, thresholds, rows.classes, rows.single_label)
@@ -91,6 +92,7 @@ def _picture(rows: SelectedRows, out: Path) -> PredictionOutput:
     grid = max(cell_grids(places_of(rows)), key=lambda grid: (grid.index >= 0).sum())
 
     def write(probabilities: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float32]) -> str:
+        """See `PredictionOutput.write`."""
         from trainer.maps.picture import write_picture
 
         write_picture(out, grid, rows.labels, probabilities, rows.classes)
@@ -111,6 +113,7 @@ def _images(rows: SelectedRows, out: Path, stride_m: int) -> PredictionOutput:
         require_writable(path)
 
     def write(probabilities: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float32]) -> str:
+        """See `PredictionOutput.write`."""
         for path, grid in zip(paths, grids, strict=True):
             write_image(path, grid, probabilities, rows.classes, thresholds)
         cells = f"{len(predicted)} windows" if stride_m < PATCH_M else f"{len(predicted)} patches"

@@ -7,13 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from etl.bands import PATCH_M
-from etl.pixel_groups import NATIVE_GROUPS, SENTINEL1_GROUP, UPSAMPLED_GROUP
+from etl.pixel_groups import GSD_M
 from trainer.data.selection import SelectedRows
 
 __all__ = ["CellGrid", "Places", "cell_grids", "missing_places", "places_of"]
 
 _ARRAYS = ("tile", "epsg", "ulx", "uly")
-_GSD_M = {f"data_{group.name}": group.gsd_m or 0 for group in (*NATIVE_GROUPS, UPSAMPLED_GROUP, SENTINEL1_GROUP)}
 
 _MOST_SIDE_M = 1_000_000
 """Longest side of one grid: a tile has 109,800 m, and a single wrong corner must not fill the memory."""
@@ -46,7 +45,7 @@ def missing_places(rows: SelectedRows) -> str:
     if missing:
         return f"{store.location} has no array {', '.join(missing)}"
     for item in rows.pixels:
-        sides = [pixels * _GSD_M.get(item.name, 0) for pixels in item.row_shape[:2]]
+        sides = [pixels * (GSD_M.get(item.name) or 0) for pixels in item.row_shape[:2]]
         if sides != [PATCH_M, PATCH_M]:
             return f"patches of {item.name} in {store.location} are not known to be squares of {PATCH_M} m"
     epsg, ulx, uly = (store.column(name)[rows.store_rows] for name in ("epsg", "ulx", "uly"))
